@@ -25,7 +25,7 @@ class Sync:
 
     def __post_init__(self) -> None:
         if self.mode not in ("immediate", "delayed"):
-            raise ValueError("mode is immediate or delayed")
+            raise ValueError(f"mode is immediate or delayed, not {self.mode!r}")
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from typing import Any
 from session_mgmt.client.session import SessionClient
 from session_mgmt.client.topics import Subscription
 
+OWN_THREAD = "A callback must not wait for the client: put the value into a queue.Queue, or read in a loop."
+
 
 class LoopThread:
     """Event loop in a thread of its own. Any other thread may run functions on it."""
@@ -32,7 +34,7 @@ class LoopThread:
         if threading.current_thread() is self._thread or not self._thread.is_alive():
             work.close()
             is_own = self._thread.is_alive()
-            raise RuntimeError("A callback must not wait for the client." if is_own else "The client is closed.")
+            raise RuntimeError(OWN_THREAD if is_own else "The client is closed: make another one.")
         running = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return running.result(patience)

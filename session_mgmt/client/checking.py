@@ -25,7 +25,9 @@ def check_publication(data: Any, limits: Mapping[str, int]) -> Any:
     fine = check_data(data, limits)
     most = limits.get("publication_bytes")
     if most is not None and _count_bytes(fine) > most:
-        raise _build_refusal("publication_too_large", f"The data is larger than {most} bytes.")
+        raise _build_refusal(
+            "publication_too_large", f"The data is larger than {most} bytes: publish less, or where to find it."
+        )
     return fine
 
 
@@ -64,7 +66,7 @@ def _count_bytes(value: Any) -> int:
 def _check_size(value: Any, limits: Mapping[str, int]) -> None:
     most = limits.get("frame_bytes", _FRAME_BYTES)
     if _count_bytes(value) + _MARGIN > most:
-        raise _build_refusal("frame_too_large", f"A write is larger than {most} bytes.")
+        raise _build_refusal("frame_too_large", f"A write is larger than {most} bytes: divide it, or PUT the document.")
 
 
 def _read_limits(given: Mapping[str, int]) -> Limits:

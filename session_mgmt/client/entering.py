@@ -18,6 +18,7 @@ OnAsk = Callable[[list[dict[str, Any]]], Choice | Awaitable[Choice]]
 User = str | int | Missing | None
 # The answer to another request may just be changing the login.
 MISSING_AGAIN = 3.0
+_TAKEN_FOR_PAGE = "The server takes this program for a page, and keeps the token in a cookie: send no headers of one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Entrance:
             answer = await self._ask(user, {"choice": choice})
         if answer.get("access") is None and answer["session"]["session_id"] != self._credentials.session_id:
             # Taken for a page, because it sends headers of one.
-            raise Refused({"name": "invalid_answer", "message": "The server keeps the session's token in a cookie."})
+            raise Refused({"name": "invalid_answer", "message": _TAKEN_FOR_PAGE})
         return answer
 
     async def _ask(self, user: User, more: Mapping[str, Any]) -> dict[str, Any]:

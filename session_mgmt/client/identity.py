@@ -24,6 +24,7 @@ ENTER_ATTEMPTS = 6
 # Seconds after revoked tokens: an answer that is on its way may be changing the login.
 LOGIN_CHECK_WAIT = 2.0
 CLAIMED, LOGIN_CHANGED = "claimed", "login_changed"
+START, AUTH_REQUIRED = "start", "auth_required"
 # After these the tokens or the session are others, and nothing is lost yet.
 _DOUBTS = (Close.TOKEN_EXPIRED, Close.LOGIN_CHECK, Close.INVALID_TOKEN, Close.SESSION_EXPIRED)
 # The same token that stands alone is refused from now on; only a successor helps.
@@ -90,12 +91,12 @@ class Identity:
             await self._enter_patiently()
         elif self._must_ask():
             try:
-                await self._enter("start")
+                await self._enter(START)
             except (Refused, Unanswered) as error:
                 if not error.temporary:
                     raise
                 # Nothing of the session is sent before the server has said whose it is.
-                self._doubt = Leave(0, "start", reconnect=True)
+                self._doubt = Leave(0, START, reconnect=True)
 
     def use_token(self) -> str:
         """Note the token that a connection begins with, and return it."""
@@ -153,7 +154,8 @@ class Identity:
         if self._doubt is not None:
             if not self._rest.login.is_given and self._credentials.user_id is not None:
                 # Only its tokens proved this user, and by entering as nobody the session would be given up.
-                return replace(self._doubt, reconnect=False)
+                name = AUTH_REQUIRED if self._doubt.name == START else self._doubt.name
+                return replace(self._doubt, name=name, reconnect=False)
             await self._enter(self._doubt.name)
         return None
 
@@ -178,7 +180,7 @@ class Identity:
         backoff = Backoff(attempts=ENTER_ATTEMPTS)
         for attempt in itertools.count():
             try:
-                return await self._enter("start")
+                return await self._enter(START)
             except (Refused, Unanswered) as error:
                 # With nothing to lose, a wrong address is told at once.
                 is_stranger = isinstance(error, Refused) and error.name == NOT_OURS

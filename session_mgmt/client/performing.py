@@ -32,13 +32,15 @@ from session_mgmt.client.entering import Wishes
 from session_mgmt.client.errors import Stopped
 from session_mgmt.client.link import Link
 from session_mgmt.client.rest import Login, Rest
-from session_mgmt.client.stats import Stats
+from session_mgmt.client.stats import Stats, Status
 from session_mgmt.client.storage import Storage
 from session_mgmt.client.transports.carrier import TransportName
 from session_mgmt.client.transports.choosing import ALL
 from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
 
 Receipt = dict[str, Any]
+# Code and name of what a status came from; the code is 0 for what this client found itself.
+Reason = dict[str, Any]
 HTTP_SECONDS = 15.0
 
 
@@ -69,10 +71,12 @@ class Performer:
         self._http = httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False)
         self.rest = Rest(self._http, options.base, lambda: self._saved.token, options.login)
         self._stopped: Stopped | None = None
+        self.reason: Reason | None = None
         self._resend: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.stats = Stats()
         self.audience = Audience()
+        self._told: tuple[Status, Reason | None] = (self.stats.state, None)
         self.events, self.publications = self.audience.events, self.audience.publications
         self.changes, self.messages = self.audience.changes, self.audience.messages
         self.core = Core(self._saved, delayed=options.sync is not None and options.sync.mode == "delayed")
@@ -85,6 +89,14 @@ class Performer:
     def take_tokens(self) -> None:
         """Store the tokens before they are used."""
         self._save()
+
+    def set_status(self, status: Status, reason: Reason | None) -> None:
+        """Change the status, and tell it unless both are what was told last."""
+        told = (status, reason)
+        self.stats.state, self.reason = told
+        if told != self._told:
+            self._told = told
+            self.events.call_all("status", {"status": status, "reason": reason})
 
     def _track(self, add: Callable[[], tuple[int, list[Effect]]]) -> asyncio.Future[Receipt]:
         """Store the write before it is sent, so that after a crash it is sent again under its number."""
@@ -122,10 +134,11 @@ class Performer:
     def _emit_event(self, effect: Emit) -> None:
         event, data = effect.event, effect.data
         if event == "connected":
-            is_switch, self.stats.state = self.stats.state == "connected", "connected"
+            is_switch = self.stats.state == "connected"
             self.stats.connections += 1
             self.credentials.name_session(self.core.session)
             self.take_tokens()
+            self.set_status("connected", None)
             self.audience.first.set()
             if is_switch:
                 return
@@ -151,7 +164,7 @@ class Performer:
         try:
             self._perform(self.core.apply_fetched(log, *await self.rest.fetch_document(url)))
         except (httpx.HTTPError, KeyError, ValueError) as error:
-            self.events.call_all("error", {"name": "snapshot_failed", "message": str(error)})
+            self.events.call_all("error", {"name": "snapshot_failed", "message": _describe_failure(log, url, error)})
             await self._link.close_connection(CLIENT_OUT_OF_ORDER)
 
     def _save(self) -> None:
@@ -159,6 +172,10 @@ class Performer:
         self._saved.next_seq = self.core.outbox.next_seq
         self._saved.writes = list(self.core.outbox)
         self._storage.save(self._saved)
+
+
+def _describe_failure(log: str, url: str, error: Exception) -> str:
+    return f"{log} could not be fetched at {url} ({error!r}): the next connection tries again; proxies must pass ETag."
 
 
 _PERFORM: dict[type[Effect], Callable[[Performer, Any], None]] = {

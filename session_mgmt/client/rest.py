@@ -18,6 +18,7 @@ OPEN_SECONDS = 15.0
 # Where something else has answered, such as the portal of a public network: seconds until the next attempt.
 PORTAL_WAIT = 15.0
 NOT_OURS = "not_our_server"
+CHECK_VERSION = "check `url`, and whether client and server fit together."
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Rest:
         try:
             answer = await self._http.request(method, urljoin(self._base, path), json=body, headers=headers, auth=auth)
         except httpx.HTTPError as error:
-            raise Unanswered(str(error) or type(error).__name__) from error
+            raise Unanswered(_describe_silence(method, urljoin(self._base, path), error)) from error
         if not answer.is_success:
             raise Refused(_read_error(answer))
         return answer
@@ -116,7 +117,7 @@ class Rest:
 def _read_answer(answer: httpx.Response, member: str) -> dict[str, Any]:
     body = _read_json(answer)
     if not isinstance(body, dict) or member not in body:
-        raise Refused({"name": "invalid_answer", "message": f"{answer.url} gives no {member}."})
+        raise Refused({"name": "invalid_answer", "message": f"{answer.url} gives no {member}: {CHECK_VERSION}"})
     return body
 
 
@@ -137,11 +138,17 @@ def _read_error(answer: httpx.Response) -> Mapping[str, Any]:
     if answer.is_error and isinstance(error, dict) and "name" in error:
         return error
     if answer.is_server_error or answer.status_code == 429:
-        return {"name": f"http_{answer.status_code}", "temporary": True}
+        message = f"{answer.url} answered {answer.status_code}: try again later."
+        return {"name": f"http_{answer.status_code}", "message": message, "temporary": True}
     return _describe_stranger(answer)
+
+
+def _describe_silence(method: str, url: str, error: httpx.HTTPError) -> str:
+    return f"No answer to {method} {url} ({str(error) or type(error).__name__}): try again, it may have taken effect."
 
 
 def _describe_stranger(answer: httpx.Response) -> Mapping[str, Any]:
     """Return the error of an answer that says nothing about the session: nothing that is kept may be given up."""
-    message = f"A portal or another site answers at {answer.url} ({answer.status_code}), not session_mgmt."
+    found = f"A portal or another site answers at {answer.url} ({answer.status_code}), not session_mgmt"
+    message = f"{found}: log into the network, or mend `url`."
     return {"name": NOT_OURS, "message": message, "temporary": True, "retry_after": PORTAL_WAIT}

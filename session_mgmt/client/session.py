@@ -14,12 +14,12 @@ from session_mgmt.client.batch import Sync
 from session_mgmt.client.devices import NarrowedToken, Sessions
 from session_mgmt.client.entering import OnAsk, User, Wishes
 from session_mgmt.client.listeners import Callback, Unsubscribe
-from session_mgmt.client.performing import Options
+from session_mgmt.client.performing import Options, Reason
 from session_mgmt.client.reader import WAITING_LIMIT, Reader
 from session_mgmt.client.rest import Login
 from session_mgmt.client.shell import Shell
 from session_mgmt.client.state import MAIN, StateDocument
-from session_mgmt.client.stats import Stats
+from session_mgmt.client.stats import Stats, Status
 from session_mgmt.client.storage import FileStorage, MemoryStorage, Saved, Storage
 from session_mgmt.client.topics import Topics
 from session_mgmt.client.transports.carrier import TransportName
@@ -32,11 +32,11 @@ Receipt = dict[str, Any]
 class SessionClient:
     """Client of a durable session. Make one with `await SessionClient.start(...)`.
 
-    Events for `on`: `connected` (the frame), `disconnected` (code, name, retry_after), `transport` (its name),
-    `recovery` (the receipt), `gap`, `denied`, `refused` (a write's error), `conflict` (doc, seq and the receipt's
-    report), `unsent` (the frame), `error`, `heartbeat_missed` (missed), `identity` (verdict, reason, user_id), `ended`
-    (reason), `stopped` (code, name), and every event type of the session's log. Callbacks are plain functions; one that
-    raises is logged.
+    Events for `on`: `status` (status, reason), `connected` (the frame), `disconnected` (code, name, retry_after),
+    `transport` (its name), `recovery` (the receipt), `gap`, `denied`, `refused` (a write's error), `conflict` (doc, seq
+    and the receipt's report), `unsent` (the frame), `error`, `heartbeat_missed` (missed), `identity` (verdict, reason,
+    user_id), `ended` (reason), `stopped` (code, name), and every event type of the session's log. Callbacks are plain
+    functions; one that raises is logged.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -129,9 +129,14 @@ class SessionClient:
         return self._shell.credentials.token
 
     @property
-    def status(self) -> str:
-        """`connecting`, `connected`, `reconnecting`, `closed` or `failed`."""
+    def status(self) -> Status:
+        """`connecting`, `connected`, `reconnecting`, `disconnected` (as the program asked) or `failed`."""
         return self._shell.stats.state
+
+    @property
+    def reason(self) -> Reason | None:
+        """Code and name of why the status is what it is; None for `connected`, and before the first attempt failed."""
+        return self._shell.reason
 
     @property
     def pending(self) -> int:

@@ -163,7 +163,7 @@ class Shell(Performer):
             raise self._stopped
         reply = await self._asking.ask(frame)
         if reply is None:
-            raise Unanswered("There is no connection, or no answer came.")
+            raise Unanswered(f"No answer to {frame['type']}: ask again when `status` is connected.")
         return reply
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
@@ -227,17 +227,21 @@ class Shell(Performer):
     def handle_loss(self, leave: Leave) -> Leave:
         """Return how to go on."""
         self.handle_switch()
+        reason = {"code": leave.code, "name": leave.name}
         if self.stats.state == "connected":
-            self.stats.state = "reconnecting"
+            # Told below, if the client tries again.
+            self.stats.state, self.reason = "reconnecting", reason
             self.stats.losses += 1
-            told = {"code": leave.code, "name": leave.name, "retry_after": leave.retry_after}
-            self.events.call_all("disconnected", told)
+            self.events.call_all("disconnected", {**reason, "retry_after": leave.retry_after})
         if self._closed:
             return leave
         if leave.code == Close.SESSION_TERMINATED:
             self._stop(leave)
             self._end_session(leave.reason or leave.name)
-        return self._identity.judge(leave)
+        leave = self._identity.judge(leave)
+        if leave.reconnect:
+            self.set_status("reconnecting" if self.stats.connections else "connecting", reason)
+        return leave
 
     def become_new_client(self) -> None:
         self._perform(self.core.start_anew())
@@ -280,7 +284,7 @@ class Shell(Performer):
             self._renewal.plan()
 
     def tell_error(self, error: ClientError) -> None:
-        self.events.call_all("error", {"name": getattr(error, "name", "network_error"), "message": str(error)})
+        self.events.call_all("error", {"name": error.name, "message": str(error)})
 
     def name_expired(self) -> str | None:
         return self.core.expired_session
@@ -337,7 +341,8 @@ class Shell(Performer):
         if self._stopped is not None:
             return
         self._stopped, self._was_waiting = Stopped(leave.code, leave.name), len(self.core.outbox) > 0
-        self.stats.state = "closed" if self._closed else "failed"
         self._batch.cancel_flush()
         self._renewal.stop()
+        reason = {"code": leave.code, "name": leave.name}
+        self.set_status("disconnected" if self._closed else "failed", reason)
         self.audience.dismiss(self._stopped)

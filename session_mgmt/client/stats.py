@@ -6,10 +6,13 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal, TypeAlias
 
 from session_mgmt.client.transports.carrier import TransportName
 
 LATENCIES_KEPT = 100
+# Tells whether frames pass, and if not, whether the client tries by itself.
+Status: TypeAlias = Literal["connecting", "connected", "reconnecting", "disconnected", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Latency:
 class Stats:
     """Counters since `start`."""
 
-    state: str = "connecting"
+    state: Status = "connecting"
     transport: TransportName | None = None
     connections: int = 0
     losses: int = 0

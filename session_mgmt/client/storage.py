@@ -83,8 +83,9 @@ class FileStorage:
             return Saved()
         try:
             return Saved(**json.loads(text))
-        except TypeError as problem:
-            raise ValueError(f"{self._path} does not hold a client's storage") from problem
+        except (TypeError, ValueError) as problem:
+            message = f"{self._path} does not hold a client's storage: name another file, or remove it."
+            raise ValueError(message) from problem
 
     def save(self, saved: Saved) -> None:
         """Replace the file in one step, so that a process that dies in the middle leaves the old one."""

@@ -65,6 +65,13 @@ def may_reconnect(code: int) -> bool:
     return code < 4500
 
 
+def name_code(code: int) -> str:
+    """Return the name of a code with which a server has closed, for a close that came without one."""
+    if code == Close.NORMAL:
+        return "closed"
+    return Close(code).name.lower() if code >= 4000 and code in Close.__members__.values() else "connection_lost"
+
+
 def describe_refusal(error: SessionMgmtError) -> dict[str, Any]:
     """Return the body of a call that is refused as a whole: the error, and how its client goes on."""
     # What breaks the protocol would have ended a socket too.

@@ -306,7 +306,7 @@ async def test_a_logout_sends_what_waits_and_leaves_nothing(server: FakeServer, 
     assert [(call.method, call.path, call.headers["authorization"]) for call in api.calls] == [
         ("DELETE", "sessions/s-1/", "Bearer sma_1")
     ]
-    assert (FileStorage(path).load(), client.status) == (Saved(), "closed")
+    assert (FileStorage(path).load(), client.status) == (Saved(), "disconnected")
 
 
 async def test_forget_removes_what_is_kept_without_a_server(path: Path) -> None:

@@ -306,7 +306,7 @@ async def test_closing_a_client_without_storage_says_disconnect(server: FakeServ
     await peer.receive("disconnect")
     await peer.close(1000)
     await closing
-    assert client.stats().state == "closed"
+    assert client.stats().state == "disconnected"
 
 
 async def test_a_refusal_at_the_first_connect_is_raised_by_start(server: FakeServer) -> None:

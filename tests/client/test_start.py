@@ -106,7 +106,7 @@ async def test_a_started_client_closes_itself_too(server: FakeServer) -> None:
     async with client as same:
         assert same is client
     await peer.receive("disconnect")
-    assert client.status == "closed"
+    assert client.status == "disconnected"
 
 
 async def test_async_for_gives_messages_and_publications_in_order(server: FakeServer) -> None:

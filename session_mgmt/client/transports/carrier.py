@@ -10,12 +10,12 @@ from session_mgmt.client.clock import Clock
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.rest import Rest
-from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close, may_reconnect
+from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close, may_reconnect, name_code
 
 TransportName: TypeAlias = Literal["websocket", "sse", "longpoll"]
 Frame: TypeAlias = dict[str, Any]
 
-LOST = Leave(1006, "lost", reconnect=True)
+LOST = Leave(1006, "connection_lost", reconnect=True)
 SILENCE = Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
 # Not an end: the carrier has let go of its attachment, and wants the next `connect`.
 SWITCH = Leave(0, "switch", reconnect=True)
@@ -25,7 +25,7 @@ _TRY_LATER = frozenset({Close.SERVICE_RESTART.value, 1013})
 
 def build_close(code: int, name: str = "") -> Leave:
     """Return how to go on after a close code."""
-    return Leave(code, name or str(code), may_reconnect(code))
+    return Leave(code, name or name_code(code), may_reconnect(code))
 
 
 def is_lost(leave: Leave) -> bool:

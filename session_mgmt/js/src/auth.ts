@@ -4,6 +4,7 @@ import type { Credentials } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
 import { SessionError } from "./errors";
 import type { SessionEntry, SessionEvents } from "./events";
+import { loadRequests } from "./loading";
 import type { Rest } from "./rest";
 import type { Sessions, Validation } from "./sessions";
 import type { Json } from "./values";
@@ -33,7 +34,7 @@ export class Auth {
   get token(): string {
     const { token } = this.#credentials;
     if (token) return token;
-    throw SessionError.local("no_token", "A cookie proves this session, and no script can read it.");
+    throw SessionError.local("no_token", "A cookie proves this session, and no script can read it: send `headers()`.");
   }
 
   /** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
@@ -45,10 +46,9 @@ export class Auth {
    * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
    * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
    */
-  async narrow(scopes: readonly string[], { expiresIn }: { expiresIn?: number } = {}): Promise<NarrowedToken> {
-    const body = { scopes, ...(expiresIn !== undefined && { expires_in: expiresIn }) };
-    const { body: found } = await this.#rest.sendRequest("POST", "tokens/narrow/", { body, token: this.token });
-    return { token: found.access, expiresIn: found.expires_in, scopes: found.scopes };
+  async narrow(scopes: readonly string[], options: { expiresIn?: number } = {}): Promise<NarrowedToken> {
+    const { token } = this;
+    return (await loadRequests()).narrowToken(this.#rest, token, scopes, options);
   }
 
   validate(permission?: string): Promise<Validation> {

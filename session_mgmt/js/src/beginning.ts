@@ -83,7 +83,7 @@ export class Beginning {
     const call = new AbortController();
     const stop = (): void => call.abort(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
-    const late = SessionError.local("network_error", "The server did not answer in time.", true);
+    const late = SessionError.local("network_error", "No answer in time: try again.", true);
     const timer = patience === null ? null : env.clock.setTimeout(() => call.abort(late), patience);
     try {
       return await runAlone(async () => {

@@ -51,7 +51,7 @@ export function nameMemory({ rest }: TransportHost): string {
 
 /** Return what carries a client. Throws `invalid_option` if nothing may. */
 export function chooseTransport(allowed: readonly TransportName[] = ALL, host: TransportHost): Transport {
-  if (allowed.length === 0) throw SessionError.local("invalid_option", "Name at least one transport.");
+  if (allowed.length === 0) throw SessionError.local("invalid_option", "No transport is allowed: name one in `transports`.");
   const maySocket = allowed.includes("websocket");
   if (`${allowed}` === "websocket") return makeSockets(host);
   // What the browser knows of the way can be read by what is loaded only.

@@ -14,7 +14,7 @@ import { Documents, fetchDocument } from "./documents";
 import type { Emitter, Unsubscribe } from "./emitter";
 import { readEnvironment, type Environment, type Surroundings } from "./environment";
 import { replaceFacts, silenceRejection } from "./errors";
-import type { SessionEntry, SessionEvents, Status } from "./events";
+import type { SessionEntry, SessionEvents, Status, StatusReason } from "./events";
 import type { SessionFields, SuccessorReceipt } from "./frames";
 import { Handshake } from "./handshake";
 import type { Identity } from "./identity";
@@ -157,6 +157,11 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   get status(): Status {
     return this.#connection.status;
+  }
+
+  /** Why the status is what it is; null if nothing has ended. */
+  get reason(): StatusReason | null {
+    return this.#connection.reason;
   }
 
   /** Number of writes without an answer, those of closed tabs of this browser included. */

@@ -199,7 +199,7 @@ export class Connection {
   /** Return why the connection will not come back by itself; null while it may. */
   readFailure(): SessionError | null {
     if (this.status !== "failed" || !this.reason) return null;
-    return SessionError.local(this.reason.name, `Nothing is sent: the connection has failed (${this.reason.name}).`);
+    return SessionError.local(this.reason.name, `The connection has failed (${this.reason.name}): call \`connect()\`.`);
   }
 
   /** Stay away because nothing can be sent for good. */
@@ -357,7 +357,7 @@ export class Connection {
     this.#link?.drop();
     this.#detachLink();
     this.#setStatus(status, reason);
-    const error = SessionError.local(reason.name, `The connection was given up: ${reason.name}.`);
+    const error = SessionError.local(reason.name, `The connection has failed (${reason.name}): call \`connect()\`.`);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 

@@ -1,13 +1,12 @@
 /** Connection as the application controls it. */
 
-import { askForReply } from "./asking";
 import type { RetryPolicy } from "./backoff";
 import type { Connection } from "./connection";
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { Clock } from "./environment";
-import { silenceRejection } from "./errors";
+import { silenceRejection, type SessionError } from "./errors";
 import type { SessionEntry, SessionEvents } from "./events";
-import type { Beats } from "./frames";
+import { loadRequests } from "./loading";
 import type { ClientStats } from "./stats";
 import type { WriteOptions } from "./state";
 import type { Json } from "./values";
@@ -119,15 +118,10 @@ export class ConnectionControls {
   async #askForWishes(): Promise<ConnectionSettings | null> {
     if (Object.keys(this.#wishes).length === 0) return null;
     try {
-      const answer = await askForReply(this.#connection, this.#clock, { type: "configure", ...this.#wishes });
-      const beats = (answer as { config?: Beats } | null)?.config;
-      if (!beats) return null;
-      this.#connection.takeBeats(beats);
-      const { interval, missed_limit: missedLimit, batch = 0, deadline } = beats;
-      return { interval, missedLimit, batch, deadline };
+      return await (await loadRequests()).askForWishes(this.#connection, this.#clock, this.#wishes);
     } catch (error) {
       // Asked for again, it would be refused at each connection.
-      this.#wishes = {};
+      if (!(error as SessionError).temporary) this.#wishes = {};
       throw error;
     }
   }

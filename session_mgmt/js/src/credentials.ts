@@ -77,7 +77,7 @@ export class Credentials {
   get token(): string {
     const { token } = this.#requireSession();
     if (this.isVerified) return token;
-    throw SessionError.local("unverified", "The server has not confirmed yet who is logged in.", true);
+    throw SessionError.local("unverified", "The server has not said yet who is logged in: wait for `identity`.", true);
   }
 
   get session(): SessionFields {
@@ -198,7 +198,7 @@ export class Credentials {
   }
 
   #requireSession(): Kept {
-    if (!this.#kept) throw SessionError.local("auth_required", "There is no session.");
+    if (!this.#kept) throw SessionError.local("auth_required", "There is no session: log in, then call `login()`.");
     return this.#kept;
   }
 }

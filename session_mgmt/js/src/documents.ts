@@ -220,6 +220,6 @@ export interface Fetched {
 export async function fetchDocument(rest: Rest, url: string, token: string): Promise<Fetched> {
   const { body, etag } = await rest.sendRequest("GET", url, { token });
   const [, epoch, version, tag] = /"(.+)\.(\d+)\.([^.]*)"$/.exec(etag ?? "") ?? [];
-  if (epoch === undefined || tag === undefined) throw SessionError.local("no_position", "The document has no ETag.");
+  if (epoch === undefined || tag === undefined) throw SessionError.local("no_position", "No ETag: let proxies pass it.");
   return { data: body.data, position: [epoch, Number(version), tag] };
 }

@@ -72,7 +72,7 @@ const SYSTEM_CLOCK: Clock = {
 
 export function readEnvironment(given: Surroundings): Environment {
   const Socket = given.WebSocket ?? globalThis.WebSocket;
-  if (!Socket) throw SessionError.local("unsupported", "There is no WebSocket here; pass one as `WebSocket`.");
+  if (!Socket) throw SessionError.local("unsupported", "There is no WebSocket: pass one as `WebSocket`.");
   return {
     Socket: Socket as SocketClass,
     fetch: given.fetch ?? ((url, init) => globalThis.fetch(url, init)),

@@ -46,7 +46,7 @@ async function awaitPart<Part>(part: Promise<Part>): Promise<Part> {
   try {
     return await part;
   } catch (error) {
-    const message = `A part of the client could not be loaded; try again, or load the page anew. ${String(error)}`;
+    const message = `A part could not be loaded: try again, or load the page anew. ${String(error)}`;
     throw SessionError.local("part_unavailable", message, true);
   }
 }

@@ -41,14 +41,14 @@ export function checkOperations(operations: readonly Operation[], limits: ValueL
 function checkOperation(operation: readonly unknown[], limits: ValueLimits): Operation {
   const [name, path, argument] = operation;
   if (typeof name !== "string" || typeof path !== "string" || LENGTHS[name] !== operation.length) {
-    throw SessionError.local("invalid_patch", "An operation is set, del, ins, inc or obj with its path and value.");
+    throw SessionError.local("invalid_patch", `Operation ${String(name)}: write set, del, ins, inc or obj with its path and value.`);
   }
   const tokens = pointer.parse(path);
-  if (tokens.length > limits.depth) throw SessionError.local("too_deep", `A path is deeper than ${limits.depth}.`);
+  if (tokens.length > limits.depth) throw SessionError.local("too_deep", `The path ${path} is deeper than ${limits.depth}.`);
   for (const token of tokens) checkKey(token, limits);
   if (operation.length === 2) return [name, path] as unknown as Operation;
   if (name !== "inc") return [name, path, normalizeValue(argument, limits, tokens)] as unknown as Operation;
-  if (typeof argument !== "number") throw SessionError.local("invalid_patch", "The amount of inc is a number.");
+  if (typeof argument !== "number") throw SessionError.local("invalid_patch", `The amount of inc at ${path} is no number.`);
   return ["inc", path, checkNumber(argument)];
 }
 

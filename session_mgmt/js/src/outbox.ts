@@ -328,5 +328,5 @@ export class Outbox {
 }
 
 function makeFullError(): SessionError {
-  return SessionError.local("outbox_full", "Too many writes wait for the server.", true);
+  return SessionError.local("outbox_full", "Too many writes wait: wait for some, or raise `outbox`.", true);
 }

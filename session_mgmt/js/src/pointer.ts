@@ -8,8 +8,8 @@ const INDEX = /^(?:0|[1-9][0-9]{0,9})$/;
 /** Return the reference tokens; `""` is the root, `"/"` the empty key. Throws `invalid_path`. */
 export function parse(path: string): string[] {
   if (path === "") return [];
-  if (!path.startsWith("/")) throw SessionError.local("invalid_path", "A path is empty or starts with a slash.");
-  if (/~(?![01])/.test(path)) throw SessionError.local("invalid_path", "In a path ~ is followed by 0 or 1.");
+  if (!path.startsWith("/")) throw SessionError.local("invalid_path", `The path ${path} must start with a slash.`);
+  if (/~(?![01])/.test(path)) throw SessionError.local("invalid_path", `In the path ${path} write ~ as ~0.`);
   // ~1 first: RFC 6901 section 4, or "~01" would become "/".
   return path.slice(1).split("/").map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~"));
 }

@@ -298,6 +298,6 @@ function carryPositions(before: Shelf, after: Shelf): void {
 }
 
 function slotTaken(): SessionError {
-  const message = "Another client of this tab uses this name and slot. Give each client of a tab its own `slot`.";
+  const message = "Another client of this tab uses this slot: give each its own `slot`.";
   return SessionError.local("slot_taken", message);
 }

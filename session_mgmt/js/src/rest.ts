@@ -65,7 +65,7 @@ export class Rest {
   /** Return an address of the server; throws for another origin, which must never get the token. */
   resolveUrl(path: string): string {
     const url = new URL(path, this.base);
-    if (url.origin !== new URL(this.base).origin) throw SessionError.local("foreign_origin", "Not the API's origin.");
+    if (url.origin !== new URL(this.base).origin) throw SessionError.local("foreign_origin", `${url} is of another origin, which gets no token: mend \`url\`.`);
     return url.href;
   }
 
@@ -127,7 +127,7 @@ export class Rest {
     } catch (error) {
       if (options.signal?.aborted) throw options.signal.reason;
       if (error instanceof SessionError) throw error;
-      throw SessionError.local("network_error", "The server did not answer.", true);
+      throw SessionError.local("network_error", `No answer from ${new URL(path, this.base)}: try again.`, true);
     } finally {
       this.#env.clock.clearTimeout(timer);
       options.signal?.removeEventListener("abort", stop);
@@ -163,9 +163,9 @@ async function readResponse(response: Response, url: string): Promise<Answer> {
   // A redirect says nothing of ours; a browser shows it with status 0.
   const fields = status >= 400 && typeof body === "object" && body !== null ? (body as ErrorFields) : {};
   if (fields.name || temporary) {
-    throw new SessionError({ name: `http_${status}`, message: `The server answered ${status}.`, temporary, ...fields });
+    throw new SessionError({ name: `http_${status}`, message: `${url} answered ${status}: try again.`, temporary, ...fields });
   }
-  const message = `A portal or another site answers at ${url} (${status || "a redirect"}), not session_mgmt.`;
+  const message = `A portal or another site answers at ${url} (${status || "a redirect"}): mend \`url\`, or log in there.`;
   // Says nothing about the session.
   throw new SessionError({ name: "not_our_server", message, temporary: true, retry_after: PORTAL_WAIT, status });
 }

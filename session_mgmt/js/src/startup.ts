@@ -130,7 +130,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
 
 function requireSharing({ tokenMode, share }: StartOptions): void {
   if (tokenMode !== "cookie" || share !== "tab") return;
-  throw SessionError.local("invalid_option", "Tabs share a cookie: with tokenMode \"cookie\", share is \"browser\".");
+  throw SessionError.local("invalid_option", "Tabs share a cookie: with `tokenMode` \"cookie\", `share` is \"browser\".");
 }
 
 /** Return the owner of what is kept of a session in a scope. */
@@ -144,7 +144,7 @@ function makeWarning(tell: Tell): () => void {
   return () => {
     if (warned) return;
     warned = true;
-    tell(SessionError.local("storage_unavailable", "The browser keeps nothing; a reload loses what waits."));
+    tell(SessionError.local("storage_unavailable", "The browser keeps nothing: a reload loses what waits."));
   };
 }
 

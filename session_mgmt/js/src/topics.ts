@@ -171,7 +171,7 @@ export class Topics<T = Json> {
       if (!active) return;
       active = false;
       stop();
-      stopWaiting(SessionError.local("unsubscribed", "The subscription was ended before the server had answered."));
+      stopWaiting(SessionError.local("unsubscribed", "The subscription was ended before the answer."));
       this.#leaveTopic(topic, followed);
     };
     return Object.assign(leave, { subscribed });
@@ -198,7 +198,7 @@ export class Topics<T = Json> {
   }
 
   clearListeners(): void {
-    const closed = SessionError.local("closed", "The client was closed.");
+    const closed = SessionError.local("closed", "The client was closed: start another.");
     for (const followed of this.#followed.values()) followed.settle(closed);
     this.#listeners.clear();
     this.#gaps.clear();

@@ -126,7 +126,7 @@ export class Writer {
   normalizePublication(data: Json): Json {
     const normal = normalizeValue(data, this.limits);
     if (byteLength(JSON.stringify(normal)) <= this.#publicationBytes) return normal;
-    throw SessionError.local("publication_too_large", `The data is larger than ${this.#publicationBytes} bytes.`);
+    throw SessionError.local("publication_too_large", `The data is larger than ${this.#publicationBytes} bytes: publish less.`);
   }
 
   takeReceipt(frame: ReceiptFrame): void {
@@ -149,7 +149,7 @@ export class Writer {
   abandonWrites(reason: string): UnsentWrite[] {
     this.#batch?.dropDraft();
     const writes = this.outbox.abandonWrites();
-    const error = SessionError.local(reason, `The write can no longer be sent: ${reason}.`);
+    const error = SessionError.local(reason, `The write can no longer be sent (${reason}): see \`unsent\`.`);
     for (const write of writes) write.settle?.(error);
     return writes.map(toUnsent);
   }
@@ -163,7 +163,7 @@ export class Writer {
 
   /** Settle the promises of writes that another page has sent, as far as their answers are known. */
   settleSent(writes: readonly Write[], answers: ReadonlyMap<number, ReceiptFrame>): void {
-    const unknown = SessionError.local("write_adopted", "Another page has sent the write; its answer is not known.");
+    const unknown = SessionError.local("write_adopted", "Another page has sent the write: read the document.");
     for (const write of writes) {
       const answer = answers.get(write.seq);
       write.settle?.(answer?.ok ? answer : answer ? new SessionError(answer.error ?? {}) : unknown);
@@ -190,13 +190,13 @@ export class Writer {
   close(): void {
     this.#batch?.close();
     this.outbox.detach();
-    this.stopWaiting(SessionError.local("closed", "The client was closed; its writes wait for the next start."));
+    this.stopWaiting(SessionError.local("closed", "The client was closed: start another."));
   }
 
   #demandFit(frame: WriteFrame): WriteFrame {
     if (byteLength(JSON.stringify(frame)) + FRAME_MARGIN <= this.#frameBytes) return frame;
     // The server would end the connection for it, again and again.
-    throw SessionError.local("frame_too_large", `A write is larger than ${this.#frameBytes} bytes.`);
+    throw SessionError.local("frame_too_large", `A write is larger than ${this.#frameBytes} bytes: divide it.`);
   }
 
   #fitsFrame(frame: UpdateFrame): boolean {

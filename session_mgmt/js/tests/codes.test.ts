@@ -45,6 +45,15 @@ describe("errors of the client's own", () => {
     expect(described.length).toBe(new Set(described).size);
   });
 
+  test("say what to do, or where the fault is", () => {
+    const texts = [...all.matchAll(/\.local\(\s*"(\w+)",\s*(["`].*?["`])(?:, true)?\)/g)].map(([, name, text]) => [name, text]);
+    expect(texts.length).toBeGreaterThan(30);
+    // Said of a value or a key, whose place is added, or of what the page has just done.
+    const told = ["invalid_json", "forbidden_key", "number_out_of_range", "too_deep", "unsubscribed", "cache_unavailable"];
+    const silent = texts.filter(([name, text]) => !/[:;] |\bmust\b|\bwrite\b|\$\{path\}/.test(text as string) && !told.includes(name as string));
+    expect(silent).toEqual([]);
+  });
+
   test("have names; those without reach no application", () => {
     // Each is caught, and told as `storage_unavailable`, `cache_unavailable` or `one_socket_unavailable`.
     const caught = ["copies.ts", "database.ts", "mirror.ts", "tabs/index.ts"];

@@ -134,7 +134,7 @@ describe("a network", () => {
     await expect(browser.tab().start(ALL)).rejects.toMatchObject({
       name: "not_our_server",
       temporary: true,
-      message: expect.stringMatching(`^A portal or another site answers at http://shop.test/api/.* \\(${status}\\), not`),
+      message: expect.stringMatching(`^A portal or another site answers at http://shop.test/api/.* \\(${status}\\): mend`),
     });
   });
 

@@ -2049,6 +2049,48 @@ declare class TopicRequests {
 	/** Read the newest publications before a place, or of all, the newest last; no subscription is needed. */
 	history(topic: string, { before, limit }?: PastOptions): Promise<PastPage>;
 }
+export interface ConnectionConfig extends Partial<RetryPolicy> {
+	/** Seconds without a frame after which the connection counts as dead. */
+	deadline?: number;
+	/** Seconds between two beats of the server. */
+	interval?: number;
+	/** Beats in a row that may be missed. */
+	missedLimit?: number;
+	/** Seconds for which the server gathers what it sends. */
+	batch?: number;
+}
+/** What holds for a connection, in seconds. */
+export interface ConnectionSettings {
+	interval: number;
+	missedLimit: number;
+	batch: number;
+	deadline: number;
+}
+export interface ControlsPort {
+	send(data: Json, options?: WriteOptions): Promise<Json>;
+	stats(): ClientStats;
+}
+export declare class ConnectionControls {
+	#private;
+	constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort);
+	/** Connect; resolves when connected. */
+	connect(): Promise<void>;
+	/** Disconnect and stay away until `connect`; writes wait meanwhile. */
+	disconnect(): void;
+	reconnect(): Promise<void>;
+	isConnected(): boolean;
+	send(data: Json, options?: WriteOptions): Promise<Json>;
+	onMessage(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
+	getConnectionStats(): ClientStats;
+	/** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
+	setupHeartbeat(interval?: number): Unsubscribe;
+	stopHeartbeat(): void;
+	/**
+	 * Go before what the server says; beats and batching are asked of the server, now and for each later connection.
+	 * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
+	 */
+	setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null>;
+}
 export interface Validation {
 	valid: boolean;
 	/** Why not; null if valid. */
@@ -2114,54 +2156,12 @@ export declare class Auth {
 	 * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
 	 * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
 	 */
-	narrow(scopes: readonly string[], { expiresIn }?: {
+	narrow(scopes: readonly string[], options?: {
 		expiresIn?: number;
 	}): Promise<NarrowedToken>;
 	validate(permission?: string): Promise<Validation>;
 	/** Call back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
-}
-export interface ConnectionConfig extends Partial<RetryPolicy> {
-	/** Seconds without a frame after which the connection counts as dead. */
-	deadline?: number;
-	/** Seconds between two beats of the server. */
-	interval?: number;
-	/** Beats in a row that may be missed. */
-	missedLimit?: number;
-	/** Seconds for which the server gathers what it sends. */
-	batch?: number;
-}
-/** What holds for a connection, in seconds. */
-export interface ConnectionSettings {
-	interval: number;
-	missedLimit: number;
-	batch: number;
-	deadline: number;
-}
-export interface ControlsPort {
-	send(data: Json, options?: WriteOptions): Promise<Json>;
-	stats(): ClientStats;
-}
-export declare class ConnectionControls {
-	#private;
-	constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort);
-	/** Connect; resolves when connected. */
-	connect(): Promise<void>;
-	/** Disconnect and stay away until `connect`; writes wait meanwhile. */
-	disconnect(): void;
-	reconnect(): Promise<void>;
-	isConnected(): boolean;
-	send(data: Json, options?: WriteOptions): Promise<Json>;
-	onMessage(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
-	getConnectionStats(): ClientStats;
-	/** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
-	setupHeartbeat(interval?: number): Unsubscribe;
-	stopHeartbeat(): void;
-	/**
-	 * Go before what the server says; beats and batching are asked of the server, now and for each later connection.
-	 * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
-	 */
-	setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null>;
 }
 export declare class SessionClient<A extends ApplicationTypes = AnyApplication> {
 	#private;
@@ -2185,6 +2185,8 @@ export declare class SessionClient<A extends ApplicationTypes = AnyApplication> 
 	get clientId(): string | null;
 	get info(): SessionInfo;
 	get status(): Status;
+	/** Why the status is what it is; null if nothing has ended. */
+	get reason(): StatusReason | null;
 	/** Number of writes without an answer, those of closed tabs of this browser included. */
 	get pending(): number;
 	/** Let the browser ask before the page is left while writes wait; return the function that ends it. */

@@ -114,7 +114,7 @@ export class Turns {
 
   /** End this tab's session: another tab, the server or the application says so. */
   endSession(reason: string, status?: StatusReason): void {
-    if (this.#credentials.kept) this.#end(SessionError.local(reason, `The session is over: ${reason}.`), status);
+    if (this.#credentials.kept) this.#end(SessionError.local(reason, `The session is over (${reason}): log in, then call \`login()\`.`), status);
   }
 
   /** Wait until no other tab enters or refreshes. */
@@ -182,7 +182,7 @@ export class Turns {
     const before = this.#requireKept();
     const after = this.#credentials.readStored();
     if (!after || !maySucceed(before, after)) {
-      throw SessionError.local(LOGGED_OUT, "Another tab has ended the session.");
+      throw SessionError.local(LOGGED_OUT, "Another tab has ended the session: log in, then call `login()`.");
     }
     if (nameProof(after) === nameProof(before)) return false;
     this.#credentials.adopt(after, true);
@@ -233,7 +233,7 @@ export class Turns {
   }
 
   #requireKept(): Kept {
-    if (!this.#credentials.kept) throw SessionError.local("auth_required", "There is no session.");
+    if (!this.#credentials.kept) throw SessionError.local("auth_required", "There is no session: log in, then call `login()`.");
     return this.#credentials.kept;
   }
 }

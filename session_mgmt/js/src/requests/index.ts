@@ -6,7 +6,9 @@ import { toCamelCases } from "./answers";
 
 export { DocumentRequests } from "./documents";
 export { SessionRequests } from "./sessions";
+export { narrowToken } from "./tokens";
 export { TopicRequests } from "./topics";
+export { askForWishes } from "./wishes";
 
 /** List documents without their data, by the server's answer. */
 export function readHeads({ results }: Json): DocumentHead[] {

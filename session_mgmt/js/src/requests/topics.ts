@@ -13,7 +13,7 @@ export class TopicRequests {
   /** Read the newest publications before a place, or of all, the newest last; no subscription is needed. */
   async history(topic: string, { before = null, limit }: PastOptions = {}): Promise<PastPage> {
     const reply = await this.#ask({ type: "history", log: `topic:${topic}`, before, limit });
-    if (!reply) throw SessionError.local("network_error", "There is no connection, or no answer came.", true);
+    if (!reply) throw SessionError.local("network_error", "No answer came: ask again while connected.", true);
     const { epoch, entries, more } = reply;
     return { entries: entries.map(([offset, tag, data, at]) => ({ data, at, position: [epoch, offset, tag] })), more };
   }

@@ -1,0 +1,15 @@
+/** Requests for tokens that may do less than the session (PROTOCOL section 14). */
+
+import type { NarrowedToken } from "../auth";
+import type { Rest } from "../rest";
+
+export async function narrowToken(
+  rest: Rest,
+  token: string,
+  scopes: readonly string[],
+  { expiresIn }: { expiresIn?: number },
+): Promise<NarrowedToken> {
+  const body = { scopes, ...(expiresIn !== undefined && { expires_in: expiresIn }) };
+  const { body: found } = await rest.sendRequest("POST", "tokens/narrow/", { body, token });
+  return { token: found.access, expiresIn: found.expires_in, scopes: found.scopes };
+}

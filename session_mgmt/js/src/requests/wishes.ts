@@ -1,0 +1,21 @@
+/** Questions about the beats of a connection (PROTOCOL section 9). */
+
+import { askForReply } from "../asking";
+import type { Connection } from "../connection";
+import type { ConnectionSettings } from "../controls";
+import type { Clock } from "../environment";
+import type { Beats } from "../frames";
+
+/** Ask for other beats; null without a connection or an answer. Rejects with the server's refusal. */
+export async function askForWishes(
+  connection: Connection,
+  clock: Clock,
+  wishes: Record<string, number>,
+): Promise<ConnectionSettings | null> {
+  const answer = await askForReply<{ config?: Beats }>(connection, clock, { type: "configure", ...wishes });
+  const beats = answer?.config;
+  if (!beats) return null;
+  connection.takeBeats(beats);
+  const { interval, missed_limit: missedLimit, batch = 0, deadline } = beats;
+  return { interval, missedLimit, batch, deadline };
+}
