@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from tests.browser.chromium import launch
 from tests.browser.people import register_people
-from tests.browser.waiting import MILLISECONDS, PATIENCE, open_context
+from tests.browser.waiting import PATIENCE, open_context
 from tests.browser.watching import Demo, Room
 from tests.canary import canary, check_log
 from tests.ports import take_port
@@ -75,8 +76,7 @@ def debugging_port() -> int:
 def browser(chromium: Path, debugging_port: int) -> Iterator[Browser]:
     """One Chromium for all; it ends with the package, for its event loop would be in the way of other tests."""
     with sync_playwright() as playwright:
-        options = ["--no-sandbox", HOSTS, f"--remote-debugging-port={debugging_port}"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=options, timeout=MILLISECONDS)
+        browser = launch(playwright.chromium, chromium, HOSTS, f"--remote-debugging-port={debugging_port}")
         yield browser
         browser.close()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
 
-from tests.browser.waiting import BUSY_CLOCK
+from tests.browser.waiting import BUSY, build_clock
 from tests.browser.watching import Demo
 
 # The proxy knows a client by `via` or by the referring page: so a cut is for sockets and API calls only, and not for
@@ -24,7 +24,7 @@ window.transports = [];
   while (location.href === "about:blank") await new Promise((resolve) => { setTimeout(resolve, 10); });
   const { SessionClient } = await import("/static/session_mgmt/session-client.js");
   const client = await SessionClient.start({
-    url: "/api/", WebSocket: Socket, clock: BUSY_CLOCK, ...OPTIONS,
+    url: "/api/", WebSocket: Socket, clock: CLOCK, ...OPTIONS,
     fetch: (url, init) => fetch(url, { ...init, referrer: "/client/one/" }),
   });
   window.first = { data: client.state.get(), fromCache: client.state.fromCache, status: client.status };
@@ -34,7 +34,9 @@ window.transports = [];
   client.state.on("", (value, { origin }) => heard.push([origin, value]));
   window.session = client;
 })().catch(({ name }) => { window.refused = name; });
-""".replace("BUSY_CLOCK", BUSY_CLOCK)
+""".replace("CLOCK", build_clock(f"wait === 8_000 && localStorage.getItem('is cut') ? 200 : {BUSY}"))
+# A page that begins while the network is cut need not wait long for an answer that cannot come.
+NOTES = {"cut": "localStorage.setItem('is cut', 'yes')", "mend": "localStorage.removeItem('is cut')"}
 # Any document of the demo's will do: a page that a test itself serves may not open sockets to this machine.
 DOCUMENT = "static/demo/style.css"
 
@@ -88,6 +90,8 @@ class Plain:
         """``cut`` and ``mend`` this client's network, or ``kill`` the server."""
         answer = self.page.request.post(f"{self._demo.url}demo-control/{verb}", data={"clients": ["one"]})
         assert answer.ok, answer.text()
+        if verb in NOTES:
+            self.run(NOTES[verb])
 
     def on_the_server(self) -> Any:
         """The document, past this client."""

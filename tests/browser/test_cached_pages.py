@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.bare import Tab, open_profile
+from tests.browser.chromium import launch
 from tests.browser.numbers import CONNECTION, LISTEN_AND_WRITE, has_all
 from tests.browser.plain import DOCUMENT
-from tests.browser.waiting import MILLISECONDS
 from tests.browser.watching import Demo
 from tests.ports import take_port
 
@@ -25,11 +25,8 @@ WRITE_AND_GO = "write(10).catch(() => undefined); location.search = '?second';"
 def caching_port(browser: Browser, chromium: Path) -> Iterator[int]:
     """Port of a browser that keeps pages, as Playwright's do not."""
     port = take_port()
-    options = ["--no-sandbox", f"--remote-debugging-port={port}"]
     cache = ["--disable-back-forward-cache"]
-    caching = browser.browser_type.launch(
-        executable_path=chromium, args=options, ignore_default_args=cache, timeout=MILLISECONDS
-    )
+    caching = launch(browser.browser_type, chromium, f"--remote-debugging-port={port}", ignore_default_args=cache)
     yield port
     caching.close()
 

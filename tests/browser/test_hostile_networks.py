@@ -9,6 +9,7 @@ from playwright.sync_api import BrowserContext
 
 from tests.browser.hostile import PORTALS, Hostile, networks
 from tests.browser.plain import Plain
+from tests.browser.waiting import BUSY, build_clock
 from tests.browser.watching import Demo
 
 pytestmark = pytest.mark.browser
@@ -18,6 +19,9 @@ BLOCKED = {"refuse": 0, "drop": 0, "swallow": 1_500}
 BUFFERS = ("buffer all", "buffer small")
 MODES = (*BLOCKED, *BUFFERS, "slow", "cut", "open")
 NAMED = '{ name: "hostile", transports: TRANSPORTS }'
+# Where a portal answers, the client waits before it asks again.
+SOON = build_clock(f"wait > 15_000 && wait < 16_001 ? 200 : {BUSY}")
+QUICK = f'{{ name: "hostile", transports: TRANSPORTS, clock: {SOON} }}'
 # With a clock that stands still: what has to wait waits until the test lets its time pass.
 HELD = """{
   name: "hostile",
@@ -176,7 +180,7 @@ def test_a_portal_is_no_failure_of_the_session_and_no_reason_to_forget_it(
 ) -> None:
     network = nets[portal]
     network.mode = "open"
-    plain = enter(context, demo, network)
+    plain = enter(context, demo, network, options=QUICK)
     plain.is_settled()
     session = plain.run("session.id")
     network.mode = portal

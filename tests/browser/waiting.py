@@ -19,8 +19,9 @@ def build_clock(patience: str) -> str:
     }}"""
 
 
-# A busy machine keeps a client waiting: for a lock and its holder, and for a socket, beside which it tries HTTP.
-BUSY = "wait === 150 || wait === 500 ? 8 * wait : wait"
+# A busy machine keeps a client waiting: for a lock and its holder, for a socket, beside which it tries HTTP, and when
+# it starts also for its store and for the parts that it loads, without which it would begin.
+BUSY = "[150, 500, ...(window.session ? [] : [1_000, 2_000])].includes(wait) ? 5 * wait : wait"
 BUSY_CLOCK = build_clock(BUSY)
 # For the bytes of a stream as well.
 STREAM_CLOCK = build_clock(f"wait >= 2_000 && Number.isInteger(wait) ? 20 * wait : {BUSY}")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from session_mgmt.client import SessionClient
-from tests.browser.waiting import MILLISECONDS, PATIENCE, open_context
+from tests.browser.chromium import launch
+from tests.browser.waiting import PATIENCE, open_context
 from tests.docs.pages import ROOT, blocks
 from tests.ports import take_port
 
@@ -60,9 +62,13 @@ class Shop:
         self._server = subprocess.Popen(
             [*command, "--port", str(self.port), "--log-level", "warning"], cwd=self.folder, env=self._environment()
         )
-        transport = httpx.HTTPTransport(retries=PATIENCE)
-        with httpx.Client(transport=transport, trust_env=False, timeout=PATIENCE) as client:
-            client.get(self.url).raise_for_status()
+        while True:
+            try:
+                httpx.get(self.url, trust_env=False, timeout=PATIENCE).raise_for_status()
+                return
+            except httpx.ConnectError:
+                assert self._server.poll() is None, "the server did not start"
+                time.sleep(0.1)
 
     def kill(self) -> None:
         if self._server is not None:
@@ -113,7 +119,7 @@ async def test_the_tutorials_server_answers_as_it_says(shop: Shop) -> None:
 @pytest.fixture
 def tabs(chromium: Path) -> Iterator[tuple[Page, Page]]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=MILLISECONDS)
+        browser = launch(playwright.chromium, chromium)
         context = open_context(browser)
         yield context.new_page(), context.new_page()
         browser.close()
