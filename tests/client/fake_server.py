@@ -7,9 +7,11 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest import mock
 
 from websockets.asyncio.server import ServerConnection, serve
 
+from session_mgmt.client.transports import hybrid
 from tests.ports import take_port
 
 Frame = dict[str, Any]
@@ -99,5 +101,10 @@ class FakeServer:
 async def fake_server() -> AsyncIterator[FakeServer]:
     port = take_port()
     server = FakeServer(f"http://127.0.0.1:{port}/api/")
-    async with serve(server.serve, "127.0.0.1", port, subprotocols=["session-mgmt.v1"], ping_interval=None):
-        yield server
+    # On a busy machine a socket takes its time. A client that has not the patience tries HTTP, which nobody serves
+    # here, and its first frame would be the question whether sockets work.
+    patience = mock.patch.multiple(hybrid, OPEN_WITHIN=WAIT, READY_WITHIN=WAIT)
+    listening = serve(server.serve, "127.0.0.1", port, subprotocols=["session-mgmt.v1"], ping_interval=None)
+    with patience:
+        async with listening:
+            yield server
