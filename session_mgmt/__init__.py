@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def beat_schedule(*, cleanup_interval: timedelta | float = timedelta(minutes=5)) -> dict[str, dict[str, Any]]:
-    """Return entries for Celery beat: the cleanup, and the drain for processes that serve no sockets.
+    """Return entries for Celery beat: the cleanup, the drain for processes that serve no sockets, and webhooks.
 
     ``cleanup_interval`` is a ``timedelta`` or a number of seconds. Raises ``ValueError`` for anything else.
 
@@ -27,6 +27,11 @@ def beat_schedule(*, cleanup_interval: timedelta | float = timedelta(minutes=5))
         },
         "session_mgmt.drain": {
             "task": "session_mgmt.drain_outbox",
+            "schedule": 10.0,
+            "options": {"expires": 9.0},
+        },
+        "session_mgmt.webhooks": {
+            "task": "session_mgmt.send_webhooks",
             "schedule": 10.0,
             "options": {"expires": 9.0},
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import sys
@@ -55,6 +56,7 @@ _ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
 _CACHE_SIZE = re.compile(r"\bcache_size\s*[=(]\s*(-?\d+)", re.IGNORECASE)
 _INITIAL_CACHE = -2000
 _PAGE_BYTES = 4096
+_LONGEST_CALL = 60
 _LEAST_CACHE = 16 * 2**20
 
 
@@ -371,6 +373,25 @@ def check_engine(**_: Any) -> list[CheckMessage]:
     name = connections[using].display_name
     hint = "Name an alias of PostgreSQL or SQLite in SESSION_MGMT['database']; your own tables may stay where they are."
     return [Error(f"Sessions cannot be stored in {name}.", hint=hint, id="session_mgmt.E031")]
+
+
+@register()
+def check_webhooks(**_: Any) -> list[CheckMessage]:
+    """Check the networks of webhooks (E032), and that a call ends long before its lease (E033)."""
+    now = conf.settings()
+    found: list[CheckMessage] = []
+    for network in now.webhook_networks:
+        try:
+            ipaddress.ip_network(str(network))
+        except ValueError:
+            hint = "Write it as 10.1.0.0/16 or fd12::/48, without bits of a host."
+            message = f"SESSION_MGMT['webhook_networks']: {network!r} is no network."
+            found.append(Error(message, hint=hint, id="session_mgmt.E032"))
+    if now.webhook_timeout > _LONGEST_CALL:
+        hint = f"Give at most {_LONGEST_CALL} seconds; a receiver that needs longer answers first and works later."
+        message = "SESSION_MGMT['webhook_timeout'] is too long."
+        found.append(Error(message, hint=hint, id="session_mgmt.E033"))
+    return found
 
 
 @register()

@@ -232,6 +232,21 @@ class Settings:
         "ignore", "The same for another network; people travel, so audit makes many entries and reauth many logins."
     )
     place_of: Hook = _setting(None, "Called with a session: its place for people, as the project knows it.")
+    webhooks: bool = _setting(
+        False, "Whether endpoints are told of events; that a server calls addresses is for its project to decide."
+    )
+    webhook_http: bool = _setting(False, "Whether an endpoint may be at http://, where everybody on the way reads.")
+    webhook_networks: tuple[str, ...] = _setting(
+        (), "Networks of your own, as 10.1.0.0/16, that endpoints may be in; other private addresses are never called."
+    )
+    webhook_timeout: float = _setting(10.0, "Seconds for one call, from the connection to the answer's status.")
+    webhook_life: timedelta = _setting(
+        timedelta(hours=24), "For which a delivery is tried; then it is given up, and the session's next one goes on."
+    )
+    webhook_rotation: timedelta = _setting(
+        timedelta(hours=24), "For which an endpoint's old secret signs beside the new one after a rotation."
+    )
+    webhook_retention: timedelta = _setting(timedelta(days=7), "Of deliveries that were sent or given up.")
     allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
     websocket_path: str = _setting("/ws/session/", "Address of the consumer, as clients are told.")
 

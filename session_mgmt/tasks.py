@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.timeline import handlers
+from session_mgmt.actions.webhooks import sending
 from session_mgmt.bridge import bridge
 
 try:
@@ -31,6 +32,12 @@ def drain_outbox() -> int:
     drained = bridge().drain() if handlers.outbox_waits() else 0
     run_handlers()
     return drained
+
+
+@shared_task(name="session_mgmt.send_webhooks", ignore_result=True)
+def send_webhooks() -> dict[str, int]:
+    """Send deliveries of webhooks that are due; scheduled every ten seconds, and several may run at once."""
+    return sending.send_due().as_dict()
 
 
 def run_handlers() -> int:

@@ -83,6 +83,7 @@ ROWS = [
     Row("ASVS 8.3.2", "a right that is taken away stops delivery within seconds"),
     Row("ASVS 8.4.1", "lists, calls, topics and the admin stay inside a tenant"),
     Row("ASVS 2.2.1", "exact types for each field of a body and of a frame"),
+    Row("ASVS 1.3.6", "webhooks call public addresses, looked up once; no redirect, bounded in time and size"),
     Row("ASVS 1.5.3", "one parser for every transport"),
     Row(
         "ASVS 1.5.2",

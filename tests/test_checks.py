@@ -80,6 +80,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E022": {"SESSION_MGMT": {"tenant_of": lambda: "acme"}},
     "E030": {"SESSION_MGMT": {"doorbell_database": "elsewhere"}},
     "E031": {},
+    "E032": {"SESSION_MGMT": {"webhook_networks": ["10.0.0.1/8"]}},
+    "E033": {"SESSION_MGMT": {"webhook_timeout": 90.0}},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
     "W004": {},

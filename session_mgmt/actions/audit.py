@@ -34,6 +34,8 @@ PERMISSION_DENIED, LIMIT_REACHED = "permission_denied", "limit_reached"
 END_DEVICE, EXPORT_USER, ERASE_USER = "end_device", "export_user", "erase_user"
 # Somebody acts for the user of a session, whose name is ``acting``.
 IMPERSONATED = "impersonated"
+ADD_WEBHOOK, CHANGE_WEBHOOK, DELETE_WEBHOOK = "add_webhook", "change_webhook", "delete_webhook"
+ROTATE_WEBHOOK, REPLAY_WEBHOOKS = "rotate_webhook", "replay_webhooks"
 PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"
 # Signs of an attack, for whoever watches the log by level.
 WARNINGS = (REFRESH_REUSED, REFRESH_REFUSED, DEVICE_CHANGED, PERMISSION_DENIED, LIMIT_REACHED, "auth_failed")

@@ -46,6 +46,7 @@ class CleanupReport:
     receipts: int = 0
     outbox: int = 0
     audit: int = 0
+    webhooks: int = 0
     publications: int = 0
     streams: int = 0
     events: int = 0

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.db.models import F, Model, Q, QuerySet
 
 from session_mgmt.conf import settings
-from session_mgmt.models import AuditEntry, Connection, Login, Outbox, Receipt, Token
+from session_mgmt.models import AuditEntry, Connection, Login, Outbox, Receipt, Token, WebhookDelivery
 
 
 @dataclass(slots=True)
@@ -79,6 +79,12 @@ def find_audit(now: datetime) -> Leftover:
     return Leftover(AuditEntry.objects.using(settings().database).filter(at__lt=old), by="at")
 
 
+def find_webhooks(now: datetime) -> Leftover:
+    """Find deliveries that were sent or given up long ago."""
+    old = now - settings().webhook_retention
+    return Leftover(WebhookDelivery.objects.using(settings().database).filter(settled_at__lt=old), by="settled_at")
+
+
 # By the step of the cleanup that deletes it.
 LEFTOVERS: dict[str, Callable[[datetime], Leftover]] = {
     "tokens": find_tokens,
@@ -87,6 +93,7 @@ LEFTOVERS: dict[str, Callable[[datetime], Leftover]] = {
     "closed": find_closed,
     "outbox": find_refused,
     "audit": find_audit,
+    "webhooks": find_webhooks,
 }
 
 

@@ -40,6 +40,7 @@ ASKED = "asked"
 CONFLICT = "conflict"
 RECEIPT = "receipt"
 OUTBOX = "outbox"
+WEBHOOK = "webhook"
 # The key of an HMAC with SHA-256.
 SECRET_BYTES = 32
 _SECRET = "document"

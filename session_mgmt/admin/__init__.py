@@ -5,6 +5,7 @@ from session_mgmt.admin.documents import StateDocumentAdmin
 from session_mgmt.admin.events import SessionEventAdmin
 from session_mgmt.admin.rows import AuditEntryAdmin, OutboxAdmin, StreamAdmin
 from session_mgmt.admin.sessions import ClientSessionAdmin
+from session_mgmt.admin.webhooks import WebhookDeliveryAdmin, WebhookEndpointAdmin
 
 __all__ = [
     "AuditEntryAdmin",
@@ -14,4 +15,6 @@ __all__ = [
     "StateConflictAdmin",
     "StateDocumentAdmin",
     "StreamAdmin",
+    "WebhookDeliveryAdmin",
+    "WebhookEndpointAdmin",
 ]

@@ -23,6 +23,7 @@ from session_mgmt.models.session import ClientSession, SessionActivity
 from session_mgmt.models.state import Receipt, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.models.stream import Publication, Stream, Subscription
 from session_mgmt.models.token import Token
+from session_mgmt.models.webhook import WebhookCursor, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "Attendance",
@@ -44,4 +45,7 @@ __all__ = [
     "Stream",
     "Subscription",
     "Token",
+    "WebhookCursor",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

@@ -12,6 +12,7 @@ from session_mgmt.models.session import ClientSession, SessionActivity
 from session_mgmt.models.state import Receipt, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.models.stream import Publication, Stream, Subscription
 from session_mgmt.models.token import Token
+from session_mgmt.models.webhook import WebhookCursor, WebhookDelivery, WebhookEndpoint
 
 ACTIVITY = SessionActivity._meta.db_table
 ATTENDANCE = Attendance._meta.db_table
@@ -31,3 +32,6 @@ SNAPSHOT = StateSnapshot._meta.db_table
 STREAM = Stream._meta.db_table
 SUBSCRIPTION = Subscription._meta.db_table
 TOKEN = Token._meta.db_table
+WEBHOOK_CURSOR = WebhookCursor._meta.db_table
+WEBHOOK_DELIVERY = WebhookDelivery._meta.db_table
+WEBHOOK_ENDPOINT = WebhookEndpoint._meta.db_table

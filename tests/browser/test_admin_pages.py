@@ -19,7 +19,9 @@ from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.actions.state.updates import Terms
-from session_mgmt.models import Connection, Outbox, StateConflict, StateDocument
+from session_mgmt.actions.webhooks import endpoints
+from session_mgmt.models import Connection, Outbox, StateConflict, StateDocument, WebhookCursor, WebhookDelivery
+from session_mgmt.protocol.events import EVENT_TYPES
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import publish, send, state
 from session_mgmt.writes import verbs
@@ -98,6 +100,35 @@ def addresses(operator: Client) -> list[str]:
         f"{ADMIN}stream/",
         f"{ADMIN}outbox/",
         f"{ADMIN}sessionevent/",
+        *_make_webhooks(session.pk),
+    ]
+
+
+def _make_webhooks(session: uuid.UUID) -> list[str]:
+    """Make an endpoint with a delivery that failed; return the addresses of their pages."""
+    address = "https://hooks.a-rather-long-name.example.com/a/path/of/some/length?and=a-query"
+    endpoint = endpoints.add_endpoint(address, EVENT_TYPES[:9]).endpoint
+    moment = endpoint.created_at
+    WebhookCursor.objects.create(session_id=session, endpoint=endpoint, head=2, next_at=moment, leased_until=moment)
+    for number, event in enumerate(("connection_established", "session_created")):
+        delivery = WebhookDelivery.objects.create(
+            session_id=session,
+            endpoint=endpoint,
+            sequence=number + 1,
+            event=event,
+            payload=b'{"type": "connection_established", "data": {"client_id": "c_0123456789abcdef"}}',
+            attempts=3,
+            last_error="The host is at 192.168.1.1, which is private. SESSION_MGMT['webhook_networks'] can allow it.",
+            state=("dead", "waiting")[number],
+            recorded_at=moment,
+            due_since=moment,
+        )
+    return [
+        f"{ADMIN}webhookendpoint/",
+        f"{ADMIN}webhookendpoint/add/",
+        f"{ADMIN}webhookendpoint/{endpoint.pk}/change/",
+        f"{ADMIN}webhookdelivery/",
+        f"{ADMIN}webhookdelivery/{delivery.pk}/change/",
     ]
 
 

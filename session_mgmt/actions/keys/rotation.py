@@ -19,11 +19,21 @@ from session_mgmt.actions.keys import usage
 from session_mgmt.actions.state import merge_rows, stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import StoredHead
 from session_mgmt.actions.vaults import Vault
+from session_mgmt.actions.webhooks import endpoints
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, codec, rebuild
 from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
-from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot, tables
+from session_mgmt.models import (
+    Outbox,
+    Receipt,
+    StateConflict,
+    StateDocument,
+    StateRevision,
+    StateSnapshot,
+    WebhookEndpoint,
+    tables,
+)
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 
@@ -33,7 +43,7 @@ BATCH = 200
 
 @dataclass(slots=True)
 class Rotation:
-    """Counts of documents, receipts and outbox entries that were put under the writing key.
+    """Counts of documents, receipts, outbox entries and endpoints of webhooks that were put under the writing key.
 
     ``unreadable`` documents stayed as they are.
     """
@@ -41,6 +51,7 @@ class Rotation:
     documents: int = 0
     receipts: int = 0
     outbox_entries: int = 0
+    webhooks: int = 0
     unreadable: int = 0
 
     def as_dict(self) -> dict[str, int]:
@@ -65,6 +76,9 @@ def rotate_all(progress: Progress | None = None, *, dry_run: bool = False) -> Ro
     for entries in _list_due_entries():
         report.outbox_entries += len(entries) if dry_run else _rotate_batch(_rotate_entry, entries)
         tell("outbox entries", report.outbox_entries)
+    due = [row for row in endpoints.list_endpoints() if _is_due(bytes(row.secrets), always=True)]
+    report.webhooks += len(due) if dry_run else _rotate_batch(_rotate_endpoint, due)
+    tell("webhooks", report.webhooks)
     return report
 
 
@@ -160,7 +174,7 @@ def _seal_revisions(using: str, head: StoredHead, fresh: Vault) -> tuple[bytes, 
     return before, head.chain if head.vault else link
 
 
-# -- receipts and outbox entries ---------------------------------------------------------------------------------------
+# -- receipts, outbox entries, endpoints -------------------------------------------------------------------------------
 
 
 def _list_due_receipts() -> Iterator[list[Receipt]]:
@@ -205,3 +219,11 @@ def _rotate_entry(row: Outbox) -> int:
         return 0
     sealed = outbox.seal_payload(vaults.require_keyring(), row.pk, row.target, row.key, body)
     return Outbox.objects.using(settings().database).filter(pk=row.pk).update(payload=sealed)
+
+
+def _rotate_endpoint(row: WebhookEndpoint) -> int:
+    try:
+        endpoints.reseal_secrets(row)
+    except StateUnreadable:
+        return 0
+    return 1

@@ -23,6 +23,7 @@ _SEALED = {
     "conflicts": (tables.CONFLICT, "path", "1 = 1"),
     "receipts": (tables.RECEIPT, "outcome", "1 = 1"),
     "outbox_entries": (tables.OUTBOX, "payload", f"kind = '{UPDATE}'"),
+    "webhooks": (tables.WEBHOOK_ENDPOINT, "secrets", "1 = 1"),
 }
 _OF_DOCUMENTS = (
     (tables.REVISION, "ops"),
@@ -38,7 +39,8 @@ def count_rows(using: str) -> dict[str, dict[str, int]]:
     """How many rows of each kind are under each key id; under ``""`` the plain ones.
 
     ``{key id: {kind: count}}`` with the kinds ``documents``, ``snapshots``, ``revisions``, ``merges``, ``conflicts``,
-    ``receipts`` and ``outbox_entries``; kinds without rows are left out. It reads the beginning of every row.
+    ``receipts``, ``outbox_entries`` and ``webhooks``; kinds without rows are left out. It reads the beginning of every
+    row.
     """
     statements = Statements(connections[using])
     found: dict[str, dict[str, int]] = {}

@@ -33,6 +33,8 @@ _PARTS = (
     (tables.CONNECTION, "", ""),
     (tables.CLIENT, "", ""),
     (tables.EVENT, "", ""),
+    (tables.WEBHOOK_DELIVERY, "", ""),
+    (tables.WEBHOOK_CURSOR, "", ""),
     (tables.SUBSCRIPTION, "", ""),
     (tables.TOKEN, "", ""),
     (tables.ACTIVITY, "", ""),

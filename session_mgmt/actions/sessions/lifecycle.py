@@ -31,6 +31,7 @@ from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.proofs import hold_proof
 from session_mgmt.actions.timeline.recording import record_entries
+from session_mgmt.actions.webhooks.recording import Recorded, put_deliveries
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     InvalidField,
@@ -128,7 +129,9 @@ def _store(
     session.save(using=using, force_insert=True)
     activity, event, position = first_rows.make_first_rows(session, idle, deadline, now)
     proofs, token, pair = first_rows.make_proofs(session, activity, origin, now)
-    Statements(connections[using]).put(activity, event, *proofs)
+    statements = Statements(connections[using])
+    statements.put(activity, event, *proofs)
+    put_deliveries(statements, [Recorded(session.pk, names.SESSION_CREATED, b"{}", 1)], now)
     notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
     fresh_devices.tell_new_device(using, session)
     audit.log_committed(using, names.SESSION_CREATED, session=session.pk, user=session.user_id, ip=session.ip)

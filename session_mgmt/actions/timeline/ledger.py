@@ -14,6 +14,7 @@ from session_mgmt.actions import ends
 from session_mgmt.actions.access import Proof
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse_write
+from session_mgmt.actions.webhooks.recording import Recorded, put_deliveries
 from session_mgmt.exceptions import InvalidToken, SessionMgmtError, SessionNotFound
 from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
@@ -162,6 +163,7 @@ class TimelineLedger:
             {"session_id": "uuid", "event_seq": "bigint", "event_tag": "text"},
             [(self._sql.uuid(key), line.seq, line.tag) for key, line in self._timelines.items() if line.moved],
         )
+        put_deliveries(self._sql, (Recorded(e.session, e.type, e.data, seq) for e, seq, _ in self._rows), at)
 
     def list_appended(self, at: datetime) -> dict[str, Appended]:
         """Return the written entries, by log key."""

@@ -1,0 +1,67 @@
+"""Replay deliveries: they wait again, with the ids and bytes that they had."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+
+from session_mgmt.conf import settings
+from session_mgmt.models import WebhookCursor, WebhookDelivery, clock
+from session_mgmt.models.isolation import open_transaction
+
+Progress = Callable[[int], None]
+State = WebhookDelivery.State
+CHUNK = 200
+
+
+def find_settled(
+    *,
+    endpoint: int | None = None,
+    session: uuid.UUID | None = None,
+    states: tuple[str, ...] = (State.DEAD,),
+    since: datetime | None = None,
+) -> QuerySet[WebhookDelivery]:
+    """Return the settled deliveries of an endpoint, of a session, since a moment."""
+    wanted: dict[str, Any] = {"endpoint": endpoint, "session": session, "recorded_at__gte": since}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    rows = WebhookDelivery.objects.using(settings().database).exclude(state=State.WAITING)
+    return rows.filter(state__in=states, **given)
+
+
+def replay(rows: QuerySet[WebhookDelivery], progress: Progress | None = None, *, now: datetime | None = None) -> int:
+    """Let settled deliveries wait again, oldest first, each session's in order; return their number.
+
+    ``progress(count)`` is called after each chunk.
+    """
+    total, after = 0, 0
+    while page := list(rows.filter(pk__gt=after).order_by("pk")[:CHUNK]):
+        after = page[-1].pk
+        total += _replay_page(page, now)
+        if progress is not None:
+            progress(total)
+    return total
+
+
+def _replay_page(page: list[WebhookDelivery], now: datetime | None) -> int:
+    using = settings().database
+    with open_transaction(using):
+        now = now or clock.read(using)
+        pairs = {(row.session_id, row.endpoint_id) for row in page}
+        theirs = WebhookCursor.objects.using(using).filter(session__in={session for session, _ in pairs})
+        # By ascending key, so that two replays meet in one order.
+        cursors = {(c.session_id, c.endpoint_id): c for c in theirs.order_by("pk").select_for_update(of=("self",))}
+        first: dict[tuple[uuid.UUID, int], int] = {}
+        for row in page:
+            place = row.session_id, row.endpoint_id
+            first[place] = min(row.sequence, first.get(place, row.sequence))
+        for place in first.keys() & cursors.keys():
+            cursor = cursors[place]
+            # The lease is void, so that whoever sends now does not set the cursor forward again; it still runs out.
+            cursor.done, cursor.next_at, cursor.lease = min(cursor.done, first[place] - 1), now, ""
+            cursor.save(using=using, update_fields=["done", "next_at", "lease"])
+        mine = WebhookDelivery.objects.using(using).filter(pk__in=[row.pk for row in page]).exclude(state=State.WAITING)
+        return mine.update(state=State.WAITING, attempts=0, due_since=now, settled_at=None)

@@ -1,0 +1,222 @@
+"""Send deliveries: in order for each endpoint and session, at least once, for a day.
+
+A cursor is leased while somebody sends for it, so that several workers share the work. One that dies keeps its lease
+to the end, and then another sends again: the same id, so that the receiver can tell. No transaction is open during a
+call, and no lock of a writer is waited for.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+
+from session_mgmt.actions.webhooks import calling, endpoints, signing
+from session_mgmt.actions.webhooks.calling import CallFailed
+from session_mgmt.actions.webhooks.recording import make_message_id
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import WebhookCursor, WebhookDelivery, clock
+from session_mgmt.models.isolation import open_transaction
+
+State = WebhookDelivery.State
+Progress = Callable[[str], None]
+
+# Longer than all calls of one turn and their look-ups of names, which nothing bounds but the system's resolver.
+LEASE: Final = timedelta(minutes=5)
+TURN: Final = timedelta(minutes=2)
+# Cursors to try to lease before a run believes that others are at all of them.
+CANDIDATES: Final = 50
+# Deliveries of one session before another session's turn comes.
+TURN_DELIVERIES: Final = 20
+FIRST_WAIT: Final = 10.0
+LONGEST_WAIT: Final = 3600.0
+# Seconds after which a run begins nothing new: the next one goes on.
+RUN_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class SendingReport:
+    """Number of deliveries that were sent, that failed and wait, and that were given up."""
+
+    sent: int = 0
+    failed: int = 0
+    dead: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def send_due(
+    progress: Progress | None = None, *, seconds: float = RUN_SECONDS, now: datetime | None = None
+) -> SendingReport:
+    """Send all that is due, for about ``seconds``; ``progress(outcome)`` is called after each delivery.
+
+    ``now`` is of the database's clock.
+    """
+    run = _Run(progress or _ignore_progress, now)
+    until = monotonic() + seconds
+    while monotonic() < until and settings().webhooks and run.take_turn():
+        pass
+    return run.report
+
+
+def _ignore_progress(outcome: str) -> None:
+    """Do nothing: nobody watches."""
+
+
+def compute_wait(attempts: int) -> timedelta:
+    """Return the wait after so many failures, a fifth more or less so that they do not all come back at once."""
+    seconds = min(FIRST_WAIT * 2.0 ** min(attempts - 1, 20), LONGEST_WAIT)
+    # How long one waits is no secret.
+    return timedelta(seconds=seconds * random.uniform(0.8, 1.2))
+
+
+class _Run:
+    def __init__(self, progress: Progress, now: datetime | None) -> None:
+        self.report = SendingReport()
+        self._progress, self._given, self._using = progress, now, settings().database
+        # Endpoints that do not answer: each call would cost the whole timeout, and others would wait.
+        self._silent: set[int] = set()
+
+    def take_turn(self) -> bool:
+        """Send what is due of one cursor; return False if none is."""
+        cursor = self._claim()
+        if cursor is None:
+            return False
+        _Turn(self, cursor).send()
+        return True
+
+    def _claim(self) -> WebhookCursor | None:
+        """Lease the cursor that has waited longest, of those that nobody else holds."""
+        now = self.read_clock()
+        due = _find_due(self._using, now).exclude(endpoint__in=self._silent).order_by("next_at", "pk")
+        # Looked at without a lock, because every run asks and mostly there is nothing.
+        for pk in list(due.values_list("pk", flat=True)[:CANDIDATES]):
+            with open_transaction(self._using):
+                # Asked again under the lock: another worker may have leased it since.
+                cursor = _lock(due.filter(pk=pk), self._using).select_related("endpoint").first()
+                if cursor is not None:
+                    cursor.lease, cursor.leased_until = secrets.token_hex(8), now + LEASE
+                    cursor.save(using=self._using, update_fields=["lease", "leased_until"])
+                    return cursor
+        return None
+
+    def read_clock(self) -> datetime:
+        return self._given or clock.read(self._using)
+
+    def count(self, outcome: str, endpoint: int, *, is_silent: bool) -> None:
+        """Count a delivery, and leave an endpoint that does not answer for the rest of the run."""
+        setattr(self.report, outcome, getattr(self.report, outcome) + 1)
+        if is_silent:
+            self._silent.add(endpoint)
+        self._progress(outcome)
+
+
+def _find_due(using: str, now: datetime) -> QuerySet[WebhookCursor]:
+    rows = WebhookCursor.objects.using(using).filter(done__lt=F("head"), next_at__lte=now, leased_until__lte=now)
+    return rows.filter(endpoint__active=True)
+
+
+def _lock(rows: QuerySet[WebhookCursor], using: str) -> QuerySet[WebhookCursor]:
+    """Lock the rows that nobody else holds: a transaction of the project may hold one for long."""
+    has_skip = transaction.get_connection(using).features.has_select_for_update_skip_locked
+    return rows.select_for_update(skip_locked=True, of=("self",)) if has_skip else rows.select_for_update()
+
+
+class _Turn:
+    """Deliveries of one endpoint and session, one after the other, under one lease."""
+
+    def __init__(self, run: _Run, cursor: WebhookCursor) -> None:
+        self._run, self._cursor, self._using = run, cursor, cursor._state.db or settings().database
+
+    def send(self) -> None:
+        cursor, began = self._cursor, self._run.read_clock()
+        # Behind all others that are due: a session with many deliveries does not have every turn.
+        cursor.next_at = began
+        for _ in range(TURN_DELIVERIES):
+            now = self._run.read_clock()
+            if now - began > TURN:
+                break
+            delivery = self._find_next()
+            if delivery is None:
+                # As far as it was when it was looked for: what has been recorded since waits for its turn.
+                cursor.done = cursor.head
+                break
+            is_silent = self._send_one(delivery, now)
+            if delivery.state == State.WAITING:
+                break
+            cursor.done = delivery.sequence
+            if is_silent:
+                break
+        self._release()
+
+    def _find_next(self) -> WebhookDelivery | None:
+        cursor = self._cursor
+        head = WebhookCursor.objects.using(self._using).filter(pk=cursor.pk).values_list("head", flat=True).first()
+        # The session may have been deleted, with all that hangs on it.
+        cursor.head = cursor.done if head is None else head
+        mine = WebhookDelivery.objects.using(self._using).filter(session=cursor.session_id, endpoint=cursor.endpoint_id)
+        waiting = mine.filter(state=State.WAITING, sequence__gt=cursor.done, sequence__lte=cursor.head)
+        return waiting.order_by("sequence").first()
+
+    def _send_one(self, delivery: WebhookDelivery, now: datetime) -> bool:
+        """Call the endpoint and store how that went; return whether others to it would fare no better now."""
+        delivery.attempts += 1
+        delivery.last_status, delivery.last_error = None, ""
+        is_silent = False
+        try:
+            delivery.last_status = self._call(delivery, now)
+        except CallFailed as error:
+            delivery.last_error, is_silent = str(error)[:200], error.is_endpoint
+        except StateUnreadable as error:
+            delivery.last_error, is_silent = f"The endpoint's secrets cannot be read: {error}"[:200], True
+        after = self._run.read_clock()
+        if delivery.last_status is not None and 200 <= delivery.last_status < 300:
+            delivery.state, delivery.settled_at, outcome = State.SENT, after, "sent"
+        elif after >= delivery.due_since + settings().webhook_life:
+            delivery.state, delivery.settled_at, outcome = State.DEAD, after, "dead"
+        else:
+            last = delivery.due_since + settings().webhook_life
+            self._cursor.next_at, outcome = min(after + compute_wait(delivery.attempts), last), "failed"
+        self._store(delivery)
+        self._run.count(outcome, self._cursor.endpoint_id, is_silent=is_silent)
+        return is_silent
+
+    def _call(self, delivery: WebhookDelivery, now: datetime) -> int:
+        endpoint, body = self._cursor.endpoint, bytes(delivery.payload)
+        message_id = make_message_id(endpoint.pk, delivery.session_id, delivery.sequence)
+        # Of this attempt: receivers refuse what was signed long ago.
+        timestamp = int(now.timestamp())
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "session_mgmt",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signing.sign(endpoints.read_secrets(endpoint, now), message_id, timestamp, body),
+        }
+        return calling.post(endpoint.address, headers, body)
+
+    def _store(self, delivery: WebhookDelivery) -> None:
+        # Another one may have sent it after this one's lease, and settled it.
+        mine = WebhookDelivery.objects.using(self._using).filter(pk=delivery.pk, state=State.WAITING)
+        names = ("attempts", "last_status", "last_error", "state", "settled_at")
+        mine.update(**{name: getattr(delivery, name) for name in names})
+
+    def _release(self) -> None:
+        """Give the lease back. If a replay or somebody else has taken it, or a writer holds the row, it runs out."""
+        cursor = self._cursor
+        with open_transaction(self._using):
+            mine = WebhookCursor.objects.using(self._using).filter(pk=cursor.pk, lease=cursor.lease)
+            row = _lock(mine, self._using).first()
+            if row is None:
+                return
+            row.done, row.next_at, row.leased_until = cursor.done, cursor.next_at, self._run.read_clock()
+            row.save(using=self._using, update_fields=["done", "next_at", "leased_until"])

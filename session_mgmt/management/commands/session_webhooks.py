@@ -1,0 +1,137 @@
+"""``manage.py session_webhooks``: endpoints and deliveries of webhooks, by hand or from cron."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from session_mgmt.actions import audit
+from session_mgmt.actions.webhooks import endpoints, replaying, sending
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import WebhookDelivery, WebhookEndpoint, clock
+
+_LIST, _ADD, _SEND, _REPLAY, _ROTATE = "list", "add", "send", "replay", "rotate"
+_STATES = {"dead": ("dead",), "sent": ("sent",), "all": ("dead", "sent")}
+_EVERY = 100
+
+
+class Command(BaseCommand):
+    help = (
+        "List the endpoints of webhooks with their deliveries, add one, send what is due, replay deliveries, or rotate"
+        " a secret."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "do", choices=(_LIST, _ADD, _SEND, _REPLAY, _ROTATE), help="list, add, send, replay, rotate"
+        )
+        parser.add_argument("--address", help="add: the address, which begins with https://.")
+        parser.add_argument("--event", action="append", default=[], help="add: a type of events; again for others.")
+        parser.add_argument("--tenant", default="", help="add: the tenant whose sessions it is told of.")
+        parser.add_argument("--endpoint", type=int, help="rotate, replay: an endpoint, by its number in the list.")
+        parser.add_argument("--session", type=uuid.UUID, help="replay: those of one session.")
+        parser.add_argument("--state", choices=_STATES, default="dead", help="replay: dead (given up), sent or all.")
+        parser.add_argument("--hours", type=float, help="replay: those of the last hours.")
+        parser.add_argument("--at-once", action="store_true", help="rotate: the old secret signs no more.")
+        parser.add_argument("--dry-run", action="store_true", help="replay, rotate: tell only; change nothing.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self._quiet = options["json"] or options["verbosity"] == 0
+        verbs = {_LIST: self._list, _ADD: self._add, _SEND: self._send, _REPLAY: self._replay, _ROTATE: self._rotate}
+        told = verbs[options["do"]](options)
+        if options["json"]:
+            self.stdout.write(json.dumps(told))
+
+    def _print(self, text: str) -> None:
+        if not self._quiet:
+            self.stdout.write(text)
+
+    def _tell_progress(self, text: str) -> None:
+        if not self._quiet:
+            # To stderr, so that the report on stdout can be piped into another program.
+            self.stderr.write(text)
+
+    def _list(self, options: dict[str, Any]) -> dict[str, Any]:
+        found = [
+            {
+                "id": row.pk,
+                "address": row.address,
+                "active": row.active,
+                "events": row.events,
+                "tenant": row.tenant,
+                **endpoints.count_deliveries(row.pk),
+            }
+            for row in endpoints.list_endpoints()
+        ]
+        for row in found:
+            state = "active" if row["active"] else "off"
+            counts = ", ".join(f"{row[name]} {name}" for name in WebhookDelivery.State.values)
+            self._print(f"{row['id']} {row['address']} ({state}): {counts}; {', '.join(row['events']) or 'all events'}")
+        if not found:
+            self._print("There is no endpoint.")
+        if not settings().webhooks:
+            self._print("Nothing is sent: SESSION_MGMT['webhooks'] is off.")
+        return {"webhooks": settings().webhooks, "endpoints": found}
+
+    def _add(self, options: dict[str, Any]) -> dict[str, Any]:
+        if not options["address"]:
+            raise CommandError("Name the address with --address.")
+        try:
+            made = endpoints.add_endpoint(options["address"], options["event"], tenant=options["tenant"])
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        audit.add_entry(audit.ADD_WEBHOOK, endpoint=made.endpoint.pk)
+        return self._show_secret(made.endpoint.pk, made.secret)
+
+    def _show_secret(self, pk: int, secret: str) -> dict[str, Any]:
+        self._print(f"Endpoint {pk} signs with this secret, which is not shown again:\n{secret}")
+        return {"endpoint": pk, "secret": secret}
+
+    def _send(self, options: dict[str, Any]) -> dict[str, Any]:
+        report = sending.send_due(self._count_one, seconds=float("inf")).as_dict()
+        for name, count in report.items():
+            self._print(f"{name:<8} {count}")
+        return dict(report)
+
+    _count = 0
+
+    def _count_one(self, outcome: str) -> None:
+        self._count += 1
+        if self._count % _EVERY == 0:
+            self._tell_progress(f"{self._count} deliveries")
+
+    def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
+        hours = options["hours"]
+        since = None if hours is None else clock.read(settings().database) - timedelta(hours=hours)
+        rows = replaying.find_settled(
+            endpoint=options["endpoint"], session=options["session"], states=_STATES[options["state"]], since=since
+        )
+        if options["dry_run"]:
+            count = rows.count()
+            self._print(f"{count} would be sent again")
+        else:
+            count = replaying.replay(rows, lambda done: self._tell_progress(f"{done} deliveries"))
+            audit.add_entry(audit.REPLAY_WEBHOOKS, deliveries=count)
+            self._print(f"{count} will be sent again")
+        return {"dry_run": options["dry_run"], "replayed": count}
+
+    def _rotate(self, options: dict[str, Any]) -> dict[str, Any]:
+        pk = options["endpoint"]
+        if pk is None or not endpoints.list_endpoints().filter(pk=pk).exists():
+            raise CommandError("Name an endpoint with --endpoint; `session_webhooks list` has their numbers.")
+        if options["dry_run"]:
+            self._print(f"Endpoint {pk} would get a new secret.")
+            return {"dry_run": True, "endpoint": pk}
+        try:
+            secret = endpoints.rotate_secret(pk, at_once=options["at_once"])
+        except (StateUnreadable, WebhookEndpoint.DoesNotExist) as error:
+            raise CommandError(f"{error} Rotate with --at-once to leave the old secret.") from error
+        audit.add_entry(audit.ROTATE_WEBHOOK, endpoint=pk, at_once=options["at_once"])
+        return self._show_secret(pk, secret)

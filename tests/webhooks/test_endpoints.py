@@ -1,0 +1,243 @@
+"""Secrets that change without a gap, the command, and the pages of the admin."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from session_mgmt.actions.keys import rotation, usage
+from session_mgmt.actions.webhooks import endpoints
+from session_mgmt.actions.webhooks.endpoints import Made
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import AuditEntry, WebhookDelivery, WebhookEndpoint
+from session_mgmt.shortcuts import create_session
+from tests.admin.conftest import live_parts, staff
+from tests.webhooks.conftest import Call, Clock, Receiver, configure, list_states, update_session
+
+pytestmark = pytest.mark.django_db
+ADMIN = "/admin/session_mgmt/"
+KEYS = (("k1", base64.b64encode(b"1" * 32).decode()),)
+
+
+def is_signed(call: Call, secret: str) -> bool:
+    """Verify as a receiver does that knows one secret."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{call.id}.{call.timestamp}.".encode() + call.body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}" in call.signature.split(" ")
+
+
+# -- secrets
+
+
+def test_a_call_is_signed_and_for_a_day_after_a_rotation_by_both_secrets(receiver: Receiver, endpoint: Made) -> None:
+    clock, session = Clock(), create_session().session
+    clock.send()
+    fresh = endpoints.rotate_secret(endpoint.endpoint.pk, now=clock.now)
+    update_session(session, 1)
+    clock.send()
+    update_session(session, 2)
+    clock.send(timedelta(hours=24))
+    proofs = [(is_signed(call, endpoint.secret), is_signed(call, fresh)) for call in receiver.calls]
+    assert proofs == [(True, False), (True, True), (False, True)]
+    assert [len(call.signature.split(" ")) for call in receiver.calls] == [1, 2, 1]
+
+
+def test_a_secret_that_has_leaked_ends_at_once(receiver: Receiver, endpoint: Made) -> None:
+    create_session()
+    fresh = endpoints.rotate_secret(endpoint.endpoint.pk, at_once=True)
+    Clock().send()
+    (call,) = receiver.calls
+    assert is_signed(call, fresh) and not is_signed(call, endpoint.secret)
+
+
+def test_secrets_are_sealed_where_there_are_keys_and_move_with_them(
+    receiver: Receiver, endpoint: Made, settings: Any
+) -> None:
+    assert endpoint.secret.encode() in bytes(WebhookEndpoint.objects.get().secrets)
+    configure(settings, state_keys=KEYS)
+    assert rotation.rotate_all().webhooks == 1
+    assert endpoint.secret.encode() not in bytes(WebhookEndpoint.objects.get().secrets)
+    assert usage.count_rows("default") == {"k1": {"webhooks": 1}}
+    other = endpoints.add_endpoint(receiver.address + "other/")
+    assert other.secret.encode() not in bytes(other.endpoint.secrets)
+    create_session()
+    assert Clock().send()["sent"] == 2
+    first = next(call for call in receiver.calls if call.path == "/")
+    assert is_signed(first, endpoint.secret)
+    # A secret that was put into another row opens nothing.
+    WebhookEndpoint.objects.filter(pk=other.endpoint.pk).update(secrets=WebhookEndpoint.objects.first().secrets)
+    create_session()
+    assert Clock().send() == {"sent": 1, "failed": 1, "dead": 0}
+    assert "cannot be read" in WebhookDelivery.objects.get(state="waiting").last_error
+    with pytest.raises(StateUnreadable):
+        endpoints.rotate_secret(other.endpoint.pk)
+    endpoints.rotate_secret(other.endpoint.pk, at_once=True)
+    assert Clock().send(timedelta(hours=1))["sent"] == 1
+
+
+# -- the command
+
+
+def run(*given: str) -> Any:
+    out = StringIO()
+    call_command("session_webhooks", *given, "--json", stdout=out)
+    return json.loads(out.getvalue())
+
+
+def test_the_command_adds_lists_sends_replays_and_rotates(receiver: Receiver) -> None:
+    made = run("add", "--address", receiver.address, "--event", "session_created")
+    session = create_session().session
+    # Sessions of this moment are due at this moment; no clock is set here.
+    assert run("send") == {"sent": 1, "failed": 0, "dead": 0}
+    (call,) = receiver.calls
+    assert is_signed(call, made["secret"])
+    (row,) = run("list")["endpoints"]
+    assert row == {
+        "id": made["endpoint"],
+        "address": receiver.address,
+        "active": True,
+        "events": ["session_created"],
+        "tenant": "",
+        "waiting": 0,
+        "sent": 1,
+        "dead": 0,
+    }
+    assert run("replay") == {"dry_run": False, "replayed": 0}
+    for hours, found in (("1", 1), ("0", 0)):
+        told = run("replay", "--state", "sent", "--session", str(session.pk), "--hours", hours, "--dry-run")
+        assert told == {"dry_run": True, "replayed": found}
+    assert list_states(session) == ["sent"]
+    assert run("replay", "--state", "all", "--endpoint", str(made["endpoint"])) == {"dry_run": False, "replayed": 1}
+    assert list_states(session) == ["waiting"]
+    assert run("rotate", "--endpoint", str(made["endpoint"]), "--dry-run")["dry_run"] is True
+    fresh = run("rotate", "--endpoint", str(made["endpoint"]))["secret"]
+    assert run("send")["sent"] == 1
+    assert is_signed(receiver.calls[1], fresh) and is_signed(receiver.calls[1], made["secret"])
+    actions = list(AuditEntry.objects.order_by("id").values_list("action", flat=True))
+    assert actions == ["add_webhook", "replay_webhooks", "replay_webhooks", "rotate_webhook"]
+
+
+def test_the_command_says_what_it_does_to_people(receiver: Receiver, endpoint: Made, settings: Any) -> None:
+    out, progress = StringIO(), StringIO()
+    create_session()
+    configure(settings, webhooks=False)
+    for given in (["list"], ["replay", "--dry-run"]):
+        call_command("session_webhooks", *given, stdout=out, stderr=progress)
+    told = out.getvalue()
+    assert f"{receiver.address} (active): 1 waiting, 0 sent, 0 dead; all events" in told
+    assert "is off" in told and "0 would be sent again" in told
+    configure(settings)
+    WebhookDelivery.objects.update(state="dead", settled_at=endpoint.endpoint.created_at)
+    call_command("session_webhooks", "replay", stdout=out, stderr=progress)
+    assert "1 deliveries" in progress.getvalue() and "1 will be sent again" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["add"], "--address"),
+        (["add", "--address", "ftp://x/"], "begins with https"),
+        (
+            ["add", "--address", "https://hooks.example.com/", "--event", "session_create"],
+            "Did you mean 'session_create",
+        ),
+        (["rotate"], "--endpoint"),
+        (["rotate", "--endpoint", "99"], "list"),
+    ],
+)
+def test_the_command_refuses_with_a_hint(given: list[str], told: str) -> None:
+    with pytest.raises(CommandError, match=told):
+        run(*given)
+
+
+# -- the admin
+
+
+@pytest.fixture
+def operator() -> Client:
+    http = Client()
+    http.force_login(get_user_model().objects.create_superuser("operator"))
+    return http
+
+
+def test_an_endpoint_is_added_in_the_admin_and_its_secret_shown_once(operator: Client, receiver: Receiver) -> None:
+    refused = operator.post(f"{ADMIN}webhookendpoint/add/", {"address": "https://10.0.0.1/", "active": "on"})
+    assert "The address is private." in refused.content.decode()
+    given = {"address": receiver.address, "events": ["session_created"], "active": "on"}
+    page = operator.post(f"{ADMIN}webhookendpoint/add/", given)
+    endpoint = WebhookEndpoint.objects.get()
+    (secret,) = endpoints.read_secrets(endpoint, endpoint.created_at)
+    assert secret in page.content.decode() and "no-store" in page["Cache-Control"]
+    assert live_parts(page.content.decode()) == []
+    for address in ("", f"{endpoint.pk}/change/"):
+        assert secret not in operator.get(f"{ADMIN}webhookendpoint/{address}").content.decode()
+    create_session()
+    assert Clock().send()["sent"] == 1
+    operator.post(f"{ADMIN}webhookendpoint/{endpoint.pk}/change/", {"address": receiver.address + "b/"})
+    endpoint.refresh_from_db()
+    assert (endpoint.address, endpoint.events, endpoint.active) == (receiver.address + "b/", [], False)
+    fresh = operator.post(f"{ADMIN}webhookendpoint/{endpoint.pk}/rotate/").content.decode()
+    assert endpoints.read_secrets(WebhookEndpoint.objects.get(), endpoint.created_at)[0] in fresh
+    assert operator.get(f"{ADMIN}webhookendpoint/{endpoint.pk}/rotate/").status_code == 403
+    operator.post(f"{ADMIN}webhookendpoint/{endpoint.pk}/delete/", {"post": "yes"})
+    assert not WebhookEndpoint.objects.exists() and not WebhookDelivery.objects.exists()
+    actions = list(AuditEntry.objects.order_by("id").values_list("action", flat=True))
+    assert actions == ["add_webhook", "change_webhook", "rotate_webhook", "delete_webhook"]
+    assert secret not in str(list(AuditEntry.objects.values_list("data", flat=True)))
+
+
+def test_deliveries_are_seen_and_sent_again_in_the_admin(operator: Client, receiver: Receiver, endpoint: Made) -> None:
+    clock, session = Clock(), create_session().session
+    receiver.answer = lambda told: 503
+    clock.send()
+    page = operator.get(f"{ADMIN}webhookdelivery/").content.decode()
+    assert "503" in page and "again at" in page and "session_created" in page
+    clock.send(timedelta(hours=25))
+    assert list_states(session) == ["dead"]
+    delivery = WebhookDelivery.objects.get()
+    detail = operator.get(f"{ADMIN}webhookdelivery/{delivery.pk}/change/").content.decode()
+    assert "given up" in detail and "&quot;sequence&quot;: 1" in detail
+    answer = operator.post(
+        f"{ADMIN}webhookdelivery/", {"action": "replay_selected", "_selected_action": [delivery.pk]}, follow=True
+    )
+    assert [str(message) for message in answer.context["messages"]] == ["1 delivery will be sent again."]
+    receiver.answer = lambda told: 204
+    assert clock.send()["sent"] == 1
+    assert operator.post(f"{ADMIN}webhookdelivery/{delivery.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_who_may_only_look_changes_nothing_in_the_admin(receiver: Receiver, endpoint: Made) -> None:
+    clerk = staff("view_webhookendpoint", "view_webhookdelivery")
+    create_session()
+    WebhookDelivery.objects.update(state="dead", settled_at=endpoint.endpoint.created_at)
+    pk = endpoint.endpoint.pk
+    page = clerk.get(f"{ADMIN}webhookendpoint/{pk}/change/").content.decode()
+    assert receiver.address in page and "New secret" not in page
+    assert clerk.post(f"{ADMIN}webhookendpoint/{pk}/rotate/").status_code == 403
+    assert clerk.post(f"{ADMIN}webhookendpoint/add/", {"address": receiver.address}).status_code == 403
+    assert clerk.post(f"{ADMIN}webhookendpoint/{pk}/change/", {"address": receiver.address}).status_code == 403
+    given = {"action": "replay_selected", "_selected_action": [WebhookDelivery.objects.get().pk]}
+    clerk.post(f"{ADMIN}webhookdelivery/", given)
+    assert WebhookDelivery.objects.get().state == "dead"
+
+
+def test_people_of_a_tenant_see_and_add_its_endpoints_only(operator: Client, receiver: Receiver, settings: Any) -> None:
+    mine = endpoints.add_endpoint(receiver.address + "mine/", tenant="acme")
+    other = endpoints.add_endpoint(receiver.address + "other/", tenant="other")
+    configure(settings, tenant_of=lambda request: "acme")
+    page = operator.get(f"{ADMIN}webhookendpoint/").content.decode()
+    assert "/mine/" in page and "/other/" not in page
+    assert operator.post(f"{ADMIN}webhookendpoint/{other.endpoint.pk}/rotate/").status_code == 404
+    operator.post(f"{ADMIN}webhookendpoint/add/", {"address": receiver.address, "active": "on"})
+    assert list(WebhookEndpoint.objects.order_by("pk").values_list("tenant", flat=True)) == ["acme", "other", "acme"]
+    assert mine.endpoint.tenant == "acme"
