@@ -2,6 +2,7 @@
 
 import { Backoff, type RetryPolicy } from "./backoff";
 import { CLOSE, closeName, mayReconnect } from "./codes";
+import { runGuarded } from "./emitter";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { Status, StatusReason } from "./events";
@@ -276,7 +277,8 @@ export class Connection {
       // It says why the server ends this connection, and is told if nothing repairs that.
       else if (frame.type === "error") this.#refusal = frame;
     } catch (error) {
-      if (!(error instanceof OutOfOrder)) throw error;
+      // What cannot be read is reported; the next connection begins from the places that are known.
+      if (!(error instanceof OutOfOrder)) runGuarded(() => { throw error; });
       this.abandonLink();
     }
   }
