@@ -57,8 +57,9 @@ class OtherServer(servers.AppServer):
 
 @contextlib.contextmanager
 def start_other(name: str) -> Iterator[OtherServer]:
-    """Start a server on the tests' database; its rounds come often."""
+    """Start a server on the tests' database; its rounds come often, and who is silent is soon given up."""
     variables = servers.environment("", "", Path(connection.settings_dict["NAME"]), None)
+    variables["SESSION_MGMT_TEST_HEARTBEAT"] = "1.0"
     with contextlib.closing(OtherServer(name, variables)) as other:
         other.start()
         yield other

@@ -102,10 +102,9 @@ async def test_who_says_nothing_or_reads_nothing_is_closed_in_its_time(
     server: OtherServer, http: httpx.AsyncClient, token: str
 ) -> None:
     """A network that has gone without a word, and a peer that stops to read, on each transport at once."""
-    topic, silent, lost = pick_topic(), list[Any](), asyncio.Queue[Any]()
+    topic, silent = pick_topic(), list[Any]()
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(2 * PATIENCE):
-        starting = SessionClient.start(server.url, token=token, listeners={"connection_lost": lost.put_nowait})
-        writer = await stack.enter_async_context(starting)
+        writer = await stack.enter_async_context(SessionClient.start(server.url, token=token))
         for transport in ("longpoll", "sse"):
             tab = HttpPeer(http, token, transport=transport)
             await tab.attach({"topic:" + topic: None})
@@ -115,7 +114,7 @@ async def test_who_says_nothing_or_reads_nothing_is_closed_in_its_time(
         for _ in range(MANY):
             await writer.topics.publish(topic, LARGE)
         while None in [row.closed_at for row in await bridge().read(list_rows, silent)]:
-            await lost.get()
+            await pause()
         rows = await bridge().read(list_rows, silent)
         # By the process that held them, in its first round after their lease and not before.
         assert {row.transport: (row.close_code, row.closed_by) for row in rows} == {
