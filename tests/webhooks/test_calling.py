@@ -137,7 +137,8 @@ def test_the_second_address_of_a_name_is_taken_where_the_first_is_closed(
 @contextmanager
 def answering(*parts: bytes) -> Iterator[str]:
     """Listen on a port and answer one call with these bytes, the last of them again and again."""
-    with socket.create_server(("127.0.0.1", take_port())) as server:
+    port = take_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
 
         def answer() -> None:
             connected, _ = server.accept()
@@ -151,7 +152,7 @@ def answering(*parts: bytes) -> Iterator[str]:
 
         thread = Thread(target=answer, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        yield f"http://127.0.0.1:{port}/"
         thread.join(30)
 
 
@@ -226,7 +227,8 @@ def test_tls_is_for_the_name_and_not_for_the_address(tmp_path: Path, monkeypatch
     serving.sni_callback = lambda _, name, __: asked.append(name)
     trusting = ssl.create_default_context(cafile=str(path))
     monkeypatch.setattr(calling, "_open_context", lambda: trusting)
-    with socket.create_server(("127.0.0.1", take_port())) as server:
+    port = take_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
 
         def serve() -> None:
             for _ in range(2):
@@ -241,7 +243,6 @@ def test_tls_is_for_the_name_and_not_for_the_address(tmp_path: Path, monkeypatch
 
         thread = Thread(target=serve, daemon=True)
         thread.start()
-        port = server.getsockname()[1]
         resolve_to(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
         assert calling.post(f"https://hooks.example.com:{port}/", HEADERS, b"{}") == 200
         with pytest.raises(CallFailed, match="TLS failed"):
