@@ -13,6 +13,7 @@ RECOVERY = "session_mgmt.actions.sessions.recovery"
 FOLLOWING = "session_mgmt.actions.sessions.following"
 CONNECTIONS = "session_mgmt.actions.sessions.connections"
 DOCUMENTS = "session_mgmt.actions.state.lookup"
+PRESENCE = "session_mgmt.actions.topics.presence"
 SHORTCUTS = "session_mgmt.shortcuts"
 WRITES = "session_mgmt.writes.verbs"
 
@@ -36,8 +37,6 @@ class Operation:
 
 HTTP = "HTTP transports: SSE, long poll and hybrid come with their own issue"
 ONE_SIDED = "only the client knows it; the server has no part in it"
-
-PART = "the clients keep the members up to date themselves, in a part of their own"
 
 OPERATIONS = [
     # ISessionManager
@@ -148,7 +147,9 @@ OPERATIONS = [
     Operation("IClientSession", f"{SHORTCUTS}:create_session", frame="connect", sdk="SessionClient.start"),
     Operation("subscriptions", f"{FOLLOWING}:follow_log", frame="subscribe", sdk="Topics.subscribe"),
     Operation("past of a topic", f"{SHORTCUTS}:history", "GET topic-publications", "history", "Topics.history"),
-    Operation("presence", f"{SHORTCUTS}:members", "GET topic-members", "members", later=PART),
+    Operation("presence", f"{SHORTCUTS}:members", "GET topic-members", "members", "Topics.presence"),
+    Operation("enter a topic", f"{PRESENCE}:move_all", frame="enter", sdk="Topics.presence"),
+    Operation("leave a topic", f"{PRESENCE}:move_all", frame="leave", sdk="Topics.presence"),
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, Protocol
 from session_mgmt.client.errors import Refused
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 from session_mgmt.client.logbook import TOPIC
+from session_mgmt.client.presence import Presence
 from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
+from session_mgmt.protocol.logs import PRESENCE
 from session_mgmt.protocol.position import Position
 
 Receipt = dict[str, Any]
@@ -144,6 +146,21 @@ class Topics:
         page = await self._port.ask_server({"type": "history", "log": TOPIC + topic, "before": place, "limit": limit})
         entries = [Published(Position(page["epoch"], *place), data, at) for *place, data, at in page["entries"]]
         return PastPage(entries, page["more"])
+
+    async def presence(self, topic: str) -> Presence:
+        """Return who is there in a topic, kept up to date until it is closed; `enter` makes this client a member.
+
+        Raises Refused (`topic_denied`) if the members may not be seen, or Stopped.
+        """
+        found = Presence(self._port, topic)
+        try:
+            name = PRESENCE + topic
+            end = await self.subscribe(name, lambda entry, place: found.take(entry, place.offset), with_place=True)
+            await found.begin(end)
+        except BaseException:
+            await found.close()
+            raise
+        return found
 
     def publish(
         self, topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False

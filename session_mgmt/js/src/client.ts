@@ -361,6 +361,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   #newTopics(): Topics {
     return new Topics(this.#logbook, this.#record, this.#stats, {
       askSocket: (frame) => askForReply(this.#connection, this.#env.clock, frame),
+      events: this.#emitter,
       publishEntry: async (frame, signal) => (await this.#writer.publishEntry(frame, signal)).position ?? null,
       publishEphemeral: async (topic, data) => {
         this.#writer.flush();

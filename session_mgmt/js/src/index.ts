@@ -29,6 +29,7 @@ export type { Schema } from "./schema";
 export type { ConflictOptions, RestoreOptions, StateDocument, UpdateOptions, WriteOptions } from "./state";
 export type { ClientStats } from "./stats";
 export type { StoreLike } from "./storage";
+export type { Member, Presence } from "./requests/index";
 export type { PastOptions, PastPage, PublicationPlace, PublishOptions, Subscription, TopicListener, Topics } from "./topics";
 export type { Carrier, TransportName } from "./transport";
 export type { Json, JsonObject } from "./values";

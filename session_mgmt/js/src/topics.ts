@@ -3,7 +3,7 @@
 import type { KnownTopic, PublicationOf } from "./application";
 import { Emitter, type Unsubscribe } from "./emitter";
 import { SessionError, silenceRejection } from "./errors";
-import type { Gap } from "./events";
+import type { Gap, Status } from "./events";
 import type { Position, PublishFrame } from "./frames";
 import { lendMethods, loadRequests } from "./loading";
 import type { Logbook, Reader } from "./logbook";
@@ -69,7 +69,8 @@ export interface PastReply {
 
 export interface TopicsPort {
   /** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
-  askSocket(frame: object): Promise<PastReply | null>;
+  askSocket<Answer>(frame: object): Promise<Answer | null>;
+  readonly events: { on(type: "status", callback: (status: Status) => void): Unsubscribe };
   publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
   publishEphemeral(topic: string, data: Json): Promise<null>;
   tellDenied(topic: string, error: SessionError): void;
@@ -140,7 +141,11 @@ export class Topics<T = Json> {
   readonly #gaps = new Emitter<{ gap: [gap: Gap] }>();
 
   static {
-    lendMethods<Topics, TopicRequests>(Topics.prototype, ["history"], (self) => self.#load());
+    lendMethods<Topics, TopicRequests>(
+      Topics.prototype,
+      ["history", "presence"],
+      async (self) => new (await loadRequests()).TopicRequests(self, self.#port),
+    );
   }
 
   constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort) {
@@ -163,7 +168,7 @@ export class Topics<T = Json> {
     const isDenied = this.#logbook.isDenied(log);
     if (isDenied) followed.askAgain();
     // A denied one is asked for anew: the rights may have come back.
-    if (followed.count === 0 || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed, options));
+    if (!followed.count || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed, options));
     followed.count += 1;
     const [subscribed, stopWaiting] = followed.wait();
     let active = true;
@@ -171,8 +176,9 @@ export class Topics<T = Json> {
       if (!active) return;
       active = false;
       stop();
-      stopWaiting(SessionError.local("unsubscribed", "The subscription was ended before the answer."));
-      this.#leaveTopic(topic, followed);
+      stopWaiting(SessionError.local("unsubscribed", "The subscription ended unanswered."));
+      followed.count -= 1;
+      if (!followed.count) this.#logbook.unfollowLog(log);
     };
     return Object.assign(leave, { subscribed });
   }
@@ -184,8 +190,8 @@ export class Topics<T = Json> {
     { key, ephemeral, signal }: PublishOptions = {},
   ): Promise<Position | null> {
     const frame = { topic, data, ...(key === undefined ? {} : { key }) };
-    const { publishEphemeral, publishEntry } = this.#port;
-    return silenceRejection(ephemeral ? publishEphemeral(topic, data) : publishEntry(frame, signal));
+    const port = this.#port;
+    return silenceRejection(ephemeral ? port.publishEphemeral(topic, data) : port.publishEntry(frame, signal));
   }
 
   onGap(listener: (gap: Gap) => void): Unsubscribe {
@@ -204,16 +210,6 @@ export class Topics<T = Json> {
     this.#gaps.clear();
   }
 
-  async #load(): Promise<TopicRequests> {
-    const { TopicRequests } = await loadRequests();
-    return new TopicRequests(this.#port.askSocket);
-  }
-
-  #leaveTopic(topic: string, followed: Followed): void {
-    followed.count -= 1;
-    if (followed.count === 0) this.#logbook.unfollowLog(nameLog(topic));
-  }
-
   #buildReader(topic: string, followed: Followed, wishes: SubscribeOptions): Reader {
     const log = nameLog(topic);
     // Last offset that was there before.
@@ -224,7 +220,7 @@ export class Topics<T = Json> {
       moveTo: (position) => {
         this.#record.setPosition(log, position);
         // Left at the end of the turn. Who has come back before goes on with the answer that there is.
-        if (position === null && followed.count === 0) this.#followed.delete(topic);
+        if (!position && !followed.count) this.#followed.delete(topic);
       },
       takeGap: (gap) => {
         replayed = 0;

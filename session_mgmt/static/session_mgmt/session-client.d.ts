@@ -2003,20 +2003,12 @@ export interface PastPage {
 	/** Older ones are kept. */
 	more: boolean;
 }
-/** Answer to `history`. */
-export interface PastReply {
-	epoch: string;
-	entries: [
-		offset: number,
-		tag: string,
-		data: Json,
-		at: string
-	][];
-	more: boolean;
-}
 export interface TopicsPort {
 	/** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
-	askSocket(frame: object): Promise<PastReply | null>;
+	askSocket<Answer>(frame: object): Promise<Answer | null>;
+	readonly events: {
+		on(type: "status", callback: (status: Status) => void): Unsubscribe;
+	};
 	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
 	publishEphemeral(topic: string, data: Json): Promise<null>;
 	tellDenied(topic: string, error: SessionError): void;
@@ -2043,9 +2035,39 @@ export declare class Topics<T = Json> {
 	takeEphemeral(topic: string, data: Json): void;
 	clearListeners(): void;
 }
+/** Member of a topic, with what it says of itself; `since` is ISO 8601. */
+interface Member$1 {
+	data: Json;
+	since: string;
+}
+export type MembersById = Record<string, Member$1>;
+export declare class Presence {
+	#private;
+	/** By id; null while there are more than the topic shows. A new object after each change. */
+	members: MembersById | null;
+	count: number;
+	constructor(topics: Topics, port: TopicsPort, topic: string);
+	/** Follow the log and read the members; `presence()` does it. */
+	begin(): Promise<this>;
+	/**
+	 * Enter the topic, or change the data of this client's member; resolves with the member's id. The client stays there
+	 * over drops and restarts until it leaves.
+	 */
+	enter(data?: Json): Promise<string>;
+	/** Change the data of this client's member, as `enter` does. */
+	update(data: Json): Promise<string>;
+	/** Leave the topic, and go on seeing who is there. */
+	leave(): Promise<void>;
+	/** Call back after each change of the members or their number. */
+	on(event: "change", callback: () => void): Unsubscribe;
+	/** Leave the topic if this client has entered it, and see its members no more. */
+	close(): void;
+}
 declare class TopicRequests {
 	#private;
-	constructor(ask: TopicsPort["askSocket"]);
+	constructor(topics: Topics, port: TopicsPort);
+	/** See who is there, kept up to date until it is closed; `enter` makes this client a member. */
+	presence(topic: string): Promise<Presence>;
 	/** Read the newest publications before a place, or of all, the newest last; no subscription is needed. */
 	history(topic: string, { before, limit }?: PastOptions): Promise<PastPage>;
 }
@@ -2250,6 +2272,10 @@ export declare const CLOSE: {
 	readonly REPLACED: 4507;
 	readonly CLIENT_FORGOTTEN: 4508;
 	readonly ORIGIN_DENIED: 4509;
+};
+
+export {
+	Member$1 as Member,
 };
 
 export {};

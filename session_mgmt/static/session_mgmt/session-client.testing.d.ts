@@ -371,6 +371,8 @@ export declare class FakeServer {
 	readonly fetch: Fetch;
 	readonly sessions: FakeSession[];
 	readonly topics: Map<string, FakeLog>;
+	/** Members of topics by the name of their presence, such as `presence:chat`. */
+	readonly present: Map<string, Map<string, any>>;
 	readonly denied: Set<string>;
 	/** Frames that clients have sent, the newest last. */
 	readonly received: Frame$1[];

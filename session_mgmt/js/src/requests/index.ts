@@ -6,6 +6,7 @@ import { toCamelCases } from "./answers";
 
 export { DocumentRequests } from "./documents";
 export { SessionRequests } from "./sessions";
+export { Presence, type Member } from "./presence";
 export { narrowToken } from "./tokens";
 export { TopicRequests } from "./topics";
 export { askForWishes } from "./wishes";

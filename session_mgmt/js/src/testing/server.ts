@@ -28,11 +28,15 @@ export interface FakeServerOptions {
 
 type Frame = { type: string; [field: string]: Json };
 
+const PRESENCE = new Set(["enter", "leave", "members"]);
+
 export class FakeServer {
   readonly WebSocket: SocketClass;
   readonly fetch: Fetch;
   readonly sessions: FakeSession[] = [];
   readonly topics = new Map<string, FakeLog>();
+  /** Members of topics by the name of their presence, such as `presence:chat`. */
+  readonly present = new Map<string, Map<string, Json>>();
   readonly denied = new Set<string>();
   /** Frames that clients have sent, the newest last. */
   readonly received: Frame[] = [];
@@ -241,6 +245,7 @@ export class FakeServer {
     if (frame.type === "configure") this.#handleConfigure(wire, frame);
     if (frame.type === "subscribe") this.#handleSubscribe(wire, session, client, frame);
     else if (frame.type === "history") this.#handleHistory(wire, session, frame);
+    else if (PRESENCE.has(frame.type)) this.#handlePresence(wire, session, client, frame);
     else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
     else if (frame.type === "ping") wire.deliver({ type: "pong", id: frame.id, server_time: "" });
     else if (frame.type === "refresh") this.#handleRefresh(wire, frame);
@@ -328,6 +333,27 @@ export class FakeServer {
     const log = this.#findLog(session, name);
     if (!log) wire.deliver({ type: "error", id, ...makeTopicDenied() });
     else wire.deliver({ type: "reply", id, ...log.listPast(before, limit) });
+  }
+
+  /** Answer a frame about presence; each client is a member under its own name, and each move is an entry at once. */
+  #handlePresence(wire: FakeWire, session: FakeSession, client: FakeClient, { type, id, log, data }: Frame): void {
+    if (!this.#findLog(session, log)) return wire.deliver({ type: "error", id, ...makeTopicDenied() });
+    const topic = `presence:${log.slice("topic:".length)}`;
+    const there = this.present.get(topic) ?? new Map<string, Json>();
+    this.present.set(topic, there);
+    if (type === "members") {
+      const { position } = this.topic(topic);
+      return wire.deliver({ type: "reply", id, position, count: there.size, members: Object.fromEntries(there) });
+    }
+    const member = { data: data ?? null, since: "2026-11-23T12:00:00.000000Z" };
+    const moved = { joined: {}, changed: {}, left: [] as string[] };
+    if (type === "leave") moved.left = there.delete(client.id) ? [client.id] : [];
+    else {
+      moved[there.has(client.id) ? "changed" : "joined"] = { [client.id]: member };
+      there.set(client.id, member);
+    }
+    wire.deliver({ type: "reply", id, ...(type === "enter" ? { member: client.id } : {}) });
+    this.publish(topic, { count: there.size, ...moved });
   }
 
   #handleRefresh(wire: FakeWire, frame: Frame): void {

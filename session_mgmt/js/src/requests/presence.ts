@@ -1,0 +1,170 @@
+/** Who is there in a topic, kept up to date by the log of its presence (PROTOCOL section 7). */
+
+import { Emitter, type Unsubscribe } from "../emitter";
+import { SessionError } from "../errors";
+import type { Position } from "../frames";
+import type { Topics, TopicsPort } from "../topics";
+import type { Json } from "../values";
+
+/** Member of a topic, with what it says of itself; `since` is ISO 8601. */
+export interface Member {
+  data: Json;
+  since: string;
+}
+
+type MembersById = Record<string, Member>;
+type Entry = { count: number } & ({ joined: MembersById; changed: MembersById; left: string[] } | { members?: MembersById });
+
+interface MembersReply {
+  position: Position;
+  count: number;
+  members: MembersById | null;
+}
+
+export class Presence {
+  /** By id; null while there are more than the topic shows. A new object after each change. */
+  members: MembersById | null = {};
+  count = 0;
+  readonly #topics: Topics;
+  readonly #port: TopicsPort;
+  readonly #topic: string;
+  readonly #listeners = new Emitter<{ change: [] }>();
+  readonly #ends: Unsubscribe[] = [];
+  /** Offset up to which entries are known; null before the first answer, and after a gap until the next one. */
+  #offset: number | null = null;
+  #waiting: [entry: Entry, offset: number][] = [];
+  /** What this client says of itself while it is there. */
+  #entered: { data: Json } | null = null;
+  /** Whoever waits for the next connection. */
+  readonly #waking = new Set<(error: SessionError | null) => void>();
+
+  constructor(topics: Topics, port: TopicsPort, topic: string) {
+    this.#topics = topics;
+    this.#port = port;
+    this.#topic = topic;
+  }
+
+  /** Follow the log and read the members; `presence()` does it. */
+  async begin(): Promise<this> {
+    const log = `presence:${this.#topic}`;
+    const subscription = this.#topics.subscribe(log, (entry, { offset }) => this.#take(entry as Entry, offset ?? 0));
+    this.#ends.push(subscription, this.#topics.onGap((gap) => void (gap.log === `topic:${log}` && this.#readAnew())));
+    this.#ends.push(this.#port.events.on("status", (status) => this.#handleStatus(status)));
+    try {
+      await subscription.subscribed;
+      await this.#read();
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+    return this;
+  }
+
+  /**
+   * Enter the topic, or change the data of this client's member; resolves with the member's id. The client stays there
+   * over drops and restarts until it leaves.
+   */
+  async enter(data: Json = null): Promise<string> {
+    const entered = { data };
+    this.#entered = entered;
+    try {
+      return (await this.#ask<{ member: string }>("enter", entered)).member;
+    } catch (error) {
+      if (this.#entered === entered) this.#entered = null;
+      throw error;
+    }
+  }
+
+  /** Change the data of this client's member, as `enter` does. */
+  update(data: Json): Promise<string> {
+    return this.enter(data);
+  }
+
+  /** Leave the topic, and go on seeing who is there. */
+  async leave(): Promise<void> {
+    this.#entered = null;
+    await this.#ask("leave");
+  }
+
+  /** Call back after each change of the members or their number. */
+  on(event: "change", callback: () => void): Unsubscribe {
+    return this.#listeners.on(event, callback);
+  }
+
+  /** Leave the topic if this client has entered it, and see its members no more. */
+  close(): void {
+    if (this.#entered) void this.#send("leave").catch(() => undefined);
+    this.#end();
+  }
+
+  #end(): void {
+    this.#entered = null;
+    for (const end of this.#ends.splice(0)) end();
+    this.#wake(SessionError.local("unsubscribed", "The presence was closed before the server had answered."));
+    this.#listeners.clear();
+  }
+
+  #send<Answer>(type: string, more: object = {}): Promise<Answer | null> {
+    return this.#port.askSocket<Answer>({ type, log: `topic:${this.#topic}`, ...more });
+  }
+
+  /** Ask on this connection, or else on the next one that answers. */
+  async #ask<Answer>(type: string, more?: object): Promise<Answer> {
+    for (;;) {
+      const connected = new Promise<SessionError | null>((resolve) => this.#waking.add(resolve));
+      const answer = await this.#send<Answer>(type, more);
+      if (answer) return answer;
+      const error = await connected;
+      if (error) throw error;
+    }
+  }
+
+  #wake(error: SessionError | null): void {
+    const waking = [...this.#waking];
+    this.#waking.clear();
+    for (const resolve of waking) resolve(error);
+  }
+
+  #handleStatus(status: string): void {
+    if (status === "connected") {
+      this.#wake(null);
+      // The server may have let it go: it was away for longer than the grace, maybe.
+      if (this.#entered) void this.#send("enter", this.#entered).catch(() => undefined);
+    } else if (status === "disconnected" || status === "failed") {
+      this.#wake(SessionError.local("network_error", "There is no connection: connect, and ask again.", true));
+    }
+  }
+
+  async #read(): Promise<void> {
+    const { position, count, members } = await this.#ask<MembersReply>("members");
+    this.#offset = position[1];
+    this.count = count;
+    this.members = members;
+    for (const [entry, offset] of this.#waiting.splice(0)) this.#apply(entry, offset);
+    this.#listeners.emit("change");
+  }
+
+  #readAnew(): void {
+    this.#offset = null;
+    this.#waiting = [];
+    this.#read().catch(() => undefined);
+  }
+
+  #take(entry: Entry, offset: number): void {
+    if (this.#offset === null) this.#waiting.push([entry, offset]);
+    else if (this.#apply(entry, offset)) this.#listeners.emit("change");
+  }
+
+  #apply(entry: Entry, offset: number): boolean {
+    if (offset <= (this.#offset as number)) return false;
+    this.#offset = offset;
+    this.count = entry.count;
+    if (!("joined" in entry)) this.members = entry.members ?? null;
+    else if (this.members) {
+      const members = { ...this.members, ...entry.joined, ...entry.changed };
+      for (const id of entry.left) delete members[id];
+      this.members = members;
+    }
+    return true;
+  }
+}
