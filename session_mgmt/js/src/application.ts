@@ -27,7 +27,7 @@ export interface AnyApplication {
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 
-/** Member of the types that an application tells, `Json` for one that it does not. */
+/** Type of a member of what an application tells, `Json` for one that it does not. */
 export type TypeOf<A, Name extends keyof ApplicationTypes> = A extends Record<Name, infer T> ? T : Json;
 
 export type DocumentOf<A, Name extends string> =
@@ -59,12 +59,12 @@ export type ValueAt<S, Path extends string> =
 
 type Walk<S, Tokens extends string, Left extends unknown[]> = Left extends [unknown, ...infer Others]
   ? Tokens extends `${infer Token}/${infer Rest}`
-    ? Walk<Member<S, Token>, Rest, Others>
-    : Member<S, Tokens>
+    ? Walk<TypeOfMember<S, Token>, Rest, Others>
+    : TypeOfMember<S, Tokens>
   : Json;
 
 // Distributes over a union: the value of an optional member may be absent, and so may everything in it.
-type Member<S, Token extends string> =
+type TypeOfMember<S, Token extends string> =
   IsAny<S> extends true
     ? Json
     : S extends NoPlace
@@ -76,10 +76,10 @@ type Member<S, Token extends string> =
             ? Item
             : NoPlace
           : S extends object
-            ? MemberOfObject<S, Token>
+            ? TypeOfObjectMember<S, Token>
             : NoPlace;
 
-type MemberOfObject<S, Token extends string> = Token extends keyof S
+type TypeOfObjectMember<S, Token extends string> = Token extends keyof S
   ? S[Token]
   : Token extends `${infer Index extends number}`
     ? Index extends keyof S

@@ -850,7 +850,7 @@ export interface AnyApplication {
 	};
 }
 export type IsAny<T> = 0 extends 1 & T ? true : false;
-/** Member of the types that an application tells, `Json` for one that it does not. */
+/** Type of a member of what an application tells, `Json` for one that it does not. */
 export type TypeOf<A, Name extends keyof ApplicationTypes> = A extends Record<Name, infer T> ? T : Json;
 export type DocumentOf<A, Name extends string> = Name extends "main" ? TypeOf<A, "state"> : IsAny<TypeOf<A, "documents">> extends true ? Json : Name extends keyof TypeOf<A, "documents"> ? TypeOf<A, "documents">[Name] : Json;
 declare const NO_PLACE: unique symbol;
@@ -869,9 +869,9 @@ export type ValueAt<S, Path extends string> = IsAny<S> extends true ? Json : str
 export type Walk<S, Tokens extends string, Left extends unknown[]> = Left extends [
 	unknown,
 	...infer Others
-] ? Tokens extends `${infer Token}/${infer Rest}` ? Walk<Member<S, Token>, Rest, Others> : Member<S, Tokens> : Json;
-export type Member<S, Token extends string> = IsAny<S> extends true ? Json : S extends NoPlace ? NoPlace : S extends undefined | null ? undefined : S extends readonly (infer Item)[] ? Token extends "-" | `${number}` ? Item : NoPlace : S extends object ? MemberOfObject<S, Token> : NoPlace;
-export type MemberOfObject<S, Token extends string> = Token extends keyof S ? S[Token] : Token extends `${infer Index extends number}` ? Index extends keyof S ? S[Index] : NoPlace : NoPlace;
+] ? Tokens extends `${infer Token}/${infer Rest}` ? Walk<TypeOfMember<S, Token>, Rest, Others> : TypeOfMember<S, Tokens> : Json;
+export type TypeOfMember<S, Token extends string> = IsAny<S> extends true ? Json : S extends NoPlace ? NoPlace : S extends undefined | null ? undefined : S extends readonly (infer Item)[] ? Token extends "-" | `${number}` ? Item : NoPlace : S extends object ? TypeOfObjectMember<S, Token> : NoPlace;
+export type TypeOfObjectMember<S, Token extends string> = Token extends keyof S ? S[Token] : Token extends `${infer Index extends number}` ? Index extends keyof S ? S[Index] : NoPlace : NoPlace;
 /** A path, if the document has such a place; of a union, if one of its members has. */
 export type Place<S, Path extends string> = NoPlace extends ValueAt<S, Path> ? [
 	Present<S, Path>
@@ -2036,11 +2036,11 @@ export declare class Topics<T = Json> {
 	clearListeners(): void;
 }
 /** Member of a topic, with what it says of itself; `since` is ISO 8601. */
-interface Member$1 {
+export interface Member {
 	data: Json;
 	since: string;
 }
-export type MembersById = Record<string, Member$1>;
+export type MembersById = Record<string, Member>;
 export declare class Presence {
 	#private;
 	/** By id; null while there are more than the topic shows. A new object after each change. */
@@ -2272,10 +2272,6 @@ export declare const CLOSE: {
 	readonly REPLACED: 4507;
 	readonly CLIENT_FORGOTTEN: 4508;
 	readonly ORIGIN_DENIED: 4509;
-};
-
-export {
-	Member$1 as Member,
 };
 
 export {};
