@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, is_typeddict
 
 from session_mgmt.protocol.events import EVENT_TYPES, MESSAGE
 from session_mgmt.protocol.logs import PRESENCE
@@ -62,8 +62,8 @@ class Topic:
 
     ``personal`` names the part that holds the key of the user whom the topic is about. ``data`` is the annotation of
     its publications. ``slow`` are the ways in which a reader may go on that is behind, the default first; ``latest_by``
-    is the member of a publication that is its key. ``reported`` holds the kinds of errors of its functions that are in
-    the log already.
+    is the member of a publication that is its key. ``keys`` are the members by which readers may filter. ``reported``
+    holds the kinds of errors of its functions that are in the log already.
     """
 
     pattern: TopicPattern
@@ -76,6 +76,7 @@ class Topic:
     data: Any = Any
     slow: tuple[str, ...] = (REPLAY,)
     latest_by: str | None = None
+    keys: tuple[str, ...] = ()
     presence: Presence | None = None
     # Whether it is the log of another topic's presence, which nobody but the app publishes to.
     tells_presence: bool = False
@@ -154,6 +155,7 @@ def topic(
     data: Any = Any,
     slow: str | Sequence[str] = REPLAY,
     latest_by: str | None = None,
+    keys: Sequence[str] = (),
     presence: bool | Presence = False,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
@@ -166,8 +168,9 @@ def topic(
     ``TypedDict``, for ``manage.py session_types``; nothing checks it. ``slow`` says how a reader that is behind goes
     on: ``replay`` (it reads all later), ``latest`` (the newest publication of each key, which is the value of the
     member ``latest_by``), ``drop_oldest`` (from now, after a gap) or ``disconnect``. Of several ways the first is the
-    default, and a client may ask for any of them. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the
-    topic and see who is there. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
+    default, and a client may ask for any of them. ``keys`` names the members of a publication by which a reader may
+    filter. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the topic and see who is there. Raises
+    ``TypeError`` or ``ValueError`` for a declaration that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
@@ -179,7 +182,7 @@ def topic(
     if personal is not None and personal not in compiled.types:
         raise ValueError(f"personal of topic {pattern!r} names one of its parts, which {personal!r} is not.")
     _check_recheck(pattern, recheck)
-    ways = _read_ways(pattern, slow, latest_by)
+    ways, names = _read_ways(pattern, slow, latest_by), _read_keys(pattern, keys, data)
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
     # A string or None would count as true or false, and decide about a right by accident.
@@ -190,7 +193,7 @@ def topic(
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        told = retain, entries, recheck, personal, data, ways, latest_by, told_by
+        told = retain, entries, recheck, personal, data, ways, latest_by, names, told_by
         registry.topics.append(Topic(compiled, may_follow, publish, *told))
         if told_by is not None:
             kept = PRESENCE_RETAIN, PRESENCE_ENTRIES, recheck, personal
@@ -229,6 +232,22 @@ def _read_ways(pattern: str, slow: Any, latest_by: Any) -> tuple[str, ...]:
     if latest_by is not None and not (isinstance(latest_by, str) and latest_by):
         raise TypeError(f"latest_by of topic {pattern!r} is the name of a member, not {latest_by!r}.")
     return ways
+
+
+def _read_keys(pattern: str, keys: Any, data: Any) -> tuple[str, ...]:
+    # A text is a sequence as well, of its letters.
+    if isinstance(keys, str):
+        raise TypeError(f"keys of topic {pattern!r} is a list of names: write keys=({keys!r},).")
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) and key for key in keys):
+        raise TypeError(f"keys of topic {pattern!r} is a list of names of members, not {keys!r}.")
+    for at, key in enumerate(keys):
+        if key in keys[:at]:
+            raise ValueError(f"keys of topic {pattern!r} has {key!r} twice.")
+        if is_typeddict(data) and key not in data.__annotations__:
+            near = get_close_matches(key, data.__annotations__, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(data.__annotations__)}."
+            raise ValueError(f"keys of topic {pattern!r}: {data.__name__} has no member {key!r}. {hint}")
+    return tuple(keys)
 
 
 def _read_presence(pattern: str, presence: Any, types: dict[str, str]) -> Presence | None:

@@ -51,7 +51,7 @@ class Core(Logbook):
 
     def build_connect(self, token: str) -> Frame:
         """Return the `connect` frame of a new connection."""
-        wishes: dict[str, dict[str, Any]] = {"slow": dict(self.ways), "since": self.beginnings}
+        wishes: dict[str, dict[str, Any]] = {**self.list_wishes(), "since": self.beginnings}
         asked = {name: {log: wish for log, wish in of.items() if log in self.logs} for name, of in wishes.items()}
         return {
             "type": "connect",
@@ -63,6 +63,10 @@ class Core(Logbook):
             "capabilities": [],
             "agent": AGENT,
         }
+
+    def list_wishes(self) -> dict[str, dict[str, Any]]:
+        """Return how the client wishes to read its logs: the ways where it is slow, and the parts that it wants."""
+        return {"slow": dict(self.ways), "filter": self.filters}
 
     def mark_disconnected(self) -> None:
         """Send nothing until the next `connected`: the connection is gone."""

@@ -49,12 +49,17 @@ class Logbook(Writing):
 
     # Wishes of the application.
 
-    def follow_log(self, log: str, slow: str | None = None, since: Frame | None = None) -> Effects:
+    def follow_log(
+        self, log: str, slow: str | None = None, since: Frame | None = None, only: Frame | None = None
+    ) -> Effects:
         """Follow a log from the position in `since`, else from the known one, else by `since`, else from now on; the
         effect `Following` brings the outcome.
 
-        Of several calls for one log the first that wishes for a way, or for a beginning, decides.
+        Of several calls for one log the first that wishes for a way, or for a beginning, decides; whether it is
+        followed in part, the first of all.
         """
+        if only is not None and log not in self.logs:
+            self.filters[log] = only
         if slow is not None:
             self.ways.setdefault(log, slow)
         if since is not None:
@@ -65,7 +70,7 @@ class Logbook(Writing):
         if self.ready:
             id_ = self.draw_id()
             self._asked[id_] = (log, place)
-            wishes = {"slow": self.ways.get(log), "since": self.beginnings.get(log)}
+            wishes = {"slow": self.ways.get(log), "filter": self.filters.get(log), "since": self.beginnings.get(log)}
             given = {name: wish for name, wish in wishes.items() if wish is not None}
             yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json(), **given})
 
@@ -73,6 +78,7 @@ class Logbook(Writing):
         """Stop following a log and forget the position in it."""
         self.logs.pop(log, None)
         self.ways.pop(log, None)
+        self.filters.pop(log, None)
         self.beginnings.pop(log, None)
         self._stored_places.pop(log, None)
         if self.ready:
@@ -169,7 +175,10 @@ class Logbook(Writing):
         if "prev" in frame:
             # Not every entry of a range: it must begin no later than this client is.
             at, end = self.logs.get(log), positions.parse(frame["position"])
-            if log in self.logs and (at is None or at.epoch != frame["epoch"] or frame["prev"] > at.offset):
+            # Of a subscription before: the verdict on this one has not come.
+            if at is None:
+                return
+            if at.epoch != frame["epoch"] or frame["prev"] > at.offset:
                 yield Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
                 return
             if frame.get("conflated") and at and end and end.offset > at.offset:

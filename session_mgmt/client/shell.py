@@ -179,7 +179,13 @@ class Shell(Performer):
         checked = check_publication(data, self.core.limits)
         self._link.send_frame({"type": "publish", "topic": topic, "data": checked, "ephemeral": True})
 
-    async def follow_log(self, log: str, slow: str | None = None, since: dict[str, Any] | None = None) -> bool:
+    async def follow_log(
+        self,
+        log: str,
+        slow: str | None = None,
+        since: dict[str, Any] | None = None,
+        only: dict[str, Any] | None = None,
+    ) -> bool:
         """Follow a log and wait for the server's answer; return whether nothing of `since` is gone.
 
         Raises Refused or Stopped.
@@ -187,7 +193,7 @@ class Shell(Performer):
         if self._stopped:
             raise self._stopped
         answer = self.audience.follows.add(log)
-        self._perform(self.core.follow_log(log, slow, since))
+        self._perform(self.core.follow_log(log, slow, since, only))
         return await answer
 
     def unfollow_log(self, log: str) -> None:

@@ -18,6 +18,7 @@ from session_mgmt.protocol.position import Position
 
 Receipt = dict[str, Any]
 Since = dict[str, Any]
+Filter = dict[str, Any]
 
 
 class Published(NamedTuple):
@@ -57,7 +58,9 @@ class TopicsPort(ReaderPort, Protocol):
 
     def send_ephemeral(self, topic: str, data: Any) -> None: ...
 
-    async def follow_log(self, log: str, slow: str | None = None, since: Since | None = None) -> bool: ...
+    async def follow_log(
+        self, log: str, slow: str | None = None, since: Since | None = None, only: Filter | None = None
+    ) -> bool: ...
 
     def unfollow_log(self, log: str) -> None: ...
 
@@ -80,6 +83,7 @@ class Topics:
         *,
         slow: str | None = None,
         since: Since | None = None,
+        filter: Filter | None = None,
         with_place: bool = False,
     ) -> Subscription:
         """Call `callback(data)` once per publication, from the stored position or else from now on; returns when that
@@ -88,15 +92,16 @@ class Topics:
         `slow` says how to go on where this client reads too slowly, of the ways that the topic names. `since` says
         where to begin: `{"position": …}`, which counts before a stored one, or without a position `{"time": …}` (a
         datetime or ISO 8601) or `{"last": n}`; `complete` of the result is False if publications since that time are
-        gone. Of several subscribers the first one decides. Raises `Refused` (`topic_denied`) if the topic may not be
-        read. Lost publications are reported by the event `gap` before the next one, and a range of which only the
-        newest of each key come by `conflated`.
+        gone. `filter` asks for those only that have one value of each member: `{"region": "eu"}` or
+        `{"region": {"in": ["eu", "us"]}}`, of the keys that the topic names. Of several subscribers the first one
+        decides. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by the
+        event `gap` before the next one, and a range of which only the newest of each key come by `conflated`.
         """
         subscribers = self._port.publications
         # Before the topic is followed: missed entries may arrive before the answer.
         remove = subscribers.add(topic, callback if with_place else lambda data, _: callback(data))
         try:
-            complete = await self._port.follow_log(TOPIC + topic, slow, _describe(since))
+            complete = await self._port.follow_log(TOPIC + topic, slow, _describe(since), filter)
         # Also for a cancellation, or a callback that nobody can remove would go on being called.
         except BaseException:
             remove()
@@ -111,7 +116,13 @@ class Topics:
         return Subscription(unsubscribe, complete)
 
     async def iterate(
-        self, topic: str, *, limit: int = WAITING_LIMIT, slow: str | None = None, since: Since | None = None
+        self,
+        topic: str,
+        *,
+        limit: int = WAITING_LIMIT,
+        slow: str | None = None,
+        since: Since | None = None,
+        filter: Filter | None = None,
     ) -> AsyncIterator[Any]:
         """Yield the publications of a topic: `async for data in client.topics.iterate("orders:42")`.
 
@@ -127,7 +138,7 @@ class Topics:
         # Before the topic is followed: the right may end before this coroutine goes on.
         forget = self._port.events.add("denied", end_denied)
         try:
-            unsubscribe = await self.subscribe(topic, reader.put, slow=slow, since=since)
+            unsubscribe = await self.subscribe(topic, reader.put, slow=slow, since=since, filter=filter)
             try:
                 async for data in reader.read(self._port):
                     yield data

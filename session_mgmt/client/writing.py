@@ -39,6 +39,8 @@ class Writing:
         self.logs: dict[str, positions.Position | None] = {SESSION_LOG: None}
         # Ways to go on that the application wishes for where this client reads too slowly.
         self.ways: dict[str, str] = {}
+        # Parts of topics that it wants.
+        self.filters: dict[str, Frame] = {}
         # Where it wishes to begin in a log without a position.
         self.beginnings: dict[str, Frame] = {}
         # Positions of topics that nobody follows yet: without a subscriber their entries would be lost.

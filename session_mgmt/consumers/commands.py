@@ -211,7 +211,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
             if frame.since is not None:
                 await bridge().drain_waiting()
             asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction
-            log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since)
+            log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since, frame.filter)
         except SessionMgmtError as error:
             _refuse_request(connection, error, "subscribe", frame.log, id=frame.id)
             return

@@ -11,7 +11,8 @@ import orjson
 from session_mgmt.conf import settings
 from session_mgmt.consumers.outlet import Shared
 from session_mgmt.consumers.pages import Page
-from session_mgmt.protocol.logs import END, begin_entries_frame
+from session_mgmt.protocol.filters import Filter
+from session_mgmt.protocol.logs import END, begin_entries_frame, build_range_end
 from session_mgmt.protocol.position import Position
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
 
 class Conflation:
-    """Entries after a place, of each key the newest. An entry without the key replaces none and is replaced by none."""
+    """Entries after a place, of each key the newest. An entry without the key replaces none and is replaced by none.
 
-    def __init__(self, name: str, member: str, after: Position) -> None:
-        self._name, self._member = name, member
+    With a filter, of the entries that it wants.
+    """
+
+    def __init__(self, name: str, member: str, after: Position, only: Filter | None = None) -> None:
+        self._name, self._member, self._only = name, member, only
         self.after = self.last = after
+        self._wanted = 0
         # In the order of offsets, because a key that comes again moves to the end.
         self._newest: dict[bytes | int, bytes] = {}
         self.size = 0
@@ -36,6 +41,9 @@ class Conflation:
         """Add the entries of a page that continues the last place."""
         for text in page.list_entries(self.last):
             offset, _, body = orjson.loads(text)
+            if self._only is not None and not self._only.matches(body):
+                continue
+            self._wanted += 1
             key = _find_key(body, self._member)
             # No key is a number.
             kept = offset if key is None else key
@@ -45,14 +53,18 @@ class Conflation:
 
     def build_frame(self) -> Shared:
         """Return the frame: an ordinary one if nothing was left out."""
-        covered = self.last.offset - self.after.offset
-        end = END if len(self._newest) == covered else _build_end(self.after.offset, self.last)
+        is_conflated, is_whole = len(self._newest) < self._wanted, self._only is None
+        end = (
+            END
+            if is_whole and not is_conflated
+            else build_range_end(self.after.offset, self.last, conflated=is_conflated)
+        )
         return Shared(begin_entries_frame(self._name, self.last.epoch) + b",".join(self._newest.values()) + end)
 
 
-async def conflate(feed: Feed, member: str, after: Position) -> Conflation:
+async def conflate(feed: Feed, member: str, after: Position, only: Filter | None = None) -> Conflation:
     """Read from a place to where the feed stands now, or as far as one frame reaches."""
-    found, until = Conflation(feed.name, member, after), feed.head
+    found, until = Conflation(feed.name, member, after, only), feed.head
     while found.last.offset < until and found.size < settings().replay_page_bytes:
         page = await feed.pages.read(found.last)
         if page is None:
@@ -66,7 +78,3 @@ def _find_key(body: Any, member: str) -> bytes | None:
         return None
     # As text: to Python, 1 and true are one key.
     return orjson.dumps(body[member], option=orjson.OPT_SORT_KEYS)
-
-
-def _build_end(after: int, last: Position) -> bytes:
-    return b'],"prev":%d,"position":%s,"conflated":true}' % (after, orjson.dumps(last.as_json()))

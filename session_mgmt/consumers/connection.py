@@ -299,7 +299,13 @@ class Connection:
         if turn.is_lost:
             self.stop(Close.HEARTBEAT_LOST)
         elif turn.is_due:
+            self.tell_places()
             self.push(self.heartbeat.build_ping())
+
+    def tell_places(self) -> None:
+        """Tell how far logs have come of which the client wants a part, where nothing was in it."""
+        for following in self.followings.values():
+            following.tell_place()
 
     @property
     def beat_at(self) -> float:

@@ -14,10 +14,12 @@ from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.audiences import Audiences
 from session_mgmt.consumers.orders import read_ephemeral
 from session_mgmt.consumers.outlet import BACKLOG, Shared
 from session_mgmt.consumers.pages import Pages, Shelf
 from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import TOPIC, Entry, build_entries_frame, split_by_bytes
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import is_dense
@@ -29,13 +31,18 @@ FAR = 2**63
 
 
 class Follower(Protocol):
-    """Face of whoever is served by a feed."""
+    """Face of whoever is served by a feed; with ``only`` it is given no other entries."""
+
+    only: Filter | None
 
     def deliver(self, feed: Feed, frame: Shared) -> None:
         """Take a frame with the next entries; ``feed`` stands at its last one."""
 
     def deliver_ephemeral(self, frame: Shared) -> None:
         """Take a message that is kept nowhere."""
+
+    def tell_place(self) -> None:
+        """Tell how far the log has come, where nothing of it was wanted."""
 
     def handle_loss(self, feed: Feed, position: Position) -> None:
         """Go on from ``position``: the log has lost the entries between the last delivered one and there."""
@@ -51,6 +58,7 @@ class Feed:
     tag: str
     shelf: Shelf
     live: dict[Follower, None] = field(default_factory=dict)
+    audiences: Audiences[Follower] = field(default_factory=Audiences)
     following: int = 0
     idle_since: float | None = None
     pages: Pages = field(init=False)
@@ -97,11 +105,29 @@ class Feed:
                 # A copy: a follower that is behind leaves the feed while it is served.
                 for follower in tuple(self.live):
                     follower.deliver(self, frame)
+            if self.audiences:
+                for frame, followers in self.audiences.select(self.name, part, self.position):
+                    for follower in followers:
+                        follower.deliver(self, frame)
         return True
+
+    def add_live(self, follower: Follower) -> None:
+        """Serve a follower who stands where the feed stands."""
+        if follower.only is None:
+            self.live[follower] = None
+        else:
+            self.audiences.add(follower, follower.only, self.head)
+
+    def remove_live(self, follower: Follower) -> None:
+        """Serve a follower no longer; nothing happens if it is not served."""
+        if follower.only is None:
+            self.live.pop(follower, None)
+        else:
+            self.audiences.discard(follower, follower.only)
 
     def hand_on_ephemeral(self, payload: Any) -> None:
         """Hand on an ephemeral message: its data, under this topic's own name, whatever else a doorbell carries."""
-        if not self.live or not self.name.startswith(TOPIC):
+        if not (self.live or self.audiences) or not self.name.startswith(TOPIC):
             return
         data = read_ephemeral(payload)
         if data is not None:
@@ -119,9 +145,15 @@ class Feed:
             while count < len(messages) and size + len(messages[count]) <= BACKLOG:
                 size += len(messages[count])
                 count += 1
-            frame, messages = Shared(*messages[:count]), messages[count:]
+            together, messages = messages[:count], messages[count:]
+            frame = Shared(*together)
             for follower in tuple(self.live):
                 follower.deliver_ephemeral(frame)
+            if self.audiences:
+                read = ((text, orjson.loads(text)["data"]) for text in together)
+                for frame, followers in self.audiences.select_ephemeral(read):
+                    for follower in followers:
+                        follower.deliver_ephemeral(frame)
 
     def join(self, head: Position) -> None:
         """Count one more follower, who knows that the log stands at ``head``."""
@@ -222,10 +254,13 @@ class Feed:
 
     def _start_anew(self, position: Position) -> None:
         """Stand at another place of the log, or of another log: no page from before holds any more."""
+        # First: what they have passed is not lost.
+        for follower in self.audiences.list_followers():
+            follower.tell_place()
         self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
         self.pages.drop()
         # A follower leaves the feed while it is told.
-        for follower in tuple(self.live):
+        for follower in (*self.live, *self.audiences.list_followers()):
             follower.handle_loss(self, position)
 
     def stop(self) -> None:

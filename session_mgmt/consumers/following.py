@@ -27,7 +27,7 @@ from session_mgmt.consumers.pages import Page
 from session_mgmt.consumers.slow_ways import find_latest_by, find_way, find_window
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry
+from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry, begin_entries_frame, build_range_end
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode
 from session_mgmt.registry import DISCONNECT, DROP_OLDEST, LATEST, REPLAY
@@ -69,6 +69,7 @@ class Following:
 
     def __init__(self, connection: Reader, feed: Feed, log: Log) -> None:
         self._connection, self.feed, self.log = connection, feed, log
+        self.only = log.only
         self.place = log.asked if log.verdict.mode is Mode.ENTRIES and log.asked else log.head
         self.replayed: tuple[int, int] | None = None
         self.lost_range: tuple[int | None, int] | None = receipts.find_lost_range(log)
@@ -109,7 +110,7 @@ class Following:
         if self.stopped:
             return
         self.stopped = True
-        self.feed.live.pop(self, None)
+        self.feed.remove_live(self)
         if self._task is not None:
             self._task.cancel()
 
@@ -122,7 +123,7 @@ class Following:
         outlet = self._connection.outlet
         if outlet.is_full:
             # From now on the log is its buffer.
-            feed.live.pop(self, None)
+            feed.remove_live(self)
             if self._find_slow_way() == DISCONNECT:
                 self._connection.stop(Close.SLOW_CONSUMER)
             else:
@@ -134,8 +135,18 @@ class Following:
 
     def handle_loss(self, feed: Feed, position: Position) -> None:
         """Send a snapshot or a gap, then go on from there: the live log lost entries."""
-        feed.live.pop(self, None)
+        feed.remove_live(self)
         self._restart(reason="history_lost" if position.offset <= self.sent else "trimmed", at=position)
+
+    def tell_place(self) -> None:
+        """Tell a client that wants a part of the log how far it has come, so that nothing of that counts as missed."""
+        place = self.feed.position
+        if self.only is None or self.place == place or not self.feed.audiences.has(self, self.only):
+            return
+        if not self._connection.outlet.is_full:
+            head, end = begin_entries_frame(self.log.name, place.epoch), build_range_end(self.sent, place)
+            self._connection.outlet.push(Shared(head + end))
+            self.place = place
 
     def deliver_ephemeral(self, frame: Shared) -> None:
         """Pass a message on unless the client is behind: a message without a log must not pile up either."""
@@ -281,7 +292,7 @@ class Following:
         if self.place.epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
             return False
         # No await between the comparison and this line, so no entry can come in between.
-        self.feed.live[self] = None
+        self.feed.add_live(self)
         return True
 
     def _is_displaced(self) -> bool:
@@ -327,7 +338,7 @@ class Following:
 
     async def _push_latest(self, member: str) -> bool:
         """Send the newest entry of each key, up to where the feed stands or as far as one frame reaches."""
-        conflation = await conflate(self.feed, member, self.place)
+        conflation = await conflate(self.feed, member, self.place, self.only)
         if conflation.is_empty:
             return False
         self._connection.outlet.push(conflation.build_frame())
@@ -342,7 +353,11 @@ class Following:
         is_whole = page.last == self.feed.position and page.last.offset >= self._find_promised(marked)
         is_last = marked and not self._said_recovered and is_whole
         self._said_recovered = self._said_recovered or is_last
-        self._connection.outlet.push(page.build_frame(self.place, recovered=is_last))
+        self._connection.outlet.push(
+            page.build_frame(self.place, recovered=is_last)
+            if self.only is None
+            else page.build_filtered_frame(self.place, self.only, recovered=is_last)
+        )
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, page.last.offset)
         self.place = page.last
         self._release_receipts()

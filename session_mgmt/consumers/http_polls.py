@@ -117,7 +117,7 @@ class HeldPoll(Connection):
 
 async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, str]]:
     """Return a poll's attachment with its logs, and fresh permits for topics that the application was asked about."""
-    call = Call(request.find_token(), poll.claim, poll.logs, poll.grants, poll.slow)
+    call = Call(request.find_token(), poll.claim, poll.logs, poll.grants, poll.slow, poll.filters)
     if hub().draining:
         raise Draining(retry_after=pick_delay())
     proved = await hub().proofs.prove(call)
@@ -131,7 +131,7 @@ async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, st
         name: late.get(name, TopicDenied()) for name in proved.unpermitted if name not in allowed
     }
     if allowed:
-        proved = await bridge().read(calls.look_at_permitted, proved, allowed, poll.slow)
+        proved = await bridge().read(calls.look_at_permitted, proved, allowed, poll.slow, poll.filters)
     attachment = proved.attachment
     proved = replace(proved, attachment=replace(attachment, denied={**attachment.denied, **denied}))
     return proved, {name: make_grant(proved.attachment, name) for name in allowed if name in proved.attachment.logs}
@@ -160,6 +160,7 @@ async def answer_poll(request: Request, *, may_hold: bool = True, most_seconds: 
         if replays:
             await basket.wait_beside(replays, max(seconds, READ_SECONDS))
         await basket.wait(seconds)
+        held.tell_places()
     finally:
         hub().held -= 1
         hub().visitors.add_figures(visitor, held)
@@ -219,7 +220,10 @@ async def _keep_talking(held: HeldPoll, stream: Stream) -> None:
         held.push({"type": "ping", "ping": 0, "rtt_ms": None})
     while not stream.over.done() and (now := loop.time()) < ends_at:
         await asyncio.wait([stream.over], timeout=max(min(stream.sent_at + QUIET_SECONDS, ends_at) - now, 0.01))
+        if loop.time() >= stream.sent_at + QUIET_SECONDS:
+            held.tell_places()
         if loop.time() >= stream.sent_at + QUIET_SECONDS and held.outlet.is_idle:
             held.outlet.push(KEEP_ALIVE)
     if not stream.over.done():
+        held.tell_places()
         held.push({"type": "again"})

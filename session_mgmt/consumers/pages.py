@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from typing import Any
+
+import orjson
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.outlet import Shared
+from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import (
     END,
     END_RECOVERED,
     STREAM_KEY,
     Entry,
     begin_entries_frame,
+    build_range_end,
 )
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import is_dense
@@ -34,12 +39,14 @@ MOST_OF_LOG = 16
 MOST_BYTES = 8 * 1024 * 1024
 # The body, and both frames as text and as they go over the wire; and the bytes that each entry costs besides.
 COPIES, OVERHEAD = 5, 150
+# Filters of one page whose results are kept, a byte for each entry.
+MOST_FILTERS = 256
 
 
 class Page:
     """Entries that follow one another, as the frame that carries them."""
 
-    __slots__ = ("_body", "_frames", "_head", "_starts", "_tags", "after", "last", "size")
+    __slots__ = ("_body", "_frames", "_head", "_starts", "_tags", "_wanted", "after", "last", "size")
 
     def __init__(self, name: str, after: Position, entries: Sequence[Entry]) -> None:
         encoded = [entry.as_json() for entry in entries]
@@ -52,6 +59,7 @@ class Page:
             start += len(text) + 1
         # At most two: whether a frame says `recovered` is all in which those of one page differ.
         self._frames: dict[bytes, Shared] = {}
+        self._wanted: dict[Filter, bytes] = {}
         self.size = COPIES * len(self._body) + OVERHEAD * len(entries)
 
     def continues(self, place: Position) -> bool:
@@ -77,6 +85,17 @@ class Page:
         if end not in self._frames:
             self._frames[end] = Shared(self._head + self._body + end)
         return self._frames[end]
+
+    def build_filtered_frame(self, place: Position, only: Filter, *, recovered: bool) -> Shared:
+        """Return the frame for somebody at ``place`` who wants a part of the entries, which may be none of them."""
+        if (wanted := self._wanted.get(only)) is None:
+            if len(self._wanted) >= MOST_FILTERS:
+                self._wanted.clear()
+            wanted = bytes(only.matches(orjson.loads(text)[2]) for text in self.list_entries(self.after))
+            self._wanted[only] = wanted
+        chosen = compress(self.list_entries(place), wanted[place.offset - self.after.offset :])
+        end = build_range_end(place.offset, self.last, recovered=recovered)
+        return Shared(self._head + b",".join(chosen) + end)
 
 
 class Reads:

@@ -47,8 +47,8 @@ class Attach:
 @dataclass(frozen=True, slots=True)
 class Poll:
     """Poll, or stream: ``logs`` are the positions by log, ``grants`` the grants by log, ``slow`` the ways to go on
-    that were wished for. ``recovery`` is the id of ``connected``, and ``hold`` the seconds for which an empty answer
-    may be kept back.
+    and ``filters`` the parts that were wished for. ``recovery`` is the id of ``connected``, and ``hold`` the seconds
+    for which an empty answer may be kept back.
     """
 
     claim: Claim
@@ -56,6 +56,7 @@ class Poll:
     logs: dict[str, JSON]
     grants: dict[str, str]
     slow: dict[str, JSON]
+    filters: dict[str, JSON]
     recovery: str | None
     hold: float | None
 
@@ -86,14 +87,16 @@ def read_attach(body: JSON, token: str) -> Attach:
 def read_poll(body: JSON) -> Poll:
     """Read the body of ``connections/poll/``. Raises ``InvalidField``."""
     members = _read_object(body)
-    logs, grants, slow = _read_followed(members.get("logs", {}))
+    logs, grants, wishes = _read_followed(members.get("logs", {}))
     recovery = members.get("recovery")
     if recovery is not None and not (isinstance(recovery, str) and 0 < len(recovery) <= 40):
         raise InvalidField("recovery is the id of connected, or null.", field="recovery")
     hold = members.get("hold")
     if hold is not None and (isinstance(hold, bool) or not isinstance(hold, int | float) or not 0 <= hold <= MOST_HOLD):
         raise InvalidField(f"hold is a number of seconds from 0 to {MOST_HOLD:g}.", field="hold")
-    return Poll(_read_claim(members), _read_acked(members), logs, grants, slow, recovery, hold)
+    return Poll(
+        _read_claim(members), _read_acked(members), logs, grants, wishes["slow"], wishes["filter"], recovery, hold
+    )
 
 
 def read_exchange(body: JSON) -> Exchange:
@@ -140,12 +143,12 @@ def _read_integer(members: dict[str, JSON], name: str, *, least: int) -> int:
     return value
 
 
-def _read_followed(given: JSON) -> tuple[dict[str, JSON], dict[str, str], dict[str, JSON]]:
+def _read_followed(given: JSON) -> tuple[dict[str, JSON], dict[str, str], dict[str, dict[str, JSON]]]:
     if not isinstance(given, dict):
         raise InvalidField("logs is an object by name.", field="logs")
     logs: dict[str, JSON] = {}
     grants: dict[str, str] = {}
-    slow: dict[str, JSON] = {}
+    wishes: dict[str, dict[str, JSON]] = {"slow": {}, "filter": {}}
     for name, place in given.items():
         if not isinstance(place, dict):
             raise InvalidField("A log is an object with its position.", field=f"logs/{name}")
@@ -155,6 +158,7 @@ def _read_followed(given: JSON) -> tuple[dict[str, JSON], dict[str, str], dict[s
         # Neither is one that is no text an error: the application is asked again.
         if isinstance(grant, str) and len(grant) <= _GRANT_LIMIT:
             grants[name] = grant
-        if place.get("slow") is not None:
-            slow[name] = place["slow"]
-    return logs, grants, slow
+        for wish, found in wishes.items():
+            if place.get(wish) is not None:
+                found[name] = place[wish]
+    return logs, grants, wishes

@@ -53,6 +53,7 @@ class Connect:
     name: str | None = None
     slow: dict[str, JSON] = field(default_factory=dict)
     since: dict[str, JSON] = field(default_factory=dict)
+    filters: dict[str, JSON] = field(default_factory=dict)
 
     @property
     def has_topics(self) -> bool:
@@ -103,6 +104,7 @@ class Subscribe:
     position: JSON
     slow: str | None = None
     since: JSON = None
+    filter: JSON = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ def _read_connect(message: JSON) -> Connect:
     # Names and positions are judged one by one, so that a bad one denies its own log only.
     if not isinstance(logs, dict):
         raise InvalidField("logs is an object of positions by name.", field="logs")
-    wishes = {name: {} if message.get(name) is None else message[name] for name in ("slow", "since")}
+    wishes = {name: {} if message.get(name) is None else message[name] for name in ("slow", "since", "filter")}
     for name, value in wishes.items():
         if not isinstance(value, dict):
             raise InvalidField(f"{name} is an object of wishes by log.", field=name)
@@ -245,6 +247,7 @@ def _read_connect(message: JSON) -> Connect:
         name=_read_optional_text(message, "name", 40),
         slow=wishes["slow"],
         since=wishes["since"],
+        filters=wishes["filter"],
     )
 
 
@@ -338,6 +341,7 @@ def _read_subscribe(message: JSON) -> Subscribe:
         position=message.get("position"),
         slow=_read_optional_text(message, "slow", 20),
         since=message.get("since"),
+        filter=message.get("filter"),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from session_mgmt.protocol.position import Position
+
 SESSION = "session"
 STATE = "state:"
 TOPIC = "topic:"
@@ -65,6 +67,12 @@ def begin_entries_frame(name: str, epoch: str) -> bytes:
     ``name`` has been checked: JSON must escape only quotes and backslashes in it.
     """
     return b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quote(name), epoch.encode())
+
+
+def build_range_end(prev: int, position: Position, *, conflated: bool = False, recovered: bool = False) -> bytes:
+    """Return the end of an ``entries`` frame that stands for a range of which it may not have every entry."""
+    flags = (b',"conflated":true' if conflated else b"") + (b',"recovered":true' if recovered else b"")
+    return b'],"prev":%d,"position":%s%s}' % (prev, position.as_bytes(), flags)
 
 
 def build_entries_frame(name: str, epoch: str, entries: Iterable[Entry]) -> bytes:

@@ -181,7 +181,7 @@ def test_a_way_to_be_slow_is_asked_for_with_the_topic_and_with_each_connection()
     list(core.follow_log("topic:a", "drop_oldest"))
     list(core.follow_log("topic:b"))
     assert core.build_connect("sma")["slow"] == {"topic:a": "latest"}
-    places = Places(lambda: core.logs, lambda: core.ways, lambda: None)
+    places = Places(lambda: core.logs, core.list_wishes, lambda: None)
     at = {"mode": "up_to_date", "position": ["e1", 2, "t2"]}
     places.take_connected(connected(logs={"topic:a": at, "topic:b": at}))
     assert {log: told.get("slow") for log, told in places.describe_for_poll()[1].items()} == {
@@ -190,6 +190,46 @@ def test_a_way_to_be_slow_is_asked_for_with_the_topic_and_with_each_connection()
     }
     list(core.unfollow_log("topic:a"))
     assert "slow" not in core.build_connect("sma")
+
+
+def test_a_part_of_a_topic_is_asked_for_with_the_topic_and_with_each_connection_as_its_first_reader_wishes() -> None:
+    core, only = ready_core(), {"region": {"in": ["eu", "us"]}}
+    (frame,) = sent(list(core.follow_log("topic:a", only=only)))
+    assert frame["filter"] == only
+    list(core.follow_log("topic:a", only={"region": "eu"}))
+    list(core.follow_log("topic:b"))
+    # The first one wants all of it, and must not lose any by the second.
+    list(core.follow_log("topic:b", only=only))
+    assert core.build_connect("sma")["filter"] == {"topic:a": only}
+    places = Places(lambda: core.logs, core.list_wishes, lambda: None)
+    at = {"mode": "up_to_date", "position": ["e1", 2, "t2"]}
+    places.take_connected(connected(logs={"topic:a": at, "topic:b": at}))
+    asked = {log: told.get("filter") for log, told in places.describe_for_poll()[1].items()}
+    assert asked == {"topic:a": only, "topic:b": None}
+    list(core.unfollow_log("topic:a"))
+    assert "filter" not in core.build_connect("sma")
+
+
+def test_a_frame_of_a_part_may_be_empty_and_begins_no_later_than_the_client_is() -> None:
+    core = ready_core()
+    run(core, connected(logs={"topic:a": {"mode": "up_to_date", "position": ["e1", 2, "t2"]}}))
+    (stored,) = run(core, build_part(2, [], 8))
+    assert stored == StorePosition("topic:a", ["e1", 8, "t8"]) and core.logs["topic:a"] == Position("e1", 8, "t8")
+    effects = run(core, build_part(5, [7, 9], 12))
+    assert [effect.body for effect in effects if isinstance(effect, Deliver)] == [9]
+    assert not any(isinstance(effect, Emit) for effect in effects) and core.logs["topic:a"].offset == 12  # type: ignore[union-attr]
+    (leave,) = run(core, build_part(13, [], 20))
+    assert isinstance(leave, Leave) and leave.reconnect
+    # What is under way of a subscription that was left is none of the next one.
+    list(core.unfollow_log("topic:a"))
+    list(core.follow_log("topic:a", only={"region": "eu"}))
+    assert run(core, build_part(12, [14], 20)) == [] and core.logs["topic:a"] is None
+
+
+def build_part(prev: int, offsets: list[int], to: int) -> dict[str, Any]:
+    frame = conflated(prev, offsets, to)
+    del frame["conflated"]
+    return frame
 
 
 def test_a_denied_log_is_not_asked_for_again() -> None:

@@ -18,7 +18,7 @@ from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.serving import Serving
 from session_mgmt.exceptions import SessionMgmtError
-from session_mgmt.models import Publication
+from session_mgmt.models import Publication, Stream
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.logs import stream_key
@@ -120,13 +120,13 @@ class Room:
 
 def look(places: list[int]) -> dict[int, Log]:
     """Give the verdict on each place, as a resume does."""
-    statements, found = Statements(database_connections["default"]), {}
-    for offset in places:
-        asked = ("room:1", offset)
-        seen = reading.read_windows(statements, [asked])[asked]
-        epoch = seen.head.epoch
-        tag = Publication.objects.get(offset=offset).tag if offset else ""
-        place = Position(epoch, offset, tag)
-        verdict = decide(place, seen)
-        found[offset] = Log("topic:room:1", stream_key("room:1"), None, seen.head, place, verdict)
-    return found
+    epoch = Stream.objects.get(topic="room:1").epoch
+    tags = {offset: Publication.objects.get(offset=offset).tag if offset else "" for offset in places}
+    return {offset: look_at(Position(epoch, offset, tag)) for offset, tag in tags.items()}
+
+
+def look_at(place: Position) -> Log:
+    """Give the verdict on a place."""
+    asked = ("room:1", place.offset)
+    seen = reading.read_windows(Statements(database_connections["default"]), [asked])[asked]
+    return Log("topic:room:1", stream_key("room:1"), None, seen.head, place, decide(place, seen))

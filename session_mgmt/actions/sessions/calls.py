@@ -39,8 +39,8 @@ from session_mgmt.protocol.logs import TOPIC
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Claim of a call with its proof. ``logs`` are positions by log, ``permits`` what shows the right to topics, and
-    ``slow`` the ways to go on that were wished for.
+    """Claim of a call with its proof. ``logs`` are positions by log, ``permits`` what shows the right to topics,
+    ``slow`` the ways to go on and ``filters`` the parts that were wished for.
     """
 
     token: str = field(repr=False)
@@ -48,6 +48,7 @@ class Call:
     logs: Mapping[str, Any] = field(default_factory=dict)
     permits: Mapping[str, str] = field(default_factory=dict)
     slow: Mapping[str, Any] = field(default_factory=dict)
+    filters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +100,19 @@ def prove_calls(calls: Sequence[Call], *, now: datetime | None = None) -> list[R
 
 
 def look_at_permitted(
-    proved: Proved, logs: Mapping[str, Any], slow: Mapping[str, Any], *, now: datetime | None = None
+    proved: Proved,
+    logs: Mapping[str, Any],
+    slow: Mapping[str, Any],
+    filters: Mapping[str, Any],
+    *,
+    now: datetime | None = None,
 ) -> Proved:
     """Look at topics of a call that the application has allowed meanwhile."""
     using = settings().database
     statements, now = Statements(connections[using]), now or clock.read(using)
     attachment = proved.attachment
     granted = frozenset(name.removeprefix(TOPIC) for name in logs)
-    wish = Wish(attachment.session.pk, dict(logs), granted, attachment.restriction, slow=slow)
+    wish = Wish(attachment.session.pk, dict(logs), granted, attachment.restriction, slow=slow, filters=filters)
     (looked,) = looking.look_again(statements, [wish], now)
     return replace(proved, attachment=_add_logs(attachment, looked))
 
@@ -214,7 +220,8 @@ def _look(statements: Statements, calls: Sequence[Call], proved: Sequence[Result
         results.append(replace(one, unpermitted=[name for name in topics if name not in good]))
         logs = {name: place for name, place in call.logs.items() if name in good or not name.startswith(TOPIC)}
         granted = frozenset(name.removeprefix(TOPIC) for name in good)
-        wishes.append(Wish(one.attachment.session.pk, logs, granted, one.attachment.restriction, slow=call.slow))
+        session, restriction = one.attachment.session.pk, one.attachment.restriction
+        wishes.append(Wish(session, logs, granted, restriction, slow=call.slow, filters=call.filters))
     looked = iter(looking.look_again(statements, wishes, now))
     return [
         one if isinstance(one, SessionMgmtError) else replace(one, attachment=_add_logs(one.attachment, next(looked)))

@@ -88,20 +88,22 @@ def subscribe(
     restriction: Restriction | None = None,
     slow: str | None = None,
     since: Any = None,
+    only: Any = None,
     *,
     gate: AbstractContextManager[Any],
 ) -> Log:
     """Look at one more log for a live connection, and ask the application for the right to a topic.
 
-    ``slow`` is the way to go on that the client wishes for, and ``since`` where to begin without a position. A log for
-    which nothing must be stored costs no transaction. ``gate`` is held around any other. Raises as ``follow_log``, and
-    ``ScopeMissing`` or ``ReauthRequired``.
+    ``slow`` is the way to go on that the client wishes for, ``since`` where to begin without a position, and ``only``
+    its filter. A log for which nothing must be stored costs no transaction. ``gate`` is held around any other. Raises
+    as ``follow_log``, and ``ScopeMissing`` or ``ReauthRequired``.
     """
     unscoped = explain_log(restriction, name)
     if unscoped is not None:
         raise unscoped
     granted = subscriptions.ask_granted(session, [name])
-    wish = Wish(session.pk, {name: position}, granted, attached=attached, slow={name: slow}, since={name: since})
+    ways, starts, parts = {name: slow}, {name: since}, {name: only}
+    wish = Wish(session.pk, {name: position}, granted, None, attached, ways, starts, parts)
     # To subscribe again, or to a log that somebody has made already, stores nothing.
     known = find_log(wish, name)
     if known is not None:

@@ -20,6 +20,7 @@ from session_mgmt.exceptions import DocumentLimit, DocumentNotFound, InvalidFiel
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol import since as sinces
+from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, document_key, stream_key, timeline_key
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
@@ -32,7 +33,8 @@ class Log:
     """Log that may be followed: its key, its head, and the verdict on the client's position.
 
     ``id`` is the row of a document. ``mark`` is the tag that clients of a topic are given for the place before its
-    first entry. ``complete``: nothing is gone of the entries since a moment that the client named.
+    first entry. ``complete``: nothing is gone of the entries since a moment that the client named. ``only``: the client
+    wants no other entries.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Log:
     encrypted: bool = False
     mark: str = ""
     complete: bool = True
+    only: Filter | None = None
 
     def show_place(self, place: Position) -> list[Any]:
         """Return a place in this log as its clients are given it."""
@@ -55,8 +58,8 @@ class Wish:
     """Logs that a client of a session wants to follow, by name, each with the position that it gave.
 
     ``granted`` are the topics that the application allows, ``restriction`` are the scopes of its token. ``attached`` is
-    the client of a connection that is open already. ``slow`` are the ways to go on that the client wished for, and
-    ``since`` its wishes where to begin without a position, by log.
+    the client of a connection that is open already. ``slow`` are the ways to go on that the client wished for,
+    ``since`` its wishes where to begin without a position, and ``filters`` the parts that it wants, by log.
     """
 
     session: uuid.UUID
@@ -66,6 +69,7 @@ class Wish:
     attached: Attached | None = None
     slow: Mapping[str, Any] = field(default_factory=dict)
     since: Mapping[str, Any] = field(default_factory=dict)
+    filters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,9 @@ class View:
         self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted, wish.restriction, wish.slow)
         self.given = {name: value for name, value in wish.logs.items() if name not in self.denied}
         self._since: dict[str, Since] = {}
+        self.filters: dict[str, Filter] = {}
         self._read_wishes()
+        self._read_filters()
         self.asked = {name: positions.parse(value) for name, value in self.given.items()}
         # Tags of places before the first entry, and places that were found for a wish, by the log.
         self.marks: dict[str, str] = {}
@@ -161,13 +167,26 @@ class View:
             try:
                 self._since[name] = self._read_wish(name, value)
             except InvalidField as error:
-                self.denied[name] = error
-                del self.given[name]
-                self.topics = [topic for topic in self.topics if TOPIC + topic != name]
+                self._deny(name, error)
                 continue
             if (position := self._since[name].position) is not None:
                 self.given[name] = position
                 del self._since[name]
+
+    def _read_filters(self) -> None:
+        for name in self.wish.filters.keys() & self.given.keys():
+            if self.wish.filters[name] is None:
+                continue
+            try:
+                self.filters[name] = subscriptions.read_filter(name, self.wish.filters[name])
+            except InvalidField as error:
+                self._deny(name, error)
+
+    def _deny(self, name: str, error: InvalidField) -> None:
+        """Deny a log for a wish that cannot be read or fulfilled."""
+        self.denied[name] = error
+        del self.given[name]
+        self.topics = [topic for topic in self.topics if TOPIC + topic != name]
 
     def _read_wish(self, name: str, value: Any) -> Since:
         if not name.startswith(TOPIC):
@@ -232,7 +251,7 @@ class _Logs:
         now: datetime,
     ) -> None:
         self._documents, self._streams, self._now = documents, streams, now
-        self._shared: dict[tuple[str, Position | None, bool, str | None, Start | None], Log] = {}
+        self._shared: dict[tuple[Any, ...], Log] = {}
 
     def build_all(self, view: View, *, missing: SessionMgmtError | None = None) -> dict[str, Log]:
         """Build the logs of one wish; a document that is not there is denied, as there was no room for it."""
@@ -246,8 +265,9 @@ class _Logs:
                 view.denied[name] = missing or DocumentLimit(limit=settings().max_documents)
         for topic, offset in view.list_topics():
             name = TOPIC + topic
-            # Clients that stand at one place of a topic share one.
-            key = (topic, view.asked[name], view.given[name] is None, view.marks.get(name), view.starts.get(name))
+            # Clients that stand at one place of a topic, and want the same of it, share one.
+            places = view.asked[name], view.given[name] is None, view.marks.get(name), view.starts.get(name)
+            key = (topic, *places, view.filters.get(name))
             if key not in self._shared:
                 self._shared[key] = make_topic_log(topic, self._streams[topic, offset], view, self._now)
             found[name] = self._shared[key]
@@ -270,7 +290,8 @@ def make_topic_log(topic: str, window: Window, view: View, now: datetime) -> Log
     is_kept = asked is not None and asked.offset == 0 and verdict.mode is not Mode.LOST and start is None
     mark = view.marks.get(name, "") if is_kept else beginnings.make_mark(now)
     complete = start is None or start.is_complete
-    return Log(name, stream_key(topic), None, window.head, asked, verdict, mark=mark, complete=complete)
+    key, only = stream_key(topic), view.filters.get(name)
+    return Log(name, key, None, window.head, asked, verdict, mark=mark, complete=complete, only=only)
 
 
 def make_timeline_log(session: uuid.UUID, window: Window, given: Any) -> Log:

@@ -310,7 +310,7 @@ class _Run:
         """Look at the logs of everybody who was admitted. From here on nobody is refused any more."""
         going_on = self._going_on
         wishes = [
-            Wish(member.name[0], c.logs, member.ask.granted, member.restriction, slow=c.slow, since=c.since)
+            Wish(member.name[0], c.logs, member.ask.granted, member.restriction, None, c.slow, c.since, c.filters)
             for member in going_on
             for c in (member.ask.connect,)
         ]

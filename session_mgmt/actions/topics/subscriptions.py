@@ -26,6 +26,8 @@ from session_mgmt.models import ClientSession, Subscription
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SUBSCRIPTION
+from session_mgmt.protocol import filters
+from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import PRESENCE, SESSION, STATE, TOPIC, stream_key
 from session_mgmt.protocol.scopes import Restriction, explain_log
 from session_mgmt.registry import registry
@@ -129,6 +131,14 @@ def _find_way_refusal(topic: str, wished: Any) -> InvalidField | None:
     if wished is None or wished in ways:
         return None
     return InvalidField(f"slow is {' or '.join(ways)} for this topic.", field="slow", allowed=list(ways))
+
+
+def read_filter(name: str, value: Any) -> Filter:
+    """Read the filter of a log that may be followed. Raises ``InvalidField``."""
+    found = registry.find_topic(name.removeprefix(TOPIC)) if name.startswith(TOPIC) else None
+    if found is None:
+        raise InvalidField("Only a topic may be filtered.", field="filter")
+    return filters.read(value, found[0].keys)
 
 
 def add_subscriptions(

@@ -54,7 +54,7 @@ class HttpCarrier:
         self._calls = Calls(host.rest)
         self._sender = Sender(host.clock, self)
         self._poller = Poller(host.clock, "sse" if way.prefers_streams else "longpoll", self)
-        self._places = Places(lambda: host.core.logs, lambda: host.core.ways, self._poller.restart)
+        self._places = Places(lambda: host.core.logs, lambda: host.core.list_wishes(), self._poller.restart)
         self._attach: asyncio.Task[None] | None = None
         self._arrived: asyncio.Queue[Arrived | Leave] = asyncio.Queue()
         self._given: Arrived | None = None

@@ -17,17 +17,17 @@ _PLACED = frozenset({"entries", "snapshot", "gap"})
 class Places:
     """Logs that the server knows of, each with its grant if it has one.
 
-    `find_logs` returns the places that the client has reached, and `find_ways` how it wishes to go on where it is slow;
-    `tell_change` is called when the list becomes another.
+    `find_logs` returns the places that the client has reached, and `find_wishes` how it wishes to read them, by the
+    wish; `tell_change` is called when the list becomes another.
     """
 
     def __init__(
         self,
         find_logs: Callable[[], Mapping[str, Position | None]],
-        find_ways: Callable[[], Mapping[str, str]],
+        find_wishes: Callable[[], Mapping[str, Mapping[str, Any]]],
         tell_change: Callable[[], None],
     ) -> None:
-        self._find_logs, self._find_ways, self._tell_change = find_logs, find_ways, tell_change
+        self._find_logs, self._find_wishes, self._tell_change = find_logs, find_wishes, tell_change
         self._grants: dict[str, str | None] = {}
         # Logs that were asked for or left, by the id of the question.
         self._questions: dict[int, str] = {}
@@ -69,10 +69,9 @@ class Places:
         """Return the places of all logs, and the `logs` of a poll."""
         asked = self.list_places(self._grants)
         logs: dict[str, dict[str, Any]] = {log: {"position": place and place.as_json()} for log, place in asked.items()}
-        ways = self._find_ways()
+        wishes = self._find_wishes()
         for log, described in logs.items():
-            if log in ways:
-                described["slow"] = ways[log]
+            described.update({name: by_log[log] for name, by_log in wishes.items() if log in by_log})
             if grant := self._grants[log]:
                 described["grant"] = grant
         return asked, logs

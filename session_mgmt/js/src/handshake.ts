@@ -25,8 +25,6 @@ export class Handshake {
   readonly #parts: HandshakeParts;
   /** Session as the last connection told it; null before the first. */
   #fields: SessionFields | null = null;
-  /** Logs that this connection's `connect` asked for. */
-  #asked: ReadonlySet<string> = new Set();
 
   constructor(parts: HandshakeParts) {
     this.#parts = parts;
@@ -47,8 +45,6 @@ export class Handshake {
 
   buildConnect(): object {
     const { credentials, identity, record, writer, logbook, name } = this.#parts;
-    const wanted = logbook.listWanted();
-    this.#asked = new Set(Object.keys(wanted.logs));
     record.latest += 1;
     return {
       type: "connect",
@@ -56,7 +52,7 @@ export class Handshake {
       user: credentials.session.user_id,
       client_id: record.client,
       acked: writer.outbox.acked,
-      ...wanted,
+      ...logbook.listWanted(),
       capabilities: [],
       agent: AGENT,
     };
@@ -77,7 +73,7 @@ export class Handshake {
     record.assignClient(frame.session, frame.client_id);
     documents.decided = frame.last_seq;
     writer.applyLimits(frame.limits ?? {});
-    logbook.attach(this.#asked, frame.logs);
+    logbook.attach(frame.logs);
     writer.outbox.attach(frame.last_seq);
     return true;
   }

@@ -5,12 +5,18 @@ import type { Gap, SessionEvents } from "./events";
 import type { EntriesFrame, GapFrame, Position, SnapshotFrame, Verdict } from "./frames";
 import type { Json } from "./values";
 
+/** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
+interface Wishes {
+  slow?: string | undefined;
+  filter?: object | undefined;
+  since?: object | undefined;
+}
+
 /** Reader of a log. */
 export interface Reader {
   /** Start of an earlier page; null for "from now on", or "everything" for a document. */
   readonly start: Position | null;
-  /** Way to go on where this reader is behind, and where to begin without a place, which the server heeds only then. */
-  readonly wishes?: { slow?: string | undefined; since?: object | undefined };
+  readonly wishes?: Wishes;
   takeEntry(body: Json, position: Position): void;
   /** End a frame, after its last entry. */
   endFrame?(): void;
@@ -49,8 +55,8 @@ const MOST_WAITING = 10_000;
 
 class Log {
   position: Position | null;
-  /** Followed on the server, or asked for, on this connection. */
-  asked = false;
+  /** Filter with which it is followed on the server, or asked for, on this connection; null if it is not. */
+  asked: object | null | undefined = null;
   /** Left by the server in the middle of a connection; not asked for until somebody wants it anew. */
   denied = false;
   /** Frames that wait for the body of a snapshot; null if none is being fetched. */
@@ -109,18 +115,14 @@ export class Logbook {
     return this.#logs.get(name)?.position ?? null;
   }
 
-  /** Return the `logs` of `connect`, and what readers wish for: ways to go on, and where to begin. */
-  listWanted(): {
-    logs: Record<string, Position | null>;
-    slow: Record<string, string | undefined>;
-    since: Record<string, object | undefined>;
-  } {
-    const wanted: ReturnType<Logbook["listWanted"]> = { logs: {}, slow: {}, since: {} };
-    for (const { name, denied, position, reader } of this.#logs.values()) {
-      if (denied) continue;
-      wanted.logs[name] = position;
-      wanted.slow[name] = reader.wishes?.slow;
-      wanted.since[name] = reader.wishes?.since;
+  /** Return the `logs` of `connect`, and what readers wish for: ways to go on, parts, and where to begin. */
+  listWanted(): { logs: Record<string, Position | null> } & { [wish: string]: Record<string, unknown> } {
+    const wanted: ReturnType<Logbook["listWanted"]> = { logs: {} };
+    for (const log of this.#logs.values()) {
+      if (log.denied) continue;
+      log.asked = log.reader.wishes?.filter;
+      wanted.logs[log.name] = log.position;
+      for (const [wish, of] of Object.entries(log.reader.wishes ?? {})) (wanted[wish] ??= {})[log.name] = of;
     }
     return wanted;
   }
@@ -153,10 +155,9 @@ export class Logbook {
     return [...this.#logs.keys()];
   }
 
-  attach(asked: ReadonlySet<string>, verdicts: Record<string, Verdict>): void {
+  attach(verdicts: Record<string, Verdict>): void {
     this.#attached = true;
     for (const log of this.#logs.values()) {
-      log.asked = asked.has(log.name);
       const verdict = verdicts[log.name];
       if (verdict) this.#applyVerdict(log, verdict);
     }
@@ -167,7 +168,7 @@ export class Logbook {
     this.#attached = false;
     this.#attachment += 1;
     for (const log of this.#logs.values()) {
-      log.asked = false;
+      log.asked = null;
       log.waiting = null;
     }
   }
@@ -193,7 +194,7 @@ export class Logbook {
     const log = this.#logs.get(name);
     if (!log || log.denied) return;
     log.denied = true;
-    log.asked = false;
+    log.asked = null;
     log.waiting = null;
     log.reader.handleDenial?.(error);
   }
@@ -308,21 +309,31 @@ export class Logbook {
     this.#leaving.clear();
     for (const log of leaving) {
       log.reader.moveTo?.(null);
-      if (this.#attached && log.asked) this.#port.askServer({ type: "unsubscribe", log: log.name }, () => undefined);
+      this.#leaveLog(log);
     }
     if (!this.#attached) return;
-    for (const log of this.#logs.values()) if (!log.asked && !log.denied) this.#subscribeLog(log);
+    for (const log of this.#logs.values()) {
+      if (log.denied || log.asked === log.reader.wishes?.filter) continue;
+      // Another part is wanted now than the server was told.
+      this.#leaveLog(log);
+      this.#subscribeLog(log);
+    }
+  }
+
+  #leaveLog(log: Log): void {
+    if (log.asked !== null) this.#port.askServer({ type: "unsubscribe", log: log.name }, () => undefined);
   }
 
   #subscribeLog(log: Log): void {
     const asked = log.position;
     const frame = { ...log.reader.wishes, type: "subscribe", log: log.name, position: asked };
-    log.asked = this.#port.askServer(frame, (answer) => {
+    const handle = (answer: Verdict | SessionError): void => {
       if (this.#logs.get(log.name) !== log) return;
       if (answer instanceof SessionError) this.#applyVerdict(log, { mode: "denied", error: toErrorFields(answer) });
       else if (log.position !== asked && hasPassed(log, answer)) log.reader.takeVerdict?.(answer);
       else this.#applyVerdict(log, answer);
-    });
+    };
+    log.asked = this.#port.askServer(frame, handle) ? frame.filter : null;
   }
 }
 

@@ -31,7 +31,14 @@ export interface PublishOptions {
   signal?: AbortSignal;
 }
 
-export interface SubscribeOptions {
+export type FilterValue = string | number | boolean | null;
+
+/** Members of a publication, each with the value that it must have, or several of which it must have one. */
+export type TopicFilter<Data = Json> = {
+  [Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | { in: Extract<Data[Key], FilterValue>[] };
+};
+
+export interface SubscribeOptions<Data = Json> {
   /**
    * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
    * several subscribers of one topic the first decides.
@@ -43,6 +50,11 @@ export interface SubscribeOptions {
    * newest (at most 1,000). Of several subscribers the first decides.
    */
   since?: { position: Position } | { time: string | Date } | { last: number };
+  /**
+   * Only publications with these members, of the keys that the topic names: `{ region: "eu" }`, or
+   * `{ region: { in: ["eu", "us"] } }`. Of several subscribers the first decides.
+   */
+  filter?: TopicFilter<Data>;
 }
 
 export interface PastOptions {
@@ -159,9 +171,13 @@ export class Topics<T = Json> {
   subscribe<const Topic extends string>(
     topic: Topic & KnownTopic<T, Topic>,
     listener: TopicListener<PublicationOf<T, Topic>>,
-    options: SubscribeOptions = {},
+    options: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>> = {},
   ): Subscription {
-    const stop = this.#listeners.on(topic, listener as TopicListener);
+    const wanted = Object.entries<Json>(options.filter ?? {});
+    const stop = this.#listeners.on(topic, (data, place) => {
+      // Here too: one socket for several tabs, or subscribers, brings all of a topic.
+      if (wanted.every(([key, value]) => (value?.in ?? [value]).includes((data as Json)?.[key]))) listener(data, place);
+    });
     const log = nameLog(topic);
     const followed = this.#followed.get(topic) ?? new Followed();
     this.#followed.set(topic, followed);

@@ -61,7 +61,7 @@ describe("an answer that is older than what a poll or another tab has brought", 
     });
     const takeVerdict = ({ mode }: Verdict) => told.push(mode);
     logbook.followLog("topic:t", { start: ["e", 0, "t0"], takeEntry: (body) => taken.push(body), takeVerdict });
-    logbook.attach(new Set(), {});
+    logbook.attach({});
     await turns();
     const news = { type: "entries", log: "topic:t", epoch: "e", entries: [[1, "t1", "one"]] } as EntriesFrame;
     logbook.takeEntries(news);
@@ -345,7 +345,55 @@ describe("a topic", () => {
     browser.server.drop();
     await pass(2);
     const connects = browser.server.received.filter(({ type }) => type === "connect");
-    expect(connects.map(({ slow }) => slow)).toEqual([{}, { "topic:t": "latest" }]);
+    expect(connects.map(({ slow }) => slow)).toEqual([undefined, { "topic:t": "latest" }]);
+  });
+
+  test("asks for a part, gives its subscribers nothing else, and moves its place where nothing comes", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const filter = { region: { in: ["eu", "us"] }, open: true };
+    const seen: unknown[] = [];
+    client.topics.subscribe("t", (data) => seen.push(data.n), { filter });
+    await turns();
+    const log = browser.server.topic("t");
+    // All of it comes where another tab leads.
+    browser.server.publish("t", { n: 1, region: "eu", open: true });
+    browser.server.publish("t", { n: 2, region: "asia", open: true });
+    browser.server.publish("t", { n: 3, region: "us", open: 1 });
+    browser.server.publish("t", "text");
+    browser.server.broadcast({ type: "ephemeral", topic: "t", data: { n: 5, region: "us" } });
+    browser.server.broadcast({ type: "ephemeral", topic: "t", data: { n: 6, region: "us", open: true } });
+    const position = [log.epoch, 9, "x"];
+    browser.server.broadcast({ type: "entries", log: "topic:t", epoch: log.epoch, entries: [], prev: 4, position });
+    await turns();
+    expect(seen).toEqual([1, 6]);
+    browser.server.drop();
+    await pass(2);
+    const asked = browser.server.received.filter(({ type }) => type === "subscribe" || type === "connect");
+    expect(asked.map((frame) => frame.filter)).toEqual([undefined, filter, { "topic:t": filter }]);
+    expect(asked[2]?.logs["topic:t"]).toEqual(position);
+  });
+
+  test("asks anew, from its place, where another part is wanted in the same turn", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const filter = { region: "eu" };
+    const stop = client.topics.subscribe("t", () => undefined, { filter });
+    await turns();
+    browser.server.publish("t", filter);
+    await turns();
+    stop();
+    const again = client.topics.subscribe("t", () => undefined, { filter });
+    await turns();
+    again();
+    client.topics.subscribe("t", () => undefined, { filter: { region: "us" } });
+    await turns();
+    const told = browser.server.received.filter(({ type }) => type === "subscribe" || type === "unsubscribe");
+    expect(told.map(({ type, filter: part, position }) => [type, part?.region, position?.[1]])).toEqual([
+      ["subscribe", "eu", undefined],
+      ["unsubscribe", undefined, undefined],
+      ["subscribe", "us", 1],
+    ]);
   });
 
   test("ignores entries that were seen, and comes back with 4104 after a jump", async () => {

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import type { SessionClient, TransportName } from "../src/index";
+import type { Json } from "../src/values";
 import { Browser, pass, passUntil, type Tab, TRANSPORTS, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -50,18 +51,20 @@ describe.each(["sse", "longpoll"] as const)("over %s", (transport) => {
     expect(browser.server.session.document("main").value).toEqual({ n: 1 });
   });
 
-  test("each poll says how to go on where the client is slow, also after it attached anew", async () => {
+  test("each poll says how to go on where the client is slow, and which part it wants, also after it attached anew", async () => {
     const { browser, client } = await connected(transport);
-    const ways = (): unknown[] =>
-      browser.server.http.calls.filter(([name]) => name === "poll").map(([, body]) => body.logs["topic:t"]?.slow);
-    client.topics.subscribe("t", () => undefined, { slow: "latest" });
+    const logs = (): Json[] =>
+      browser.server.http.calls.filter(([name]) => name === "poll").map(([, body]) => body.logs["topic:t"]);
+    const ways = (): unknown[] => logs().map((log) => log?.slow);
+    client.topics.subscribe("t", () => undefined, { slow: "latest", filter: { region: "eu" } });
     await passUntil(() => ways().at(-1) === "latest");
+    expect(logs().at(-1)?.filter).toEqual({ region: "eu" });
     browser.server.http.refusals.frames = [{ status: 409, name: "heartbeat_lost", close: 4002 }];
     const polls = ways().length;
     const published = client.topics.publish("t", 1);
     await passUntil(() => client.stats().connections === 2 && ways().length > polls);
     await published;
-    expect(ways().at(-1)).toBe("latest");
+    expect(logs().at(-1)).toMatchObject({ slow: "latest", filter: { region: "eu" } });
   });
 
   test("a client that is closed tells the server", async () => {

@@ -1474,15 +1474,17 @@ declare class Copies {
 	/** Write what waits, and ends. */
 	close(): void;
 }
+/** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
+export interface Wishes {
+	slow?: string | undefined;
+	filter?: object | undefined;
+	since?: object | undefined;
+}
 /** Reader of a log. */
 export interface Reader {
 	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
 	readonly start: Position | null;
-	/** Way to go on where this reader is behind, and where to begin without a place, which the server heeds only then. */
-	readonly wishes?: {
-		slow?: string | undefined;
-		since?: object | undefined;
-	};
+	readonly wishes?: Wishes;
 	takeEntry(body: Json, position: Position): void;
 	/** End a frame, after its last entry. */
 	endFrame?(): void;
@@ -1521,11 +1523,11 @@ declare class Logbook {
 	followLog(name: string, reader: Reader): void;
 	unfollowLog(name: string): void;
 	position(name: string): Position | null;
-	/** Return the `logs` of `connect`, and what readers wish for: ways to go on, and where to begin. */
+	/** Return the `logs` of `connect`, and what readers wish for: ways to go on, parts, and where to begin. */
 	listWanted(): {
 		logs: Record<string, Position | null>;
-		slow: Record<string, string | undefined>;
-		since: Record<string, object | undefined>;
+	} & {
+		[wish: string]: Record<string, unknown>;
 	};
 	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
 	findPlace(name: string): Position | null | undefined;
@@ -1535,7 +1537,7 @@ declare class Logbook {
 	forgetDenials(): void;
 	isDenied(name: string): boolean;
 	names(): string[];
-	attach(asked: ReadonlySet<string>, verdicts: Record<string, Verdict>): void;
+	attach(verdicts: Record<string, Verdict>): void;
 	detach(): void;
 	takeEntries(frame: EntriesFrame): void;
 	takeGap(frame: GapFrame): void;
@@ -1967,7 +1969,14 @@ export interface PublishOptions {
 	ephemeral?: boolean;
 	signal?: AbortSignal;
 }
-export interface SubscribeOptions {
+export type FilterValue = string | number | boolean | null;
+/** Members of a publication, each with the value that it must have, or several of which it must have one. */
+export type TopicFilter<Data = Json> = {
+	[Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | {
+		in: Extract<Data[Key], FilterValue>[];
+	};
+};
+export interface SubscribeOptions<Data = Json> {
 	/**
 	 * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
 	 * several subscribers of one topic the first decides.
@@ -1985,6 +1994,11 @@ export interface SubscribeOptions {
 	} | {
 		last: number;
 	};
+	/**
+	 * Only publications with these members, of the keys that the topic names: `{ region: "eu" }`, or
+	 * `{ region: { in: ["eu", "us"] } }`. Of several subscribers the first decides.
+	 */
+	filter?: TopicFilter<Data>;
 }
 export interface PastOptions {
 	/** Only publications before this place; `position` of the first one of the page after. */
@@ -2027,7 +2041,7 @@ export declare class Topics<T = Json> {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
 	/** Follow a topic from the page's position, else from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
-	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions): Subscription;
+	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>>): Subscription;
 	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
 	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;

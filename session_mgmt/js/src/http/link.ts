@@ -151,7 +151,7 @@ export class HttpLink implements Link {
 
   #buildAttach(): string {
     const { type, token, auth, name, ...fields } = this.#port.buildConnect() as Record<string, unknown>;
-    this.#places.noteWays(fields.slow as Record<string, string> | undefined);
+    this.#places.noteWishes(fields);
     const transport = this.#role === "connection" ? this.#poller.mode : "none";
     return JSON.stringify({ ...fields, transport });
   }

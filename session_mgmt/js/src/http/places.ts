@@ -6,14 +6,22 @@ import type { SentFrame } from "./sender";
 /** Places that a call has named. */
 export type Asked = Record<string, Position | null>;
 
+interface PolledLog {
+  position: Position | null;
+  grant: string | undefined;
+  slow: string | undefined;
+  filter: object | undefined;
+}
+
 export class Places {
   readonly #find: (log: string) => Position | null | undefined;
   /** Logs that the server knows of, each with its grant if it has one. */
   readonly #grants = new Map<string, string | undefined>();
   /** Logs that were asked for or left, by the id of the question. */
   readonly #questions = new Map<number, string>();
-  /** Ways to go on that were wished for, by log. */
-  #ways: Record<string, string | undefined> = {};
+  /** Ways to go on, and parts, that were wished for, by log. */
+  #slow: Record<string, string | undefined> = {};
+  #filter: Record<string, object | undefined> = {};
   readonly #tellChange: () => void;
 
   constructor(find: (log: string) => Position | null | undefined, tellChange: () => void) {
@@ -25,13 +33,14 @@ export class Places {
     for (const [log, { mode, grant }] of Object.entries(logs)) if (mode !== "denied") this.#grants.set(log, grant);
   }
 
-  noteWays(ways: Record<string, string> = {}): void {
-    this.#ways = { ...ways };
+  noteWishes({ slow, filter }: { slow?: Record<string, string>; filter?: Record<string, object> }): void {
+    this.#slow = { ...slow };
+    this.#filter = { ...filter };
   }
 
-  noteSent({ type, id, log, slow }: SentFrame): void {
+  noteSent({ type, id, log, slow, filter }: SentFrame): void {
     if (id === undefined || log === undefined) return;
-    if (type === "subscribe") this.#ways[log] = slow;
+    if (type === "subscribe") [this.#slow[log], this.#filter[log]] = [slow, filter];
     if (type === "unsubscribe") this.#grants.delete(log);
     this.#questions.set(id, log);
   }
@@ -56,11 +65,11 @@ export class Places {
   }
 
   /** Return the `logs` of a poll. */
-  listForPoll(): Record<string, { position: Position | null; grant?: string | undefined; slow?: string | undefined }> {
-    const logs: ReturnType<Places["listForPoll"]> = {};
+  listForPoll(): Record<string, PolledLog> {
+    const logs: Record<string, PolledLog> = {};
     for (const [log, grant] of this.#grants) {
       const position = this.#find(log);
-      if (position !== undefined) logs[log] = { position, grant, slow: this.#ways[log] };
+      if (position !== undefined) logs[log] = { position, grant, slow: this.#slow[log], filter: this.#filter[log] };
     }
     return logs;
   }

@@ -17,6 +17,7 @@ export interface SentFrame {
   doc?: string;
   log?: string;
   slow?: string;
+  filter?: object;
 }
 
 export interface SenderPort {

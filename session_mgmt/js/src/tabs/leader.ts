@@ -50,7 +50,8 @@ export class Leader implements Actor {
     if (type === "subscribe" && since && log !== undefined && this.#places.has(log)) this.#ask({ type: "unsubscribe", log });
     // Another tab follows it.
     if (type === "unsubscribe" && log !== undefined && log in this.#circle.listWanted()) return 1;
-    const length = this.link.sendFrame(frame);
+    // All of it, of which each tab takes the part that it wants.
+    const length = this.link.sendFrame({ ...frame, filter: undefined });
     if (length > 0 && log !== undefined) this.#noteQuestion(type, id, log);
     return length;
   }
@@ -86,7 +87,7 @@ export class Leader implements Actor {
     const connect = this.#port.buildConnect() as { logs: Places };
     const logs = { ...this.#circle.listWanted(), ...connect.logs };
     this.#places = new Map(Object.entries(logs));
-    return { ...connect, logs };
+    return { ...connect, logs, filter: {} };
   }
 
   #findPlace(log: string): Position | null | undefined {
