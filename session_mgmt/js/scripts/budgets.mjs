@@ -7,7 +7,7 @@ const KIB = 1024;
 
 const BUDGETS = {
   // It chooses what carries it.
-  "session-client.js": 26.25 * KIB,
+  "session-client.js": 26.5 * KIB,
   "session-client.copies.js": 2.75 * KIB,
   "session-client.sending.js": 2 * KIB,
   "session-client.digests.js": 1.75 * KIB,
