@@ -56,6 +56,10 @@ def halls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def open_broken(session: Any, name: str) -> bool:
         return True
 
+    @topic("gate:{name}", presence=Presence(grace=timedelta(seconds=2)))
+    def open_gate(session: Any, name: str) -> bool:
+        return True
+
     @topic("mute:{name}")
     def open_mute(session: Any, name: str) -> bool:
         return True
@@ -171,6 +175,19 @@ async def test_a_drop_within_the_grace_tells_nothing_and_a_longer_one_tells_once
     assert await tell(now, seconds=11) == 1
     assert await tell(now, seconds=13) == 0
     assert [entry["count"] for entry in await entries()] == [1, 0]
+
+
+async def test_each_topic_has_its_own_grace(peers: Any) -> None:
+    created = await bridge().call(make)
+    guest = peers()
+    await guest.open(created.token.secret)
+    for log in (HALL, "topic:gate:1"):
+        await ask(guest, "enter", log, data=1)
+    assert await tell() == 2
+    await guest.drop()
+    await until_closed()
+    assert await tell(seconds=5) == 1
+    assert [(await amembers(name)).count for name in ("gate:1", "hall:1")] == [0, 1]
 
 
 async def until_closed() -> None:
