@@ -50,7 +50,7 @@ async def test_a_held_poll_hears_of_the_next_attachment_and_a_newer_poll_ends_it
     old = tabs(created.token.secret)
     await old.attach({ROOM: None})
     first = asyncio.ensure_future(old.poll())
-    await until_held(1)
+    await until_held(first)
     second = asyncio.ensure_future(old.poll())
     assert await first == []
     new = tabs(created.token.secret)
@@ -64,7 +64,7 @@ async def test_the_control_query_ends_a_poll_that_was_replaced_elsewhere(tabs: A
     tab = tabs(created.token.secret)
     await tab.attach({})
     held = asyncio.ensure_future(tab.poll())
-    await until_held(1)
+    await until_held(held)
     await bridge().read(lambda: Client.objects.update(generation=2))
     await hub().rounds.check_sessions()
     assert [frame["code"] for frame in await held] == [4507]
@@ -74,7 +74,7 @@ async def test_the_end_of_a_session_reaches_a_held_poll_with_its_reason(tabs: An
     tab = tabs(created.token.secret)
     await tab.attach({})
     held = asyncio.ensure_future(tab.poll())
-    await until_held(1)
+    await until_held(held)
     await bridge().read(terminate_session, created.session)
     (bye,) = await held
     assert (bye["code"], bye["reason"]) == (4503, "requested")
@@ -93,7 +93,7 @@ async def test_an_order_to_close_is_told_as_such_also_between_two_polls(
     # Without logs: a snapshot would be an answer too.
     await tab.attach({})
     held = asyncio.ensure_future(tab.poll())
-    await until_held(1)
+    await until_held(held)
     assert await bridge().read(order, created.session) == 1
     assert [frame["code"] for frame in await held if frame["type"] == "bye"] == [close]
     # Nothing is held when the next one comes: its client finds it out by whatever it does then.
@@ -302,9 +302,10 @@ async def test_a_bare_ping_before_connect_is_answered_and_proves_nothing(peers: 
     assert await asking.closed() == 4500
 
 
-async def until_held(count: int) -> None:
-    """Wait until so many polls of this process are held, and each follows its logs."""
-    while hub().held < count or len(hub().serving.connections) < 1:
+async def until_held(poll: asyncio.Future[Any]) -> None:
+    """Wait until a poll is held and follows its logs. One that is answered instead would be waited for for ever."""
+    while hub().held < 1 or not hub().serving.connections:
+        assert not poll.done(), f"the poll was answered: {poll.result()}"
         turn = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(turn.set_result, None)
         await turn

@@ -217,7 +217,7 @@ async def test_a_process_that_drains_in_the_middle_of_a_change_leaves_the_attach
     tab = tabs(created.token.secret)
     await tab.attach({ROOM: None})
     held = asyncio.ensure_future(tab.poll())
-    await until_held(1)
+    await until_held(held)
     hub().drain()
     (bye,) = await held
     assert (bye["type"], bye["name"], bye["reconnect"]) == ("bye", "draining", True)
@@ -247,7 +247,7 @@ async def test_a_token_refreshed_in_the_middle_of_a_change_cuts_off_neither_side
     await tab.attach({MAIN: None})
     await tab.poll(hold=0)
     held = asyncio.ensure_future(tab.poll())
-    await until_held(1)
+    await until_held(held)
     refreshed = await bridge().call(refreshing.refresh_tokens, made.pair.refresh.secret, "m" * 43)
     # What began with the token of before ends by its own time, and its writes count.
     frames = await tab.exchange(increase(1))
@@ -283,7 +283,7 @@ async def test_a_token_that_is_voided_ends_a_held_poll_and_the_next_call(tabs: A
     tab = tabs(created.token.secret)
     await tab.attach({ROOM: None})
     held = asyncio.ensure_future(tab.poll())
-    await until_held(1)
+    await until_held(held)
     await bridge().read(void_tokens)
     await hub().rounds.check_sessions()
     (bye,) = await held
@@ -305,7 +305,7 @@ async def test_a_generation_that_a_restored_backup_took_back_replaces_nobody(tab
     for _ in range(3):
         await tab.attach({ROOM: None})
     held = asyncio.ensure_future(tab.poll())
-    await until_held(1)
+    await until_held(held)
     # The attachments of this process were made long ago, and the database knows nothing of them.
     before: Any = [one.attachment for one in (*hub().visitors._by_client.values(), *hub().serving.connections)]
     for attachment in before:
