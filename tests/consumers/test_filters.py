@@ -24,6 +24,7 @@ from session_mgmt.protocol.recovery import Mode
 from session_mgmt.registry import topic
 from session_mgmt.writes import verbs
 from tests.consumers.crowd import KB, Room, Tab, look, look_at
+from tests.consumers.test_ephemeral import pass_turn
 
 KEYS = ("region", "kind")
 EU, US = filters.read({"region": "eu"}, KEYS), filters.read({"region": "us"}, KEYS)
@@ -263,7 +264,7 @@ async def test_each_filter_is_evaluated_once_whoever_shares_it(room: Room, monke
     assert asked == {EU: 4, US: 4}
     assert [tab.offsets for tab in tabs[:3]] == [[3, 4], [2, 5], [3, 4]]
     room.feed.hand_on_ephemeral({"data": {"region": "us"}})
-    await asyncio.sleep(0)
+    await pass_turn()
     assert asked == {EU: 5, US: 5}
     assert [[f for f in tab.frames if f["type"] == "ephemeral"] != [] for tab in tabs[:3]] == [False, True, False]
     # Whoever stands inside a page is given the rest of it.

@@ -18,6 +18,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.registry import topic
 from session_mgmt.writes import verbs
 from tests.http_transports.conftest import http, tabs
+from tests.http_transports.test_streams import until
 
 __all__ = ["http", "tabs"]
 
@@ -147,8 +148,8 @@ async def test_a_held_poll_tells_the_place_as_it_ends(tabs: Any, created: Any, o
     await tab.attach({OFFERS: None}, filter={OFFERS: EU})
     tab.logs[OFFERS]["filter"] = EU
     held = asyncio.create_task(tab.poll(hold=55))
-    while not (feeds := [feed for feed in hub().serving.feeds.values() if feed.audiences]):
-        await asyncio.sleep(0.01)
+    await until(lambda: any(feed.audiences for feed in hub().serving.feeds.values()))
+    feeds = [feed for feed in hub().serving.feeds.values() if feed.audiences]
     await publish("us", "us")
     feeds[0].catch_up()
     await feeds[0].wait_for_read()
