@@ -62,7 +62,7 @@ def run(scale: Scale) -> Iterator[Table]:
 def _table(database: Database, scale: Scale) -> Table:
     tokens = rivals.invited(database, max(scale.guests, scale.connections) + 1).tokens
     table = Table("several processes", "done", _settings(database, scale))
-    for carrier, variables in _list_carriers():
+    for carrier, variables in list(_list_carriers())[-scale.variants :]:
         kinds = _kinds()
         for count in scale.processes:
             with contextlib.ExitStack() as stack:
