@@ -6,13 +6,16 @@ RUN = $(PYTHON) project/bootstrap.py
 NEAR = tests/protocol tests/documents tests/client tests/actions tests/bridge tests/consumers tests/scaffold/test_language.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests style format types imports migrations coverage check corners js js-check docs reference corpus benchmarks clean
+.PHONY: help demo demo-scale test tests style format types imports migrations coverage check corners js js-check docs reference corpus benchmarks clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {t:12}{d}') for t, d in re.findall(r'^([a-z-]+):.*?  ## (.*)', open('Makefile').read(), re.M)]"
 
 demo:  ## start the demo and print its address; Ctrl-C ends it
 	@$(RUN) --runtime manage.py demo
+
+demo-scale:  ## the demo on 2 servers, 2 workers, PostgreSQL and Redis (ARGS="--no-redis", ARGS="--help")
+	@$(RUN) --runtime -m project.demo.fleet $(ARGS)
 
 test:  ## everything: SQLite, PostgreSQL, Redis, JavaScript, browser (PASSES="sqlite js" for some)
 	@$(RUN) tests/run.py $(PASSES)

@@ -47,7 +47,8 @@ class Network:
     def __init__(self) -> None:
         self.cut_off: frozenset[str] = frozenset()
         self.links: set[Link] = set()
-        self._answers_pass = True
+        # The port of the server whose answers are held.
+        self._held_port: int | None = None
         self._changed = asyncio.Event()
 
     def cut(self, clients: Iterable[str]) -> None:
@@ -63,21 +64,26 @@ class Network:
         self.cut_off -= mended
         self._wake_waiting()
 
-    def hold_answers(self) -> None:
-        """Let requests arrive but no answers leave, so that requests under way stay unanswered."""
-        self._answers_pass = False
+    def hold_answers(self, port: int) -> None:
+        """Let requests arrive at a server but no answers leave it, so that requests under way stay unanswered."""
+        self._held_port = port
 
     def drop_answers(self) -> None:
         """Reset the connections whose answers were held, but not those of a client that is cut off."""
         for link in tuple(self.links):
-            if link.client not in self.cut_off:
+            if link.port == self._held_port and link.client not in self.cut_off:
                 link.reset()
-        self._answers_pass = True
+        self._held_port = None
         self._wake_waiting()
 
-    async def wait_until_open(self, client: str, *, answers: bool = False) -> None:
+    async def wait_until_open(self, client: str) -> None:
         """Return when the bytes of this client may pass."""
-        while client in self.cut_off or (answers and not self._answers_pass):
+        while client in self.cut_off:
+            await self._changed.wait()
+
+    async def wait_for_answers(self, client: str, port: int | None = None) -> None:
+        """Return when the answers of a server, or of all, may pass to this client."""
+        while client in self.cut_off or (self._held_port is not None and port in (None, self._held_port)):
             await self._changed.wait()
 
     def _wake_waiting(self) -> None:
@@ -88,8 +94,10 @@ class Network:
 class Link:
     """Connection of a browser that is passed on to the server."""
 
-    def __init__(self, network: Network, client: str, browser: Streams, server: Streams) -> None:
-        self.client = client
+    def __init__(self, network: Network, head: Head, browser: Streams, server: Streams) -> None:
+        self.client, self.is_socket = head.client, head.is_upgrade
+        # Of the server that has it, wherever that is.
+        self.port = int(server[1].get_extra_info("peername")[1])
         self._network = network
         self._browser, self._server = browser, server
         self._task = asyncio.current_task()
@@ -116,18 +124,26 @@ class Link:
             self._task.cancel()
 
     async def _pump_both_ways(self) -> None:
-        up = asyncio.create_task(self._pump(self._browser[0], self._server[1], answers=False))
-        down = asyncio.create_task(self._pump(self._server[0], self._browser[1], answers=True))
+        up = asyncio.create_task(self._pump(self._browser[0], self._server[1], self._wait_to_ask))
+        down = asyncio.create_task(self._pump(self._server[0], self._browser[1], self._wait_to_answer))
         try:
             await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
         finally:
             up.cancel()
             down.cancel()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+    async def _wait_to_ask(self) -> None:
+        await self._network.wait_until_open(self.client)
+
+    async def _wait_to_answer(self) -> None:
+        await self._network.wait_for_answers(self.client, self.port)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wait: Callable[[], Awaitable[None]]
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(CHUNK):
-                await self._network.wait_until_open(self.client, answers=answers)
+                await wait()
                 writer.write(data)
                 await writer.drain()
 
@@ -182,10 +198,11 @@ class Proxy:
 
     async def _pass_on(self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A request for a page that arrives while a server is about to be killed waits for the next one.
-        await self._network.wait_until_open(head.client, answers=not head.is_upgrade)
+        wait = self._network.wait_until_open if head.is_upgrade else self._network.wait_for_answers
+        await wait(head.client)
         server = await self._connect(head)
         if server is None:
             writer.write(UNAVAILABLE)
             return
         peer = writer.get_extra_info("peername")[0]
-        await Link(self._network, head.client, (reader, writer), server).run(head.build_forwarded(peer))
+        await Link(self._network, head, (reader, writer), server).run(head.build_forwarded(peer))

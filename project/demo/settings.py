@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from project.settings import *  # noqa: F403 - settings are made to be taken over whole
 
-SESSION_MGMT = {
+SESSION_MGMT: dict[str, Any] = {
     # The demo has no accounts.
     "anonymous_sessions": True,
     "heartbeat_interval": 2.0,

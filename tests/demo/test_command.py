@@ -56,7 +56,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def serving(client: httpx.Client) -> dict[str, Any]:
-    server: dict[str, Any] = client.get("demo-control/status").json()["server"]
+    server: dict[str, Any] = client.get("demo-control/status").json()["servers"][0]
     return server
 
 
@@ -72,7 +72,7 @@ def ends(pid: int) -> bool:
 def test_a_killed_server_is_started_again_and_requests_wait_for_it(tmp_path: Path) -> None:
     with running(tmp_path / "db.sqlite3") as (_, client):
         before = serving(client)["pid"]
-        assert client.post("demo-control/kill").json()["server"]["up"] is False
+        assert client.post("demo-control/kill").json()["servers"][0]["up"] is False
         assert client.get("").status_code == 200
         after = serving(client)
         assert after["pid"] != before and (after["starts"], after["kills"]) == (2, 1)
@@ -102,6 +102,8 @@ def test_a_killed_supervisor_leaves_no_server_behind(database: Path) -> None:
         ("POST", "cut", {"clients": [["one"]]}, None, 400),
         ("POST", "cut", {"seconds": -1}, None, 400),
         ("POST", "cut", [], None, 400),
+        ("POST", "kill", {"server": "C"}, None, 400),
+        ("POST", "roll", {}, "http://evil.example", 403),
     ],
 )
 def test_a_wrong_wish_is_refused(
@@ -122,7 +124,7 @@ def test_controls_answer_only_the_hosts_that_are_allowed(
     answer = demo_client.request(method, f"demo-control/{path}", json={}, headers=headers)
     assert (answer.status_code, answer.json()["error"].split(":")[0]) == (400, "Invalid HTTP_HOST header")
     status = demo_client.get("demo-control/status").json()
-    assert (status["cut"], status["server"]["kills"]) == ([], 0)
+    assert (status["cut"], status["servers"][0]["kills"]) == ([], 0)
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ async def test_answers_that_are_held_are_dropped_after_the_requests_arrived() ->
     async with proxied() as (network, echo, browse):
         reader, writer = await browse("/client/one/")
         await reader.readline()
-        network.hold_answers()
+        network.hold_answers(echo.port)
         writer.write(b"unanswered\n")
         assert await echo.lines.get() == b"unanswered\n"
         network.drop_answers()
@@ -144,6 +144,8 @@ async def test_the_death_of_the_server_does_not_pass_a_cut() -> None:
         reader, _ = await browse("/client/one/")
         await reader.readline()
         network.cut(["one"])
+        assert echo.port is not None
+        network.hold_answers(echo.port)
         echo.die()
         network.drop_answers()
         assert await is_silent(reader)

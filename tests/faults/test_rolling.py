@@ -8,11 +8,15 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from project.demo.balancing import Balancer
+from project.demo.heads import Head
+from project.demo.proxy import Network, Proxy, Streams
 from session_mgmt.client import SessionClient
 from session_mgmt.client.transports.carrier import TransportName
 from tests.faults.servers import HOST, AppServer, environment, migrate
@@ -40,61 +44,24 @@ def servers(tmp_path: Path) -> Iterator[list[AppServer]]:
         yield both
 
 
-class Balancer:
-    """Proxy that gives each connection to the next server that takes it, as a load balancer does."""
-
-    def __init__(self, servers: list[AppServer]) -> None:
-        self._turns = itertools.cycle(servers)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self.url = ""
-
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._carry(reader, writer)
-        except asyncio.CancelledError:
-            # The test is over.
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for server in itertools.islice(self._turns, 2):
-            with contextlib.suppress(OSError):
-                up_reader, up_writer = await asyncio.open_connection(HOST, server.port)
-                try:
-                    await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
-                finally:
-                    up_writer.transport.abort()
-                return
-
-    async def close(self) -> None:
-        """End the connections that clients have kept for their next calls."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
 @pytest.fixture
-async def balancer(servers: list[AppServer]) -> AsyncIterator[Balancer]:
-    made = Balancer(servers)
-    port = take_port()
-    listening = await asyncio.start_server(made.accept, HOST, port)
-    made.url = f"http://{HOST}:{port}/api/"
-    yield made
-    listening.close()
-    await made.close()
+async def address(servers: list[AppServer]) -> AsyncIterator[str]:
+    """Stand before the servers as a load balancer does."""
+    balancer = Balancer([partial(open_streams, server.port) for server in servers])
+    proxy = Proxy(Network(), control_path="/none/", connect=lambda head: balancer.open_streams(), control=refuse)
+    port = await proxy.start(HOST, take_port())
+    yield f"http://{HOST}:{port}/api/"
+    await proxy.stop()
+
+
+async def open_streams(port: int) -> Streams | None:
+    with contextlib.suppress(OSError):
+        return await asyncio.open_connection(HOST, port)
+    return None
+
+
+async def refuse(head: Head, reader: asyncio.StreamReader) -> bytes:
+    return b""
 
 
 class Worker:
@@ -133,9 +100,9 @@ async def restart(server: AppServer, workers: list[Worker]) -> int:
 
 
 async def test_a_rolling_restart_loses_nothing_and_tells_each_client_when_to_come_back(
-    servers: list[AppServer], balancer: Balancer
+    servers: list[AppServer], address: str
 ) -> None:
-    await roll(servers, balancer.url)
+    await roll(servers, address)
 
 
 async def roll(servers: list[AppServer], url: str) -> None:

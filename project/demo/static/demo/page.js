@@ -18,7 +18,7 @@ async function control(verb, wish) {
   return response.status;
 }
 
-function showStatus({ cut, server }) {
+function showStatus({ cut, places, rolling, servers }) {
   broken = new Set(cut);
   for (const [name, frame] of frames) {
     const button = frame.querySelector("[data-cut]");
@@ -26,9 +26,42 @@ function showStatus({ cut, server }) {
     button.textContent = broken.has(name) ? "Mend the network" : "Cut the network";
     frame.dataset.cut = broken.has(name);
   }
-  const kills = server.kills ? `, killed ${server.kills} ×` : "";
-  part("server").textContent = server.up ? `Server is process ${server.pid}${kills}` : "Server is dead; another is being started …";
-  part("server").dataset.up = server.up;
+  part("server").dataset.up = servers.every(({ up }) => up);
+  if (servers.length > 1) return showFleet(places, rolling, servers);
+  const [{ up, pid, kills }] = servers;
+  part("server").textContent = up ? `Server is process ${pid}${times(kills)}` : "Server is dead; another is being started …";
+}
+
+const times = (kills) => (kills ? `, killed ${kills} ×` : "");
+
+/** Several servers: a button to kill each, and at each client the one that it is on. */
+function showFleet(places, rolling, servers) {
+  if (part("roll").hidden) {
+    const [first, ...others] = servers;
+    part("kill").textContent = `Kill server ${first.name}`;
+    part("kill").dataset.server = first.name;
+    for (const { name } of others) part("kills").append(newKill(name));
+    part("roll").hidden = part("roll-truth").hidden = false;
+  }
+  part("roll").disabled = rolling;
+  part("roll").textContent = rolling ? "Restarting …" : "Restart both in turn";
+  part("server").textContent = servers
+    .map(({ name, up, pid, starts, kills }) => `${name} ${up ? `is process ${pid}` : "is being started"}, start ${starts}${times(kills)}`)
+    .join(" · ");
+  for (const [name, frame] of frames) {
+    const place = places[name] ?? "";
+    const shown = frame.querySelector("[data-place]");
+    if (place && shown.dataset.place && shown.dataset.place !== place) tell(`Client ${name} moved from server ${shown.dataset.place} to ${place}.`);
+    // Who has no connection has a place again soon.
+    shown.dataset.place = place || shown.dataset.place;
+    shown.textContent = place ? `on server ${place}` : "on no server";
+  }
+}
+
+function newKill(name) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "danger", textContent: `Kill server ${name}` });
+  button.dataset.server = name;
+  return button;
 }
 
 async function look() {
@@ -36,7 +69,7 @@ async function look() {
   const status = await control("status").catch(() => 0);
   if (status !== 404) return void setTimeout(look, LOOK_EVERY);
   part("server").textContent = "Cutting and killing work only under “make demo”.";
-  for (const button of document.querySelectorAll("#kill, [data-cut]")) button.disabled = true;
+  for (const button of document.querySelectorAll("#kills button, #roll, [data-cut]")) button.disabled = true;
 }
 
 function tell(text, kind = "") {
@@ -101,10 +134,17 @@ part("write").addEventListener("click", () => {
   tell(on ? "Both clients write without pause." : "Both clients stop writing.");
 });
 
-part("kill").addEventListener("click", async () => {
+part("kills").addEventListener("click", async ({ target }) => {
+  if (!target.matches("button")) return;
+  const { server } = target.dataset;
   const unanswered = [...reports.values()].reduce((sum, { pending }) => sum + pending, 0);
-  tell(`You kill the server${unanswered ? `; ${unanswered} writes are unanswered` : ""}.`, "bad");
-  await control("kill", {});
+  tell(`You kill ${server ? `server ${server}` : "the server"}${unanswered ? `; ${unanswered} writes are unanswered` : ""}.`, "bad");
+  await control("kill", server ? { server } : {});
+});
+
+part("roll").addEventListener("click", async () => {
+  tell("You restart both servers, one after the other.");
+  await control("roll", {});
 });
 
 /** A frame whose page was lost under way shows the browser's own error page, which nobody may read: try again. */
