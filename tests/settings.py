@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "channels",
     "rest_framework",
     "session_mgmt",
+    "tests.shop",
 ]
 
 MIDDLEWARE = [

@@ -252,7 +252,7 @@ def test_what_is_raised_is_documented(call: Any, arguments: Any, error: type[Ses
 
 def test_every_function_has_its_async_version() -> None:
     # A block of Django's transactions has no async form.
-    declaring = {"on", "off", "on_claim", "on_message", "topic", "drain", "session_state", "open_snapshot"}
+    declaring = {"on", "off", "on_claim", "on_message", "topic", "drain", "session_state", "open_snapshot", "publishes"}
     functions = {name for name in shortcuts.__all__ if inspect.isfunction(getattr(shortcuts, name))}
     plain = {name for name in functions if not inspect.iscoroutinefunction(getattr(shortcuts, name))} - declaring
     assert {f"a{name}" for name in plain} <= functions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from session_mgmt.documents.sealing import Keyring
 
 UPDATE = "update"
+# Rows of one statement, which holds their payloads.
+_MOST_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,14 @@ def put_entry(using: str, kind: str, target: str, payload: Any, *, key: str | No
         payload = seal_payload(vaults.require_keyring(), row.pk, target, key, body)
         Outbox.objects.using(using).filter(pk=row.pk).update(payload=payload)
     return Ticket(row.pk)
+
+
+def put_publications(using: str, publications: Iterable[tuple[str, bytes]]) -> None:
+    """Write publications, each a topic and its compact JSON, into the caller's transaction, many with one statement."""
+    rows = [
+        Outbox(kind=Outbox.Kind.PUBLISH, target=topic, payload=body, created_at=Now()) for topic, body in publications
+    ]
+    Outbox.objects.using(using).bulk_create(rows, batch_size=_MOST_ROWS)
 
 
 def _is_private(using: str, target: str) -> bool:

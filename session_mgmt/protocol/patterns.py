@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -61,6 +61,14 @@ class TopicPattern:
             else:
                 return None
         return parts
+
+    def make_topic(self, parts: Mapping[str, str]) -> str:
+        """Return the topic with these parts. Raises ``ValueError`` where the pattern would read it as another one."""
+        topic = _PIECES.sub(lambda piece: parts[piece[1].partition(":")[0]], self.text)
+        found = self.regex.fullmatch(topic) if is_topic(topic) else None
+        if found is None or found.groupdict() != parts or self.match_topic(topic) is None:
+            raise ValueError(f"{self.text!r} has no topic with the parts {dict(parts)!r}.")
+        return topic
 
 
 def is_canonical(text: str) -> bool:

@@ -7,6 +7,7 @@ Async code calls the same names with an ``a`` in front: ``await apublish(...)``,
 
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.documents.values import MISSING
+from session_mgmt.publishing import PublishingManager, PublishingQuerySet, publishes
 from session_mgmt.registry import Presence, off, on, on_claim, on_message, topic
 from session_mgmt.shortcuts.documents import State as State
 from session_mgmt.shortcuts.documents import state
@@ -55,6 +56,8 @@ __all__ = [
     "MISSING",
     "HasScope",
     "Presence",
+    "PublishingManager",
+    "PublishingQuerySet",
     "RecentAuth",
     "aaccess_changed",
     "access_changed",
@@ -93,6 +96,7 @@ __all__ = [
     "on_message",
     "open_snapshot",
     "publish",
+    "publishes",
     "rebind_session",
     "reconnect",
     "require_recent_login",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,10 +63,7 @@ def publish(
     ``key`` makes a repetition harmless. ``proof``: the token of a call, which comes outside transactions only. Raises
     ``InvalidToken`` of it, ``SessionEnded``, ``InvalidField``, ``Busy`` or ``Unavailable``.
     """
-    if not is_topic(topic):
-        raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
-    if topic.startswith(PRESENCE):
-        raise InvalidField(f"Topics that begin with {PRESENCE} tell who is there; the app writes them.", field="topic")
+    _check_topic(topic)
     _check_key(key)
     _warn_of_undeclared(topic)
     if ephemeral:
@@ -80,6 +78,25 @@ def publish(
     if bridge().inside_transaction():
         return put_into_outbox("publish", topic, orjson.Fragment(body), key)
     return _write_now(Publication(topic, body, key, proof)).require()
+
+
+def publish_all(publications: Sequence[tuple[str, Any]]) -> None:
+    """Publish to topics in the caller's transaction, each with its data: one write for all. Raises as ``publish``."""
+    if not publications:
+        return
+    for topic in {topic for topic, _ in publications}:
+        _check_topic(topic)
+        _warn_of_undeclared(topic)
+    using = bridge().using
+    outbox.put_publications(using, [(topic, encode_data(data)) for topic, data in publications])
+    notify.ring_outbox(using)
+
+
+def _check_topic(topic: str) -> None:
+    if not is_topic(topic):
+        raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    if topic.startswith(PRESENCE):
+        raise InvalidField(f"Topics that begin with {PRESENCE} tell who is there; the app writes them.", field="topic")
 
 
 def _warn_of_undeclared(topic: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.test.utils import isolate_apps
 from django.urls import include, path
 
 from session_mgmt.shortcuts import create_session
@@ -40,10 +41,11 @@ class Order:
 @pytest.fixture
 def namespace(transactional_db: None) -> Iterator[dict[str, Any]]:
     """What a project has before it reads our pages."""
-    with inline_bridge():
+    with inline_bridge(), isolate_apps("tests.shop"):
         user = get_user_model().objects.create_user("ada")
         yield {
-            "__name__": "page",
+            # In an app of the tests, for models.
+            "__name__": "tests.shop.page",
             "INSTALLED_APPS": [],
             "DATABASES": {"default": {}},
             "urlpatterns": [],

@@ -1,0 +1,98 @@
+"""Changes of rows: what is told of them, in the transaction that makes them.
+
+A row is told as the database has it after the change, never as it is in memory: there it may have expressions, values
+of another type, or fields that were not saved. Which topic it leaves is read before, under the row's lock: of two
+transactions that move one row the second must find where the first has put it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+from django.db import connections, transaction
+
+from session_mgmt.conf import settings
+from session_mgmt.models.isolation import read_committed
+from session_mgmt.protocol.patterns import TopicPattern
+from session_mgmt.publishing.publisher import Publisher, write_pk
+from session_mgmt.writes.verbs import publish_all
+
+# Rows of one query.
+_MOST_ROWS = 500
+
+
+def split_rows(pks: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """Split primary keys into parts for one query each."""
+    left = iter(pks)
+    while part := tuple(islice(left, _MOST_ROWS)):
+        yield part
+
+
+@contextmanager
+def open_change(publisher: Publisher, using: str) -> Iterator[None]:
+    """Commit the block's rows and publications together. Raises ``RuntimeError`` for another database."""
+    ours = settings().database
+    if using != ours:
+        raise RuntimeError(
+            f"{publisher.label} publishes its changes in the database {ours!r}, where the sessions are, and cannot be"
+            f" changed in {using!r}: no transaction spans both."
+        )
+    # Without a savepoint, as Django's own: what fails here must not leave the row without its publication.
+    with read_committed(using), transaction.atomic(using=using, savepoint=False):
+        yield
+
+
+def lock_rows(publisher: Publisher, using: str, pks: Iterable[Any]) -> dict[Any, str | None]:
+    """Lock the rows that exist, in the order of their keys, and return the topic in which each is."""
+    found: dict[Any, str | None] = {}
+    features = connections[using].features
+    for part in split_rows(pks):
+        rows = publisher.model._base_manager.using(using).filter(pk__in=part).order_by("pk")
+        if features.has_select_for_update:
+            rows = rows.select_for_update(no_key=features.has_select_for_no_key_update)
+        if isinstance(publisher.topic, TopicPattern):
+            rows = rows.only(*publisher.topic_fields.values())
+        found.update((row.pk, publisher.topic_of(row)) for row in rows)
+    return found
+
+
+def tell_rows(
+    publisher: Publisher, using: str, pks: Iterable[Any], before: Mapping[Any, str | None] | None = None
+) -> None:
+    """Publish how these rows are now. ``before`` has the topics in which they were, where that may be another."""
+    left = before or {}
+    publications: list[tuple[str, Any]] = []
+    for part in split_rows(dict.fromkeys(pks)):
+        rows = _read_rows(publisher, using, part)
+        shown = []
+        for pk in part:
+            old, row = left.get(pk), rows.get(pk)
+            topic = None if row is None else publisher.topic_of(row)
+            if old is not None and old != topic:
+                publications.append(_say_gone(old, pk))
+            if topic is not None:
+                shown.append((topic, row))
+        told = publisher.serialize([row for _, row in shown])
+        for (topic, row), data in zip(shown, told, strict=True):
+            body = {"op": "put", "pk": publisher.pk_of(row), "row": data, "key": publisher.key_of(row)}
+            publications.append((topic, body))
+    publish_all(publications)
+
+
+def tell_gone(gone: Sequence[tuple[str | None, Any]]) -> None:
+    """Publish that rows are gone, each with the topic in which it was."""
+    publish_all([_say_gone(topic, pk) for topic, pk in gone if topic is not None])
+
+
+def _say_gone(topic: str, pk: Any) -> tuple[str, Any]:
+    return topic, {"op": "del", "pk": write_pk(pk)}
+
+
+def _read_rows(publisher: Publisher, using: str, pks: Sequence[Any]) -> dict[Any, Any]:
+    rows = publisher.model._base_manager.using(using).filter(pk__in=pks)
+    if publisher.prefetch:
+        rows = rows.prefetch_related(*publisher.prefetch)
+    return {row.pk: row for row in rows}

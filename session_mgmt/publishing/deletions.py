@@ -1,0 +1,61 @@
+"""Deletions: Django collects what is deleted, by cascades too, and tells of each row inside its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from session_mgmt.publishing import changes
+from session_mgmt.publishing.publisher import Publisher, get_publisher
+
+
+@dataclass(slots=True)
+class _Together:
+    """Rows that are deleted together, with their topics, and those that Django has said are gone."""
+
+    model: type[Any]
+    topics: dict[Any, str | None]
+    gone: list[tuple[str | None, Any]] = field(default_factory=list)
+
+
+_together: ContextVar[_Together | None] = ContextVar("together", default=None)
+
+
+@contextmanager
+def delete_together(publisher: Publisher, using: str, pks: Iterable[Any]) -> Iterator[None]:
+    """Lock these rows and tell with one write which of them the block has deleted."""
+    batch = _Together(publisher.model, changes.lock_rows(publisher, using, pks))
+    token = _together.set(batch)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+    changes.tell_gone(batch.gone)
+
+
+def expect_deletion(sender: Any, instance: Any, using: str, **_: Any) -> None:
+    """Remember in which topic a row is that will be deleted; a receiver of ``pre_delete``."""
+    publisher = get_publisher(sender)
+    if publisher is not None and not _is_together(publisher, instance):
+        with changes.open_change(publisher, using):
+            instance._state.published_in = changes.lock_rows(publisher, using, [instance.pk]).get(instance.pk)
+
+
+def hear_deletion(sender: Any, instance: Any, using: str, **_: Any) -> None:
+    """Tell that a row is gone; a receiver of ``post_delete``."""
+    publisher, batch = get_publisher(sender), _together.get()
+    if publisher is None:
+        return
+    if batch is not None and _is_together(publisher, instance):
+        batch.gone.append((batch.topics[instance.pk], instance.pk))
+    else:
+        with changes.open_change(publisher, using):
+            changes.tell_gone([(instance._state.__dict__.pop("published_in", None), instance.pk)])
+
+
+def _is_together(publisher: Publisher, instance: Any) -> bool:
+    batch = _together.get()
+    return batch is not None and batch.model is publisher.model and instance.pk in batch.topics

@@ -1,0 +1,103 @@
+"""Manager of models that publish: bulk operations, which send no signals, tell which rows they change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import NotSupportedError
+from django.db.models import Manager, QuerySet
+
+from session_mgmt.publishing import changes
+from session_mgmt.publishing.deletions import delete_together
+from session_mgmt.publishing.publisher import Publisher, get_publisher
+
+if TYPE_CHECKING:
+    _QuerySet = QuerySet[Any]
+    _Manager = Manager[Any]
+else:
+    _QuerySet = QuerySet
+
+
+class PublishingQuerySet(_QuerySet):
+    """Query set whose ``update``, ``delete``, ``bulk_create`` and ``bulk_update`` publish the rows that they change."""
+
+    def update(self, **kwargs: Any) -> int:
+        publisher = self._find_publisher()
+        if publisher is None:
+            return super().update(**kwargs)
+        if "pk" in kwargs or publisher.pk.name in kwargs:
+            raise NotSupportedError(f"{publisher.label} publishes its rows by their primary key, which cannot change.")
+        self._for_write = True
+        with changes.open_change(publisher, self.db):
+            # The rows that it will change, and no others: another transaction may add some that match.
+            found = self.order_by("pk").values_list("pk", flat=True)
+            before: dict[Any, str | None] = dict.fromkeys(found)
+            if publisher.can_move(kwargs):
+                before = changes.lock_rows(publisher, self.db, before)
+            # Of no rows as well: the names of its fields are checked.
+            parts = list(changes.split_rows(before)) or [()]
+            count = sum(super(PublishingQuerySet, self.filter(pk__in=part)).update(**kwargs) for part in parts)
+            changes.tell_rows(publisher, self.db, before, before)
+        return count
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        publisher = self._find_publisher()
+        has_values: bool = self._fields is not None  # type: ignore[attr-defined]
+        if publisher is None or has_values or self.query.distinct:
+            return super().delete()
+        self._for_write = True
+        with changes.open_change(publisher, self.db):
+            pks = list(self.order_by("pk").values_list("pk", flat=True))
+            with delete_together(publisher, self.db, pks):
+                return super().delete()
+
+    def bulk_create(
+        self,
+        objs: Iterable[Any],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
+    ) -> list[Any]:
+        publisher = get_publisher(self.model)
+        objs = list(objs)
+        options = (batch_size, ignore_conflicts, update_conflicts, update_fields, unique_fields)
+        if publisher is None:
+            return super().bulk_create(objs, *options)
+        if update_conflicts and publisher.can_move(update_fields):
+            raise NotSupportedError(
+                f"update_conflicts may move a row of {publisher.label} to another topic, and nobody would learn that"
+                " it is gone from the old one. Leave the topic's fields out of update_fields, or use"
+                " update_or_create()."
+            )
+        if ignore_conflicts and any(obj.pk is None for obj in objs):
+            raise NotSupportedError(
+                f"With ignore_conflicts the database does not say which rows of {publisher.label} it has made. Give "
+                "each its primary key, or look for those that exist first."
+            )
+        self._for_write = True
+        with changes.open_change(publisher, self.db):
+            made = super().bulk_create(objs, *options)
+            changes.tell_rows(publisher, self.db, [obj.pk for obj in made])
+        return made
+
+    # Django's marks: templates call none of them, and a manager has no `delete`, which would empty the table.
+    update.alters_data = delete.alters_data = bulk_create.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def _find_publisher(self) -> Publisher | None:
+        """Return the model's publisher; ``None`` too for a query that Django refuses, which says why."""
+        query = self.query
+        if query.is_sliced or query.distinct_fields or query.combinator:
+            return None
+        return get_publisher(self.model)
+
+
+if not TYPE_CHECKING:
+    _Manager = Manager.from_queryset(PublishingQuerySet)
+
+
+class PublishingManager(_Manager):
+    """Manager whose bulk operations publish the rows that they change; the base class of those of such a model."""

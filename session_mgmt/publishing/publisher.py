@@ -1,0 +1,185 @@
+"""Publisher of a model: to which topic each row belongs, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from django.db.models import Field, ForeignKey, Model
+from django.utils.module_loading import import_string
+
+from session_mgmt.actions.encoding import encode_python, name_path
+from session_mgmt.protocol.patterns import TopicPattern, is_topic
+from session_mgmt.protocol.row_keys import write_value
+from session_mgmt.user_code import call_sync, check_function
+
+NUMBER, DECIMAL, TEXT, BOOLEAN = "number", "decimal", "text", "boolean"
+_NUMBERS = ("Integer", "SmallInteger", "PositiveInteger", "PositiveSmallInteger", "Float", "Duration")
+_AUTOMATIC = ("Auto", "BigAuto", "SmallAuto")
+_TEXTS = ("Char", "Text", "Slug", "Email", "URL", "UUID", "Date", "DateTime", "Time", "FilePath")
+# How clients compare the values of a field. Large integers are text beyond what JavaScript has exactly; no database
+# counts its automatic keys so far.
+_KINDS: Final = {
+    **dict.fromkeys((f"{name}Field" for name in (*_NUMBERS, *_AUTOMATIC)), NUMBER),
+    **dict.fromkeys(("BigIntegerField", "PositiveBigIntegerField", "DecimalField"), DECIMAL),
+    **dict.fromkeys((f"{name}Field" for name in _TEXTS), TEXT),
+    "BooleanField": BOOLEAN,
+}
+# On the model's class, so that subclasses of it (proxies) have it as well.
+_ATTRIBUTE: Final = "_session_mgmt_publisher"
+
+
+class _Plain:
+    """Serializer that is a function of one row."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def serialize(self, rows: Sequence[Model]) -> list[Any]:
+        return [call_sync(self._function, row) for row in rows]
+
+
+class _OfRestFramework:
+    """Serializer of REST framework: one for all rows, and without a request."""
+
+    def __init__(self, serializer: Any) -> None:
+        self._serializer = serializer
+
+    def serialize(self, rows: Sequence[Model]) -> list[Any]:
+        data = self._serializer(rows, many=True).data
+        if not isinstance(data, list) or len(data) != len(rows):
+            raise TypeError(f"{self._serializer.__qualname__} of many rows gives no list with one value for each.")
+        return data
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """How a model publishes its rows. ``keys`` are names of fields, without that of the primary key."""
+
+    model: type[Model]
+    topic: TopicPattern | Callable[[Any], str | None]
+    serializer: Any
+    keys: tuple[str, ...]
+    prefetch: tuple[str, ...] = ()
+
+    def topic_of(self, row: Any) -> str | None:
+        """Return the row's topic; ``None`` if it is in none, because a field of the pattern is null."""
+        if isinstance(self.topic, TopicPattern):
+            values = {name: getattr(row, attname) for name, attname in self.topic_fields.items()}
+            if None in values.values():
+                return None
+            return self.topic.make_topic({name: str(value) for name, value in values.items()})
+        topic = call_sync(self.topic, row)
+        if topic is not None and not is_topic(topic):
+            raise TypeError(
+                f"topic of {self.label}: {topic!r} is no topic; return text of 1 to 255 characters, or None."
+            )
+        return topic
+
+    def key_of(self, row: Any) -> dict[str, Any]:
+        """Return the row's keys as JSON, by name, that of the primary key last."""
+        return {name: write_value(self.find_field(name).value_from_object(row)) for name in self.kinds}
+
+    def pk_of(self, row: Any) -> str:
+        """Return the row's primary key as text."""
+        return write_pk(row.pk)
+
+    def serialize(self, rows: Sequence[Any]) -> list[Any]:
+        """Return what is told of these rows, as JSON values. Raises ``InvalidJSON``."""
+        given = self._resolved.serialize(rows)
+        found = []
+        for value in given:
+            # A serializer gives times as text, and every other value by the rules of publications.
+            with name_path(value):
+                found.append(encode_python(value))
+        return found
+
+    def can_move(self, changed: Iterable[str] | None) -> bool:
+        """Tell whether a change of these fields (``None``: of any) may move a row to another topic."""
+        if not isinstance(self.topic, TopicPattern):
+            # A function may look at any of them.
+            return True
+        moving = {attname for attname in self.topic_fields.values() if attname != self.pk.attname}
+        if changed is None:
+            return bool(moving)
+        return not moving.isdisjoint(self.find_field(name).attname for name in changed)
+
+    def find_field(self, name: str) -> Any:
+        """Return the field of this name. Raises ``FieldDoesNotExist``."""
+        return self.pk if name == "pk" else self.model._meta.get_field(name)
+
+    def resolve_serializer(self) -> Any:
+        """Find the serializer. Raises ``ImportError`` or ``TypeError``."""
+        return self._resolved
+
+    @property
+    def pk(self) -> Field[Any, Any]:
+        """Return the field of the primary key."""
+        return self.model._meta.pk
+
+    @property
+    def label(self) -> str:
+        """Return the model's name, with that of its app."""
+        return self.model._meta.label
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Return how values of each key are compared, that of the primary key last."""
+        fields = {name: self.find_field(name) for name in self.keys} | {self.pk.name: self.pk}
+        return {name: find_kind(field) or TEXT for name, field in fields.items()}
+
+    @cached_property
+    def topic_fields(self) -> dict[str, str]:
+        """Return the attribute that holds the value of each part of the topic's pattern."""
+        assert isinstance(self.topic, TopicPattern)
+        return {name: self.find_field(name).attname for name in self.topic.types}
+
+    @cached_property
+    def _resolved(self) -> _Plain | _OfRestFramework:
+        return read_serializer(self.label, self.serializer)
+
+
+def read_serializer(label: str, given: Any) -> Any:
+    """Return what serializes rows, for a function, a class of REST framework or the dotted path of either."""
+    found = import_string(given) if isinstance(given, str) else given
+    if not isinstance(found, type):
+        check_function(found, f"serializer of {label}", "row")
+        return _Plain(found)
+    # Whoever gives one of its classes has imported it; models must not wait for it otherwise.
+    from rest_framework.serializers import BaseSerializer
+
+    if not issubclass(found, BaseSerializer):
+        raise TypeError(f"serializer of {label} is a serializer of REST framework or a function, not {found!r}.")
+    return _OfRestFramework(found)
+
+
+def find_kind(field: Any) -> str | None:
+    """Return how values of a field are compared: ``number``, ``decimal``, ``text`` or ``boolean``.
+
+    ``None``: they have no order that clients could keep.
+    """
+    while isinstance(field, ForeignKey):
+        # A name is what a model that is not loaded yet has in its place.
+        target = field.remote_field.model
+        if isinstance(target, str):
+            return NUMBER
+        field = field.target_field
+    return _KINDS.get(field.get_internal_type())
+
+
+def write_pk(value: Any) -> str:
+    """Return a primary key as text."""
+    return str(write_value(value))
+
+
+def get_publisher(model: type[Model]) -> Publisher | None:
+    """Return how the rows of a model are published; ``None`` if they are not."""
+    found = getattr(model, _ATTRIBUTE, None)
+    return found if isinstance(found, Publisher) else None
+
+
+def set_publisher(publisher: Publisher) -> None:
+    """Have the model, and its proxies, publish their rows so."""
+    setattr(publisher.model, _ATTRIBUTE, publisher)

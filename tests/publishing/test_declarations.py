@@ -1,0 +1,133 @@
+"""A declaration that cannot work is refused where it is written, or by the system check."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.db import models
+from rest_framework import serializers
+
+from session_mgmt.publishing import PublishingManager, PublishingQuerySet, get_publisher, publishes
+from session_mgmt.publishing.checks import check_publishers
+from tests.shop.models import Order
+
+pytestmark = pytest.mark.django_isolate_apps("tests.shop")
+_numbers = count()
+
+
+def serialize(row: Any) -> dict[str, Any]:
+    return {}
+
+
+def make_model(**members: Any) -> Any:
+    members = {"status": models.CharField(max_length=9), **members}
+    return derive(models.Model, f"Thing{next(_numbers)}", **members)
+
+
+def derive(model: Any, name: str, **members: Any) -> Any:
+    meta = type("Meta", (), {"app_label": "shop", **members.pop("meta", {})})
+    return type(name, (model,), {"__module__": __name__, **members, "Meta": meta})
+
+
+class Plain(models.Manager[Any]):
+    pass
+
+
+class Filtered(PublishingManager):
+    def get_queryset(self) -> Any:
+        return super().get_queryset().filter(status="open")
+
+
+GOOD = {"topic": "things:{status}", "serializer": serialize}
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no serializer": ({}, {"serializer": None}, "needs serializer="),
+    "a class that is none": ({}, {"serializer": dict}, "serializer of shop"),
+    "a serializer with other arguments": ({}, {"serializer": lambda: 1}, "called with"),
+    "unknown field of the topic": ({}, {"topic": "things:{statu}"}, "Did you mean 'status'"),
+    "no pattern": ({}, {"topic": "things:{status"}, "no pattern"),
+    "a topic of presence": ({}, {"topic": "presence:{status}"}, "presence"),
+    "a function without the row": ({}, {"topic": lambda: None}, "called with"),
+    "unknown key": ({}, {"keys": ["made"]}, "no field 'made'"),
+    "a key of another model": ({}, {"keys": ["status__name"]}, "no field"),
+    "a key twice": ({}, {"keys": ["status", "status"]}, "twice"),
+    "the primary key": ({}, {"keys": ["id"]}, "in any case"),
+    "a key without order": ({"data": models.JSONField()}, {"keys": ["data"]}, "no order"),
+    "a text as keys": ({}, {"keys": "status"}, "list of names"),
+    "a relation of many as key": ({"tags": models.ManyToManyField("shop.Tag")}, {"keys": ["tags"]}, "no field"),
+    "abstract": ({"meta": {"abstract": True}}, {}, "abstract"),
+    "a manager of another class": ({"objects": Plain()}, {}, "derive its class"),
+    "a manager of some rows": ({"objects": Filtered()}, {}, "base_manager_name"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_mistake_is_refused_where_it_is_written(name: str) -> None:
+    members, given, message = REFUSED[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        publishes(**{**GOOD, **given})(make_model(**members))
+
+
+def test_other_mistakes_of_the_model_are_refused() -> None:
+    model = publishes(**GOOD)(make_model())
+    with pytest.raises(TypeError, match="already"):
+        publishes(**GOOD)(model)
+    with pytest.raises(TypeError, match="decorates a model"):
+        publishes(**GOOD)(dict)
+    with pytest.raises(TypeError, match="in parentheses"):
+        publishes(model)
+    with pytest.raises(TypeError, match="a proxy"):
+        publishes(**GOOD)(derive(make_model(), "Proxy", meta={"proxy": True}))
+    with pytest.raises(TypeError, match="several tables"):
+        publishes(**GOOD)(derive(make_model(), "Child"))
+
+
+def test_a_model_keeps_its_own_managers() -> None:
+    rows = PublishingManager.from_queryset(type("Rows", (PublishingQuerySet,), {}))
+    model = publishes(**GOOD)(
+        make_model(opened=Filtered(), everything=rows(), meta={"base_manager_name": "everything"})
+    )
+    assert (model._default_manager.name, model._base_manager.name) == ("opened", "everything")
+    other = publishes(**GOOD, keys=["status"])(make_model())
+    assert (other._default_manager.name, other._base_manager.name) == ("objects", "objects")
+    assert isinstance(other.objects, PublishingManager)
+    assert get_publisher(other).kinds == {"status": "text", "id": "number"}
+
+
+def test_the_check_finds_what_was_not_known_yet(django_isolated_apps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = publishes("things:{status}", serializer="tests.shop.nothing", prefetch=["tag"])(make_model())
+    derive(model, "Child")
+    derive(model, "Proxy", objects=Plain(), meta={"proxy": True})
+    monkeypatch.setattr("django.db.router.db_for_write", lambda *_, **__: "elsewhere")
+    monkeypatch.setattr("session_mgmt.publishing.checks.apps", django_isolated_apps)
+    found = check_publishers()
+    assert {fault.id for fault in found} == {"session_mgmt.E034"}
+    told = sorted(f"{fault.msg} {fault.hint}" for fault in found)
+    parts = ("prefetch of", "The serializer of", "Child has its rows", "Proxy.objects does not", "'elsewhere'")
+    assert len(told) == len(parts)
+    for part in parts:
+        assert any(part in text for text in told), told
+
+
+def test_a_serializer_that_returns_no_list_is_an_error() -> None:
+    class Odd(serializers.Serializer[Any]):
+        @classmethod
+        def many_init(cls, *_: Any, **__: Any) -> Any:
+            return type("Page", (), {"data": {}})()
+
+    model = publishes("things:{status}", serializer=Odd)(make_model())
+    publisher = get_publisher(model)
+    assert publisher is not None
+    with pytest.raises(TypeError, match="no list"):
+        publisher.serialize([model()])
+
+
+def test_the_shop_has_no_fault() -> None:
+    assert [fault for fault in run_checks() if fault.id == "session_mgmt.E034"] == []
+    publisher = get_publisher(Order)
+    assert publisher is not None
+    # A part that would be read as two is no part.
+    with pytest.raises(ValueError, match="no topic"):
+        publisher.topic_of(Order(customer_id="1:2"))

@@ -1,0 +1,1 @@
+"""App of a project whose models publish their changes."""
