@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from django.conf import settings as django_settings
 
+from session_mgmt import __version__
 from session_mgmt.actions.sessions import info
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.conf import Settings, settings
@@ -65,6 +66,8 @@ def build_connected(
         **_SETTINGS.build(),
         "endpoints": build_endpoints(attachment.session.pk, script_name),
         "server_time": clock.as_text(attachment.at),
+        # The browser client of the same version is among the app's static files.
+        "sdk": __version__,
     }
 
 

@@ -22,9 +22,9 @@ HASHED = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
 def test_the_client_has_the_version_of_the_python_package() -> None:
     manifest = json.loads((SDK / "package.json").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    agent = re.search(r'AGENT = "js/(.+)"', (SDK / "src/frames.ts").read_text())
-    assert agent
-    assert {manifest["version"], project["version"], agent[1]} == {session_mgmt.__version__}
+    version = re.search(r'VERSION = "(.+)"', (SDK / "src/frames.ts").read_text())
+    assert version
+    assert {manifest["version"], project["version"], version[1]} == {session_mgmt.__version__}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 /** Transport of a client: a WebSocket, and HTTP where none gets through. What speaks HTTP is loaded when it is needed. */
 
 import { SessionError } from "./errors";
+import { loadHttp } from "./loading";
 import { makeSockets, openSocket, type Socket } from "./socket";
 import { isLost, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
 import type { TransportName } from "./transport";
@@ -60,7 +61,7 @@ export function chooseTransport(allowed: readonly TransportName[] = ALL, host: T
   let loaded: Loaded | null = null;
   const record = new SocketRecord();
   const load = (): Promise<Loaded> =>
-    (loading ??= import("./http/index").then(
+    (loading ??= loadHttp().then(
       (part) => (loaded = part.makeHttp(host, allowed, record)),
       (error) => {
         // The next attachment tries again; until then a socket is better than nothing.

@@ -21,7 +21,7 @@ import type { Identity } from "./identity";
 import { Inbox } from "./inbox";
 import type { SessionInfo } from "./info";
 import { Life } from "./life";
-import { loadOutboxes, loadSending } from "./loading";
+import { loadDebug, loadOutboxes, loadSending } from "./loading";
 import { Logbook } from "./logbook";
 import type { StartOptions } from "./options";
 import type { DocumentHead } from "./past";
@@ -40,6 +40,7 @@ import { Topics } from "./topics";
 import type { Transport, TransportHost } from "./transport";
 import { chooseTransport } from "./choosing";
 import type { Json } from "./values";
+import { watchUpdates, type Updates } from "./updates";
 import { Writer, type WriterPort } from "./writer";
 
 export class SessionClient<A extends ApplicationTypes = AnyApplication> {
@@ -67,6 +68,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly #life: Life;
   readonly #env: Environment;
   readonly #transport: Transport;
+  readonly #updates: Updates;
   readonly #unwatch: Unsubscribe;
 
   /**
@@ -98,6 +100,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#record = record;
     this.#emitter = emitter;
     const waiting = { readWriter: () => this.#writer, readAdoption: () => this.#adoption };
+    this.#updates = watchUpdates(new Shelf(env.session, parts.scope), emitter);
     this.#pending = new Pending(emitter, record, waiting);
     this.#transport = this.#newTransport(parts);
     this.#connection = this.#newConnection(env);
@@ -238,7 +241,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
    * Resolves with the function that takes it away.
    */
   async debug(): Promise<Unsubscribe> {
-    const { openPanel } = await import("./debug");
+    const { openPanel } = await loadDebug();
     return openPanel(this, this.#connection, this.#logbook, this.#writer);
   }
 
@@ -255,6 +258,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#connection.close();
     this.#writer.close();
     this.#unwatch();
+    this.#updates.close();
     this.#life.close();
     this.#record.flush();
     this.#record.releaseLock();
@@ -293,6 +297,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       buildConnect: () => this.#handshake.buildConnect(),
       takeConnected: (frame) => {
         if (!this.#handshake.takeConnected(frame)) return this.#connection.abandonLink(CLOSE.DETACHED);
+        this.#updates.takeVersion(frame.sdk);
         void this.#adoption?.look();
       },
       handleFrame: (frame) => this.#inbox.takeFrame(frame),

@@ -112,6 +112,14 @@ export interface MissedReport {
   missed: number;
 }
 
+/** Newer version of this client on the server; `wanted` is null if the server has not told it. */
+export interface UpdateReport {
+  current: string;
+  wanted: string | null;
+  /** The server told a higher version, or has no files of this one any more. */
+  reason: "server_newer" | "parts_gone";
+}
+
 export interface SessionEvents extends TimelineEvents {
   status: [status: Status, reason: StatusReason | null];
   heartbeat_missed: [report: MissedReport];
@@ -127,6 +135,7 @@ export interface SessionEvents extends TimelineEvents {
   unsent: [writes: UnsentWrite[], reason: string];
   identity: [report: IdentityReport];
   ended: [report: EndReport];
+  update_available: [report: UpdateReport];
   error: [error: SessionError];
   "*": [type: EventType, data: Json, entry: SessionEntry];
 }

@@ -7,7 +7,9 @@ import type { Replaced } from "./replaced";
 import type { Json, JsonObject } from "./values";
 
 export const SUBPROTOCOL = "session-mgmt.v1";
-export const AGENT = "js/0.1.0";
+/** Version of this client, and of the server that serves it. */
+export const VERSION = "0.1.0";
+export const AGENT = `js/${VERSION}`;
 
 /** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
 export type Position = readonly [epoch: string, offset: number, tag: string];
@@ -56,6 +58,8 @@ export interface ConnectedFrame {
   endpoints?: Endpoints;
   /** Id of this recovery, which polls repeat until it is complete. */
   recovery?: string | null;
+  /** Version of the client that this server serves; absent if it is older than this field. */
+  sdk?: string;
 }
 
 /** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */

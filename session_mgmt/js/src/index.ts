@@ -8,7 +8,7 @@ export { SessionError, type ErrorFields } from "./errors";
 export { CLOSE } from "./codes";
 export { EVENT_TYPES } from "./events";
 export type { AdoptedReport, CacheReport, ConflictReport, EventType, Gap, SessionEntry, SessionEvents } from "./events";
-export type { EndReport, IdentityReport, PendingReport, Status, StatusReason, UnsentWrite } from "./events";
+export type { EndReport, IdentityReport, PendingReport, Status, StatusReason, UnsentWrite, UpdateReport } from "./events";
 export type { AnyApplication, ApplicationTypes, DocumentOf, KnownTopic, NumberPlace, OperationsOn } from "./application";
 export type { Place, PublicationOf, Read, Returned, Sent, TypeOf, ValueAt, Written } from "./application";
 export type { Auth, NarrowedToken } from "./auth";

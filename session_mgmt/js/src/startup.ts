@@ -11,7 +11,7 @@ import { SessionError, silenceRejection } from "./errors";
 import type { SessionEvents } from "./events";
 import type { SessionFields, Strategy } from "./frames";
 import { Identity } from "./identity";
-import { loadOutboxes } from "./loading";
+import { loadBatch, loadCopies, loadHttp, loadOutboxes, loadTabs } from "./loading";
 import type { StartOptions } from "./options";
 import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
 import type { Outboxes } from "./outboxes";
@@ -65,7 +65,7 @@ const LOAD_AGAIN = 500;
 type Tell = (error: SessionError) => void;
 
 // Nobody's callback may be there yet when they happen.
-const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended"] as const;
+const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended", "update_available"] as const;
 
 export async function prepareStart(options: StartOptions): Promise<Parts> {
   const { strategy, schema, cache, signal } = options;
@@ -192,22 +192,22 @@ async function openCopies(
   tell: Tell,
 ): Promise<Copies | null> {
   if (!cache) return null;
-  if (share !== "tab") return loadCopies(env, owner, tell);
+  if (share !== "tab") return openKept(env, owner, tell);
   // Its session ends with the tab, and nobody would remove what it leaves.
   tell(SessionError.local("cache_unavailable", "A session of one tab keeps no local copies."));
   return null;
 }
 
-/** Load the part of the client that keeps copies, and open them; the client works without, should it not load. */
-async function loadCopies(env: Environment, owner: Owner, tell: Tell): Promise<Copies | null> {
-  const open = async (): Promise<Copies> => (await import("./copies")).Copies.open(env, owner, tell);
+/** Open the local copies with the part that keeps them; the client works without, should it not load. */
+async function openKept(env: Environment, owner: Owner, tell: Tell): Promise<Copies | null> {
+  const open = async (): Promise<Copies> => (await loadCopies()).Copies.open(env, owner, tell);
   return (await loadPart(open, tell, "cache_unavailable", "No local copies are kept")) ?? null;
 }
 
 /** Load the part of the client that gathers updates; without it they go at once. */
 async function loadSync({ sync }: StartOptions, { page }: Environment, tell: Tell): Promise<Sync | undefined> {
   if (sync?.mode !== "delayed") return undefined;
-  const load = async (): Promise<Sync> => ({ ...sync, ...(await import("./batch")), page });
+  const load = async (): Promise<Sync> => ({ ...sync, ...(await loadBatch()), page });
   return loadPart(load, tell, "sync_unavailable", "Updates go at once");
 }
 
@@ -215,7 +215,7 @@ async function loadSync({ sync }: StartOptions, { page }: Environment, tell: Tel
 async function loadShare({ oneSocket }: StartOptions, env: Environment, tell: Tell): Promise<Share | undefined> {
   if (!oneSocket) return undefined;
   const load = async (): Promise<Share> => {
-    const [{ shareTransport }, { openQuiet }] = await Promise.all([import("./tabs/index"), import("./http/index")]);
+    const [{ shareTransport }, { openQuiet }] = await Promise.all([loadTabs(), loadHttp()]);
     return shareTransport(env, openQuiet);
   };
   return loadPart(load, tell, "one_socket_unavailable", "Each tab has its own connection");

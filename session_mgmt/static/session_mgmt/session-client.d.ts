@@ -213,6 +213,8 @@ export interface ConnectedFrame {
 	endpoints?: Endpoints;
 	/** Id of this recovery, which polls repeat until it is complete. */
 	recovery?: string | null;
+	/** Version of the client that this server serves; absent if it is older than this field. */
+	sdk?: string;
 }
 /** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */
 export interface Beats {
@@ -663,6 +665,13 @@ export interface EndReport {
 export interface MissedReport {
 	missed: number;
 }
+/** Newer version of this client on the server; `wanted` is null if the server has not told it. */
+export interface UpdateReport {
+	current: string;
+	wanted: string | null;
+	/** The server told a higher version, or has no files of this one any more. */
+	reason: "server_newer" | "parts_gone";
+}
 export interface SessionEvents extends TimelineEvents {
 	status: [
 		status: Status,
@@ -708,6 +717,9 @@ export interface SessionEvents extends TimelineEvents {
 	];
 	ended: [
 		report: EndReport
+	];
+	update_available: [
+		report: UpdateReport
 	];
 	error: [
 		error: SessionError
