@@ -18,6 +18,7 @@ class SessionMgmtConfig(AppConfig):
         from session_mgmt.actions.sessions.deletion import watch_deletions
         from session_mgmt.actions.sessions.logins import watch_logins
         from session_mgmt.actions.sessions.user_changes import watch_users
+        from session_mgmt.pagination import checks as pagination_checks  # noqa: F401 - it registers itself
         from session_mgmt.publishing import checks as publishing_checks  # noqa: F401 - it registers itself
 
         watch_deletions()

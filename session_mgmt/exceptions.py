@@ -342,6 +342,23 @@ class UnknownPosition(StateError):
     message = "This log has no such place. Begin at its newest entry."
 
 
+class CursorInvalid(RequestError):
+    number, name = 256, "cursor_invalid"
+    message = "The cursor is none of this server's."
+
+
+class CursorForeign(RequestError):
+    number, name, status = 257, "cursor_foreign", 403
+    message = "The cursor belongs to another session or to another list."
+
+
+class CursorExpired(RequestError):
+    """Old cursor, or one of another ordering or other filters; the list is read from its first page again."""
+
+    number, name, status = 258, "cursor_expired", 410
+    message = "The cursor is too old, or of another order. Begin anew."
+
+
 class PublishDenied(RequestError):
     number, name, status = 252, "publish_denied", 403
     message = "There is no such topic, or one may not publish to it."

@@ -95,3 +95,12 @@ def translate_error(error: Exception) -> SessionMgmtError:
     # The traceback goes to the log and nothing of it to the caller (promises R6 and R7).
     logger.error("A view failed", exc_info=error)
     return InternalError()
+
+
+class Refusal(drf.APIException):
+    """Refusal of ours in a view that knows REST framework's only; a plain one would lose its code and its status."""
+
+    def __init__(self, error: SessionMgmtError) -> None:
+        super().__init__(error.detail)
+        self.status_code = error.status
+        self.detail = error.as_dict()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rest_framework.exceptions import APIException
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from session_mgmt.actions import access
 from session_mgmt.api.authentication import find_actor
+from session_mgmt.api.errors import Refusal
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import InvalidField, ScopeMissing, SessionMgmtError
 from session_mgmt.models import clock
@@ -35,7 +35,7 @@ class RecentAuth(BasePermission):
         try:
             access.require_recent_login(find_actor(request).auth_time, self._max_age, now)
         except SessionMgmtError as error:
-            raise _Refusal(error) from error
+            raise Refusal(error) from error
         return True
 
 
@@ -59,14 +59,5 @@ class HasScope(BasePermission):
         try:
             scopes.require_covered(find_actor(request).restriction, [self._scope])
         except ScopeMissing as error:
-            raise _Refusal(error) from error
+            raise Refusal(error) from error
         return True
-
-
-class _Refusal(APIException):
-    """Refusal of ours in a view that knows REST framework's only; a plain one would lose its code and its status."""
-
-    def __init__(self, error: SessionMgmtError) -> None:
-        super().__init__(error.detail)
-        self.status_code = error.status
-        self.detail = error.as_dict()

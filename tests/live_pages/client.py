@@ -13,6 +13,8 @@ from typing import Any
 
 Key = list[Any]
 UNKNOWN = "unknown"
+# Value that a publication does not tell: equal to no other, and so not to the null that a page has for it.
+UNTOLD = object()
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Order:
         return all(term["kind"] != UNKNOWN for term in self.terms)
 
     def read_key(self, entry: dict[str, Any]) -> Key:
-        return [entry["key"].get(term["field"]) for term in self.terms]
+        return [entry["key"].get(term["field"], UNTOLD) for term in self.terms]
 
     def compare(self, one: Key, other: Key) -> int:
         for term, a, b in zip(self.terms, one, other, strict=True):
@@ -86,7 +88,7 @@ class Client:
         self.place: int = live["position"][1]
         self.next: str | None = page["next"]
         self._kept: list[tuple[int, Any]] = []
-        self._waiting: tuple[dict[str, Any], str] | None = None
+        self._waiting: tuple[dict[str, Any], str, int] | None = None
         self._more: set[str] = set()
         # Whether rows must be read again, because nothing that was told says which belong here, or where.
         self.is_stale = False
@@ -124,14 +126,13 @@ class Client:
         self._kept.append((offset, body))
         self._apply(self._parts, body)
         if self._waiting is not None:
-            page, of = self._waiting
-            self.take_page(page, of)
+            self.take_page(*self._waiting)
 
-    def take_page(self, page: dict[str, Any], of: str) -> None:
-        """Take the page in as soon as the place has reached its own."""
+    def take_page(self, page: dict[str, Any], of: str, number: int = 0) -> None:
+        """Take the page in as soon as the place has reached its own; ``number``: which page was read again."""
         read_at = page["live"]["position"][1]
         if read_at > self.place:
-            self._waiting = page, of
+            self._waiting = page, of, number
             return
         self._waiting = None
         part = self._read_part(page)
@@ -140,23 +141,18 @@ class Client:
         for offset, body in self._kept:
             if offset > read_at:
                 self._apply([part], body)
-        self._merge(part, of, page["next"])
+        self._merge(part, len(self._parts) if of == "next" else number, page["next"])
 
-    def _merge(self, part: Part, of: str, next_: str | None) -> None:
-        pks = {row.pk for row in part.rows}
-        if of == "next":
-            at = len(self._parts)
-        else:
-            at = next(at for at, old in enumerate(self._parts) if old.after == part.after)
-            # A range with too many rows is cut, and the list goes on from there.
-            if self._parts[at].until != part.until:
-                del self._parts[at + 1 :]
+    def _merge(self, part: Part, at: int, next_: str | None) -> None:
+        # A range with too many rows is cut, and the list goes on from there.
+        if at < len(self._parts) and self._parts[at].until != part.until:
+            del self._parts[at + 1 :]
         self._parts[at : at + 1] = [part]
         if at == len(self._parts) - 1:
             self.next = next_
         for other in self._parts:
             if other is not part:
-                other.remove(pks)
+                other.remove(row.pk for row in part.rows)
 
     def _apply(self, parts: list[Part], body: Any) -> None:
         if not isinstance(body, dict) or body.get("op") not in ("put", "del"):

@@ -50,6 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
 READ_AGAIN: dict[str, dict[str, Any]] = {
     "another filter": {"ordering": [term("count", "number")], "other_filters": True, "hidden": ("secret", "x")},
     "an order that clients do not know": {"ordering": [term("name", "unknown")], "filters": {"paid": True}},
+    "an order that is not told": {"ordering": [term("secret", "unknown")], "untold": "secret"},
 }
 
 
@@ -91,7 +92,7 @@ class Server:
             # What orders stays.
             row = {**row, **{one["field"]: self.rows[pk][one["field"]] for one in self.ordering}}
         self.rows[pk] = row
-        keys = {one["field"] for one in self.ordering} | set(self._filters)
+        keys = {one["field"] for one in self.ordering} - {self._case.get("untold")} | set(self._filters)
         return self._publish(
             {"op": "put", "pk": str(pk), "row": self._show(row), "key": {name: row[name] for name in sorted(keys)}}
         )
@@ -111,6 +112,11 @@ class Server:
     def _key(self, row: dict[str, Any]) -> list[Any]:
         return [row[one["field"]] for one in self.ordering]
 
+    def _tell(self, key: Any) -> Any:
+        hidden = self._case.get("untold")
+        names = [one["field"] for one in self.ordering]
+        return key and [None if name == hidden else value for name, value in zip(names, key, strict=True)]
+
     def find(self, after: Any, until: Any) -> list[dict[str, Any]]:
         """Return the rows of a range in their order: the query that pages are compared with."""
         compare = self._order.compare
@@ -129,9 +135,11 @@ class Server:
             found = found[:size]
             until = self._key(found[-1])
         keys = [self._key(row) for row in found]
+        # In the cursor of `refresh`.
+        self.range = after, until
         address = f"/orders/?cursor={self.offset}"
         return {
-            "results": [self._show(row) for row in found],
+            "results": self.show(found),
             "next": None if until is None else f"{address}.next",
             "previous": None if after is None else f"{address}.previous",
             "live": {
@@ -140,9 +148,9 @@ class Server:
                 "exact": True,
                 "ordering": self.ordering,
                 "pks": [str(row["id"]) for row in found],
-                "keys": keys,
-                "after": after,
-                "until": until,
+                "keys": [self._tell(key) for key in keys],
+                "after": self._tell(after),
+                "until": self._tell(until),
                 "filters": self._filters,
                 "other_filters": self._case.get("other_filters", False),
                 "refresh": f"{address}.refresh",
@@ -212,10 +220,10 @@ def _play_readings(server: Server, client: Client, chance: random.Random, note: 
             continue
         client.begin_request()
         note({"request": "refresh"})
-        page = server.read_page(*client.range)
+        page = server.read_page(*server.range)
         client.take_page(page, "refresh")
         note({"page": page, "of": "refresh"})
-        assert client.rows == server.show(server.find(*client.range))
+        assert client.rows == server.show(server.find(*server.range))
 
 
 def make_text() -> str:

@@ -49,12 +49,12 @@ def commit_before(monkeypatch: pytest.MonkeyPatch, step: str) -> Callable[..., A
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("step", ["_find_places", "_is_waited_for", "none"])
+@pytest.mark.parametrize("step", ["find_places", "_is_waited_for", "none"])
 def test_a_page_has_what_is_published_up_to_its_place_and_nothing_more(
     step: str, declared: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit_elsewhere("a")
-    if step == "_find_places":
+    if step == "find_places":
         commit_before(monkeypatch, step)
     elif step == "_is_waited_for":
         # Once: something that is committed before each look is refused, below.

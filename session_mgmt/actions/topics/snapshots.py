@@ -31,7 +31,7 @@ def open_snapshot(using: str, topics: Iterable[str], drain: Callable[[], int]) -
     for _ in range(_MOST_ATTEMPTS):
         with freeze_reads(using):
             if not _is_waited_for(using, wanted):
-                yield _find_places(using, wanted)
+                yield find_places(using, wanted)
                 return
         drain()
     raise Busy(retry_after=1.0)
@@ -42,7 +42,8 @@ def _is_waited_for(using: str, topics: set[str]) -> bool:
     return waiting.filter(kind=Outbox.Kind.PUBLISH, target__in=topics).exists()
 
 
-def _find_places(using: str, topics: set[str]) -> dict[str, Position]:
+def find_places(using: str, topics: set[str]) -> dict[str, Position]:
+    """Return where these topics are now, what waits in the outbox not counted."""
     now = clock.read(using)
     found = {}
     for topic, at in read_places(Statements(connections[using]), topics):

@@ -1,0 +1,58 @@
+"""Views of lists whose pages are exact, and that remember how a session reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions.topics import snapshots
+from session_mgmt.api.errors import Refusal
+from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.pagination.paginator import LiveCursorPagination, find_session
+from session_mgmt.pagination.remembering import fill_query, remember_query
+from session_mgmt.protocol.position import Position
+
+
+class LivePages:
+    """Mixin of list views, before the class of REST framework: query set, prefetches and serializer read one moment.
+
+    Their ``pagination_class`` is ``LiveCursorPagination`` or a subclass of it.
+    With ``remember`` the session's state keeps size, ordering, filters and the last cursor at ``/pages/<remember>``.
+    """
+
+    remember: ClassVar[str | None] = None
+    frozen_places: Mapping[str, Position] = {}
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Answer a page of the list, as it was at one moment."""
+        session = find_session(request)
+        name = None if session is None else self.remember
+        try:
+            if session is not None and name is not None:
+                fill_query(session, name, request, self.paginator)  # type: ignore[attr-defined]
+            with ExitStack() as moment:
+                self._freeze(request, moment)
+                response: Response = super().list(request, *args, **kwargs)  # type: ignore[misc]
+        except SessionMgmtError as error:
+            raise Refusal(error) from error
+        if session is not None and name is not None:
+            remember_query(session, name, request, self.paginator)  # type: ignore[attr-defined]
+        return response
+
+    def _freeze(self, request: Request, moment: ExitStack) -> None:
+        """Let all that is read until ``moment`` ends be of one moment, if it is a page with a topic."""
+        paginator = self.paginator  # type: ignore[attr-defined]
+        # Inside a transaction of the project nothing chooses the moment; the page says that it is not exact.
+        if not isinstance(paginator, LiveCursorPagination) or bridge().inside_transaction():
+            return
+        queryset = self.filter_queryset(self.get_queryset())  # type: ignore[attr-defined]
+        topic = paginator.find_topic(queryset, request, self)
+        if topic is not None:
+            opened = snapshots.open_snapshot(settings().database, [topic], bridge().drain)
+            self.frozen_places = moment.enter_context(opened)

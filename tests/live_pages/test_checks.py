@@ -1,0 +1,65 @@
+"""A view whose pages cannot be what they promise is told at start, with a hint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils.decorators import method_decorator
+from rest_framework.generics import ListAPIView
+from rest_framework.pagination import PageNumberPagination
+
+from session_mgmt.pagination import LiveCursorPagination, LivePages, checks
+from tests.live_pages.reading import ExactOrderList, OrderList
+from tests.shop.models import Order
+
+pytestmark = pytest.mark.sqlite
+
+
+class Fine(ExactOrderList):
+    queryset = Order.objects.all()
+
+
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class OutsideTransactions(Fine):
+    pass
+
+
+# No view, so that no other test's check finds it.
+class OtherPages(LivePages):
+    pagination_class = PageNumberPagination
+
+
+class Replica:
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+
+def told(monkeypatch: pytest.MonkeyPatch, *views: Any) -> list[tuple[str, str]]:
+    monkeypatch.setattr(checks, "_iter_subclasses", lambda class_: views)
+    return [(str(one.id), f"{one.msg} {one.hint}") for one in checks.check_live_pages()]
+
+
+def test_views_are_found_and_fine() -> None:
+    assert {Fine, OrderList} <= set(checks._iter_subclasses(ListAPIView))
+    assert checks.check_live_pages() == []
+
+
+def test_a_page_of_another_class_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ((id_, text),) = told(monkeypatch, OtherPages, Fine)
+    assert id_ == "session_mgmt.W022" and "OtherPages" in text and LiveCursorPagination.__name__ in text
+
+
+def test_a_view_in_a_transaction_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    ((_, text),) = told(monkeypatch, Fine, OutsideTransactions, OrderList)
+    assert "Fine" in text and "non_atomic_requests" in text
+
+
+def test_a_view_that_reads_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.DATABASE_ROUTERS = [Replica()]
+    ((_, text),) = told(monkeypatch, Fine, OrderList)
+    assert "'replica'" in text and ".using('default')" in text
+    monkeypatch.setattr(Fine, "queryset", Order.objects.using("default"))
+    assert told(monkeypatch, Fine) == []
