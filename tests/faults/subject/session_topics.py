@@ -1,4 +1,6 @@
-"""One topic per group of clients, and a handler that publishes from inside a transaction, hence through the outbox."""
+"""One topic per group of clients, one in which clients are there, and a handler that publishes from inside a
+transaction, hence through the outbox.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,17 @@ from typing import Any
 
 from django.db import transaction
 
+from session_mgmt.registry import Presence
 from session_mgmt.shortcuts import on_message, publish, topic
 
 
 @topic("faults:{group}", publish=True)
 def may_follow(session: Any, group: str) -> bool:
+    return True
+
+
+@topic("hall:{name}", presence=Presence())
+def may_enter(session: Any, name: str) -> bool:
     return True
 
 
