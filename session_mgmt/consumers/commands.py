@@ -89,15 +89,9 @@ class Commands:
             self._connection.note_refusal(error, "frames")
             self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
             return
+        message = None
         try:
             message = decode(payload)
-        except SessionMgmtError as refusal:
-            self._refuse_frame(None, payload, refusal)
-            return
-        self._take(message, payload)
-
-    def _take(self, message: Any, payload: bytes) -> None:
-        try:
             frame = frames.parse(message)
         except SessionMgmtError as refusal:
             self._refuse_frame(message, payload, refusal)
@@ -108,7 +102,12 @@ class Commands:
         """Take a frame of a body that was parsed as a whole."""
         payload = orjson.dumps(message)
         self._connection.count_message(len(payload), self._read_time())
-        self._take(message, payload)
+        try:
+            frame = frames.parse(message)
+        except SessionMgmtError as refusal:
+            self._refuse_frame(message, payload, refusal)
+            return
+        HANDLERS[type(frame)](self._connection, frame)
 
     def take_token(self) -> bool:
         """Take a token from a bucket that fills at the allowed rate; return False if it is empty."""

@@ -53,16 +53,17 @@ class Intake:
         return await receive()
 
     def _take_and_pause(self, payload: bytes | None) -> None:
+        connection = self._connection
         try:
             self._take(payload)
         # The server calls this from its reader. An error there would end the connection without a reason.
         except Exception:
             logger.exception("A frame could not be worked on")
-            self._connection.stop(Close.INTERNAL_ERROR)
-        if self._connection.has_no_room:
+            connection.stop(Close.INTERNAL_ERROR)
+        if connection.has_no_room:
             assert self._protocol is not None
             self._protocol.pause_reading()
-            self._connection.spawn(self._resume_with_room)
+            connection.spawn(self._resume_with_room)
 
     async def _resume_with_room(self) -> None:
         assert self._protocol is not None

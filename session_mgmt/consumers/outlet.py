@@ -107,8 +107,8 @@ class Outlet:
             self.bytes += frame.size
         if self.window:
             self._gather(frame)
-        else:
-            self._push_now(frame)
+        elif not self._write_directly(frame):
+            self._enqueue_frame(frame)
 
     def gather_for(self, seconds: float) -> None:
         """Gather frames for so many seconds from now on, and send them in one write; 0 sends each at once."""
@@ -132,7 +132,8 @@ class Outlet:
             payloads = [[frame.encode()] if isinstance(frame, str) else frame.payloads for frame in frames]
             frames = [Shared(*chain.from_iterable(payloads))]
         for frame in frames:
-            self._push_now(frame)
+            if not self._write_directly(frame):
+                self._enqueue_frame(frame)
 
     def _forget_gathered(self) -> list[str | Shared]:
         frames, self._gathered, self._gathered_bytes = self._gathered or [], None, 0
@@ -141,9 +142,7 @@ class Outlet:
             self._gathering = None
         return frames
 
-    def _push_now(self, frame: str | Shared) -> None:
-        if self._write_directly(frame):
-            return
+    def _enqueue_frame(self, frame: str | Shared) -> None:
         for text in [frame] if isinstance(frame, str) else frame.texts:
             self._enqueue({"type": "websocket.send", "text": text}, len(text))
 

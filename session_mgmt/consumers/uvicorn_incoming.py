@@ -208,8 +208,7 @@ class Incoming(FrameReader):
         self._bytes_left, self.most_bytes = None, self._config.ws_max_size
 
     def _has_room_for(self, data: bytes) -> bool:
-        if self._bytes_left is None:
-            return True
+        assert self._bytes_left is not None  # there is a limit
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
             self.fail(TOO_BIG)

@@ -95,7 +95,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             self._other.data_received(data)
         elif self._handshake is None:
             self._open(data)
-        elif self._has_room_for(data):
+        elif self._bytes_left is None or self._has_room_for(data):
             self.read(data)
 
     def pause_writing(self) -> None:

@@ -207,8 +207,10 @@ def parse(message: JSON) -> Frame:
     """Make a frame of decoded JSON; raises ``UnknownFrame`` or ``InvalidField`` (``field`` names it)."""
     if not isinstance(message, dict):
         raise InvalidField("A frame is a JSON object.", field="")
-    reader = _READERS.get(_read_text(message, "type", 40))
+    kind = message.get("type")
+    reader = _READERS.get(kind) if type(kind) is str else None
     if reader is None:
+        _read_text(message, "type", 40)
         raise UnknownFrame()
     return reader(message)
 
@@ -438,9 +440,9 @@ def _read_optional_text(message: JSON, name: str, limit: int) -> str | None:
 def _read_count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
     value = message.get(name, default)
     # Python takes `true` for 1. Beyond 2^53-1 JavaScript rounds, and two numbers would be one.
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_OFFSET:
-        raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
-    return value
+    if type(value) is int and least <= value <= MAX_OFFSET:
+        return value
+    raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
 
 
 def _read_seconds(message: JSON, name: str) -> float:
