@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
+from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
 from session_mgmt.conf import settings
+from session_mgmt.exceptions import Unavailable
 
 # No errors for Python: handlers of errors let them through, so that a program can end.
 _QUITTING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
+# A statement that takes longer than the project allows, and one that SQLite does not understand.
+_SLOW: Final = "57014"
+_WRONG: Final = 1
 
 
 class UnusableAnswer(Exception):
@@ -62,12 +67,18 @@ def find_hook(name: str) -> Callable[..., Any] | None:
 
 
 def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
-    """Call a function of the project. Raises ``UnusableAnswer`` if it returns a coroutine or a generator, or quits.
+    """Call a function of the project.
 
-    A decorator can hide from ``check_function`` that a function is async.
+    Raises ``UnusableAnswer`` if it returns a coroutine or a generator, or quits: a decorator can hide from
+    ``check_function`` that it is async. Raises ``Unavailable`` if it fails because a database is away: that is no
+    answer of the project's, and whoever asks may come again.
     """
     try:
         answer = function(*arguments, **named)
+    except (OperationalError, InterfaceError) as error:
+        if _is_fault_of_statement(error):
+            raise
+        raise Unavailable(retry_after=1.0) from error
     except _QUITTING as error:
         if threading.current_thread() is threading.main_thread():
             # A signal may have raised it there: the program is to end.
@@ -80,6 +91,14 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
             answer.close()
         raise UnusableAnswer(f"{_name_of(function)} is async or a generator; write a plain def, without yield.")
     return answer
+
+
+def _is_fault_of_statement(error: Exception) -> bool:
+    """Return whether the function is to blame, and would fail again; also where it raised the error by itself."""
+    cause = error.__cause__
+    if cause is None or getattr(cause, "sqlstate", None) == _SLOW:
+        return True
+    return getattr(cause, "sqlite_errorcode", None) == _WRONG
 
 
 def _iter_layers(function: Any) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from session_mgmt.exceptions import (
     PublishDenied,
     ReauthRequired,
     SessionNotFound,
+    TemporaryError,
     TopicDenied,
 )
 from session_mgmt.models import ClientSession
@@ -189,11 +190,12 @@ def _ask_application(
 ) -> Any:
     """Ask the application. A function that fails answers False: it denies its topic and nothing else.
 
-    ``orders:abc`` where it looks up a number is no such topic, and no fault.
+    ``orders:abc`` where it looks up a number is no such topic, and no fault. Raises ``ReauthRequired`` if the function
+    does, and a ``TemporaryError`` if it can give no answer now: a database that restarts denies nothing.
     """
     try:
         return ask(session, parts)
-    except ReauthRequired:
+    except (ReauthRequired, TemporaryError):
         raise
     except (ValueError, LookupError, ObjectDoesNotExist, ValidationError) as error:
         logger.info("The rights of a topic could not be told from its name: %r", error)

@@ -73,6 +73,7 @@ class Threads:
                 future, work = self._jobs[key][0]
                 if future.set_running_or_notify_cancel():
                     _fulfil(future, work)
+                    _close_broken_connections()
                 # An idle thread would keep the last job and its result alive.
                 del future, work
                 self._end_turn(key)
@@ -100,6 +101,17 @@ class Threads:
                 self._condition.notify()
             else:
                 del self._jobs[key]
+
+
+def _close_broken_connections() -> None:
+    """Let the next job open a new connection to a database that has failed meanwhile.
+
+    The job may have handled the error, and a function of the project may use a database of its own; Django looks at
+    this only at the end of a request.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
 
 
 def _fulfil(future: Future[R], work: Callable[[], R]) -> None:

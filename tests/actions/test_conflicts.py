@@ -22,6 +22,7 @@ from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, StateConflict, StateDocument, StateRevision
 from session_mgmt.writes import verbs
 from tests.actions.conftest import Desk
+from tests.away import raise_away
 
 KEY = b64encode(bytes(32)).decode()
 
@@ -52,6 +53,8 @@ def prefer_text(path: str, base: Any, server: Any, client: Any) -> Any:
         raise RuntimeError("no")
     if path == "/odd":
         return {1, 2}
+    if path == "/away":
+        raise_away()
     return f"{server}+{client}" if isinstance(server, str) else CONFLICT
 
 
@@ -224,14 +227,16 @@ class TestSettings:
         assert document(session) == {"a": "two+three", "b": 2}
         assert [(found["path"], found["kept"]) for found in told["conflicts"]] == [("/a", "resolver"), ("/b", "server")]
 
-    @pytest.mark.parametrize("path", ["/boom", "/odd"])
+    @pytest.mark.parametrize(
+        ("path", "name"), [("/boom", "handler_failed"), ("/odd", "handler_failed"), ("/away", "unavailable")]
+    )
     def test_a_function_that_fails_refuses_the_update_and_changes_nothing(
-        self, session: ClientSession, settings: Any, path: str
+        self, session: ClientSession, settings: Any, path: str, name: str
     ) -> None:
         settings.SESSION_MGMT = {"DOCUMENTS": {"main": {"strategy": f"{__name__}.prefer_text"}}}
         update(session, ["set", path, 1], base=0)
         update(session, ["set", path, 2], base=1)
-        assert update(session, ["set", path, 3], base=1)["error"]["name"] == "handler_failed"
+        assert update(session, ["set", path, 3], base=1)["error"]["name"] == name
         assert document(session) == {path[1:]: 2}
 
 

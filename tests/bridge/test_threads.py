@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 
 from session_mgmt.bridge.threads import Threads
 
@@ -90,3 +93,18 @@ def test_a_job_that_quits_is_an_error_for_who_asked_and_the_thread_goes_on(
     with pytest.raises(RuntimeError, match=end.__name__):
         one.submit(quit_program).result(30)
     assert one.submit(lambda: "next").result(30) == "next"
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_job_after_one_that_hid_a_lost_connection_has_a_new_one(one: Threads) -> None:
+    def lose_connection() -> None:
+        with contextlib.suppress(OperationalError), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    def ask_database() -> Any:
+        with connection.cursor() as cursor:
+            return cursor.execute("SELECT 1").fetchone()
+
+    one.submit(lose_connection).result(PATIENCE)
+    assert one.submit(ask_database).result(PATIENCE) == (1,)

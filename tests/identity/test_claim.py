@@ -28,6 +28,7 @@ from session_mgmt.protocol.codes import Close
 from session_mgmt.registry import on_claim, registry
 from session_mgmt.shortcuts import state
 from tests.api.calls import Caller, refused
+from tests.away import raise_away
 from tests.identity.browser import Browser
 from tests.identity.conftest import later, make_pair, new_nonce, refresh, refresh_of, run_together
 from tests.identity.test_enter import count_live, pass_time
@@ -263,6 +264,26 @@ def test_a_hook_that_fails_leaves_the_visitors_document(browser: Browser, answer
     fill(browser.row(), items=[1])
     assert enter_as(browser, "ann")["verdict"] == "claimed"
     assert read(browser.row()) == {"items": [1]}
+
+
+@pytest.mark.parametrize("hook", ["merge", "may_claim"])
+def test_a_claim_whose_hook_meets_an_outage_is_refused_for_now_and_changes_nothing(
+    browser: Browser, settings: Any, hook: str
+) -> None:
+    answers = iter([raise_away, lambda: True])
+
+    @on_claim("cart")
+    def merge(visitor: Any, users: Any, *, user: Any) -> Any:
+        return {"items": ["merged"]} if hook != "merge" or next(answers)() else None
+
+    let_in(settings, MAY_CLAIM=lambda *_: hook != "may_claim" or next(answers)())
+    browser.enter()
+    visiting = browser.row()
+    fill(visiting, items=[1])
+    assert enter_as(browser, "ann")["name"] == "unavailable"
+    assert (read(visiting), browser.row().user_id) == ({"items": [1]}, None)
+    assert enter_as(browser, "ann")["verdict"] == "claimed"
+    assert read(visiting) == {"items": ["merged"]}
 
 
 def test_s11_a_document_marked_drop_is_empty_after_the_claim(browser: Browser, settings: Any) -> None:

@@ -14,7 +14,9 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers import writes
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Outbox, Publication
+from session_mgmt.registry import on_message
 from session_mgmt.writes import verbs
+from tests.away import raise_away
 
 ROOM = "topic:room:1"
 
@@ -141,6 +143,22 @@ async def test_send_is_answered_once_and_its_effects_are_kept_once(peers: Any, c
     assert (await one.receipt(2))["error"]["name"] == "handler_failed"
     await one.say(type="send", seq=3, data={"n": 1})
     assert (await one.receipt(3))["ok"]
+
+
+async def test_a_message_whose_handler_meets_an_outage_keeps_its_number(peers: Any, created: Any) -> None:
+    answers = iter([raise_away, lambda: {"done": 1}])
+
+    @on_message
+    def handle(session: Any, data: Any) -> Any:
+        return next(answers)()
+
+    one = peers()
+    await one.open(created.token.secret)
+    await one.say(type="send", seq=1, data={})
+    assert (await one.receipt(1))["error"]["name"] == "unavailable"
+    await one.say(type="send", seq=1, data={})
+    told = await one.receipt(1)
+    assert (told["data"], told.get("replayed")) == ({"done": 1}, None)
 
 
 async def test_what_a_failing_handler_wrote_is_undone_and_its_answer_kept(peers: Any, created: Any) -> None:

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import QuerySet
 
 from session_mgmt.actions import checking, notify
@@ -26,7 +26,7 @@ from session_mgmt.actions.state.ledger import DocumentLedger
 from session_mgmt.actions.state.updates import Terms, Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import size
-from session_mgmt.exceptions import EpochChanged, SessionMgmtError
+from session_mgmt.exceptions import EpochChanged, SessionMgmtError, TemporaryError
 from session_mgmt.models import ClientSession, StateDocument
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
@@ -196,6 +196,9 @@ class _Finding:
                 raise UnusableAnswer("It returned None; return the merged document.")
             if checking.check_value(merged) != body.data:
                 self.updates[name] = _prepare(merged, (body.position.epoch, body.position.offset))
+        except (TemporaryError, OperationalError, InterfaceError):
+            # No fault of the merge: the whole claim is tried again.
+            raise
         except Exception:
             logger.exception("The document %s is not merged, and stays as the visitor has it", name)
 
@@ -206,6 +209,8 @@ class _Finding:
             if data is not None:
                 self._note_others(name)
                 self.updates[name] = _prepare(data, None)
+        except TemporaryError:
+            raise
         except SessionMgmtError:
             logger.exception("The document %s is not copied from the session before", name)
 

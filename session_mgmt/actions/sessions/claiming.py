@@ -22,7 +22,7 @@ from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import TopicDenied
+from session_mgmt.exceptions import TemporaryError, TopicDenied
 from session_mgmt.models import ClientSession, Login, SessionActivity, Subscription
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
@@ -102,6 +102,8 @@ def _may_claim(session: ClientSession, asking: Asking) -> bool:
     try:
         function = find_hook("may_claim")
         return function is None or ask(function, session, asking.evidence.user, asking.request)
+    except TemporaryError:
+        raise
     except Exception:
         logger.exception("A session is not claimed, because may_claim fails")
         return False

@@ -29,6 +29,7 @@ from session_mgmt.exceptions import (
     EpochChanged,
     HandlerFailed,
     StateUnreadable,
+    TemporaryError,
     TooOld,
     UnknownVersion,
 )
@@ -195,6 +196,8 @@ class _GuardedResolver:
         except DocumentError as error:
             logger.exception("A merge function returned a value that no document can hold")
             raise HandlerFailed() from error
+        except TemporaryError:
+            raise
         except Exception as error:
             logger.exception("A merge function failed")
             raise HandlerFailed() from error
