@@ -6,7 +6,7 @@ RUN = $(PYTHON) project/bootstrap.py
 NEAR = tests/protocol tests/documents tests/client tests/actions tests/bridge tests/consumers tests/scaffold/test_language.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-scale test tests style format types imports migrations coverage check corners js js-check docs reference corpus benchmarks clean
+.PHONY: help demo demo-scale test tests style format types imports migrations coverage check corners js js-check docs reference corpus faults benchmarks clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {t:12}{d}') for t, d in re.findall(r'^([a-z-]+):.*?  ## (.*)', open('Makefile').read(), re.M)]"
@@ -64,6 +64,9 @@ reference:  ## write the tables of docs/reference from the code
 
 corpus:  ## measure how small real documents are stored, and write the table of docs/topics/conformance.md
 	@$(RUN) -m tests.suites.table
+
+faults:  ## faults of every kind in turn, for MINUTES=30, with a verdict for each round
+	@$(RUN) -m tests.faults.rounds --minutes $(or $(MINUTES),30) $(ARGS)
 
 benchmarks:  ## ratios against baselines in the same run (ARGS="--list")
 	@$(RUN) -m tests.benchmarks $(ARGS)

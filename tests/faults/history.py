@@ -20,7 +20,8 @@ refreshed  nonce, token, over, access,    what it was answered
            refresh, life
 unanswered nonce, why                     it was answered nothing, or to come again
 refused    nonce, name                    a refresh was refused for good
-kill, ready, flush, calm                  the nemesis
+kill, ready, calm                         the nemesis
+outage, restored what                     PostgreSQL or Redis goes away, loses something, and is back
 cut        fault, directions, seconds,    a fault of the network, and how many connections it met
            met
 spent      nonces                         refreshes under way at a kill that the database had taken

@@ -6,10 +6,10 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from tests import services
 from tests.faults.backup import Backup
 from tests.faults.final import Database
 from tests.faults.history import History
+from tests.faults.outages import Outages
 from tests.faults.proxy import FaultProxy, choose_fault
 from tests.faults.servers import AppServer
 from tests.faults.workload import Crowd, until
@@ -27,7 +27,7 @@ class Nemesis:
     history: History
     crowd: Crowd
     servers: list[AppServer]
-    redis: services.Redis | None
+    outages: Outages
     chance: random.Random
     at_least: int
     patience: float
@@ -41,8 +41,8 @@ class Nemesis:
         await asyncio.sleep(calm)
         while self.kills < kills:
             await asyncio.sleep(self.chance.uniform(0.2, pause))
-            if self.redis is not None and self.chance.random() < 0.5:
-                await self._disturb_redis()
+            if self.outages and self.chance.random() < 0.5:
+                await self.outages.cause()
             if not await until(self.is_due, BUSY_SECONDS):
                 self.history.add("nemesis", "calm", why="too little is unanswered", unanswered=self.crowd.unanswered)
                 return
@@ -115,26 +115,6 @@ class Nemesis:
         self.history.add("nemesis", "backup")
         await asyncio.to_thread(backup.take)
         await self._begin(server)
-
-    async def _disturb_redis(self) -> None:
-        assert self.redis is not None
-        if self.chance.random() < 0.5:
-            await self._flush(self.redis)
-            return
-        self.history.add("nemesis", "redis_kill")
-        self.redis.kill()
-        await asyncio.sleep(self.chance.uniform(0.0, 0.5))
-        await asyncio.to_thread(self.redis.start)
-        self.history.add("nemesis", "redis_ready")
-
-    async def _flush(self, redis: services.Redis) -> None:
-        reader, writer = await asyncio.open_connection(services.HOST, redis.port)
-        try:
-            writer.write(b"FLUSHALL\r\n")
-            answer = await reader.readline()
-        finally:
-            writer.transport.abort()
-        self.history.add("nemesis", "flush", answer=answer.decode().strip())
 
 
 class Cutter:

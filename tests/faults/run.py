@@ -25,6 +25,7 @@ from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.nemesis import Cutter, Nemesis
+from tests.faults.outages import Outages
 from tests.faults.peer import PIPELINE
 from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.faults.roamers import TRANSPORTS, Roamers
@@ -42,10 +43,11 @@ SHOWN = 12
 @dataclass(frozen=True, slots=True)
 class Options:
     """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and
-    Redis, which is killed and flushed as well. `trim`: the number of revisions that a document's log keeps, 0 for all.
-    `servers`: without a broker between them. `transport`: what the clients use (`roamers.TRANSPORTS`), with
-    `switching`: seconds until each takes another one, until all have done so `switches` times.
-    `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
+    Redis, which is killed, paused and flushed as well. `outages`: a PostgreSQL of our own is killed, restarted and
+    paused as well, and its connections are ended; `bell`: it carries the doorbells. `trim`: the number of revisions
+    that a document's log keeps, 0 for all. `servers`: without a broker between them. `transport`: what the clients use
+    (`roamers.TRANSPORTS`), with `switching`: seconds until each takes another one, until all have done so `switches`
+    times. `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
     `pipeline`: writes that each client has on their way.
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
     clients are the tabs of one browser, and kills come while one of them refreshes. `broken`: a deliberate fault
@@ -62,6 +64,8 @@ class Options:
     calm: float = 4.0
     pause: float = 2.0
     scale: bool = False
+    outages: bool = False
+    bell: bool = False
     trim: int = 0
     restore: bool = False
     tokens: float = 0.0
@@ -120,7 +124,13 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
 
-async def run(options: Options, folder: Path, database_url: str, redis: services.Redis | None) -> Outcome:
+async def run(
+    options: Options,
+    folder: Path,
+    database_url: str,
+    redis: services.Redis | None,
+    postgres: services.Postgres | None,
+) -> Outcome:
     """Everything between two empty processes and a verdict; files go to `folder`."""
     sqlite = folder / "faults.sqlite3"
     variables = environment(
@@ -128,6 +138,8 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
     )
     # So that there are beats at all: a connection that is lost for one is opened again.
     variables["SESSION_MGMT_TEST_HEARTBEAT"] = "1.0"
+    if options.bell:
+        variables["SESSION_MGMT_TEST_BELL"] = "default"
     await asyncio.to_thread(migrate, variables)
     servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else options.servers]]
     database = Database(database_url, sqlite)
@@ -141,7 +153,9 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         await crowd.create()
         crowd.set_pipeline(options.pipeline)
         crowd.start()
-        nemesis = _choose_nemesis(options, history, crowd, servers, redis, database)
+        chance = random.Random(options.seed)
+        outages = Outages(history, chance, redis, postgres)
+        nemesis = _choose_nemesis(options, history, crowd, servers, chance, outages, database)
         if options.restore:
             await nemesis.restore(make_backup(database_url, sqlite), database)
         await nemesis.torment(options.kills, options.calm, options.pause)
@@ -191,11 +205,11 @@ def _choose_nemesis(
     history: History,
     crowd: Crowd,
     servers: list[AppServer],
-    redis: services.Redis | None,
+    chance: random.Random,
+    outages: Outages,
     database: Database,
 ) -> Nemesis:
-    chance = random.Random(options.seed)
-    given = (history, crowd, servers, redis, chance, options.unanswered, options.patience)
+    given = (history, crowd, servers, outages, chance, options.unanswered, options.patience)
     if isinstance(crowd, Browsers):
         return Interrupter(*given, wallets=crowd.wallets, database=database)
     return Nemesis(*given)
@@ -357,8 +371,10 @@ def _spread(values: list[int]) -> str:
 def execute(options: Options, database_url: str = "", redis: services.Redis | None = None) -> Outcome:
     """Run with the servers given, else with servers of our own."""
     with contextlib.ExitStack() as stack:
-        if options.database == "postgres" and not database_url:
-            database_url = stack.enter_context(services.postgres()).url
+        own = None
+        if options.database == "postgres" and (options.outages or not database_url):
+            own = stack.enter_context(services.postgres())
+            database_url = own.url
         if options.scale and redis is None:
             redis = stack.enter_context(services.redis())
         kept = options.keep
@@ -368,7 +384,7 @@ def execute(options: Options, database_url: str = "", redis: services.Redis | No
             raise SystemExit(f"{folder} is not empty: an old database would be checked against a new history")
         # A client that writes to a killed server is the point, not a warning.
         logging.getLogger("asyncio").setLevel(logging.ERROR)
-        return asyncio.run(run(options, folder, database_url, redis))
+        return asyncio.run(run(options, folder, database_url, redis, own if options.outages else None))
 
 
 def main() -> int:
@@ -382,7 +398,11 @@ def main() -> int:
     parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
     parser.add_argument("--calm", type=float, default=4.0, help="seconds without a fault before the first")
     parser.add_argument("--pause", type=float, default=2.0, help="most seconds before each further fault")
-    parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
+    parser.add_argument(
+        "--scale", action="store_true", help="two servers, and Redis killed, paused and flushed as well"
+    )
+    parser.add_argument("--outages", action="store_true", help="PostgreSQL killed, restarted, paused and cut as well")
+    parser.add_argument("--bell", action="store_true", help="doorbells by PostgreSQL, without Redis")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
     parser.add_argument("--restore", action="store_true", help="put a backup back before the kills")
     parser.add_argument("--tokens", type=float, default=0.0, help="seconds that tokens live, and tabs refresh them")

@@ -71,6 +71,26 @@ def test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed(
     assert outcome.verdict.code == VALID, report(options, outcome)
 
 
+@pytest.mark.postgres
+@pytest.mark.slow(60)
+def test_nothing_is_lost_and_no_topic_denied_while_postgres_restarts_pauses_and_ends_connections() -> None:
+    options = Options(
+        database=DATABASE,
+        kills=3,
+        pipeline=PIPELINE,
+        calm=CALM,
+        pause=PAUSE,
+        seed=1,
+        servers=2,
+        bell=True,
+        outages=True,
+    )
+    outcome = execute(options)
+    print(report(options, outcome))
+    assert outcome.verdict.code == VALID, report(options, outcome)
+    assert any(record["type"] == "outage" for record in outcome.records)
+
+
 @pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("broken", "promises"),
