@@ -104,3 +104,6 @@ class Refusal(drf.APIException):
         super().__init__(error.detail)
         self.status_code = error.status
         self.detail = error.as_dict()
+        if error.retry_after is not None:
+            # REST framework writes it into the header.
+            self.wait = math.ceil(error.retry_after)

@@ -137,7 +137,7 @@ class Ordering:
         return [term.as_json() for term in self.terms]
 
 
-def make_ordering(model: Any, names: Iterable[str], publisher: Publisher | None, using: str) -> Ordering:
+def make_ordering(model: Any, names: Iterable[Any], publisher: Publisher | None, using: str) -> Ordering:
     """Return the ordering by these names, ended by the primary key. Raises ``ImproperlyConfigured``."""
     terms: dict[str, Term] = {}
     for name in names:
@@ -151,7 +151,9 @@ def make_ordering(model: Any, names: Iterable[str], publisher: Publisher | None,
     return Ordering(tuple(terms.values()))
 
 
-def _make_term(model: Any, name: str, publisher: Publisher | None, using: str) -> Term:
+def _make_term(model: Any, given: Any, publisher: Publisher | None, using: str) -> Term:
+    # Expressions have no name, and no field whose values a key could have.
+    name = given if isinstance(given, str) else str(given)
     plain = name.removeprefix("-")
     try:
         field = model._meta.pk if plain == "pk" else model._meta.get_field(plain)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import orjson
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework.pagination import CursorPagination
@@ -18,11 +19,11 @@ from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.topics import snapshots
 from session_mgmt.api.errors import Refusal
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import CursorExpired, SessionMgmtError
+from session_mgmt.exceptions import CursorExpired, InvalidField, SessionMgmtError
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.pagination.cursors import NEXT, PREVIOUS, RANGE, Cursor, Reader, read_cursor, write_cursor
 from session_mgmt.pagination.narrowing import Narrowing, read_narrowing
-from session_mgmt.pagination.ordering import Key, find_hidden, make_ordering
+from session_mgmt.pagination.ordering import Key, Ordering, find_hidden, make_ordering
 from session_mgmt.protocol.position import Position
 from session_mgmt.publishing.publisher import get_publisher, write_pk
 
@@ -82,8 +83,7 @@ class LiveCursorPagination(CursorPagination):
         if session is not None and (ended := tokens.explain_end(session, now=self._now)) is not None:
             raise ended
         self._publisher = get_publisher(queryset.model)
-        names = self.get_ordering(request, queryset, view)
-        self._order = make_ordering(queryset.model, names, self._publisher, queryset.db)
+        self._order = self._find_order(queryset, request, view)
         self._is_sealed = self._needs_seal(view)
         self._reader = self._make_reader(session, request, view)
         text = request.query_params.get(self.cursor_query_param)
@@ -97,13 +97,25 @@ class LiveCursorPagination(CursorPagination):
         self.display_page_controls = bool(self._found.after or self._found.until)
         return self._found.rows
 
+    def _find_order(self, queryset: QuerySet[Any], request: Request, view: Any) -> Ordering:
+        names = self.get_ordering(request, queryset, view)
+        try:
+            return make_ordering(queryset.model, names, self._publisher, queryset.db)
+        except ImproperlyConfigured as error:
+            # Without fields of its own a filter of REST framework takes each that the rows show, from anybody.
+            if self._choose_ordering(request, queryset, view):
+                raise InvalidField(str(error), field="ordering") from error
+            raise
+
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
         """Return the ordering that a filter of the view chooses, else this class, the query set or its model."""
-        for backend in getattr(view, "filter_backends", ()):
-            if hasattr(backend, "get_ordering") and (chosen := backend().get_ordering(request, queryset, view)):
-                return tuple(chosen)
-        given: Any = self.ordering or queryset.query.order_by or queryset.model._meta.ordering
+        chosen = self._choose_ordering(request, queryset, view)
+        given: Any = chosen or self.ordering or queryset.query.order_by or queryset.model._meta.ordering
         return (given,) if isinstance(given, str) else tuple(given)
+
+    def _choose_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
+        filters = [backend for backend in getattr(view, "filter_backends", ()) if hasattr(backend, "get_ordering")]
+        return filters[0]().get_ordering(request, queryset, view) if filters else None
 
     def _find_size(self, request: Request, cursor: Cursor | None) -> int:
         if cursor is not None and self.page_size_query_param not in request.query_params:

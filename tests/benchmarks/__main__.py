@@ -17,6 +17,7 @@ from tests.benchmarks import (
     fanout,
     hostile,
     idle,
+    page_turn,
     pages,
     patches,
     processes,
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "idle": idle.run,
     "transports": transports.run,
     "scale": processes.run,
+    "page_turn": page_turn.run,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 

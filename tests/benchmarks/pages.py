@@ -41,6 +41,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "p50 ms": "p50_ms",
         "load %": "load cpu %",
     },
+    "page_turn": {"CPU second": "per_core", "x DRF": "core_ratio", "p50 ms": "p50_ms", "p99 ms": "p99_ms"},
     "scale": {
         "a second": "value",
         "CPU second": "per_core",

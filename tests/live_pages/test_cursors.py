@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import F
 from rest_framework import serializers
 
 from session_mgmt.models import Stream, clock
@@ -67,6 +68,10 @@ class NothingShown(serializers.ModelSerializer[shop.Order]):
 
 class ListWithHiddenOrder(OrderList):
     serializer_class = NothingShown
+
+
+class ListByAnyField(OrderList):
+    ordering_fields = None
 
 
 class OtherList(ExactOrderList):
@@ -180,3 +185,21 @@ def test_who_has_no_session_reads_ordinary_pages(visitor: Visitor, customer: sho
     terminate_session(ended.session)
     visitor = Visitor(ended.token.secret, customer=customer.pk)
     assert refusal(visitor.ask()) == (410, "session_terminated")
+
+
+def test_an_order_that_is_none_is_refused_to_whoever_asks_and_told_to_the_project(
+    visitor: Visitor, customer: shop.Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_any = Visitor(visitor.secret, view=ListByAnyField, customer=customer.pk)
+    for name in ("tags", "-tags", "total,tags"):
+        assert refusal(by_any.ask(ordering=name)) == (400, "invalid_field"), name
+    for given in ("tags", ["customer__name"], [F("total").desc()], ["?"]):
+        monkeypatch.setattr(Pages, "ordering", given)
+        with pytest.raises(ImproperlyConfigured, match="name a field of the model"):
+            visitor.read()
+
+
+def test_a_busy_topic_says_when_to_come_again(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("session_mgmt.actions.topics.snapshots._is_waited_for", lambda using, topics: True)
+    answer = visitor.ask()
+    assert refusal(answer) == (503, "busy") and answer["Retry-After"] == "1"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
+
+from session_mgmt.shortcuts import publishes
 
 
 class Document(models.Model):
@@ -36,3 +40,20 @@ class Visit(models.Model):
     heard_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     close_code = models.IntegerField(null=True)
+
+
+def serialize_article(row: Any) -> dict[str, Any]:
+    """Return what is told of an article."""
+    return {"id": row.pk, "title": row.title}
+
+
+@publishes("articles:{shelf}", serializer=serialize_article, keys=("created",))
+class Article(models.Model):
+    """Row of a list that is read page by page."""
+
+    shelf = models.IntegerField()
+    title = models.CharField(max_length=80)
+    created = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["shelf", "-created", "-id"], name="baseline_article_order")]
