@@ -16,7 +16,7 @@ const CLIENT = "src/index.ts";
 /** Parts that are entries of the package as well, for pages that have them in their own scripts. */
 const PART_ENTRIES = ["http", "copies", "tabs", "debug"];
 /** Further entries of the package: each is a file of its own, which takes no more than types from the client. */
-const ENTRIES = ["testing", "react"];
+const ENTRIES = ["testing", "react", "pages"];
 
 function nameFile(part) {
   return `session-client.${part}-${VERSION}.js`;
@@ -83,12 +83,22 @@ const CLASSIC = {
   options: { format: "iife", globalName: "SessionMgmt", sourcemap: false },
 };
 
+/** Let an entry take another one from its file. */
+function leaveEntries(name) {
+  const others = new RegExp(`^\\./(${ENTRIES.filter((other) => other !== name).join("|")})$`);
+  const setup = (b) =>
+    b.onResolve({ filter: others }, ({ path, importer }) =>
+      importer.endsWith(`src/${name}.ts`) ? { path: `./session-client.${path.slice(2)}.js`, external: true } : undefined,
+    );
+  return { name: "leave entries", setup };
+}
+
 /** List all scripts: the name of each, its entry and its settings. */
 async function listScripts() {
   const entries = ENTRIES.map((name) => ({
     name: `session-client.${name}.js`,
     entry: `src/${name}.ts`,
-    options: { external: ["react"] },
+    options: { external: ["react"], plugins: [leaveEntries(name)] },
   }));
   return [...(await listClient()), CLASSIC, ...entries];
 }

@@ -41,5 +41,6 @@ function emitTypings(entry) {
   const program = ts.createProgram([path], { ...options, declaration: true, noEmit: false, emitDeclarationOnly: true });
   let written = "";
   program.emit(program.getSourceFile(path), (_, text) => (written = text), undefined, true);
-  return written.replaceAll(`"${CLIENT}"`, '"./session-client.js"');
+  const client = written.replaceAll(`"${CLIENT}"`, '"./session-client.js"');
+  return client.replace(/"\.\/(\w+)"/g, '"./session-client.$1.js"');
 }

@@ -16,6 +16,8 @@ import type {
   TypeOf,
 } from "./index";
 
+import { pages, type Pages, type PagesOptions, type PagesShown } from "./pages";
+
 /** Tells the hooks the types of the application: declare its member `application` in this module. */
 export interface Register {}
 
@@ -37,6 +39,9 @@ export interface Fold<Value, Data> {
   reduce: (value: Value, data: Data, place: PublicationPlace) => Value;
   first: Value;
 }
+
+/** What is shown of a list, and how to show more of it. */
+export interface UsedPages<Row> extends PagesShown<Row>, Pick<Pages<Row>, "loadNext" | "refresh"> {}
 
 type State = TypeOf<Registered, "state">;
 type Present<S, Path extends string> = Exclude<Read<S, Path>, undefined>;
@@ -146,6 +151,57 @@ export function usePending(): number {
     () => client?.pending ?? 0,
     () => 0,
   );
+}
+
+/**
+ * Show a list view whose pages stay true, while the component is shown. The options of the first rendering count;
+ * another `url` is another list.
+ */
+export function usePages<Row = Record<string, unknown>>(url: string, options?: PagesOptions): UsedPages<Row> {
+  const client = useSession();
+  const kept = useMemo(() => new KeptPages<Row>(client, url, options), [client, url]);
+  const shown = useSyncExternalStore(kept.subscribe, kept.read, kept.read);
+  return useMemo(() => ({ ...shown, loadNext: kept.loadNext, refresh: kept.refresh }), [shown, kept]);
+}
+
+const EMPTY: PagesShown<never> = { rows: [], more: 0, hasNext: false, isLoading: true, error: null };
+
+/** A list that begins with the first component that shows it, and ends a moment after the last. */
+class KeptPages<Row> {
+  #list: Pages<Row> | null = null;
+  #shown: PagesShown<Row> = EMPTY;
+  #count = 0;
+
+  constructor(
+    readonly client: SessionClient<Registered> | null,
+    readonly url: string,
+    readonly options?: PagesOptions,
+  ) {}
+
+  readonly read = (): PagesShown<Row> => this.#shown;
+  readonly loadNext = async (): Promise<void> => this.#list?.loadNext();
+  readonly refresh = async (): Promise<void> => this.#list?.refresh();
+
+  readonly subscribe = (tell: Stop): Stop => {
+    if (!this.client) return nothing;
+    this.#count += 1;
+    const list = (this.#list ??= pages<Row>(this.client, this.url, this.options));
+    const stop = list.on("change", () => {
+      this.#shown = list.shown;
+      tell();
+    });
+    return () => {
+      stop();
+      this.#count -= 1;
+      setTimeout(() => this.#end(list), LEAVE_AFTER);
+    };
+  };
+
+  #end(list: Pages<Row>): void {
+    if (this.#count > 0 || this.#list !== list) return;
+    list.close();
+    this.#list = null;
+  }
 }
 
 function startOf(keep: Last | Fold<unknown, unknown> | undefined): unknown {

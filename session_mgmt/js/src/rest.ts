@@ -155,7 +155,8 @@ export class Rest {
   }
 }
 
-async function readResponse(response: Response, url: string): Promise<Answer> {
+/** Return the JSON of an answer. Throws a SessionError: the server's own, or one for what is no answer of a server. */
+export async function readResponse(response: Response, url: string): Promise<Answer> {
   const { ok, status, headers } = response;
   const body = parseBody(await response.text());
   if (ok && (status === NO_CONTENT || body !== undefined)) return { body: body ?? null, etag: headers.get("ETag") };

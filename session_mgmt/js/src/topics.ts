@@ -210,6 +210,11 @@ export class Topics<T = Json> {
     return silenceRejection(ephemeral ? port.publishEphemeral(topic, data) : port.publishEntry(frame, signal));
   }
 
+  /** Return the place after which the next publication of a topic comes; null if it is not followed, or not yet. */
+  position(topic: string): Position | null {
+    return this.#logbook.position(nameLog(topic));
+  }
+
   onGap(listener: (gap: Gap) => void): Unsubscribe {
     return this.#gaps.on("gap", listener);
   }

@@ -6,8 +6,9 @@ import { createRoot, hydrateRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { SessionClient } from "../src/index";
-import { SessionProvider, usePending, useSession, useStatus, useTopic, useValue } from "../src/react";
+import { SessionProvider, usePages, usePending, useSession, useStatus, useTopic, useValue } from "../src/react";
 import { Browser, pass, turns, until, useFakeClock } from "./harness";
+import { ListView } from "./listView";
 
 useFakeClock();
 
@@ -216,4 +217,30 @@ test("a client that has started later is taken", async () => {
   expect(element.textContent).toBe('"nobody"');
   await act(async () => root.render(within(client, createElement(User))));
   expect(element.textContent).toBe('"Ann"');
+});
+
+test("under StrictMode a list is read once, shown as it changes, and left a second after its component", async () => {
+  const { browser, client } = await connect();
+  const view = new ListView(browser.server, { size: 2 });
+  for (const id of [1, 2, 3]) view.put({ id });
+  let more = (): Promise<void> => Promise.resolve();
+  const Orders = counted(() => {
+    const { rows, hasNext, isLoading, loadNext } = usePages("http://shop.test/orders/", { fetch: view.fetch });
+    more = loadNext;
+    return [rows.map(({ id }) => id), hasNext, isLoading];
+  });
+  expect(renderToString(within(null, createElement(Orders)))).toBe("[[],false,true]");
+  const { root, element } = await show(createElement(StrictMode, null, within(client, createElement(Orders))));
+  await act(async () => turns());
+  expect([element.textContent, view.requests.length]).toEqual(["[[1,2],true,false]", 1]);
+  await act(async () => (view.put({ id: 2, made: "now" }), view.del(1), turns()));
+  await act(async () => more());
+  expect(element.textContent).toBe("[[2,3],false,false]");
+  const renders = Orders.renders;
+  await act(async () => (view.put({ id: 4 }), turns()));
+  // StrictMode renders twice.
+  expect([element.textContent, Orders.renders]).toEqual(["[[2,3,4],false,false]", renders + 2]);
+  await act(async () => root.render(createElement(StrictMode, null, within(client))));
+  await act(async () => pass(1.1));
+  expect(asked(browser)).toEqual(["subscribe topic:orders", "unsubscribe topic:orders"]);
 });

@@ -4,7 +4,9 @@ import { readFileSync } from "node:fs";
 import { transformSync } from "esbuild";
 import { expect, test } from "vitest";
 import type { SessionClient } from "../src/index";
+import { pages } from "../src/pages";
 import { Browser, turns, until, useFakeClock } from "./harness";
+import { ListView } from "./listView";
 
 useFakeClock();
 
@@ -26,7 +28,7 @@ async function connect(): Promise<{ browser: Browser; client: SessionClient }> {
 test("Vue: a value, a topic and the status follow, until the scope ends", async () => {
   const ends: (() => void)[] = [];
   const shallowRef = (value: unknown): object => ({ value });
-  const vue = load("vue.ts", { shallowRef, onScopeDispose: (end: () => void) => ends.push(end) });
+  const vue = load("vue.ts", { pages, shallowRef, onScopeDispose: (end: () => void) => ends.push(end) });
   const { browser, client } = await connect();
   const heard: unknown[] = [];
   const value = vue.useValue?.(client, "/cart/coupon", "none");
@@ -43,8 +45,34 @@ test("Vue: a value, a topic and the status follow, until the scope ends", async 
   expect([value.value, ends.length]).toEqual(["A", 3]);
 });
 
+/** `pages` over a view with these rows. */
+function pagesOver(view: ListView): typeof pages {
+  return ((session, url) => pages(session, url, { fetch: view.fetch })) as typeof pages;
+}
+
+test.each(["vue.ts", "svelte.ts"])("a list of %s follows, until it ends", async (name) => {
+  const ends: (() => void)[] = [];
+  const shallowRef = (value: unknown): object => ({ value });
+  const { browser, client } = await connect();
+  const view = new ListView(browser.server, { size: 1 });
+  for (const id of [1, 2]) view.put({ id });
+  const imported = { shallowRef, onScopeDispose: (end: () => void) => ends.push(end), pages: pagesOver(view) };
+  const recipe = load(name, imported);
+  let shown: any;
+  const list = (recipe.usePages ?? recipe.pagesOf)?.(client, "http://shop.test/orders/");
+  if (recipe.usePages) shown = list.shown;
+  else list.subscribe((value: unknown) => void (shown = { value }));
+  await until(() => shown.value.rows.length === 1);
+  await list.loadNext();
+  expect(shown.value.rows).toEqual([{ id: 1 }, { id: 2 }]);
+  for (const end of [...ends, list.close ?? (() => undefined)]) end();
+  view.put({ id: 3 });
+  await turns();
+  expect(shown.value.rows.length).toBe(2);
+});
+
 test("Svelte: stores keep the contract", async () => {
-  const svelte = load("svelte.ts");
+  const svelte = load("svelte.ts", { pages });
   const { browser, client } = await connect();
   const [values, news]: unknown[][] = [[], []] as never;
   const coupon = svelte.valueAt?.(client, "/cart/coupon", "none");

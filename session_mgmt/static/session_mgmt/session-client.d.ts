@@ -2056,6 +2056,8 @@ export declare class Topics<T = Json> {
 	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>>): Subscription;
 	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
 	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
+	/** Return the place after which the next publication of a topic comes; null if it is not followed, or not yet. */
+	position(topic: string): Position | null;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;
 	/** Take an `ephemeral` frame. */
 	takeEphemeral(topic: string, data: Json): void;

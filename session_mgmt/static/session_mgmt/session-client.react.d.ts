@@ -2,6 +2,7 @@
 /** Hooks for React. Nothing begins while a component renders; what it shows is the same object until it changes. */
 import type { ReactElement, ReactNode } from "react";
 import type { AnyApplication, ApplicationTypes, KnownTopic, Place, PublicationOf, PublicationPlace, Read, SessionClient, StateDocument, Status, TypeOf } from "./session-client.js";
+import { type Pages, type PagesOptions, type PagesShown } from "./session-client.pages.js";
 /** Tells the hooks the types of the application: declare its member `application` in this module. */
 export interface Register {
 }
@@ -21,6 +22,9 @@ export interface Last {
 export interface Fold<Value, Data> {
     reduce: (value: Value, data: Data, place: PublicationPlace) => Value;
     first: Value;
+}
+/** What is shown of a list, and how to show more of it. */
+export interface UsedPages<Row> extends PagesShown<Row>, Pick<Pages<Row>, "loadNext" | "refresh"> {
 }
 type State = TypeOf<Registered, "state">;
 type Present<S, Path extends string> = Exclude<Read<S, Path>, undefined>;
@@ -49,4 +53,9 @@ export declare function useTopic<const Topic extends string, Value>(topic: Follo
 export declare function useStatus(): Status;
 /** Return the number of writes without an answer. */
 export declare function usePending(): number;
+/**
+ * Show a list view whose pages stay true, while the component is shown. The options of the first rendering count;
+ * another `url` is another list.
+ */
+export declare function usePages<Row = Record<string, unknown>>(url: string, options?: PagesOptions): UsedPages<Row>;
 export {};

@@ -1,11 +1,12 @@
 /** Program of a project that installed the package; it is compiled and bundled, and never run. */
 
 import { SessionClient, SessionError, type StartOptions } from "session-mgmt-client";
-import { SessionProvider, useTopic, useValue } from "session-mgmt-client/react";
+import { SessionProvider, usePages, useTopic, useValue } from "session-mgmt-client/react";
 import cache from "session-mgmt-client/cache";
 import debug from "session-mgmt-client/debug";
 import http from "session-mgmt-client/http";
 import tabs from "session-mgmt-client/tabs";
+import { pages } from "session-mgmt-client/pages";
 import { FakeServer } from "session-mgmt-client/testing";
 
 const server = new FakeServer();
@@ -31,8 +32,10 @@ declare module "session-mgmt-client/react" {
 SessionProvider({ client: await SessionClient.start<App>() });
 const coupon: string = useValue("/cart/coupon", "none");
 const status: "paid" | "sent" | undefined = useTopic("orders:42")?.status;
+const totals: readonly number[] = usePages<{ total: number }>("/api/orders/").rows.map(({ total }) => total);
+await pages<{ total: number }>(session, "/api/orders/").loadNext();
 // @ts-expect-error: no such place
 useValue("/card");
 // @ts-expect-error: no part
 const wrong: StartOptions = { parts: ["http"] };
-console.log(coupon, status, debug, wrong);
+console.log(coupon, status, totals, debug, wrong);

@@ -1,0 +1,468 @@
+/** A list of pages: reads them one after another, and keeps them true by the entries of their topic. */
+
+import { DEFAULT_RETRY } from "../backoff";
+import { Emitter, type Unsubscribe } from "../emitter";
+import { SessionError } from "../errors";
+import type { SessionClient } from "../index";
+import type { Pages, PagesChange, PagesOptions, PagesShown } from "../pages";
+import type { PublicationPlace } from "../topics";
+import { areEqual } from "../values";
+import { readPage } from "./reading";
+import { Segment, type Entry, type Item, type Page } from "./segment";
+
+const OUTDATED = "page_outdated";
+/** Refusals of a cursor: the list is read again from its first page. */
+const LOST_CURSOR = ["cursor_expired", "cursor_foreign", "cursor_invalid"];
+/** Milliseconds within which clients that have heard of one change read again. */
+const SPREAD = 250;
+
+type Session = Pick<SessionClient, "auth" | "id" | "on" | "status" | "topics">;
+type Place = readonly [epoch: string, offset: number, ...unknown: unknown[]];
+type Job = (signal: AbortSignal) => Promise<void>;
+
+interface Waiter {
+  resolve(): void;
+  reject(error: SessionError): void;
+}
+
+export class LiveList<Row> implements Pages<Row> {
+  shown: PagesShown<Row> = { rows: [], more: 0, hasNext: false, isLoading: true, error: null };
+  readonly #session: Session;
+  readonly #url: string;
+  readonly #options: PagesOptions;
+  readonly #emitter = new Emitter<{ change: [change: PagesChange<Row>] }>();
+  #segments: Segment<Row>[] = [];
+  #next: string | null = null;
+  #topic: string | null = null;
+  /** End of what has been heard of the topic; null until it is known. */
+  #place: Place | null = null;
+  #stops: Unsubscribe[] = [];
+  /** Id of the session that reads. */
+  #reader = "";
+  /** Entries since the request that is under way began. */
+  #kept: [offset: number, entry: Entry<Row>][] = [];
+  /** Ends the wait for the topic to come as far as a page. */
+  #reached = (): void => undefined;
+  /** Rows that may be new, each with the segment that they may be new in. */
+  readonly #more = new Map<string, Segment<Row>>();
+  /** Rows as they were told, of those that may have changed since. */
+  readonly #before = new Map<string, Item<Row> | undefined>();
+  /** Ends what is under way when the list is read from its beginning. */
+  #turn = new AbortController();
+  #mustRestart = true;
+  /** What was shown stays until as much has been read again. */
+  #isRebuilding = false;
+  /** Rows of the first page, and rows that are wanted at least. */
+  #size = 0;
+  #least = 0;
+  #wantsNext = false;
+  #isLoading = true;
+  #isWorking = false;
+  #isClosed = false;
+  #isPlanned = false;
+  #failure: SessionError | null = null;
+  /** Attempts that failed, outdated pages, refused cursors, and refused subscriptions, in a row. */
+  #failed = 0;
+  #outdated = 0;
+  #lost = 0;
+  #denied = 0;
+  #waiters: Waiter[] = [];
+
+  constructor(session: Session, url: string, options: PagesOptions) {
+    this.#session = session;
+    this.#url = new URL(url, globalThis.location?.href).href;
+    this.#options = options;
+    void this.#work();
+  }
+
+  get rows(): readonly Row[] {
+    return this.shown.rows;
+  }
+
+  get more(): number {
+    return this.shown.more;
+  }
+
+  get hasNext(): boolean {
+    return this.shown.hasNext;
+  }
+
+  get isLoading(): boolean {
+    return this.shown.isLoading;
+  }
+
+  get error(): SessionError | null {
+    return this.shown.error;
+  }
+
+  on(type: "change", callback: (change: PagesChange<Row>) => void): Unsubscribe {
+    return this.#emitter.on(type, callback);
+  }
+
+  loadNext(): Promise<void> {
+    this.#wantsNext = true;
+    return this.#wait();
+  }
+
+  refresh(): Promise<void> {
+    if (this.#failure && !this.#failure.temporary) this.#restart();
+    this.#failure = null;
+    this.#failed = 0;
+    this.#more.clear();
+    for (const segment of this.#segments) segment.isDirty = true;
+    return this.#wait();
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#emitter.clear();
+    this.#leave();
+    this.#interrupt();
+    this.#settle(SessionError.local("closed", "The pages were closed: make others."));
+  }
+
+  #wait(): Promise<void> {
+    const done = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
+    done.catch(() => undefined);
+    if (this.#isClosed) this.#settle(SessionError.local("closed", "The pages were closed: make others."));
+    else void this.#work();
+    return done;
+  }
+
+  #settle(error: SessionError | null): void {
+    for (const { resolve, reject } of this.#waiters.splice(0)) error ? reject(error) : resolve();
+  }
+
+  /** Do what is to be done, one request at a time. */
+  async #work(): Promise<void> {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
+    for (let job = this.#findJob(); job; job = this.#findJob()) {
+      const { signal } = this.#turn;
+      try {
+        if (this.#failed + this.#denied > 0) await this.#backOff(signal);
+        await job(signal);
+        this.#failed = this.#outdated = 0;
+        this.#failure = null;
+      } catch (error) {
+        // What was read is of no use where the list has begun anew meanwhile.
+        if (!signal.aborted) this.#judge(error as SessionError);
+      }
+      this.#plan();
+    }
+    this.#isWorking = this.#isLoading = false;
+    this.#plan();
+    if (!this.#isClosed) this.#settle(this.#failure);
+  }
+
+  #findJob(): Job | null {
+    if (this.#isClosed || (this.#failure && !this.#failure.temporary)) return null;
+    if (this.#mustRestart) return (signal) => this.#readFirst(signal);
+    const dirty = this.#segments.find(({ isDirty }) => isDirty);
+    const count = this.#countRows();
+    const wantsNext = this.#wantsNext || count < this.#least || count * 2 < this.#size;
+    const next = this.#next;
+    // A list that is not shown yet goes on first.
+    if (wantsNext && next && (this.#isRebuilding || !dirty)) return (signal) => this.#readNext(next, signal);
+    this.#wantsNext = this.#isRebuilding = false;
+    this.#least = 0;
+    if (dirty) return (signal) => this.#readAgain(dirty, signal);
+    return null;
+  }
+
+  #judge(error: SessionError): void {
+    if (LOST_CURSOR.includes(error.name) && this.#segments.length > 0 && this.#lost < 1) {
+      this.#lost += 1;
+      return this.#restart();
+    }
+    // Somebody else of this page was ahead: what has come since the request is kept now.
+    if (error.name === OUTDATED && (this.#outdated += 1) === 1) return;
+    this.#failed += 1;
+    if (error.temporary) this.#failure = error;
+    else this.#fail(error);
+  }
+
+  /** Stay with what is shown, until `refresh`. */
+  #fail(error: SessionError): void {
+    this.#failure = error;
+    this.#leave();
+    this.#interrupt();
+    this.#plan();
+    void this.#work();
+  }
+
+  /** Read the list from its beginning; what was shown stays until as much has been read. */
+  #restart(): void {
+    this.#mustRestart = true;
+    this.#least = Math.max(this.#least, this.#countRows());
+    this.#interrupt();
+    void this.#work();
+  }
+
+  /** End what is under way. */
+  #interrupt(): void {
+    this.#turn.abort();
+    this.#turn = new AbortController();
+    this.#reached();
+  }
+
+  async #readFirst(signal: AbortSignal): Promise<void> {
+    this.#isLoading = true;
+    const page = await this.#read(this.#url, signal, ({ live }) => this.#follow(live.topic, live.position));
+    this.#empty();
+    this.#isRebuilding = this.shown.rows.length > 0;
+    this.#mustRestart = false;
+    this.#size = page.live.pks.length;
+    this.#takeIn(page, 0);
+  }
+
+  async #readNext(url: string, signal: AbortSignal): Promise<void> {
+    this.#isLoading = true;
+    this.#plan();
+    const page = await this.#read(url, signal);
+    this.#lost = 0;
+    this.#wantsNext = false;
+    this.#takeIn(page, this.#segments.length);
+  }
+
+  /** Read the range of a segment again. */
+  async #readAgain(segment: Segment<Row>, signal: AbortSignal): Promise<void> {
+    if (this.#waiters.length === 0) await pause(Math.random() * SPREAD, signal);
+    segment.isDirty = false;
+    try {
+      const page = await this.#read(segment.live.refresh, signal);
+      this.#lost = 0;
+      const at = this.#segments.indexOf(segment);
+      const isWhole = areEqual(page.live.until, segment.live.until);
+      const isLast = at === this.#segments.length - 1;
+      // A range that has become too long is cut: what follows is read anew.
+      if (!isWhole) this.#least = Math.max(this.#least, this.#countRows());
+      const gone = this.#segments.splice(at, isWhole ? 1 : Infinity);
+      for (const each of gone) this.#touchAll(each);
+      for (const [pk, of] of this.#more) if (gone.includes(of)) this.#more.delete(pk);
+      this.#takeIn(page, at, isLast || !isWhole);
+    } catch (error) {
+      segment.isDirty = true;
+      throw error;
+    }
+  }
+
+  /** Read a page, and wait until the topic has come as far as it; `begin` is called before that. */
+  async #read(url: string, signal: AbortSignal, begin?: (page: Page<Row>) => void): Promise<Page<Row>> {
+    this.#kept = [];
+    this.#reader = this.#session.id;
+    // The place before the request: what has been heard later is kept, and can be applied to the page.
+    const since = this.#place;
+    const address = new URL(url, this.#url);
+    // Behind a proxy the server may know itself by another address; the proof goes to no other origin.
+    const known = new URL(address.pathname + address.search, this.#url).href;
+    const page = await readPage<Row>(known, this.#options, this.#session.auth.headers(), signal);
+    signal.throwIfAborted();
+    begin?.(page);
+    const { position } = page.live;
+    const start = since ?? this.#place;
+    if (!start || start[0] !== position[0] || start[1] > position[1]) {
+      throw SessionError.local(OUTDATED, "The page is older than what has been heard: it is read again.", true);
+    }
+    while ((this.#place?.[1] ?? 0) < position[1]) {
+      await new Promise<void>((resolve) => (this.#reached = resolve));
+      signal.throwIfAborted();
+    }
+    return page;
+  }
+
+  /** Show a page at its place among the others, with the entries that came after it. */
+  #takeIn(page: Page<Row>, at: number, isLast = true): void {
+    const segment: Segment<Row> = new Segment(page, {
+      touch: (pk, before) => this.#touch(pk, before),
+      tellMore: (pk) => this.#more.set(pk, segment),
+    });
+    if (isLast) this.#next = page.next;
+    for (const { pk } of segment.items) this.#touch(pk, undefined);
+    for (const [offset, entry] of this.#kept) {
+      if (offset > page.live.position[1]) segment.applyEntry(entry, this.#find(entry.pk) ?? segment.find(entry.pk));
+    }
+    for (const { pk } of segment.items) for (const other of this.#segments) other.remove(pk);
+    this.#segments.splice(at, 0, segment);
+    this.#isLoading = this.#isRebuilding;
+    this.#plan();
+  }
+
+  #follow(topic: string, position: [string, number, string]): void {
+    if (this.#topic === topic) return;
+    this.#leave();
+    this.#topic = topic;
+    const { topics } = this.#session;
+    const take = (data: unknown, place: PublicationPlace): void => this.#takeEntry(data as Entry<Row>, place);
+    const subscription = topics.subscribe(topic, take, { since: { position } });
+    const isOurs = (other: unknown): boolean => other === topic;
+    this.#stops = [
+      subscription,
+      topics.onGap((gap) => isOurs(gap.topic) && this.#skip()),
+      this.#session.on("conflated", (range) => isOurs(range.topic) && this.#skip()),
+      this.#session.on("error", (error) => isOurs(error.facts.topic) && this.#refuse(error)),
+      this.#session.on("identity", () => this.#session.id !== this.#reader && this.#changeReader()),
+      this.#session.on("ended", ({ reason }) => this.#end(reason)),
+    ];
+    // Somebody else of this page may follow the topic already, and be farther.
+    this.#place = topics.position(topic);
+    const settle = (): void => {
+      this.#denied = 0;
+      if (this.#topic === topic) this.#place ??= topics.position(topic);
+    };
+    void subscription.subscribed.then(settle, () => undefined);
+  }
+
+  #leave(): void {
+    for (const stop of this.#stops.splice(0)) stop();
+    this.#topic = this.#place = null;
+  }
+
+  #takeEntry(entry: Entry<Row>, { epoch, offset, ephemeral }: PublicationPlace): void {
+    if (ephemeral) return;
+    const place = this.#place;
+    this.#place = [epoch, offset];
+    // Somebody else of this page follows a part of the topic only.
+    if (place && (place[0] !== epoch || place[1] + 1 !== offset)) return this.#restart();
+    if (entry?.op === "put" || entry?.op === "del") {
+      this.#kept.push([offset, entry]);
+      this.#more.delete(entry.pk);
+      const shown = this.#find(entry.pk);
+      for (const segment of this.#segments) segment.applyEntry(entry, shown);
+    }
+    this.#plan();
+    this.#reached();
+    void this.#work();
+  }
+
+  /** Go on after publications that are lost. */
+  #skip(): void {
+    this.#place = this.#session.topics.position(this.#topic as string);
+    this.#restart();
+  }
+
+  #refuse(error: SessionError): void {
+    if (!error.temporary) return this.#fail(error);
+    this.#denied += 1;
+    this.#beginAgain();
+  }
+
+  /** Follow the topic anew, as another session or after a refusal. */
+  #beginAgain(): void {
+    this.#leave();
+    this.#restart();
+  }
+
+  /** Show nothing of another session. */
+  #changeReader(): void {
+    this.#beginAgain();
+    this.#empty();
+  }
+
+  #empty(): void {
+    for (const segment of this.#segments) this.#touchAll(segment);
+    this.#segments = [];
+    this.#next = null;
+    this.#isRebuilding = false;
+    this.#more.clear();
+    this.#plan();
+  }
+
+  /** Show nothing of a session that has ended. */
+  #end(reason: string): void {
+    this.#empty();
+    this.#fail(SessionError.local(reason, `The session has ended (${reason}): start another.`));
+  }
+
+  #find(pk: string): Item<Row> | undefined {
+    for (const segment of this.#segments) {
+      const item = segment.find(pk);
+      if (item) return item;
+    }
+    return undefined;
+  }
+
+  #countRows(): number {
+    return this.#segments.reduce((count, { items }) => count + items.length, 0);
+  }
+
+  #touch(pk: string, before: Item<Row> | undefined): void {
+    if (!this.#before.has(pk)) this.#before.set(pk, before);
+  }
+
+  #touchAll(segment: Segment<Row>): void {
+    for (const item of segment.items) this.#touch(item.pk, item);
+  }
+
+  /** Tell what has changed at the end of the turn. */
+  #plan(): void {
+    if (this.#isPlanned || this.#isClosed) return;
+    this.#isPlanned = true;
+    queueMicrotask(() => {
+      this.#isPlanned = false;
+      if (!this.#isClosed) this.#tell();
+    });
+  }
+
+  #tell(): void {
+    const change: PagesChange<Row> = { inserted: [], changed: [], removed: [], moved: [] };
+    const isSame = this.#isRebuilding || !this.#collect(change);
+    const rows = isSame ? this.shown.rows : this.#segments.flatMap(({ items }) => items.map(({ row }) => row));
+    const [more, hasNext] = [this.#more.size, this.#next !== null];
+    const shown = { rows, more, hasNext, isLoading: this.#isLoading, error: this.#failure };
+    const names = Object.keys(shown) as (keyof typeof shown)[];
+    if (names.every((name) => shown[name] === this.shown[name])) return;
+    this.shown = shown;
+    this.#emitter.emit("change", change);
+  }
+
+  /** Collect what has changed since it was told last; return false if nothing has. */
+  #collect(change: PagesChange<Row>): boolean {
+    for (const [pk, before] of this.#before) {
+      const now = this.#find(pk);
+      if (now) this.#more.delete(pk);
+      if (!now && before) change.removed.push(pk);
+      if (now && !before) change.inserted.push(now.row);
+      if (!now || !before) continue;
+      if (areEqual(now.row, before.row)) now.row = before.row;
+      else change.changed.push(now.row);
+      if (!areEqual(now.key, before.key)) change.moved.push(pk);
+    }
+    this.#before.clear();
+    return Object.values(change).some(({ length }) => length > 0);
+  }
+
+  /** Wait before another attempt: longer with each, and until there is a connection. */
+  async #backOff(signal: AbortSignal): Promise<void> {
+    const { initial, maximum, factor } = DEFAULT_RETRY;
+    const bound = Math.min(maximum, initial * factor ** (this.#failed + this.#denied));
+    const least = this.#failure?.retryAfter ?? 0;
+    await pause((least + Math.random() * bound) * 1000, signal);
+    while (this.#session.status !== "connected") {
+      await new Promise<void>((resolve) => {
+        const stop = this.#session.on("status", done);
+        signal.addEventListener("abort", done, { once: true });
+        function done(): void {
+          stop();
+          signal.removeEventListener("abort", done);
+          resolve();
+        }
+      });
+      signal.throwIfAborted();
+    }
+  }
+}
+
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener("abort", done, { once: true });
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+  });
+  signal.throwIfAborted();
+}
