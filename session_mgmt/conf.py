@@ -1,7 +1,7 @@
 """Typed settings, from the one dict ``SESSION_MGMT`` of the project.
 
 Read them late (``conf.settings().heartbeat_interval``): they are rebuilt when Django's ``setting_changed`` fires. A
-test compares ``docs/reference/settings.md`` with this table, and ``checks.py`` reports unknown names and
+test compares ``docs/reference/settings.md`` with this table, and ``checks`` reports unknown names and
 contradictions at start.
 """
 

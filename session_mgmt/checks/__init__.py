@@ -1,0 +1,38 @@
+"""System checks: mistakes in settings are found at start, with a hint."""
+
+from session_mgmt.checks.databases import check_database, check_engine, check_page_cache, check_postgres, check_sqlite
+from session_mgmt.checks.documents import check_documents, check_keys_in_use, check_state_keys
+from session_mgmt.checks.people import check_claims, check_cookie_mode, check_hooks, check_user_standing
+from session_mgmt.checks.serving import (
+    check_deploy,
+    check_development_server,
+    check_doorbell,
+    check_doorbell_is_heard,
+    check_schema_page,
+    check_throttle_classes,
+)
+from session_mgmt.checks.values import check_name_of_settings, check_settings, check_webhooks
+
+__all__ = [
+    "check_claims",
+    "check_cookie_mode",
+    "check_database",
+    "check_deploy",
+    "check_development_server",
+    "check_documents",
+    "check_doorbell",
+    "check_doorbell_is_heard",
+    "check_engine",
+    "check_hooks",
+    "check_keys_in_use",
+    "check_name_of_settings",
+    "check_page_cache",
+    "check_postgres",
+    "check_schema_page",
+    "check_settings",
+    "check_sqlite",
+    "check_state_keys",
+    "check_throttle_classes",
+    "check_user_standing",
+    "check_webhooks",
+]

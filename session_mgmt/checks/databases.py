@@ -1,0 +1,95 @@
+"""System checks of the database of the sessions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections, router
+
+from session_mgmt import conf
+
+_CACHE_SIZE = re.compile(r"\bcache_size\s*[=(]\s*(-?\d+)", re.IGNORECASE)
+_INITIAL_CACHE = -2000
+_PAGE_BYTES = 4096
+_LEAST_CACHE = 16 * 2**20
+
+
+@register()
+def check_database(**_: Any) -> list[CheckMessage]:
+    """Check the database routers.
+
+    E020: sessions are read with their users, in one query. E021: the tables must be created where they are read.
+    """
+    using = conf.settings().database
+    if using not in django_settings.DATABASES:
+        return []
+    if router.db_for_read(get_user_model()) != using:
+        hint = "Let a database router send both to one database, and SESSION_MGMT['database'] name it."
+        return [Error("The user model is not in the database of the sessions.", hint=hint, id="session_mgmt.E020")]
+    models = apps.get_app_config("session_mgmt").get_models()
+    if not all(router.allow_migrate_model(using, model) and router.db_for_write(model) == using for model in models):
+        hint = f"Let the router send the app session_mgmt to {using!r}, for reading, writing and migrating."
+        return [Error("A router sends session tables to another database.", hint=hint, id="session_mgmt.E021")]
+    return []
+
+
+@register()
+def check_engine(**_: Any) -> list[CheckMessage]:
+    """Check that the database is PostgreSQL or SQLite (E031): no other has the constraints that promises hang on."""
+    using = conf.settings().database
+    if using not in django_settings.DATABASES or connections[using].vendor in ("postgresql", "sqlite"):
+        return []
+    name = connections[using].display_name
+    hint = "Name an alias of PostgreSQL or SQLite in SESSION_MGMT['database']; your own tables may stay where they are."
+    return [Error(f"Sessions cannot be stored in {name}.", hint=hint, id="session_mgmt.E031")]
+
+
+@register()
+def check_sqlite(**_: Any) -> list[CheckMessage]:
+    """Check that SQLite transactions are IMMEDIATE (W001): a deferred one that reads and then writes fails with
+    "database is locked".
+    """
+    alias = django_settings.DATABASES.get(conf.settings().database, {})
+    if "sqlite" not in alias.get("ENGINE", ""):
+        return []
+    if alias.get("OPTIONS", {}).get("transaction_mode", "").upper() == "IMMEDIATE":
+        return []
+    hint = (
+        'Add "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL;"}.'
+    )
+    return [Warning("SQLite transactions are not IMMEDIATE.", hint=hint, id="session_mgmt.W001")]
+
+
+@register(deploy=True)
+def check_page_cache(**_: Any) -> list[CheckMessage]:
+    """Check that SQLite's page cache is not its own 2 MB (W007), with which a group of writes reads its pages again."""
+    alias = django_settings.DATABASES.get(conf.settings().database, {})
+    command = str(alias.get("OPTIONS", {}).get("init_command", ""))
+    if "sqlite" not in alias.get("ENGINE", "") or _read_cache_bytes(command) >= _LEAST_CACHE:
+        return []
+    hint = 'Add "PRAGMA cache_size=-65536;" (64 MB) to OPTIONS["init_command"]; each connection takes what it reads.'
+    return [Warning("SQLite's page cache is small.", hint=hint, id="session_mgmt.W007")]
+
+
+def _read_cache_bytes(command: str) -> int:
+    """Return the size of the page cache that a command sets: SQLite takes kibibytes, negative, or pages."""
+    found = _CACHE_SIZE.findall(command)
+    # The last PRAGMA counts, as in SQLite.
+    given = int(found[-1]) if found else _INITIAL_CACHE
+    return -given * 1024 if given < 0 else given * _PAGE_BYTES
+
+
+@register()
+def check_postgres(**_: Any) -> list[CheckMessage]:
+    """Check that connections do not leak under ASGI (W005), where each request has a thread of its own."""
+    alias = django_settings.DATABASES.get(conf.settings().database, {})
+    if "postgresql" not in alias.get("ENGINE", "") or alias.get("CONN_MAX_AGE", 0) == 0:
+        return []
+    message = "CONN_MAX_AGE keeps a database connection for every request's thread under ASGI."
+    hint = 'Set CONN_MAX_AGE to 0, and use "OPTIONS": {"pool": {"max_size": 20}} where connecting is slow.'
+    return [Warning(message, hint=hint, id="session_mgmt.W005")]

@@ -1,0 +1,73 @@
+"""System checks of documents: their policies and the keys that encrypt them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from session_mgmt import conf
+from session_mgmt.actions import vaults
+from session_mgmt.actions.keys import usage
+from session_mgmt.actions.state import policies
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import StateDocument
+
+
+@register()
+def check_documents(**_: Any) -> list[CheckMessage]:
+    """Check the policies of documents (E011): each must be valid and its function importable."""
+    found: list[CheckMessage] = []
+    for name, given in conf.settings().documents.items():
+        try:
+            policies.parse_policy(given)
+        except (ValueError, AttributeError, ImportError, DocumentError) as error:
+            hint = "A document takes strategy, arrays, on_conflict and claim; claim is keep or drop."
+            message = f"SESSION_MGMT documents[{name!r}] cannot be used: {error}"
+            found.append(Error(message, hint=hint, id="session_mgmt.E011"))
+    return found
+
+
+@register()
+def check_state_keys(**_: Any) -> list[CheckMessage]:
+    """Check the encryption. E008: unusable keys. E009: no key. E010: missing package. E012: required but off."""
+    now = conf.settings()
+    if now.require_encryption and not now.encrypt_state:
+        hint = "Give encrypt_state, or nothing is required."
+        return [Error("require_encryption is on and encrypt_state is off.", hint=hint, id="session_mgmt.E012")]
+    if not now.state_keys and not now.encrypt_state:
+        return []
+    if not now.state_keys:
+        hint = "Give state_keys, or nothing can be written to these documents."
+        return [Error("encrypt_state is on and there is no key.", hint=hint, id="session_mgmt.E009")]
+    try:
+        vaults.load_keyring()
+    except ValueError as error:
+        hint = "Pairs of a key id of at most 40 characters and base64 of 32 bytes, no id twice."
+        return [Error(f"state_keys cannot be used: {error}", hint=hint, id="session_mgmt.E008")]
+    except StateUnreadable as error:
+        return [Error(str(error), hint='pip install "session_mgmt[crypto]"', id="session_mgmt.E010")]
+    return []
+
+
+@register(Tags.database)
+def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Check that no document needs a key that is missing from the settings (W003).
+
+    It runs with ``check --database`` and ``migrate``.
+    """
+    using = conf.settings().database
+    # Django passes databases only where it may ask them: a check at import must need no server.
+    if using not in (databases or ()) or check_state_keys():
+        return []
+    if StateDocument._meta.db_table not in connections[using].introspection.table_names():
+        return []
+    missing = usage.list_missing_keys(usage.list_document_keys(using))
+    if not missing:
+        return []
+    hint = "Put them back behind the first one, until rotate_state_keys has no row left under them."
+    message = f"Documents are under keys that are not in state_keys: {', '.join(missing)}."
+    return [Warning(message, hint=hint, id="session_mgmt.W003")]

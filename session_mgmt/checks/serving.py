@@ -1,0 +1,96 @@
+"""System checks of how the app is served, and of what tells processes of each other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.utils.module_loading import import_string
+
+from session_mgmt import conf
+from session_mgmt.actions import monitoring
+
+
+@register()
+def check_development_server(**_: Any) -> list[CheckMessage]:
+    """Check ``manage.py runserver`` (W004): without Daphne it serves no WebSockets."""
+    if "runserver" not in sys.argv[1:2] or apps.is_installed("daphne"):
+        return []
+    hint = "Put 'daphne' first into INSTALLED_APPS and set ASGI_APPLICATION, or start another ASGI server."
+    message = "Django's own runserver serves no WebSockets, so no client can connect."
+    return [Warning(message, hint=hint, id="session_mgmt.W004")]
+
+
+@register()
+def check_schema_page(**_: Any) -> list[CheckMessage]:
+    """Check that the page of the REST calls has the files that it shows (E013)."""
+    if not conf.settings().schema_page or apps.is_installed("drf_spectacular_sidecar"):
+        return []
+    hint = "pip install drf-spectacular-sidecar, and add drf_spectacular_sidecar to INSTALLED_APPS."
+    return [Error("schema_page is on, and Swagger UI is not installed.", hint=hint, id="session_mgmt.E013")]
+
+
+@register()
+def check_throttle_classes(**_: Any) -> list[CheckMessage]:
+    """Check that the throttles can be imported (E015): otherwise every call over HTTP fails."""
+    found: list[CheckMessage] = []
+    for name in conf.settings().throttle_classes:
+        try:
+            import_string(name)
+        except (ImportError, AttributeError, TypeError) as error:
+            hint = "Write the dotted path of a throttle class, as 'rest_framework.throttling.UserRateThrottle'."
+            message = f"throttle_classes holds {name!r}, which cannot be imported: {error}"
+            found.append(Error(message, hint=hint, id="session_mgmt.E015"))
+    return found
+
+
+@register()
+def check_doorbell(**_: Any) -> list[CheckMessage]:
+    """Check that the database of doorbells can carry them (E030)."""
+    alias = conf.settings().doorbell_database
+    if not alias:
+        return []
+    if alias not in django_settings.DATABASES:
+        message, hint = f"There is no database {alias!r}.", "Name an alias of DATABASES."
+    elif "postg" not in django_settings.DATABASES[alias].get("ENGINE", ""):
+        message, hint = f"The database {alias!r} is no PostgreSQL.", "Only PostgreSQL has LISTEN and NOTIFY."
+    elif find_spec("psycopg") is None:
+        message, hint = "Doorbells through PostgreSQL need psycopg 3.", 'pip install "session_mgmt[postgres]"'
+    else:
+        return []
+    return [Error(f"SESSION_MGMT['doorbell_database']: {message}", hint=hint, id="session_mgmt.E030")]
+
+
+@register(Tags.database)
+def check_doorbell_is_heard(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Ring once through PostgreSQL (W021): a pooler in transaction mode takes LISTEN, and nothing arrives.
+
+    It runs with ``check --database``.
+    """
+    alias = conf.settings().doorbell_database
+    if alias not in (databases or ()) or check_doorbell() or monitoring.hear_doorbell(alias):
+        return []
+    hint = "Give an alias whose HOST and PORT are those of PostgreSQL itself, and not of a pooler."
+    message = f"Doorbells through the database {alias!r} are not heard: news waits for position checks."
+    return [Warning(message, hint=hint, id="session_mgmt.W021")]
+
+
+@register(deploy=True)
+def check_deploy(**_: Any) -> list[CheckMessage]:
+    """Check for something that carries doorbells (W002): an in-memory channel layer reaches one process only."""
+    if conf.settings().doorbell_database:
+        return []
+    layers = getattr(django_settings, "CHANNEL_LAYERS", {})
+    if "InMemory" not in layers.get("default", {}).get("BACKEND", "InMemory"):
+        return []
+    hint = (
+        "With more than one process use channels_redis.pubsub.RedisPubSubChannelLayer, or on PostgreSQL"
+        " SESSION_MGMT['doorbell_database']; one process may ignore this."
+    )
+    message = "Nothing carries doorbells: other processes hear only by position checks."
+    return [Warning(message, hint=hint, id="session_mgmt.W002")]

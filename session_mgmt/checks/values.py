@@ -1,0 +1,179 @@
+"""System checks of SESSION_MGMT: unknown names, wrong types, values that contradict each other."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from session_mgmt import conf
+
+# Every number and every time is above 0, except these.
+_LEAST = {
+    **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
+    **dict.fromkeys(("trusted_proxies", "max_anonymous_per_address"), 0),
+    **dict.fromkeys(("max_requests_per_second", "max_conflicts", "max_conflict_bytes", "max_checkpoints"), 0),
+    **dict.fromkeys(("compression_threshold", "head_cache_bytes", "wsgi_hold"), 0),
+    # Below it clients would come back faster and faster.
+    "reconnect_factor": 1,
+}
+_CHOICES = {
+    "token_mode": conf.TOKEN_MODES,
+    "assurance": tuple(conf.ASSURANCE),
+    "stored_addresses": conf.ADDRESS_FORMS,
+    "device_change": conf.CHANGE_POLICIES,
+    "address_change": conf.CHANGE_POLICIES,
+}
+_ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
+_LONGEST_CALL = 60
+
+
+@register()
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Check the settings. E001: no dict. E002: unknown name. E003: wrong type. E004 to E007: contradictory limits."""
+    given = getattr(django_settings, conf.NAME, {})
+    if not isinstance(given, dict):
+        return [
+            Error(
+                "SESSION_MGMT is not a dict.",
+                hint="Write SESSION_MGMT = {'idle_timeout': timedelta(hours=8)}, for example.",
+                id="session_mgmt.E001",
+            )
+        ]
+    initial = conf.Settings()
+    known = {f.name: getattr(initial, f.name) for f in fields(conf.Settings)}
+    found: list[CheckMessage] = []
+    for name, value in given.items():
+        if not isinstance(name, str) or name.lower() not in known:
+            hint = _suggest_name(str(name), known)
+            found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))
+        # A list of names, where the initial value is a bool and the general rule would refuse it.
+        elif name.lower() == "encrypt_state" and isinstance(value, list | tuple):
+            continue
+        elif not _fits_type(value, known[name.lower()]):
+            hint = f"It must be of type {type(known[name.lower()]).__name__}."
+            found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
+    # The later checks calculate with the values, so they wait until all types are right.
+    now = conf.settings()
+    return found or [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
+
+
+def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
+    """Check numbers and times (E014)."""
+    found: list[CheckMessage] = []
+    for name in (f.name for f in fields(conf.Settings)):
+        value = getattr(now, name)
+        if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+            continue
+        number = value.total_seconds() if isinstance(value, timedelta) else value
+        least = _LEAST.get(name)
+        # NaN compares with nothing, and would pass every bound.
+        if not math.isfinite(number) or number < (least or 0) or (least is None and number == 0):
+            hint = "Give a number above 0." if least is None else f"Give a number from {least}."
+            found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
+    for name in ("interval_range", "missed_limit_range", "batch_range"):
+        if not _is_range(getattr(now, name), 0 if name == "batch_range" else 0.1):
+            hint = "Give the smallest and the largest value, as (2.0, 60.0)."
+            found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
+    return found
+
+
+def _is_range(value: Sequence[Any], least: float) -> bool:
+    if len(value) != 2 or not all(_fits_type(part, 1.0) and math.isfinite(part) for part in value):
+        return False
+    low, high = value
+    return bool(least <= low <= high)
+
+
+def _suggest_name(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name.lower(), known, 1)
+    return f"Did you mean {near[0]!r}?" if near else f"The names are: {', '.join(known)}."
+
+
+def _fits_type(value: Any, default: Any) -> bool:
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if default is None:
+        return value is None or isinstance(value, str) or callable(value)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, type(default)) and not (isinstance(value, bool) and isinstance(default, int))
+
+
+def _check_values(now: conf.Settings) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    minute = timedelta(seconds=60)
+    if min(now.idle_timeout, now.absolute_timeout) < minute:
+        hint = "A shorter one would end sessions between two writes of their activity."
+        found.append(Error("A session timeout is below 60 seconds.", hint=hint, id="session_mgmt.E004"))
+    if now.lease_duration.total_seconds() <= now.heartbeat_interval + now.lease_flush_interval:
+        hint = "Give it at least heartbeat_interval + lease_flush_interval, better three beats."
+        found.append(Error("lease_duration is shorter than a beat and a flush.", hint=hint, id="session_mgmt.E005"))
+    if now.session_limit_policy not in conf.SESSION_LIMIT_POLICIES:
+        hint = f"Use one of {', '.join(conf.SESSION_LIMIT_POLICIES)}."
+        found.append(Error("session_limit_policy is unknown.", hint=hint, id="session_mgmt.E006"))
+    if now.database not in django_settings.DATABASES:
+        hint = "Name an alias of DATABASES."
+        found.append(Error(f"There is no database {now.database!r}.", hint=hint, id="session_mgmt.E007"))
+    if not now.websocket_path.startswith("/"):
+        hint = f"Write '/{now.websocket_path}'."
+        found.append(Error("websocket_path does not begin with a slash.", hint=hint, id="session_mgmt.E017"))
+    for origin in now.allowed_origins:
+        if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+            hint = "Write scheme, host and port if it has one, as 'https://shop.example'."
+            found.append(Error(f"allowed_origins holds no origin: {origin!r}.", hint=hint, id="session_mgmt.E016"))
+    return found
+
+
+def _check_identity(now: conf.Settings) -> list[CheckMessage]:
+    """Check the choices about people (E018), and the timeouts against the level of NIST SP 800-63B (W018)."""
+    found: list[CheckMessage] = []
+    for name, known in _CHOICES.items():
+        if getattr(now, name) not in known:
+            hint = f"Use one of {', '.join(known)}."
+            found.append(Error(f"{name} is unknown.", hint=hint, id="session_mgmt.E018"))
+    idle, absolute = conf.ASSURANCE.get(now.assurance, (timedelta.max, timedelta.max))
+    if now.idle_timeout > idle or now.absolute_timeout > absolute:
+        hint = f"{now.assurance} allows idle_timeout up to {idle} and absolute_timeout up to {absolute}."
+        found.append(Warning(f"A session timeout is too long for {now.assurance}.", hint=hint, id="session_mgmt.W018"))
+    return found
+
+
+@register()
+def check_name_of_settings(**_: Any) -> list[CheckMessage]:
+    """Check for a setting whose name looks like a misspelt SESSION_MGMT (W006): it would be ignored silently."""
+    near = get_close_matches(conf.NAME, [name for name in dir(django_settings) if name.isupper()], 5, cutoff=0.85)
+    return [
+        Warning(f"There is a setting {name}, which nobody reads.", hint=f"Name it {conf.NAME}.", id="session_mgmt.W006")
+        for name in near
+        if name != conf.NAME
+    ]
+
+
+@register()
+def check_webhooks(**_: Any) -> list[CheckMessage]:
+    """Check the networks of webhooks (E032), and that a call ends long before its lease (E033)."""
+    now = conf.settings()
+    found: list[CheckMessage] = []
+    for network in now.webhook_networks:
+        try:
+            ipaddress.ip_network(str(network))
+        except ValueError:
+            hint = "Write it as 10.1.0.0/16 or fd12::/48, without bits of a host."
+            message = f"SESSION_MGMT['webhook_networks']: {network!r} is no network."
+            found.append(Error(message, hint=hint, id="session_mgmt.E032"))
+    if now.webhook_timeout > _LONGEST_CALL:
+        hint = f"Give at most {_LONGEST_CALL} seconds; a receiver that needs longer answers first and works later."
+        message = "SESSION_MGMT['webhook_timeout'] is too long."
+        found.append(Error(message, hint=hint, id="session_mgmt.E033"))
+    return found
