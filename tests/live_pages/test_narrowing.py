@@ -17,7 +17,7 @@ from session_mgmt.pagination.ordering import make_ordering
 from session_mgmt.publishing import get_publisher, publishes
 from tests.shop.models import Order
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.sqlite, pytest.mark.django_db]
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 OF_ANN = Order.objects.filter(customer=7)
 JUDGED: list[tuple[Any, dict[str, Any]]] = [
@@ -81,7 +81,6 @@ def test_the_topic_is_that_of_all_rows_or_none() -> None:
 
 
 @isolate_apps("tests.shop")
-@pytest.mark.sqlite
 def test_texts_that_are_not_compared_by_bytes_are_left_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     @publishes("words:{id}", serializer=lambda row: {}, keys=("word", "code", "plain"))
     class Word(models.Model):

@@ -12,7 +12,7 @@ from tests.live_pages.reading import ExactOrderList, Visitor
 from tests.live_pages.test_cursors import cursor_of, ids
 from tests.shop import models as shop
 
-pytestmark = pytest.mark.usefixtures("on_this_thread")
+pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("on_this_thread")]
 
 
 class RememberedList(ExactOrderList):
