@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from django.db import InterfaceError, OperationalError, ProgrammingError, connections
 
@@ -30,8 +29,7 @@ from session_mgmt.protocol.position import Position
 Place: TypeAlias = tuple[str, int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class LogRow:
+class LogRow(NamedTuple):
     """Row of a log: ``key`` is its name among processes, ``name`` the one that clients use."""
 
     key: str

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 # Each costs about 200 bytes. The one that was used the longest time ago gives way: it is probably full again.
 MOST_BUCKETS = 50_000
@@ -19,8 +20,7 @@ class _Bucket:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """Cost of one call to one bucket, which refills by ``rate`` a second up to ``burst``."""
 
     key: str

@@ -20,10 +20,10 @@ def prove_connect(frame: Connect, scope: Mapping[str, Any]) -> Connect:
 
     Raises ``InvalidField`` for a bad name, ``InvalidToken`` or ``OriginDenied``.
     """
-    headers = origins.read_headers(scope)
     if frame.auth != BY_COOKIE:
         # A page has no token here, unless it is from before or a stolen one; programs have, and send no origin.
-        if (cookies.are_used() and "origin" in headers) or tokens.find_kind(frame.token) == Token.Kind.COOKIE:
+        is_page = cookies.are_used() and "origin" in origins.read_headers(scope)
+        if is_page or tokens.find_kind(frame.token) == Token.Kind.COOKIE:
             raise InvalidToken("Here the cookie of its handshake proves a page's socket.")
         return frame
     if not cookies.are_used():
@@ -31,6 +31,7 @@ def prove_connect(frame: Connect, scope: Mapping[str, Any]) -> Connect:
         raise InvalidToken("Here a token proves a socket: enter.")
     # Once more: a project may have overridden ``may_open``. Lax cookies come along from every sister domain.
     origins.check_origin(scope, is_required=True)
+    headers = origins.read_headers(scope)
     name = cookies.build_name(frame.name, scheme=origins.read_scheme(scope, headers), host=origins.read_host(headers))
     secret = cookies.read_secret(parse_cookie(headers.get("cookie", "")), name)
     if secret is None:

@@ -74,7 +74,9 @@ def build_connected(
 def build_endpoints(session: uuid.UUID, script_name: str) -> dict[str, str]:
     """Build the addresses of a session, as ``info.list_endpoints`` does, for somebody who speaks no language yet."""
     found = _find_endpoints(script_name, django_settings.ROOT_URLCONF)
-    return {name: address.replace(_ANYBODY, str(session)) for name, address in found}
+    # Once for all of them: a UUID is written in Python.
+    key = str(session)
+    return {name: address.replace(_ANYBODY, key) for name, address in found}
 
 
 @lru_cache(maxsize=16)

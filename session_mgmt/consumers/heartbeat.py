@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import random
 from array import array
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # The weight that TCP gives to a new round trip (RFC 6298 section 2).
 AVERAGE_OVER = 8
@@ -23,8 +22,7 @@ GRACE = 0.3
 HELD_UP = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """Result of one turn: a beat that is due, beats missed in a row if there is one more, and when to turn again."""
 
     next_at: float

@@ -13,6 +13,7 @@ _SQL = {
     "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
 }
+_AS_FAR_AS_MICROSECONDS = len("2026-11-23T12:05:00.000000")
 
 
 def read(using: str) -> datetime:
@@ -35,7 +36,8 @@ def as_text(moment: datetime) -> str:
     # Nearly all are in UTC, and to convert one takes longer than to write it.
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    # Without the offset, which is always the same; to find it by its text costs a fifth more.
+    return moment.isoformat(timespec="microseconds")[:_AS_FAR_AS_MICROSECONDS] + "Z"
 
 
 def timestamp_as_text(timestamp: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,12 @@ from session_mgmt.models.statement_texts import (
 )
 
 Row = tuple[Any, ...]
+
+
+# A group reads each of its sessions several times, and one object for all of them is found by comparing pointers.
+@lru_cache(maxsize=1024)
+def _parse_uuid(digits: str) -> UUID:
+    return UUID(digits)
 
 
 class Statements:
@@ -67,7 +74,7 @@ class Statements:
     @staticmethod
     def as_uuid(value: Any) -> UUID:
         """Convert a value of a UUID column back."""
-        return value if isinstance(value, UUID) else UUID(value)
+        return value if isinstance(value, UUID) else _parse_uuid(value)
 
     def plain(self, column: str) -> str:
         """Return the expression that reads a column of moments as it is stored; SQLite would parse each in Python."""

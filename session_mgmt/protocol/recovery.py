@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from session_mgmt.protocol.position import Position
 
@@ -31,8 +31,7 @@ class Reason(StrEnum):
     UNREADABLE_POSITION = "unreadable_position"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """Part of a log that the server holds.
 
     ``head`` is the newest entry's position. Entries ``oldest`` … ``head.offset`` can be read. ``tag_at_asked`` is the
@@ -45,8 +44,7 @@ class Window:
     tag_at_asked: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Verdict with its range: ``first`` to ``last`` are the missed entries (``ENTRIES``) or the lost ones (``LOST``).
 
     ``first`` is 0 if nobody knows it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -63,7 +62,7 @@ def test_a_group_is_closed_and_whoever_did_not_say_good_bye_is_told_as_lost() ->
 def test_a_group_takes_as_many_statements_for_sixty_four_as_for_eight() -> None:
     counts = []
     for size in (8, 64):
-        group = [replace(end(attach()), wrote_at=later(), confirmed=Confirmed(1, 1)) for _ in range(size)]
+        group = [end(attach())._replace(wrote_at=later(), confirmed=Confirmed(1, 1)) for _ in range(size)]
         kept = [Recovered(member.connection, "full", "{}") for member in group]
         with CaptureQueriesContext(connection) as asked:
             closing.close_connections(group, kept)

@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, TypedDict
 
 import pytest
@@ -60,7 +59,7 @@ async def follow(room: Room, only: Filter, *, place: int = 1, slow: str = "repla
     tab = Tab()
     tab.slow = {"topic:room:1": slow}
     log = (await bridge().read(look, [place]))[place]
-    replay = room.follow(tab, replace(log, only=only))
+    replay = room.follow(tab, log._replace(only=only))
     if replay is not None:
         await replay
     # The feed is compared with the database once, which must not come between what a test does next.
@@ -100,7 +99,7 @@ class Client:
         elif log.verdict.mode is Mode.UP_TO_DATE:
             self.place = log.head.as_json()
         feed = room.serving.follow_log(LogRow(log.key, log.name), log.head)
-        self.following = Following(self.tab, feed, replace(log, only=self.only))
+        self.following = Following(self.tab, feed, log._replace(only=self.only))
         self.following.start()
 
     def detach(self, room: Room) -> None:

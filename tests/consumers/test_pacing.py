@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
@@ -84,7 +83,7 @@ def test_following_again_costs_no_transaction(session: Any, gate: Gate, log: str
     with reading_alone():
         again = following.subscribe(session, log, None, attached(session), gate=gate)
     # Only the moment of the look differs.
-    assert (replace(again, mark=first.mark), gate.entered) == (first, entered)
+    assert (again._replace(mark=first.mark), gate.entered) == (first, entered)
 
 
 @pytest.mark.parametrize("log", LOGS)

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections
 
@@ -35,8 +35,7 @@ _KEEPING = {"id": "bigint", "verdict": "text", "receipt": "text"}
 _LEASE = "lease"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """Connection that has ended, with its last figures and whatever no flush has told: when its client wrote last,
     and the number up to which the client has its receipts.
 
@@ -55,8 +54,7 @@ class Ended:
     is_swept: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(NamedTuple):
     """Receipt of a recovery as JSON, to be kept beside its connection for people to see."""
 
     connection: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -39,8 +38,7 @@ FIGURES = {
 _FLUSH_COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz", **FIGURES}
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """Figures of one connection since the last flush, as its process knows them."""
 
     connection: int

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.state import bodies
@@ -28,8 +28,7 @@ from session_mgmt.protocol.scopes import Restriction
 from session_mgmt.protocol.since import Since
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(NamedTuple):
     """Log that may be followed: its key, its head, and the verdict on the client's position.
 
     ``id`` is the row of a document. ``mark`` is the tag that clients of a topic are given for the place before its

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from session_mgmt.actions.sessions.connections import (
     LOST,
@@ -71,8 +71,7 @@ class ClientRow:
     last_seq: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """Connection to be stored, with the draft of its recovery's receipt where several calls complete that."""
 
     client: ClientRow

@@ -7,10 +7,9 @@ for.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django.utils.functional import SimpleLazyObject
 
@@ -28,8 +27,7 @@ from session_mgmt.protocol.scopes import Restriction, restrict
 _MODEL_FIELDS = ("id", "user_id", "state", "metadata", "label", "created_at", "tenant", "acting")
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSession:
+class LiveSession(NamedTuple):
     """Session as its connections know it: its row at the moment of connecting."""
 
     pk: uuid.UUID
@@ -62,8 +60,7 @@ class LiveSession:
         return ClientSession.from_db(settings().database, _MODEL_FIELDS, values)
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """Token as it is stored: the session that it proves, and how long."""
 
     session: uuid.UUID
@@ -73,8 +70,7 @@ class Proof:
     scopes: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Session, and whether it may go on as far as its rows tell; ``oldest_event`` is the first of its log.
 
     ``fits``: it is bound to its user's credentials of today. ``mark`` stands for both, and ``unbound`` is the
@@ -90,7 +86,7 @@ class Standing:
     auth_version: int
     mark: bytes
     unbound: bytes | None = None
-    scopes: list[str] = field(default_factory=list)
+    scopes: Sequence[str] = ()
     end_reason: str = ""
 
 

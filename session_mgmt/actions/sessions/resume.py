@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -413,7 +413,7 @@ class _Run:
         assert proof is not None
         asked = member.ask.asked_version
         if asked is not None and asked != session.access_version:
-            session = replace(session, access_version=asked)
+            session = session._replace(access_version=asked)
         return Attachment(
             session=session,
             client=client.id,

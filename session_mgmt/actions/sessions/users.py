@@ -7,9 +7,8 @@ session hash is asked through its instances.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, OuterRef, QuerySet
@@ -23,8 +22,7 @@ from session_mgmt.models.sql import Statements
 _ACTIVE = {"is_active": True}
 
 
-@dataclass(frozen=True, slots=True)
-class UserStanding:
+class UserStanding(NamedTuple):
     """User as sessions need to know it; ``password`` is the column, where the fingerprints depend on it alone."""
 
     may_act: bool
