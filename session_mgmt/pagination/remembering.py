@@ -21,10 +21,10 @@ DOCUMENT, MEMBER = "main", "pages"
 _MOST_QUERY = 8000
 
 
-def fill_query(session: ClientSession, name: str, request: Request, paginator: Any) -> None:
-    """Let a request that names nothing ask for what the session has asked for before."""
+def fill_query(session: ClientSession, name: str, request: Request, paginator: Any) -> bool:
+    """Let a request that names nothing ask for what the session has asked for before, and tell whether it does."""
     if request.query_params:
-        return
+        return False
     kept = _read_kept(session, name)
     query = QueryDict(mutable=True)
     for member, parameter in (("page_size", paginator.page_size_query_param), ("ordering", "ordering")):
@@ -35,6 +35,12 @@ def fill_query(session: ClientSession, name: str, request: Request, paginator: A
         if isinstance(values, list):
             query.setlist(parameter, [value for value in values if isinstance(value, str)])
     request._request.GET = query  # type: ignore[assignment] # as an address with these parameters would make it
+    return bool(query)
+
+
+def empty_query(request: Request) -> None:
+    """Let a request name nothing again."""
+    request._request.GET = QueryDict()
 
 
 def remember_query(session: ClientSession, name: str, request: Request, paginator: Any) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
+from rest_framework import status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,7 +17,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.pagination.paginator import LiveCursorPagination, find_session
-from session_mgmt.pagination.remembering import fill_query, remember_query
+from session_mgmt.pagination.remembering import empty_query, fill_query, remember_query
 from session_mgmt.protocol.position import Position
 
 
@@ -31,18 +33,29 @@ class LivePages:
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Answer a page of the list, as it was at one moment."""
-        session = find_session(request)
-        name = None if session is None else self.remember
+        session, name = find_session(request), self.remember
+        if session is None or name is None:
+            return self._list_moment(request, *args, **kwargs)
+        paginator = self.paginator  # type: ignore[attr-defined]
+        is_filled = fill_query(session, name, request, paginator)
         try:
-            if session is not None and name is not None:
-                fill_query(session, name, request, self.paginator)  # type: ignore[attr-defined]
+            response = self._list_moment(request, *args, **kwargs)
+        except APIException as error:
+            if not is_filled or error.status_code != status.HTTP_400_BAD_REQUEST:
+                raise
+            # The view may take other filters by now. Whoever asked for nothing must not be refused for it.
+            empty_query(request)
+            response = self._list_moment(request, *args, **kwargs)
+        remember_query(session, name, request, paginator)
+        return response
+
+    def _list_moment(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        try:
             with ExitStack() as moment:
                 self._freeze(request, moment)
                 response: Response = super().list(request, *args, **kwargs)  # type: ignore[misc]
         except SessionMgmtError as error:
             raise Refusal(error) from error
-        if session is not None and name is not None:
-            remember_query(session, name, request, self.paginator)  # type: ignore[attr-defined]
         return response
 
     def _freeze(self, request: Request, moment: ExitStack) -> None:

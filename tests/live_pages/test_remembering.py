@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rest_framework.exceptions import ValidationError
 
 from session_mgmt.models import StateRevision
 from session_mgmt.shortcuts import create_session, state
@@ -41,6 +42,22 @@ def test_a_visit_begins_as_the_last_one_was(customer: shop.Customer) -> None:
     assert ids(visitor.read(again["next"])) == ids(following)
     stranger = Visitor(create_session().token.secret, view=RememberedList, customer=customer.pk)
     assert len(ids(stranger.read())) == 4
+
+
+def test_a_choice_that_the_view_takes_no_longer_is_given_up(customer: shop.Customer) -> None:
+    created = create_session()
+    stale = {"page_size": "3", "ordering": None, "filters": {"status": ["no-such-status"]}, "cursor": None}
+    state.update(created.session, {"pages": {"orders": stale}})
+
+    class StricterList(RememberedList):
+        def filter_queryset(self, queryset: Any) -> Any:
+            if self.request.query_params.get("status") == "no-such-status":
+                raise ValidationError({"status": "unknown"})
+            return super().filter_queryset(queryset)
+
+    stricter = Visitor(created.token.secret, view=StricterList, customer=customer.pk)
+    assert len(ids(stricter.read())) == 4
+    assert stricter.ask(status="no-such-status").status_code == 400
 
 
 def test_another_choice_takes_the_place_of_the_last_one_and_the_same_is_not_written_again(
