@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -10,8 +11,10 @@ from django.core.checks import run_checks
 from django.db import models
 from rest_framework import serializers
 
+from session_mgmt.protocol.row_keys import write_value
 from session_mgmt.publishing import PublishingManager, PublishingQuerySet, get_publisher, publishes
 from session_mgmt.publishing.checks import check_publishers
+from session_mgmt.publishing.publisher import find_kind
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_isolate_apps("tests.shop")
@@ -131,3 +134,9 @@ def test_the_shop_has_no_fault() -> None:
     # A part that would be read as two is no part.
     with pytest.raises(ValueError, match="no topic"):
         publisher.topic_of(Order(customer_id="1:2"))
+
+
+def test_values_that_may_be_larger_than_javascript_has_them_are_compared_as_decimals() -> None:
+    for field in (models.BigIntegerField(), models.DurationField(), models.DecimalField()):
+        assert find_kind(field) == "decimal"
+    assert isinstance(write_value(timedelta.max), str)
