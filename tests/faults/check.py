@@ -13,7 +13,16 @@ from pathlib import Path
 
 import orjson
 
-from tests.faults import check_counts, check_groups, check_life, check_state, check_streams, check_tokens, history
+from tests.faults import (
+    check_counts,
+    check_groups,
+    check_guests,
+    check_life,
+    check_state,
+    check_streams,
+    check_tokens,
+    history,
+)
 from tests.faults.evidence import Evidence, Record, Violation, told_lost
 
 VALID, INVALID, UNKNOWN = 0, 1, 2
@@ -36,6 +45,9 @@ class Demands:
     outlived: int = 0
     cut_off: int = 0
     told_again: int = 0
+    turned: int = 0
+    pages: int = 0
+    parts: int = 0
 
 
 @dataclass(slots=True)
@@ -56,7 +68,7 @@ def check(
     """Every check over one run."""
     evidence = Evidence(records, dump)
     verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
-    rooms = (check_state, check_counts, check_streams, check_tokens, check_life, check_groups)
+    rooms = (check_state, check_counts, check_streams, check_tokens, check_life, check_groups, check_guests)
     for one in (one for room in rooms for one in room.CHECKS):
         verdict.violations += one(evidence)
     verdict.violations += check_life.refusals_have_documented_names(evidence, check_life.documented_names())
@@ -106,6 +118,7 @@ def list_shortages(records: list[Record], trimmed: int, demands: Demands) -> Ite
         "trimmed versions": (trimmed, demands.trimmed),
         "writes on a base that was gone": (len(told_digests & accepted), demands.by_digests),
     }
+    found |= {name: (times, getattr(demands, name)) for name, times in check_guests.count(records).items()}
     for name, (count, wanted) in found.items():
         if count < wanted:
             yield f"{count} {name} of {wanted}"

@@ -226,7 +226,7 @@ def a_write_has_one_effect(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation("S6", f"{key} made {made[key]} and {here}", where)
             made[key] = here
     labels: dict[Any, int] = {}
-    for stream in evidence.dump["streams"]:
+    for stream in evidence.topics:
         for publication in stream["publications"]:
             label = publication["data"].get("v")
             write = evidence.writes.get(label)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from tests.faults.evidence import Evidence, Position, Record, Violation, Write, told_lost
+from tests.faults.evidence import PRESENCE, Evidence, Position, Record, Violation, Write, told_lost
 from tests.faults.walk import follow
 
 Place = tuple[str, str, int, bool]
@@ -112,7 +112,7 @@ def no_value_comes_twice(evidence: Evidence) -> Iterator[Violation]:
                 met.clear()
             if record["type"] != "entries" or not frame["log"].startswith("topic:"):
                 continue
-            for offset, _, body in frame["entries"]:
+            for offset, _, body in () if frame["log"].startswith(f"topic:{PRESENCE}") else frame["entries"]:
                 before, where = met.setdefault(body.get("v"), (offset, record["i"]))
                 if before != offset:
                     text = f"{process} sees {body.get('v')} at {before} and at {offset}"
@@ -123,7 +123,7 @@ def acknowledged_publications_are_there(evidence: Evidence) -> Iterator[Violatio
     """T4: what was acknowledged is in the stream; a handled message has published; nothing waits in the outbox."""
     placed = {
         publication["data"].get("v"): (stream, publication)
-        for stream in evidence.dump["streams"]
+        for stream in evidence.topics
         for publication in stream["publications"]
     }
     for write in _publishing(evidence):
@@ -167,7 +167,7 @@ def _head(evidence: Evidence, process: str, log: str) -> int | None:
 
 def nothing_refused_is_published(evidence: Evidence) -> Iterator[Violation]:
     """T5, S2: each publication was sent by somebody, to this topic, and not refused."""
-    for stream in evidence.dump["streams"]:
+    for stream in evidence.topics:
         for publication in stream["publications"]:
             write = evidence.writes.get(publication["data"].get("v"))
             where = f"{stream['topic']}@{publication['offset']}"

@@ -15,6 +15,9 @@ LOST = frozenset({"history_lost", "epoch_changed", "unreadable_position"})
 # Added to the generations after a restored backup: the database gives some of them a second time.
 SECOND_LIFE = 1_000_000
 
+# Topics to which the server itself publishes (`check_guests`).
+PRESENCE = "presence:"
+
 SEEN = frozenset({"connected", "entries", "snapshot", "gap", "recovery", "info"})
 
 
@@ -150,6 +153,11 @@ class Evidence:
                     revision = {"version": version, "tag": tag, "ops": body["ops"]}
                     author = {"client": body.get("client_id"), "seq": body.get("seq")}
                     self.past[key].setdefault(version, revision | author)
+
+    @property
+    def topics(self) -> list[Record]:
+        """List the streams to which clients publish."""
+        return [stream for stream in self.dump["streams"] if not stream["topic"].startswith(PRESENCE)]
 
     def is_lost(self, key: str, offset: int, record: int) -> bool:
         """Tell whether what a record says of a place in a log was undone when a backup was put back later."""

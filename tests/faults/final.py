@@ -55,6 +55,10 @@ class Database:
         """Outbox rows that nobody has carried out yet."""
         return int(self.rows("SELECT count(*) FROM session_mgmt_outbox")[0][0])
 
+    def untold(self) -> int:
+        """Members of topics of whom something is still to be told."""
+        return int(self.rows("SELECT count(*) FROM session_mgmt_member WHERE waiting")[0][0])
+
     def trimmed(self) -> int:
         """Versions that the logs of documents have lost so far."""
         return int(self.rows("SELECT COALESCE(SUM(oldest_revision - 1), 0) FROM session_mgmt_statedocument")[0][0])

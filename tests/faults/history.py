@@ -2,7 +2,7 @@
 
 Fields of each record: `i` its number, `t` CLOCK_MONOTONIC in nanoseconds, `p` the logical process, `type`. The others:
 
-start      session, group, topic          a client begins
+start      session, group, topic, filter  a client begins; `filter`: by log, the part that it follows
 connected  gen, client, frame, asked,     `asked`: the positions that it sent
            transport
 entries, snapshot, gap, recovery, verdict gen, frame
@@ -20,6 +20,10 @@ refreshed  nonce, token, over, access,    what it was answered
            refresh, life
 unanswered nonce, why                     it was answered nothing, or to come again
 refused    nonce, name                    a refresh was refused for good
+turn       wish                           a guest wants to be there, or no longer
+turned     wish, member                   and the server has said that it is so
+asks       log, before                    it asks for a page of a topic's past
+past       log, before, asked, frame      and has it; `asked`: the number of that record
 kill, ready, calm                         the nemesis
 outage, restored what                     PostgreSQL or Redis goes away, loses something, and is back
 cut        fault, directions, seconds,    a fault of the network, and how many connections it met

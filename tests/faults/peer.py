@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -88,8 +89,12 @@ class Peer:
 
     def __post_init__(self) -> None:
         self.sight = Sight(self.group.logs)
+        self.history.add(self.name, "start", **self.describe_home())
+
+    def describe_home(self) -> dict[str, Any]:
+        """Describe for the checker what this client is to see."""
         home = {"session": self.group.session, "group": self.group.name, "topic": self.group.topic}
-        self.history.add(self.name, "start", **home, **({"refused": self.refused} if self.refused else {}))
+        return home | ({"refused": self.refused} if self.refused else {})
 
     @property
     def unanswered(self) -> int:
@@ -173,7 +178,13 @@ class Peer:
             max_size=None,
             proxy=None,
         )
-        frame = {
+        with abort_on_failure(socket):
+            await self._put(self.build_connect(), socket)
+        return socket
+
+    def build_connect(self) -> Frame:
+        """Build the frame that begins a connection."""
+        return {
             "type": "connect",
             "token": self.token,
             "client_id": self.client_id,
@@ -181,9 +192,6 @@ class Peer:
             "logs": dict(self.positions),
             "agent": "faults/1",
         }
-        with abort_on_failure(socket):
-            await self._put(frame, socket)
-        return socket
 
     async def join(self) -> ClientConnection:
         """Open a connection and wait until its `connect` is answered."""

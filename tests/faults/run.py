@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from tests import services
-from tests.faults import breakage
+from tests.faults import breakage, check_guests
 from tests.faults.backup import make_backup
 from tests.faults.browsers import TABS, Browsers, Interrupter
 from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, Verdict, check, list_shortages
@@ -50,7 +50,9 @@ class Options:
     times. `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
     `pipeline`: writes that each client has on their way.
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
-    clients are the tabs of one browser, and kills come while one of them refreshes. `broken`: a deliberate fault
+    clients are the tabs of one browser, and kills come while one of them refreshes.
+    `guests`: clients that come and go in a topic, follow a part of another one, and read its past.
+    `broken`: a deliberate fault
     (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to be broken. `keep`: a folder
     for the evidence.
     """
@@ -61,6 +63,7 @@ class Options:
     seed: int = 1
     unanswered: int = 100
     pipeline: int = PIPELINE
+    guests: int = 3
     calm: float = 4.0
     pause: float = 2.0
     scale: bool = False
@@ -98,6 +101,11 @@ class Options:
         return not self.restore and not self.tokens
 
     @property
+    def invited(self) -> int:
+        """Guests of this run: none where their sessions, or what they were told, would be undone."""
+        return 0 if self.restore or self.tokens else self.guests
+
+    @property
     def demands(self) -> Demands:
         return Demands(
             kills=self.kills,
@@ -113,6 +121,9 @@ class Options:
             outlived=OUTLIVED if self.tokens else 0,
             cut_off=self.clients // TABS if self.tokens else 0,
             told_again=self.kills // 2 if self.tokens else 0,
+            turned=4 * self.invited,
+            pages=4 * self.invited,
+            parts=4 * self.invited,
         )
 
 
@@ -151,6 +162,7 @@ async def run(
             await asyncio.to_thread(server.start)
         proxies = await _stand_before(servers, crowd, stack) if options.cuts else []
         await crowd.create()
+        await crowd.invite(options.invited)
         crowd.set_pipeline(options.pipeline)
         crowd.start()
         chance = random.Random(options.seed)
@@ -242,14 +254,20 @@ async def _heal(crowd: Crowd, database: Database, patience: float) -> list[str]:
         notes += [peer.describe() for peer in crowd.peers if peer.outbox or not peer.ready]
     if not await until(lambda: database.pending() == 0, patience):
         notes.append(f"{database.pending()} outbox entries are left after {patience:.0f} s of peace")
+    if not await until(lambda: database.untold() == 0, patience):
+        notes.append(f"{database.untold()} members are untold of after {patience:.0f} s of peace")
     heads = database.heads()
     topics = heads.pop("")
     wanted = {
         group.session: {**heads.get(group.session, {}), **_topic_of(group.topic, topics)} for group in crowd.groups
     }
+    wanted |= {
+        guest.group.session: {log: topics[log] for log in guest.group.logs if log in topics} for guest in crowd.guests
+    }
     if not await crowd.caught_up(wanted, patience):
         notes.append(f"not every client has caught up after {patience:.0f} s of peace")
-        behind = {peer: list_behind(peer, wanted[peer.group.session]) for peer in crowd.peers}
+        everybody = (*crowd.peers, *crowd.guests)
+        behind = {peer: list_behind(peer, wanted[peer.group.session]) for peer in everybody}
         notes += [f"{peer.describe()}, behind in {', '.join(logs)}" for peer, logs in behind.items() if logs]
     await crowd.read_all(patience)
     return notes
@@ -289,6 +307,7 @@ def report(options: Options, outcome: Outcome) -> str:
         *_trimming(records, outcome.trimmed),
         *_restoring(records),
         *_refreshing(records),
+        *_visiting(records),
         f"gap signals         {sum(_gaps(record) for record in records)}",
         f"recovery time       p50 {_percentile(times, 50):.2f} s, p99 {_percentile(times, 99):.2f} s",
         *(f"note                {note}" for note in outcome.notes),
@@ -333,6 +352,12 @@ def _refreshing(records: list[Record]) -> list[str]:
     generations = len({record["nonce"] for record in records if record["type"] == "refreshed"})
     again, cut = count_told_again(records), count_cut_off(records)
     return [f"refreshes           {generations}  (told again after a kill {again}, connections cut off {cut})"]
+
+
+def _visiting(records: list[Record]) -> list[str]:
+    found = check_guests.count(records)
+    told = ", ".join(f"{kind} {times}" for kind, times in found.items())
+    return [f"guests              {told}"] if any(found.values()) else []
 
 
 def _gaps(record: Record) -> int:

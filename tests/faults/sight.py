@@ -68,6 +68,9 @@ class Sight:
                 self.positions[log] = [frame["epoch"], offset, tag]
                 if log.startswith("state:"):
                     advance(self._views.setdefault(log, {"": {}}), body["ops"])
+        if "prev" in frame:
+            # Of a part: the frame stands for all entries up to its position.
+            self.positions[log] = frame["position"]
 
     def list_digests(self, frame: Frame, pending: Iterable[Write]) -> dict[str, str | None]:
         """Return the digest of every value that an update is about to replace, after the client's pending writes."""

@@ -69,6 +69,9 @@ class Walk:
 
     def entries(self, record: Record) -> Iterator[Violation]:
         frame = record["frame"]
+        if "prev" in frame:
+            yield from self._part(record)
+            return
         for offset, tag, _ in frame["entries"]:
             if self.position is None:
                 yield self._broken("T8", f"is given {offset} before it has a place", record)
@@ -81,6 +84,23 @@ class Walk:
             elif offset > self.position[1] + 1:
                 yield self._broken("T2", f"jumps from {self.position[1]} to {offset} without a gap", record)
             self.position = [frame["epoch"], offset, tag]
+        if frame.get("recovered"):
+            yield from self._recovered(record)
+
+    def _part(self, record: Record) -> Iterator[Violation]:
+        """Take a frame of a part, which stands for all entries from `prev` to its position."""
+        frame = record["frame"]
+        first, last = frame["prev"], frame["position"]
+        offsets = [offset for offset, *_ in frame["entries"]]
+        if self.position is None:
+            yield self._broken("T8", f"is given a part up to {last} before it has a place", record)
+        elif frame["epoch"] != self.position[0]:
+            yield self._broken("T7", f"went from epoch {self.position[0]} to {frame['epoch']} without a word", record)
+        elif first > self.position[1]:
+            yield self._broken("T2", f"jumps from {self.position[1]} to {first} without a gap", record)
+        if offsets != sorted(set(offsets)) or any(not first < offset <= last[1] for offset in offsets):
+            yield self._broken("T2", f"is given {offsets} as the part from {first} to {last[1]}", record)
+        self.position = last
         if frame.get("recovered"):
             yield from self._recovered(record)
 

@@ -15,12 +15,15 @@ import orjson
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from tests.faults.guests import Guest, Visit
 from tests.faults.history import History
 from tests.faults.peer import Group, Peer
 from tests.faults.servers import AppServer
 from tests.faults.sight import Write
 
 GROUP_SIZE = 5
+# By which guests filter.
+KEYS = "abc"
 # Longer than a slow machine takes: the work goes on meanwhile, and ends what is waited for.
 ZOMBIE_SECONDS = 10.0
 IDLE_SECONDS = 20.0
@@ -66,12 +69,12 @@ def _update(peer: Peer, ops: list[list[Any]], strategy: str) -> dict[str, Any]:
 
 
 def publish(peer: Peer, op: str) -> dict[str, Any]:
-    return {"type": "publish", "topic": peer.group.topic, "data": {"v": op}}
+    return {"type": "publish", "topic": peer.group.topic, "data": {"v": op, "k": peer.chance.choice(KEYS)}}
 
 
 def send(peer: Peer, op: str) -> dict[str, Any]:
     """Send the label to the handler, which publishes it from inside a transaction."""
-    return {"type": "send", "data": {"v": op, "topic": peer.group.topic}}
+    return {"type": "send", "data": {"v": op, "k": peer.chance.choice(KEYS), "topic": peer.group.topic}}
 
 
 _MIX = {own_value: 35, shared_value: 15, blind: 5, publish: 35, send: 10}
@@ -100,6 +103,8 @@ class Crowd:
         self.addresses: list[str] = []
         self.groups: list[Group] = []
         self.peers: list[Peer] = []
+        # Clients that write nothing, each with a session of its own.
+        self.guests: list[Guest] = []
         self._background: list[asyncio.Task[None]] = []
 
     @property
@@ -126,6 +131,18 @@ class Crowd:
             self.peers.append(self._peer(f"{group.name}c{number}", group, urls))
         self._readers = [self._peer(f"{group.name}reader", group, urls, writes=False) for group in self.groups]
 
+    async def invite(self, number: int) -> None:
+        """Create sessions of so many guests, which read the topics of the groups."""
+        async with httpx.AsyncClient(timeout=CREATE_SECONDS, trust_env=False) as http:
+            for index in range(number):
+                body = (await http.post(self._servers[0].url + "sessions/", json={})).raise_for_status().json()
+                topic = self.groups[index % len(self.groups)].topic
+                visit = Visit(f"guest{index}", body["session"]["session_id"], body["token"], topic)
+                urls = [f"ws://{netloc}{body['endpoints']['websocket']}" for netloc in self._list_addresses()]
+                chance = random.Random(self._random.random())
+                guest = Guest(visit.name, visit, urls, self._history, chance, None, wanted=KEYS[index % len(KEYS)])
+                self.guests.append(guest)
+
     def _list_addresses(self) -> list[str]:
         """List where the clients find the servers."""
         return self.addresses or [server.url.split("/")[2] for server in self._servers]
@@ -149,7 +166,7 @@ class Crowd:
             peer.pipeline = most
 
     def start(self) -> None:
-        for peer in self.peers:
+        for peer in (*self.peers, *self.guests):
             peer.start()
         self._background = [asyncio.create_task(habit) for habit in self._list_habits()]
 
@@ -162,19 +179,22 @@ class Crowd:
 
     async def settle(self, seconds: float) -> bool:
         """No new writes; whether every answer came within the time."""
-        for peer in self.peers:
+        everybody = (*self.peers, *self.guests)
+        for peer in everybody:
             peer.writing = False
         await self._end_background()
-        for peer in self.peers:
+        for peer in everybody:
             peer.paused = False
             peer.wake()
-        return await until(lambda: all(p.ready and not p.outbox for p in self.peers), seconds)
+        return await until(
+            lambda: all(p.ready and not p.outbox for p in everybody) and all(g.agreed for g in self.guests), seconds
+        )
 
     async def caught_up(self, heads: dict[str, dict[str, int]], seconds: float) -> bool:
         """Wait until every client reaches the head of every log (`heads`: session, log, offset) within the time."""
 
         def here() -> bool:
-            return not any(list_behind(peer, heads[peer.group.session]) for peer in self.peers)
+            return not any(list_behind(peer, heads[peer.group.session]) for peer in (*self.peers, *self.guests))
 
         return await until(here, seconds)
 
@@ -190,8 +210,9 @@ class Crowd:
 
     async def stop(self) -> None:
         await self._end_background()
-        await asyncio.gather(*(peer.stop() for peer in self.peers))
-        await end_tasks([peer.task for peer in self.peers if peer.task])
+        everybody = (*self.peers, *self.guests)
+        await asyncio.gather(*(peer.stop() for peer in everybody))
+        await end_tasks([peer.task for peer in everybody if peer.task])
 
     def hold_back(self, number: int) -> list[Peer]:
         """Let the last clients of each group stay away once their connections end; give them."""

@@ -1,9 +1,10 @@
-"""One topic per group of clients, one in which clients are there, and a handler that publishes from inside a
+"""One topic per group of clients, two in which clients are there, and a handler that publishes from inside a
 transaction, hence through the outbox.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -13,7 +14,7 @@ from session_mgmt.registry import Presence
 from session_mgmt.shortcuts import on_message, publish, topic
 
 
-@topic("faults:{group}", publish=True)
+@topic("faults:{group}", publish=True, keys=("k",))
 def may_follow(session: Any, group: str) -> bool:
     """Ask the database, as projects do: while it is away this is no answer."""
     return not get_user_model().objects.filter(pk=0).exists()
@@ -24,9 +25,15 @@ def may_enter(session: Any, name: str) -> bool:
     return True
 
 
+# No kill takes so long, on any machine: whoever is told to have gone wanted to go.
+@topic("visits:{name}", presence=Presence(grace=timedelta(hours=1)))
+def may_visit(session: Any, name: str) -> bool:
+    return True
+
+
 @on_message
 def answer(session: Any, data: Any) -> dict[str, Any]:
     """The effect can be counted: one publication per message that was handled and committed."""
     with transaction.atomic():
-        publish(data["topic"], {"v": data["v"]})
+        publish(data["topic"], {key: data[key] for key in ("v", "k") if key in data})
     return {"seen": data["v"]}

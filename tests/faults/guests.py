@@ -1,0 +1,104 @@
+"""Clients that are there: each enters a topic and leaves it, hears of others, and reads one topic's part and past."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from tests.faults.peer import Group, Peer
+from tests.faults.sight import Frame
+
+VISITS = "topic:visits:1"
+SEEN = "topic:presence:visits:1"
+PAGE = 20
+FLIPS = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Visit(Group):
+    """Session of one guest, and the topic of another group that it reads a part of."""
+
+    @property
+    def logs(self) -> list[str]:
+        return ["session", f"topic:{self.topic}", SEEN]
+
+
+@dataclass(eq=False)
+class Guest(Peer):
+    """Client that writes nothing. ``wish`` is whether it wants to be there, ``agreed`` whether the server knows so."""
+
+    wanted: str = "a"
+    wish: bool = True
+    agreed: bool = False
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _answer: tuple[int, asyncio.Future[Frame]] | None = None
+
+    @property
+    def log(self) -> str:
+        return f"topic:{self.group.topic}"
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        return {self.log: {"k": self.wanted}}
+
+    def describe_home(self) -> dict[str, Any]:
+        return {**super().describe_home(), "filter": self.filters}
+
+    def build_connect(self) -> Frame:
+        return {**super().build_connect(), "filter": self.filters}
+
+    def take(self, frame: Frame, asked: dict[str, Any]) -> None:
+        super().take(frame, asked)
+        if frame["type"] in {"reply", "error"} and self._answer and self._answer[0] == frame.get("id"):
+            self._answer[1].set_result(frame)
+            self._answer = None
+
+    async def _pump(self, socket: ClientConnection, generation: int) -> None:
+        # Who was away for longer than the grace must say it again, and nobody else is harmed by it.
+        self.agreed = False
+        with contextlib.suppress(ConnectionClosed):
+            while self.ready and not self.stopping:
+                if not self.agreed:
+                    await self._say_wish(socket)
+                elif not self.writing:
+                    self._room.clear()
+                    await self._room.wait()
+                elif self.chance.random() < FLIPS:
+                    self._flip()
+                else:
+                    await self._read_past(socket)
+                await asyncio.sleep(self.chance.uniform(0.02, 0.1))
+
+    def _flip(self) -> None:
+        self.wish, self.agreed = not self.wish, False
+        self.history.add(self.name, "turn", wish=self.wish)
+
+    async def _say_wish(self, socket: ClientConnection) -> None:
+        wish = self.wish
+        reply = await self._ask(socket, "enter" if wish else "leave", VISITS)
+        if reply["type"] == "reply":
+            self.agreed = True
+            self.history.add(self.name, "turned", wish=wish, member=reply.get("member"))
+
+    async def _read_past(self, socket: ClientConnection) -> None:
+        """Read a page of the topic, from its end or before a place that was seen."""
+        place = self.positions[self.log]
+        before = place if place and self.chance.random() < 0.5 else None
+        record = self.history.add(self.name, "asks", log=self.log, before=before)
+        reply = await self._ask(socket, "history", self.log, before=before, limit=PAGE)
+        if reply["type"] == "reply":
+            self.history.add(self.name, "past", log=self.log, before=before, asked=record["i"], frame=reply)
+
+    async def _ask(self, socket: ClientConnection, kind: str, log: str, **more: Any) -> Frame:
+        number = next(self._numbers)
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._answer = number, answer
+        await self._put({"type": kind, "id": number, "log": log, **more}, socket)
+        return await answer
