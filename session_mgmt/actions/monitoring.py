@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+from django.db import connections
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Max, Min, Q, Sum, Value
 from django.db.models.functions import Coalesce, Least
 
@@ -21,10 +22,13 @@ from session_mgmt.models import (
     SessionActivity,
     SessionEvent,
     StateDocument,
+    WebhookDelivery,
     clock,
 )
 from session_mgmt.models.deadlines import filter_over
 from session_mgmt.models.moments import MomentField
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import WEBHOOK_CURSOR, WEBHOOK_DELIVERY
 from session_mgmt.protocol import events as names
 
 # Of the events that tell of errors, so many of the newest are counted by code.
@@ -178,6 +182,7 @@ def read_overview(*, now: datetime | None = None) -> dict[str, Any]:
         "cleanup": _measure_cleanup(live, now),
         "outbox": _measure_outbox(using, now),
         "handlers": _measure_handlers(using, now),
+        "webhooks": _measure_webhooks(using, now),
         "server_time": clock.as_text(now),
     }
 
@@ -200,6 +205,20 @@ def _measure_outbox(using: str, now: datetime) -> dict[str, Any]:
 def _measure_handlers(using: str, now: datetime) -> dict[str, Any]:
     waiting = SessionEvent.objects.using(using).filter(pending=True).aggregate(count=Count("pk"), oldest=Min("at"))
     return {"waiting": waiting["count"], "lag": _measure_age(waiting["oldest"], now)}
+
+
+def _measure_webhooks(using: str, now: datetime) -> dict[str, Any]:
+    """Count deliveries by the cursors that have some, so that those which were sent are not read."""
+    statements = Statements(connections[using])
+    oldest = statements.as_utc("MIN(d.due_since)")
+    ((waiting, since),) = statements.fetch(
+        f"SELECT COUNT(*), {oldest} FROM {WEBHOOK_CURSOR} c JOIN {WEBHOOK_DELIVERY} d ON d.session_id = c.session_id"
+        " AND d.endpoint_id = c.endpoint_id AND d.sequence > c.done WHERE c.done < c.head AND d.state = %s",
+        [WebhookDelivery.State.WAITING],
+    )
+    dead = WebhookDelivery.objects.using(using).filter(state=WebhookDelivery.State.DEAD).count()
+    lag = _measure_age(statements.as_moment(since) if since else None, now)
+    return {"waiting": waiting, "lag": lag, "dead": dead}
 
 
 def _measure_age(oldest: datetime | None, now: datetime) -> float:

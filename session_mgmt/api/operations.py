@@ -17,7 +17,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import NotFound
 from session_mgmt.models.outages import is_unmigrated
 
-# Anybody may ask, and every answer costs seven queries.
+# Anybody may ask, and every answer costs eleven queries.
 HEALTH_SECONDS = 2.0
 
 

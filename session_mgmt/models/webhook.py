@@ -96,7 +96,11 @@ class WebhookDelivery(models.Model):
         verbose_name_plural = _("webhook deliveries")
         constraints = [models.UniqueConstraint(fields=["session", "endpoint", "sequence"], name="sm_webhook_delivery")]
         indexes = [
-            models.Index(fields=["settled_at"], name="sm_webhook_settled", condition=models.Q(settled_at__isnull=False))
+            models.Index(
+                fields=["settled_at"], name="sm_webhook_settled", condition=models.Q(settled_at__isnull=False)
+            ),
+            # Of those given up only, which operators count.
+            models.Index(fields=["settled_at"], name="sm_webhook_dead", condition=models.Q(state="dead")),
         ]
 
     def __str__(self) -> str:

@@ -115,5 +115,5 @@ def test_health_costs_the_same_whatever_there_is(django_assert_num_queries: Any)
     for _ in range(3):
         created = lifecycle.create_session()
         lived(created.session, created.token.secret)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(11):
         monitoring.read_health()

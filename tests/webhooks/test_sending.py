@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.actions import cleanup
+from session_mgmt.actions import cleanup, monitoring
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import deletion, lifecycle
 from session_mgmt.actions.webhooks import calling, endpoints, recording, replaying, sending
@@ -182,7 +182,11 @@ def test_after_a_day_one_is_given_up_and_the_rest_goes_on_with_a_hole(receiver: 
     for hours in (11, 12.5):
         assert clock.send(hours * HOUR)["failed"] == 1
     assert list_states(session) == ["sent", "waiting", "waiting"]
+    figures = monitoring.read_overview(now=WebhookDelivery.objects.get(sequence=3).due_since + timedelta(hours=2))
+    assert (figures["webhooks"]["waiting"], figures["webhooks"]["dead"]) == (2, 0)
+    assert figures["webhooks"]["lag"] >= 2 * HOUR.total_seconds()
     assert clock.send(HOUR) == {"sent": 1, "failed": 0, "dead": 1}
+    assert monitoring.read_overview()["webhooks"] == {"waiting": 0, "lag": 0.0, "dead": 1}
     assert list_states(session) == ["sent", "dead", "sent"]
     told = [call.payload["sequence"] for call in receiver.calls]
     assert (told[0], set(told[1:-1]), told[-1]) == (1, {2}, 3)
