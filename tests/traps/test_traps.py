@@ -13,17 +13,32 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 RECONNECT = "walks/test_reconnect.py"
 LIFE = "browser/test_life_cycle.py"
+PAGES = "browser/test_traps.py"
 # Number: the trap, and by file the tests.
 TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
     1: (
         "a session that received no event resumes with what came meanwhile",
-        {RECONNECT: ["test_a_session_that_received_nothing_resumes_and_gets_what_came_meanwhile"]},
+        {
+            RECONNECT: ["test_a_session_that_received_nothing_resumes_and_gets_what_came_meanwhile"],
+            PAGES: ["test_trap_1_a_page_that_was_told_nothing_resumes_with_what_came_meanwhile"],
+        },
     ),
     2: (
         "a quiet log is kept as long as it is quiet, so that its readers resume",
-        {"actions/test_rows.py": ["test_a_log_is_trimmed_by_age_but_for_its_newest_entry"]},
+        {
+            "actions/test_rows.py": ["test_a_log_is_trimmed_by_age_but_for_its_newest_entry"],
+            PAGES: [
+                "test_trap_2_a_page_that_was_connected_for_three_times_the_retention_and_told_nothing_resumes",
+            ],
+        },
     ),
-    3: ("a resume uses nothing up for the next", {RECONNECT: ["test_ten_drops_in_a_row_all_resume_in_full"]}),
+    3: (
+        "a resume uses nothing up for the next",
+        {
+            RECONNECT: ["test_ten_drops_in_a_row_all_resume_in_full"],
+            PAGES: ["test_trap_3_ten_drops_in_a_row_resume_in_full"],
+        },
+    ),
     4: (
         "a client that comes back before its loss is noticed fences the older connection, and is lost once",
         {
@@ -57,6 +72,7 @@ TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
             ],
             "client/test_session.py": ["test_a_callback_that_raises_does_not_stop_the_others"],
             "consumers/test_following.py": ["test_leaving_a_log_during_its_replay_leaves_the_receipt_of_the_others"],
+            PAGES: ["test_trap_7_a_callback_that_subscribes_anew_and_throws_hears_everything_once"],
         },
     ),
     8: (
@@ -110,7 +126,8 @@ TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
                 "test_tokens_that_cannot_be_stored_are_not_used_and_nobody_waits_for_ever",
                 "test_a_machine_that_slept_needs_one_exchange_or_one_recovery",
                 "test_two_who_need_new_tokens_make_one_exchange",
-            ]
+            ],
+            PAGES: ["test_trap_13_tokens_that_do_not_come_at_first_wedge_no_page"],
         },
     ),
     14: (
@@ -121,6 +138,9 @@ TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
             ],
             "faults/test_token_kill.py": [
                 "test_s52_nothing_is_lost_and_one_family_stays_where_kills_interrupt_the_refresh_of_three_tabs"
+            ],
+            "browser/test_sleep.py": [
+                "test_s33_eight_tabs_wake_at_once_with_one_refresh_or_one_recovery_and_lose_nothing"
             ],
         },
     ),
@@ -202,7 +222,10 @@ TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
     ),
     23: (
         "a subscription that races a reconnect is one subscription",
-        {"http_transports/test_races.py": ["test_a_subscription_on_its_way_at_the_change_is_one_subscription"]},
+        {
+            "http_transports/test_races.py": ["test_a_subscription_on_its_way_at_the_change_is_one_subscription"],
+            PAGES: ["test_trap_23_a_subscription_that_races_a_reconnect_is_one"],
+        },
     ),
     24: (
         "position checks end no connection that is in order",
