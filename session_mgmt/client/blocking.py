@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
+from session_mgmt.client.presence import Presence
 from session_mgmt.client.session import SessionClient
 from session_mgmt.client.topics import Subscription
 
@@ -73,6 +74,8 @@ class Blocking:
                 return self._iterate(result)
             if isinstance(result, Subscription):
                 return Subscription(self._wrap(result), result.complete)
+            if isinstance(result, Presence):
+                return Blocking(result, self._thread)
             # Such as the function that ends an event's listener.
             return self._wrap(result) if inspect.isfunction(result) else result
 

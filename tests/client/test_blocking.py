@@ -143,3 +143,35 @@ async def test_a_program_in_another_thread_is_told_of_the_end_and_the_thread_is_
     with pytest.raises(RuntimeError, match="closed"):
         client.state.set("/n", 1)
     assert not client._thread._thread.is_alive()
+
+
+async def test_presence_is_seen_entered_and_left_without_an_event_loop() -> None:
+    since, hall = "2026-11-28T00:00:00.000000Z", "topic:presence:hall"
+
+    async def serve(peer: Peer) -> None:
+        asked = await peer.receive("subscribe")
+        verdict = {"mode": "up_to_date", "reason": "from_now", "position": ["e1", 3, "t3"]}
+        await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict})
+        asked = await peer.receive("members")
+        answer = {"position": ["e1", 3, "t3"], "count": 1, "members": {"a": {"data": 1, "since": since}}}
+        await peer.send({"type": "reply", "id": asked["id"], **answer})
+        asked = await peer.receive("enter")
+        change = {"count": 2, "joined": {"b": {"data": asked["data"], "since": since}}, "changed": {}, "left": []}
+        await peer.send(entries(hall, 4, change), {"type": "reply", "id": asked["id"], "member": "b"})
+        asked = await peer.receive("leave")
+        await peer.send({"type": "reply", "id": asked["id"]})
+
+    def work(client: SyncSessionClient) -> Any:
+        changes: queue.Queue[None] = queue.Queue()
+        seen = client.topics.presence("hall")
+        before = seen.count, list(seen.members)
+        stop = seen.on("change", lambda: changes.put(None))
+        member = seen.enter({"name": "Bea"})
+        changes.get()
+        after = seen.count, seen.members[member].data
+        stop()
+        seen.leave()
+        seen.close()
+        return before, member, after
+
+    assert await use(work, serve) == ((1, ["a"]), "b", (2, {"name": "Bea"}))

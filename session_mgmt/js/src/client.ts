@@ -13,7 +13,7 @@ import type { Owner } from "./database";
 import { Documents, fetchDocument } from "./documents";
 import type { Emitter, Unsubscribe } from "./emitter";
 import { readEnvironment, type Environment, type Surroundings } from "./environment";
-import { replaceFacts, silenceRejection } from "./errors";
+import { replaceFacts, SessionError, silenceRejection } from "./errors";
 import type { SessionEntry, SessionEvents, Status, StatusReason } from "./events";
 import type { SessionFields, SuccessorReceipt } from "./frames";
 import { Handshake } from "./handshake";
@@ -326,6 +326,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     return new Logbook({
       askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
       fetchDocument: (url) => fetchDocument(this.#rest, url, this.#credentials.token),
+      tellFailed: (log, { message }) => this.#emitter.emit("error", SessionError.local("snapshot_failed", `${log}: ${message}`, true)),
       abandonConnection: () => this.#connection.abandonLink(),
       tellRange: (event, ...range) => {
         if (event === "gap") this.#stats.count("gaps");

@@ -39,6 +39,8 @@ export interface LogbookPort {
   /** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
   askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
+  /** Report why a large document could not be fetched. */
+  tellFailed(log: string, error: SessionError): void;
   /** Give the connection up and recover. */
   abandonConnection(): void;
   /** Tell of entries that the application is not given. */
@@ -284,9 +286,11 @@ export class Logbook {
       log.waiting = null;
       this.#replaceValue(log, data, position);
       for (const frame of waiting) this.#applyEntries(log, frame);
-    } catch {
+    } catch (error) {
+      if (attachment !== this.#attachment) return;
+      if (error instanceof SessionError) this.#port.tellFailed(log.name, error);
       // Without its body the document has no place to go on from.
-      if (attachment === this.#attachment) this.#port.abandonConnection();
+      this.#port.abandonConnection();
     }
   }
 

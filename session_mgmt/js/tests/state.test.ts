@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
-import type { Change, SessionClient } from "../src/index";
-import { Browser, pass, record, turns, until, useFakeClock } from "./harness";
+import type { Change, SessionClient, SessionError } from "../src/index";
+import { Browser, pass, passUntil, record, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -149,6 +149,31 @@ describe("a document", () => {
     await until(() => after.state.version === document.head);
     expect(after.state.get()).toEqual({ a: 1, b: 2, c: 3, mine: 1 });
     expect(tokens).toEqual([`Bearer ${after.auth.token}`]);
+  });
+
+  test("tells why a large snapshot could not be fetched, and fetches it again", async () => {
+    const browser = new Browser();
+    const { server } = browser;
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    await before.state.set("/a", 1);
+    await tab.close(before);
+    server.session.document("main").url = `/api/sessions/${server.session.id}/state/main/`;
+    const answers = [new Response('{"data": {}}'), null];
+    const fetch: typeof server.fetch = async (url, init) => {
+      const answer = url.endsWith("/state/main/") ? answers.shift() : undefined;
+      if (answer === null) throw new TypeError("Failed to fetch");
+      return answer ?? server.fetch(url, init);
+    };
+    const told: unknown[] = [];
+    const onError = ({ name, message, temporary }: SessionError): void => void told.push([name, temporary, message]);
+    const after = await tab.open({ fetch, onError });
+    await passUntil(() => after.state.version === 1);
+    expect(after.state.get()).toEqual({ a: 1 });
+    expect(told).toEqual([
+      ["snapshot_failed", true, expect.stringMatching(/^state:main: No ETag/)],
+      ["snapshot_failed", true, expect.stringMatching(/^state:main: No answer from http/)],
+    ]);
   });
 
   test("has operations for every kind of change, and the aliases of the state manager", async () => {

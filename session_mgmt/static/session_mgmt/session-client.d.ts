@@ -1518,6 +1518,8 @@ export interface LogbookPort {
 		data: Json;
 		position: Position;
 	}>;
+	/** Report why a large document could not be fetched. */
+	tellFailed(log: string, error: SessionError): void;
 	/** Give the connection up and recover. */
 	abandonConnection(): void;
 	/** Tell of entries that the application is not given. */
