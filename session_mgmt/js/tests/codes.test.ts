@@ -38,6 +38,7 @@ describe("errors of the client's own", () => {
     const table = /^## Errors$.*?^\| --- \| --- \|$(.*?)^$/ms.exec(page)?.[1] ?? "";
     const described = [...table.matchAll(/^\| `(\w+)` \| .*\. \|$/gm)].map(([, name]) => name as string);
     const made = [/\.local\(\s*"(\w+)"/g, /"(\w+_unavailable)"/g, /name: "(not_our_server)"/g, /"(\w+_too_long)"/g];
+    made.push(/OUTDATED = "(\w+)"/g, /=== 403 \? "(\w+)"/g);
     const named = made.flatMap((pattern) => [...all.matchAll(pattern)].map(([, name]) => name as string));
     // Raised under a name of its own constant.
     expect(all).toContain('LOGGED_OUT = "logged_out"');
