@@ -62,8 +62,9 @@ class Topic:
 
     ``personal`` names the part that holds the key of the user whom the topic is about. ``data`` is the annotation of
     its publications. ``slow`` are the ways in which a reader may go on that is behind, the default first; ``latest_by``
-    is the member of a publication that is its key. ``keys`` are the members by which readers may filter. ``reported``
-    holds the kinds of errors of its functions that are in the log already.
+    is the member of a publication that is its key. ``keys`` are the members by which readers may filter. ``snapshot``
+    returns the value that publications change. ``reported`` holds the kinds of errors of its functions that are in the
+    log already.
     """
 
     pattern: TopicPattern
@@ -78,6 +79,7 @@ class Topic:
     latest_by: str | None = None
     keys: tuple[str, ...] = ()
     presence: Presence | None = None
+    snapshot: Callable[..., Any] | None = None
     # Whether it is the log of another topic's presence, which nobody but the app publishes to.
     tells_presence: bool = False
     reported: set[str] = field(default_factory=set, compare=False)
@@ -157,6 +159,7 @@ def topic(
     latest_by: str | None = None,
     keys: Sequence[str] = (),
     presence: bool | Presence = False,
+    snapshot: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
@@ -169,8 +172,9 @@ def topic(
     on: ``replay`` (it reads all later), ``latest`` (the newest publication of each key, which is the value of the
     member ``latest_by``), ``drop_oldest`` (from now, after a gap) or ``disconnect``. Of several ways the first is the
     default, and a client may ask for any of them. ``keys`` names the members of a publication by which a reader may
-    filter. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the topic and see who is there. Raises
-    ``TypeError`` or ``ValueError`` for a declaration that cannot work.
+    filter. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the topic and see who is there.
+    ``snapshot`` is called with the session and the pattern's parts, and returns the value that the publications change;
+    all that it reads is of one moment. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
@@ -189,11 +193,13 @@ def topic(
     elif not isinstance(publish, bool):
         raise TypeError(f"publish of topic {pattern!r} is a function, True or False, not {publish!r}.")
 
+    if snapshot is not None:
+        check_function(snapshot, f"snapshot of topic {pattern!r}", "session", **compiled.types)
     told_by = _read_presence(pattern, presence, compiled.types)
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        told = retain, entries, recheck, personal, data, ways, latest_by, names, told_by
+        told = retain, entries, recheck, personal, data, ways, latest_by, names, told_by, snapshot
         registry.topics.append(Topic(compiled, may_follow, publish, *told))
         if told_by is not None:
             kept = PRESENCE_RETAIN, PRESENCE_ENTRIES, recheck, personal

@@ -148,6 +148,13 @@ OPERATIONS = [
     Operation("subscriptions", f"{FOLLOWING}:follow_log", frame="subscribe", sdk="Topics.subscribe"),
     Operation("past of a topic", f"{SHORTCUTS}:history", "GET topic-publications", "history", "Topics.history"),
     Operation("presence", f"{SHORTCUTS}:members", "GET topic-members", "members", "Topics.presence"),
+    Operation(
+        "value of a topic",
+        f"{FOLLOWING}:read_value",
+        frame="value",
+        sdk="Topics.subscribe",
+        later="a caller without a connection has nothing to follow; a page of the server uses open_snapshot()",
+    ),
     Operation("enter a topic", f"{PRESENCE}:move_all", frame="enter", sdk="Topics.presence"),
     Operation("leave a topic", f"{PRESENCE}:move_all", frame="leave", sdk="Topics.presence"),
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),

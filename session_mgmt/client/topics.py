@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from session_mgmt.client.beginning import Beginning
 from session_mgmt.client.errors import Refused
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 from session_mgmt.client.logbook import TOPIC
@@ -85,6 +86,7 @@ class Topics:
         since: Since | None = None,
         filter: Filter | None = None,
         with_place: bool = False,
+        snapshot: Callback | None = None,
     ) -> Subscription:
         """Call `callback(data)` once per publication, from the stored position or else from now on; returns when that
         holds. With `with_place` call `callback(data, place)`.
@@ -94,9 +96,13 @@ class Topics:
         datetime or ISO 8601) or `{"last": n}`; `complete` of the result is False if publications since that time are
         gone. `filter` asks for those only that have one value of each member: `{"region": "eu"}` or
         `{"region": {"in": ["eu", "us"]}}`, of the keys that the topic names. Of several subscribers the first one
-        decides. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by the
+        decides. `snapshot(value)` is called before all publications with the value that they change, and again after a
+        gap. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by the
         event `gap` before the next one, and a range of which only the newest of each key come by `conflated`.
         """
+        if snapshot is not None:
+            told = callback if with_place else lambda data, _: callback(data)
+            return await self._begin(Beginning(self._port, topic, snapshot, told), slow, since, filter)
         subscribers = self._port.publications
         # Before the topic is followed: missed entries may arrive before the answer.
         remove = subscribers.add(topic, callback if with_place else lambda data, _: callback(data))
@@ -114,6 +120,19 @@ class Topics:
                 self._port.unfollow_log(TOPIC + topic)
 
         return Subscription(unsubscribe, complete)
+
+    async def _begin(
+        self, beginning: Beginning, slow: str | None, since: Since | None, only: Filter | None
+    ) -> Subscription:
+        topic = beginning.topic
+        try:
+            wishes: dict[str, Any] = {"slow": slow, "since": since, "filter": only}
+            subscription = await self.subscribe(topic, beginning.take, with_place=True, **wishes)
+            await beginning.begin(subscription)
+        except BaseException:
+            beginning.close()
+            raise
+        return Subscription(beginning.close, subscription.complete)
 
     async def iterate(
         self,

@@ -47,6 +47,7 @@ from session_mgmt.protocol.frames import (
     Subscribe,
     Unsubscribe,
     Update,
+    Value,
 )
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
 from session_mgmt.protocol.position import MAX_OFFSET
@@ -335,6 +336,26 @@ async def _tell_members(connection: Connection, frame: Members) -> None:
         _refuse_request(connection, error, "members", frame.log, id=frame.id)
 
 
+def _take_value(connection: Connection, frame: Value) -> None:
+    connection.slot.take(partial(connection.spawn_request, partial(_tell_value, connection, frame)))
+
+
+async def _tell_value(connection: Connection, frame: Value) -> None:
+    attachment = connection.attachment
+    session = attachment.session
+    try:
+        connection.require_room()
+        asked = session.as_model(), frame.log, attachment.restriction, bridge().drain, attachment.claim
+        value = await bridge().run_user_code((TOPIC, session.pk), following.read_value, *asked)
+        # One at a time, once the client has read what was sent: as a page that is replayed.
+        async with connection.replay_turn:
+            await connection.outlet.wait_until_sent()
+            connection.require_room()
+            connection.push({"type": "reply", "id": frame.id, **value.as_json()})
+    except SessionMgmtError as error:
+        _refuse_request(connection, error, "value", frame.log, id=frame.id)
+
+
 def _take_ack(connection: Connection, frame: Ack) -> None:
     connection.confirm(frame.seq)
 
@@ -402,6 +423,7 @@ _HANDLERS: dict[type, Handler] = {
     Enter: _take_enter,
     Leave: _take_leave,
     Members: _take_members,
+    Value: _take_value,
     Ack: _take_ack,
     Ping: _answer_ping,
     Pong: _take_pong,

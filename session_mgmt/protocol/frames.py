@@ -148,6 +148,14 @@ class Members:
     log: str
 
 
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Question for the value of a topic, with the place from which on entries change it."""
+
+    id: int
+    log: str
+
+
 class Ack(NamedTuple):
     seq: int
 
@@ -194,6 +202,7 @@ Frame: TypeAlias = (
     | Enter
     | Leave
     | Members
+    | Value
     | Ack
     | Ping
     | Pong
@@ -374,6 +383,10 @@ def _read_members(message: JSON) -> Members:
     return Members(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
 
 
+def _read_value(message: JSON) -> Value:
+    return Value(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
+
+
 def _read_ack(message: JSON) -> Ack:
     return Ack(_read_count(message, "seq"))
 
@@ -415,6 +428,7 @@ _READERS: dict[str, Callable[[JSON], Frame]] = {
     "enter": _read_enter,
     "leave": _read_leave,
     "members": _read_members,
+    "value": _read_value,
     "ack": _read_ack,
     "ping": _read_ping,
     "pong": _read_pong,

@@ -52,6 +52,7 @@ FRAMES: Final[dict[str, Need]] = {
     "history": BY_LOG,
     "enter": BY_LOG,
     "members": BY_LOG,
+    "value": BY_LOG,
     "update": Need(WRITE_STATE, "doc"),
     "publish": Need(PUBLISH, "topic"),
     "send": Need(SEND),

@@ -36,6 +36,7 @@ REFUSED = {
     "history": "topic_denied",
     "enter": "topic_denied",
     "members": "topic_denied",
+    "value": "topic_denied",
     "update": "epoch_changed",
     "publish": "publish_denied",
     "send": "handler_failed",

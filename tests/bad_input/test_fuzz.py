@@ -117,6 +117,7 @@ FRAMES: list[dict[str, Any]] = [
     {"type": "enter", "id": 1, "log": "topic:room:1", "data": {"a": 1}},
     {"type": "leave", "id": 1, "log": "topic:room:1"},
     {"type": "members", "id": 1, "log": "topic:room:1"},
+    {"type": "value", "id": 1, "log": "topic:room:1"},
     {"type": "ack", "seq": 1},
     {"type": "pong", "ping": 1, "acked": 1},
     {"type": "connect", "token": "sma_x", "client_id": None, "acked": 0, "logs": {}},

@@ -87,7 +87,7 @@ async def test_a_topic_that_is_none_may_be_neither_followed_nor_published_to(hel
     for seq, topic in enumerate([topic for topic in NO_TOPICS if "\0" not in topic], start=1):
         await one.say(type="publish", seq=seq, topic=topic, data=1)
         assert (await one.receipt(seq))["error"]["name"] in ("publish_denied", "invalid_field"), topic
-        for kind in ("subscribe", "history", "enter", "members"):
+        for kind in ("subscribe", "history", "enter", "members", "value"):
             await one.say(type=kind, id=seq, log=f"topic:{topic}")
             assert (await one.until_type("error"))["name"] in ("topic_denied", "invalid_field"), topic
 

@@ -67,6 +67,7 @@ FRAMES: dict[str, dict[str, Any]] = {
     "enter": {"id": 1, "log": "topic:room:1", "data": "late"},
     "leave": {"id": 1, "log": "topic:room:1"},
     "members": {"id": 1, "log": "topic:room:1"},
+    "value": {"id": 1, "log": "topic:room:1"},
     "ack": {"seq": 1},
     "pong": {"ping": 1, "acked": 1},
     "ping": {"id": 1},

@@ -43,6 +43,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "enter": {"id": 1, "log": "topic:t"},
     "leave": {"id": 1, "log": "topic:t"},
     "members": {"id": 1, "log": "topic:t"},
+    "value": {"id": 1, "log": "topic:t"},
     "ack": {"seq": 1},
     "ping": {"id": 1},
     "pong": {"ping": 1},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -25,10 +26,11 @@ from session_mgmt.actions.sessions.looking import (
 )
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.timeline import reading as timelines
-from session_mgmt.actions.topics import history, presence, subscriptions
+from session_mgmt.actions.topics import history, presence, snapshots, subscriptions
 from session_mgmt.actions.topics import reading as topics_reading
 from session_mgmt.actions.topics.history import PastPage
 from session_mgmt.actions.topics.presence import Members
+from session_mgmt.actions.topics.snapshots import Value
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     Replaced,
@@ -133,6 +135,26 @@ def read_members(session: uuid.UUID, topic: str, attached: Attached | None = Non
     using = settings().database
     require_live(using, session, clock.read(using), attached)
     return presence.read_members(topic)
+
+
+def read_value(
+    session: ClientSession,
+    name: str,
+    restriction: Restriction | None,
+    drain: Callable[[], int],
+    attached: Attached | None = None,
+) -> Value:
+    """Read the value of a topic for a session that has the right to follow it; this runs the project's code.
+
+    Raises as ``require_granted`` and ``snapshots.read_value``, ``SessionEnded`` or ``Replaced``.
+    """
+    using = settings().database
+    topic = subscriptions.require_granted(session, name, restriction)
+    # Before and after: the application takes its time to allow it, and to tell.
+    require_live(using, session.pk, clock.read(using), attached)
+    value = snapshots.read_value(using, session, topic, drain)
+    require_live(using, session.pk, clock.read(using), attached)
+    return value
 
 
 def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | None:

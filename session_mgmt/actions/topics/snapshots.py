@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+import orjson
 from django.db import connections
 
+from session_mgmt.actions import checking
+from session_mgmt.actions.encoding import encode_python
 from session_mgmt.actions.topics.beginnings import make_mark
 from session_mgmt.actions.topics.reading import read_places
-from session_mgmt.exceptions import Busy
-from session_mgmt.models import Outbox, clock
+from session_mgmt.conf import settings
+from session_mgmt.documents import strict
+from session_mgmt.exceptions import Busy, DocumentTooLarge, HandlerFailed, InvalidField
+from session_mgmt.models import ClientSession, Outbox, clock
 from session_mgmt.models.isolation import freeze_reads
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
+from session_mgmt.registry import registry
+from session_mgmt.user_code import call_sync
+
+logger = logging.getLogger(__name__)
 
 # A topic to which something is committed each time is published to faster than its outbox can be applied.
 _MOST_ATTEMPTS = 5
+# The frame.
+_AROUND_VALUE: Final = 1
 
 
 @contextmanager
@@ -35,6 +48,41 @@ def open_snapshot(using: str, topics: Iterable[str], drain: Callable[[], int]) -
                 return
         drain()
     raise Busy(retry_after=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Value of a topic as compact JSON, and the place of the topic from which on entries change it."""
+
+    position: Position
+    data: bytes
+
+    def as_json(self) -> dict[str, Any]:
+        """Build the form of the wire, without decoding the data."""
+        return {"position": self.position.as_json(), "data": orjson.Fragment(self.data)}
+
+
+def read_value(using: str, session: ClientSession, topic: str, drain: Callable[[], int]) -> Value:
+    """Read the value of a topic at one moment; this runs the project's code.
+
+    Raises ``InvalidField`` for a topic without one, ``HandlerFailed`` where the project's function fails, or ``Busy``.
+    """
+    found = registry.find_topic(topic)
+    if found is None or found[0].snapshot is None:
+        raise InvalidField("This topic has no snapshot.", field="log")
+    declared, parts = found
+    assert declared.snapshot is not None
+    with open_snapshot(using, [topic], drain) as places:
+        try:
+            # Encoded in the block: a query set, or a lazy part of the answer, is read only then.
+            given = encode_python(call_sync(declared.snapshot, session, **parts))
+            data = strict.dump_json(checking.check_value(given, _AROUND_VALUE))
+            if len(data) > settings().max_document_bytes:
+                raise DocumentTooLarge(size=len(data), limit=settings().max_document_bytes)
+        except Exception as error:
+            logger.exception("snapshot of topic %r failed", declared.pattern.text)
+            raise HandlerFailed() from error
+    return Value(places[topic], data)
 
 
 def _is_waited_for(using: str, topics: set[str]) -> bool:

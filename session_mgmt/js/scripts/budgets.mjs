@@ -15,7 +15,7 @@ const BUDGETS = {
   "session-client.batch.js": 1_550,
   "session-client.pages.js": 4_960,
   "session-client.react.js": 1_000,
-  "session-client.requests.js": 2_810,
+  "session-client.requests.js": 3_130,
   "session-client.outboxes.js": 2_880,
   "session-client.http.js": 7_480,
   "session-client.tabs.js": 3_420,

@@ -55,6 +55,11 @@ export interface SubscribeOptions<Data = Json> {
    * `{ region: { in: ["eu", "us"] } }`. Of several subscribers the first decides.
    */
   filter?: TopicFilter<Data>;
+  /**
+   * Called before all publications with the value that they change, of topics that have one, and again after a gap. A
+   * refusal rejects `subscribed`.
+   */
+  snapshot?: (value: Json) => void;
 }
 
 export interface PastOptions {
@@ -173,6 +178,13 @@ export class Topics<T = Json> {
     listener: TopicListener<PublicationOf<T, Topic>>,
     options: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>> = {},
   ): Subscription {
+    if (options.snapshot) {
+      const begun = loadRequests().then(
+        ({ Beginning }) => new Beginning(this as Topics, this.#port, topic, listener as TopicListener, options),
+      );
+      const subscribed = silenceRejection(begun.then((beginning) => beginning.subscribed));
+      return Object.assign(() => void begun.then((beginning) => beginning.close()).catch(() => {}), { subscribed });
+    }
     const wanted = Object.entries<Json>(options.filter ?? {});
     const stop = this.#listeners.on(topic, (data, place) => {
       // Here too: one socket for several tabs, or subscribers, brings all of a topic.

@@ -969,6 +969,87 @@ export type ReturnedBy<S, Message> = IsAny<S> extends true ? Json : S extends {
 	in: infer In;
 	out: infer Out;
 } ? IsAny<In> extends true ? Out : Message extends In ? Out : never : never;
+/** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
+export interface Wishes {
+	slow?: string | undefined;
+	filter?: object | undefined;
+	since?: object | undefined;
+}
+/** Reader of a log. */
+export interface Reader {
+	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
+	readonly start: Position | null;
+	readonly wishes?: Wishes;
+	takeEntry(body: Json, position: Position): void;
+	/** End a frame, after its last entry. */
+	endFrame?(): void;
+	takeGap?(gap: Gap): void;
+	/** Store the new position; called before the entry there is handed over. */
+	moveTo?(position: Position | null): void;
+	takeSnapshot?(data: Json): void;
+	awaitSnapshot?(): void;
+	/** Take the server's verdict on the position, before what follows from it. */
+	takeVerdict?(verdict: Verdict): void;
+	/** Note that the server stores the document encrypted. */
+	sealCopy?(): void;
+	handleDenial?(error: SessionError): void;
+}
+export interface LogbookPort {
+	/** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
+	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
+	fetchDocument(url: string): Promise<{
+		data: Json;
+		position: Position;
+	}>;
+	/** Report why a large document could not be fetched. */
+	tellFailed(log: string, error: SessionError): void;
+	/** Give the connection up and recover. */
+	abandonConnection(): void;
+	/** Tell of entries that the application is not given. */
+	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
+}
+/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
+export interface SyncAnswer extends Verdict {
+	entries?: EntriesFrame["entries"];
+	data?: Json;
+}
+declare class Logbook {
+	#private;
+	constructor(port: LogbookPort);
+	/** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
+	followLog(name: string, reader: Reader): void;
+	unfollowLog(name: string): void;
+	position(name: string): Position | null;
+	/** Return the `logs` of `connect`, and what readers wish for: ways to go on, parts, and where to begin. */
+	listWanted(): {
+		logs: Record<string, Position | null>;
+	} & {
+		[wish: string]: Record<string, unknown>;
+	};
+	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
+	findPlace(name: string): Position | null | undefined;
+	/** Forget the positions in these logs: another session begins. */
+	forgetPlaces(listNames: readonly string[]): void;
+	/** Ask for every log again: the rights of somebody else decide now. */
+	forgetDenials(): void;
+	isDenied(name: string): boolean;
+	names(): string[];
+	attach(verdicts: Record<string, Verdict>): void;
+	detach(): void;
+	takeEntries(frame: EntriesFrame): void;
+	takeGap(frame: GapFrame): void;
+	/** Take that the server has left a log whose rights have changed; the position stays. */
+	takeDenial(name: string, error: SessionError): void;
+	takeSnapshot(frame: SnapshotFrame): void;
+	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
+	takeSyncAnswer(name: string, answer: SyncAnswer): void;
+}
+/** Owner of records; nobody else's are ever read. */
+export type Owner = readonly [
+	scope: string,
+	user: string,
+	session: string
+];
 export interface OutboxBounds {
 	writes: number;
 	bytes: number;
@@ -1042,6 +1123,168 @@ declare class Outbox {
 	 * were given by this page alone, so the record has other ones.
 	 */
 	reload(lateFrom?: number): Write[];
+}
+export interface ClientRow {
+	/** Name of the tab's record. */
+	key: string;
+	/** Name of the Web Lock without which nobody numbers or sends these writes. */
+	lock: string;
+	owner: Owner;
+	/** Name that the server gave; null if the tab was never connected. */
+	client: string | null;
+	/** Time of the last change. */
+	at: number;
+}
+/** Writes to store, by number; null removes one. */
+export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
+declare class OutboxStore {
+	#private;
+	private constructor();
+	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
+	static open(env: Environment): Promise<OutboxStore>;
+	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
+	listWaiting(owner: Owner, own: string): Promise<[
+		row: ClientRow,
+		count: number
+	][]>;
+	readWrites(key: string): Promise<[
+		seq: number,
+		write: WriteFrame
+	][]>;
+	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
+	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
+	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
+	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
+	markAdopted(row: ClientRow): Promise<void>;
+	/** Return true if another tab has taken these writes over. */
+	isAdopted(key: string): Promise<boolean>;
+	/** Store the answer of an adopted write, for the tab that had it. */
+	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
+	/** Remove a tab's row and everything under it. */
+	remove(key: string): void;
+	close(): void;
+}
+export interface SendingPort {
+	openLink(port: LinkPort): Link;
+	/** Return the fields of `connect` that prove the session. */
+	readProof(): object;
+	findPosition(document: string): Position | null;
+	/** Report writes of closed tabs that can't be sent. */
+	tellUnsent(writes: [
+		seq: number,
+		write: WriteFrame
+	][], reason: string): void;
+	/** Report the conflicts of a write whose promise is gone. */
+	tellConflict(write: Write, receipt: ReceiptFrame): void;
+}
+declare class Sending {
+	#private;
+	settled: number;
+	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
+		seq: number,
+		write: WriteFrame
+	][], port: SendingPort);
+	/** Send everything; resolves with the code that the connection ended with. */
+	run(): Promise<number>;
+	stop(): void;
+}
+export interface AdoptionPort extends SendingPort {
+	/** Load what sends them. */
+	loadSending(): Promise<{
+		Sending: typeof Sending;
+	}>;
+	readOwner(): Owner;
+	/** Return the key of this tab's own record. */
+	readKey(): string;
+	/** Report that so many writes of closed tabs were sent. */
+	tellAdopted(count: number): void;
+	/** Report that another number of writes of closed tabs waits. */
+	tellWaiting(): void;
+}
+declare class Adoption {
+	#private;
+	/** Writes of closed tabs that wait. */
+	waiting: number;
+	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
+	/** Send what closed tabs left, and look again after a while. */
+	look(): Promise<void>;
+	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
+	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
+	/** Let go of what is being sent, until the next `look`. */
+	close(): void;
+}
+interface Kept$1 {
+	data: Json;
+	position: Position;
+}
+/** Body of an entry of a document's log. */
+export interface EntryBody {
+	ops: readonly Operation[];
+	client_id?: string;
+	seq?: number;
+}
+declare class DocumentCopy {
+	#private;
+	/** Value that an earlier page left; null if there is none or it is incomplete. */
+	readonly kept: Kept$1 | null;
+	constructor(copies: Copies, name: string, keepsSealed: boolean);
+	/** Return true if the copy contains this write's effect although its receipt never came. */
+	holdsWrite(client: string | null, seq: number): boolean;
+	appendEntry(position: Position, { ops, client_id: client, seq }: EntryBody): void;
+	/** End a frame, after its last entry. */
+	foldEntries(data: Json): void;
+	/** Take a snapshot, which contains this client's writes up to `decided`. */
+	replaceBase(position: Position, data: Json, client: string | null, decided: number): void;
+	/** Drop the copy because the server stores the document encrypted. */
+	dropSealed(): void;
+	dropRecords(): void;
+	/** Stop adding to the chain: another epoch or another session begins. */
+	leaveChain(): void;
+}
+export interface Base {
+	position: Position;
+	/** Last write of each client that is in the value. */
+	seqs: Record<string, number>;
+}
+export interface Entry {
+	epoch: string;
+	tag: string;
+	/** Tag of the entry before. */
+	after: string;
+	ops: readonly Operation[];
+	client: string | null;
+	seq: number;
+}
+/** Records of one document: its base at BASE and BODY, its entries at their versions. */
+export type Records = ReadonlyMap<number, unknown>;
+export interface NewBase extends Base {
+	text: string;
+	/** Highest version of a base of the same epoch that it replaces. */
+	over: number;
+}
+declare class Copies {
+	#private;
+	private constructor();
+	/** Open the owner's copies and remove those of others in its scope. Never rejects, and never waits for long. */
+	static open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies>;
+	/** Return the copy of one document; `keepsSealed`: also if the server stores it encrypted. */
+	openDocument(document: string, keepsSealed: boolean): DocumentCopy;
+	/** Return the records of a document that were found at the start. */
+	takeRecords(document: string): Records | null;
+	appendEntry(document: string, version: number, entry: Entry): void;
+	/** Store a whole value. Waiting entries are in it, or belong to another epoch. */
+	replaceBase(document: string, base: NewBase): void;
+	removeDocument(document: string): void;
+	/** Forget what was found: its owner may not be here. The records stay. */
+	hideFound(): void;
+	/** Remove everything in this scope; copies are kept again in the next session. */
+	wipeScope(): void;
+	/** Enter another session; remove everything of the one before. */
+	enterSession(owner: Owner): void;
+	/** Remove this session's copies and keeps no more; resolves when they are gone. */
+	wipeRecords(): Promise<void>;
+	/** Write what waits, and ends. */
+	close(): void;
 }
 export interface Change {
 	/** `cache` is a value of the local copy, from before the server has answered. */
@@ -1176,54 +1419,6 @@ export declare class StateDocument<S = Json> {
 	getStateSize(): number;
 	onStateChange(listener: Listener<Read<S, "">>): Unsubscribe;
 }
-declare class DocumentRequests {
-	#private;
-	/** `readVersion`: return the last version that the client has seen. */
-	constructor(call: StatePort["callServer"], readVersion: () => number);
-	/** Fetch the document as the server has it, with the facts about it. */
-	info(): Promise<ClientState>;
-	/** Fetch the bytes on the server: of the document, its snapshots and its log. */
-	sizes(): Promise<DocumentSizes>;
-	/** List what made each version, newest first. */
-	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
-	/** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
-	readAt(version: number | string): Promise<Json>;
-	/** Compare two versions, or a version with the newest. */
-	diff(from: number, to?: number): Promise<PatchOperation[]>;
-	/** Keep the present version for good, under a label (`v<version>` if none is given). */
-	persist(label?: string): Promise<Checkpoint>;
-	/** List the checkpoints, oldest first. */
-	checkpoints(): Promise<Checkpoint[]>;
-	/** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
-	forget(label: string): Promise<void>;
-	/** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
-	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
-	/** Store a snapshot now and shortens a log that is over its limits. */
-	compress(): Promise<DocumentSizes>;
-	/** List the conflicts that `manual` kept and nobody has decided, newest first. */
-	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
-	/** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
-	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
-	/** Keep the present version on the server as a checkpoint. */
-	persistState(body?: JsonObject): Promise<Json>;
-	/** Make an earlier version the newest; the change arrives like any other. */
-	restoreState(body?: JsonObject): Promise<Json>;
-	compressState(): Promise<DocumentSizes>;
-}
-export interface Device {
-	sessionId: string;
-	/** Name that the user gave it. */
-	label: string;
-	browser: string;
-	system: string;
-	/** Place as the project knows it; empty if it does not. */
-	place: string;
-	firstSeen: string;
-	lastSeen: string;
-	connectionState: Status;
-	/** True for the session that asks. */
-	isCurrent: boolean;
-}
 export interface DigestingPort {
 	/** List the writes that wait. */
 	readWrites(): readonly Write[];
@@ -1269,36 +1464,6 @@ declare class Batch {
 	dropDraft(): void;
 	close(): void;
 }
-export interface HeartbeatPort {
-	/** Ask the server for a sign of life. */
-	askForLife(): void;
-	/** End the connection: nothing was heard for too long. */
-	endSilent(): void;
-	/** Tell that so many of the server's beats in a row did not come. */
-	tellMissed(missed: number): void;
-	isHidden(): boolean;
-}
-declare class Heartbeat {
-	#private;
-	/** Milliseconds without any frame after which the connection counts as dead. */
-	deadline: number;
-	/** Milliseconds in which the server promises a beat. */
-	interval: number;
-	constructor(clock: Clock, port: HeartbeatPort);
-	/** Go by other seconds from now on. */
-	configure({ interval, deadline }: {
-		interval?: number;
-		deadline?: number;
-	}): void;
-	start(): void;
-	stop(): void;
-	/** Note a sign of life; any frame is one. */
-	noteLife(): void;
-	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
-	startDoubt(): void;
-	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
-	noteLoss(): void;
-}
 export interface ClientStats {
 	/** What carries the frames, or carried the last ones; null before the first connection. */
 	transport: Carrier | null;
@@ -1338,300 +1503,6 @@ declare class Stats {
 	countRecovery(verdict: "full" | "state_only" | "none"): void;
 	addLatency(milliseconds: number): void;
 	buildSummary(pending: number, transport: Carrier | null): ClientStats;
-}
-export interface ConnectionPort {
-	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
-	prepare(): Promise<Preparation> | null;
-	/** Begin the next attachment. Throws for an address that cannot be. */
-	openLink(port: LinkPort): Link;
-	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
-	buildConnect(): object;
-	takeConnected(frame: ConnectedFrame): void;
-	handleFrame(frame: ServerFrame): void;
-	handleDetach(): void;
-	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
-	findPlace(log: string): Position | null | undefined;
-	readAcked(): number;
-	tellTransport(name: Carrier): void;
-	tellStatus(status: Status, reason: StatusReason | null): void;
-	tellMissed(missed: number): void;
-	tellRoundTrip(milliseconds: number): void;
-	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
-	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
-}
-export type Repair = "reconnect" | "stop";
-/** Preparation of a connection: `repair` is null if it may open now. */
-export type Preparation = {
-	repair: null;
-} | {
-	repair: Repair;
-	reason: StatusReason;
-	retryAfter?: number | null;
-};
-declare class Connection {
-	#private;
-	status: Status;
-	reason: StatusReason | null;
-	/** Called with every frame, for the debug panel. */
-	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
-	/** What carried the last attachment; null before the first. */
-	transport: Carrier | null;
-	/** Called whenever frames can be sent. */
-	onAttach: () => void;
-	readonly backoff: Backoff;
-	readonly heartbeat: Heartbeat;
-	constructor(env: Environment, port: ConnectionPort, stats: Stats);
-	get connected(): boolean;
-	get isHidden(): boolean;
-	/** Connect; resolves when connected, rejects when the connection is given up before that. */
-	connect(): Promise<void>;
-	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
-	disconnect(): void;
-	reconnect(): Promise<void>;
-	close(): void;
-	/** Let go of everything, because the page goes; it connects when it comes back. */
-	leavePage(): void;
-	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
-	checkLife(): void;
-	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
-	/** Go by what the server says of its beats. */
-	takeBeats(beats: Beats | undefined): void;
-	/** Return false if there is no connection. */
-	sendFrame(frame: object): boolean;
-	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
-	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
-	/** Return why the connection will not come back by itself; null while it may. */
-	readFailure(): SessionError | null;
-	/** Stay away because nothing can be sent for good. */
-	fail(reason: StatusReason): void;
-	/** Give this connection up and come back. */
-	abandonLink(code?: number): void;
-}
-/** Owner of records; nobody else's are ever read. */
-export type Owner = readonly [
-	scope: string,
-	user: string,
-	session: string
-];
-interface Kept$1 {
-	data: Json;
-	position: Position;
-}
-/** Body of an entry of a document's log. */
-export interface EntryBody {
-	ops: readonly Operation[];
-	client_id?: string;
-	seq?: number;
-}
-declare class DocumentCopy {
-	#private;
-	/** Value that an earlier page left; null if there is none or it is incomplete. */
-	readonly kept: Kept$1 | null;
-	constructor(copies: Copies, name: string, keepsSealed: boolean);
-	/** Return true if the copy contains this write's effect although its receipt never came. */
-	holdsWrite(client: string | null, seq: number): boolean;
-	appendEntry(position: Position, { ops, client_id: client, seq }: EntryBody): void;
-	/** End a frame, after its last entry. */
-	foldEntries(data: Json): void;
-	/** Take a snapshot, which contains this client's writes up to `decided`. */
-	replaceBase(position: Position, data: Json, client: string | null, decided: number): void;
-	/** Drop the copy because the server stores the document encrypted. */
-	dropSealed(): void;
-	dropRecords(): void;
-	/** Stop adding to the chain: another epoch or another session begins. */
-	leaveChain(): void;
-}
-export interface Base {
-	position: Position;
-	/** Last write of each client that is in the value. */
-	seqs: Record<string, number>;
-}
-export interface Entry {
-	epoch: string;
-	tag: string;
-	/** Tag of the entry before. */
-	after: string;
-	ops: readonly Operation[];
-	client: string | null;
-	seq: number;
-}
-/** Records of one document: its base at BASE and BODY, its entries at their versions. */
-export type Records = ReadonlyMap<number, unknown>;
-export interface NewBase extends Base {
-	text: string;
-	/** Highest version of a base of the same epoch that it replaces. */
-	over: number;
-}
-declare class Copies {
-	#private;
-	private constructor();
-	/** Open the owner's copies and remove those of others in its scope. Never rejects, and never waits for long. */
-	static open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies>;
-	/** Return the copy of one document; `keepsSealed`: also if the server stores it encrypted. */
-	openDocument(document: string, keepsSealed: boolean): DocumentCopy;
-	/** Return the records of a document that were found at the start. */
-	takeRecords(document: string): Records | null;
-	appendEntry(document: string, version: number, entry: Entry): void;
-	/** Store a whole value. Waiting entries are in it, or belong to another epoch. */
-	replaceBase(document: string, base: NewBase): void;
-	removeDocument(document: string): void;
-	/** Forget what was found: its owner may not be here. The records stay. */
-	hideFound(): void;
-	/** Remove everything in this scope; copies are kept again in the next session. */
-	wipeScope(): void;
-	/** Enter another session; remove everything of the one before. */
-	enterSession(owner: Owner): void;
-	/** Remove this session's copies and keeps no more; resolves when they are gone. */
-	wipeRecords(): Promise<void>;
-	/** Write what waits, and ends. */
-	close(): void;
-}
-/** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
-export interface Wishes {
-	slow?: string | undefined;
-	filter?: object | undefined;
-	since?: object | undefined;
-}
-/** Reader of a log. */
-export interface Reader {
-	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
-	readonly start: Position | null;
-	readonly wishes?: Wishes;
-	takeEntry(body: Json, position: Position): void;
-	/** End a frame, after its last entry. */
-	endFrame?(): void;
-	takeGap?(gap: Gap): void;
-	/** Store the new position; called before the entry there is handed over. */
-	moveTo?(position: Position | null): void;
-	takeSnapshot?(data: Json): void;
-	awaitSnapshot?(): void;
-	/** Take the server's verdict on the position, before what follows from it. */
-	takeVerdict?(verdict: Verdict): void;
-	/** Note that the server stores the document encrypted. */
-	sealCopy?(): void;
-	handleDenial?(error: SessionError): void;
-}
-export interface LogbookPort {
-	/** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
-	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
-	fetchDocument(url: string): Promise<{
-		data: Json;
-		position: Position;
-	}>;
-	/** Report why a large document could not be fetched. */
-	tellFailed(log: string, error: SessionError): void;
-	/** Give the connection up and recover. */
-	abandonConnection(): void;
-	/** Tell of entries that the application is not given. */
-	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
-}
-/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
-export interface SyncAnswer extends Verdict {
-	entries?: EntriesFrame["entries"];
-	data?: Json;
-}
-declare class Logbook {
-	#private;
-	constructor(port: LogbookPort);
-	/** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
-	followLog(name: string, reader: Reader): void;
-	unfollowLog(name: string): void;
-	position(name: string): Position | null;
-	/** Return the `logs` of `connect`, and what readers wish for: ways to go on, parts, and where to begin. */
-	listWanted(): {
-		logs: Record<string, Position | null>;
-	} & {
-		[wish: string]: Record<string, unknown>;
-	};
-	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
-	findPlace(name: string): Position | null | undefined;
-	/** Forget the positions in these logs: another session begins. */
-	forgetPlaces(listNames: readonly string[]): void;
-	/** Ask for every log again: the rights of somebody else decide now. */
-	forgetDenials(): void;
-	isDenied(name: string): boolean;
-	names(): string[];
-	attach(verdicts: Record<string, Verdict>): void;
-	detach(): void;
-	takeEntries(frame: EntriesFrame): void;
-	takeGap(frame: GapFrame): void;
-	/** Take that the server has left a log whose rights have changed; the position stays. */
-	takeDenial(name: string, error: SessionError): void;
-	takeSnapshot(frame: SnapshotFrame): void;
-	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
-	takeSyncAnswer(name: string, answer: SyncAnswer): void;
-}
-export interface RecordParts {
-	env: Environment;
-	/** Storage of the tab, under the names of the application, the session and the slot. */
-	shelf: Shelf;
-	/** Beginning of the names of locks. */
-	scope: string;
-	/** Null where nothing outlives the tab. */
-	outboxes: Outboxes | null;
-	/** First part of the owner of what is stored. */
-	ownerScope: string;
-	/** Called when the store has caught up with the tab, or has failed. */
-	tellStored(): void;
-}
-declare class ClientRecord {
-	#private;
-	/** Number of the present attachment among all of the client. */
-	generation: number;
-	/** Number that it would have if every attach that was begun had arrived; not a number before the first answer. */
-	latest: number;
-	/** True while another page may have it. */
-	isAway: boolean;
-	/** First of the numbers that were given while another page could have it: they are not the record's. */
-	lateFrom: number;
-	private constructor();
-	/**
-	 * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
-	 * somebody else holds the lock, this tab is a copy of the holder's: the copied writes are the other's to send, and
-	 * this tab is a new client. Throws `slot_taken` if the holder is another client of this same tab. Nothing is removed
-	 * that may be the holder's.
-	 */
-	static open(parts: RecordParts): Promise<ClientRecord>;
-	get key(): string;
-	get session(): string | null;
-	get client(): string | null;
-	get next(): number;
-	set next(seq: number);
-	/** Highest number that was ever sent. */
-	get sent(): number;
-	set sent(seq: number);
-	/** True if every write would survive this tab. */
-	get isDurable(): boolean;
-	/** Whose writes these are; undefined if an earlier version stored them. */
-	get user(): string | null | undefined;
-	assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void;
-	/** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
-	leaveSession(): void;
-	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
-	readWrites(): [
-		seq: number,
-		write: WriteFrame
-	][];
-	/** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
-	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
-	dropWrite(seq: number): void;
-	/** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
-	awaitStored(resume: () => void): boolean;
-	/** Note that a number that was stored means another write from now on. */
-	guardNumbers(): void;
-	readPosition(log: string): Position | null;
-	setPosition(log: string, position: Position | null): void;
-	/** Forget all places in logs: another person's session begins. */
-	clearPositions(): void;
-	/** Return true if another tab has taken this tab's writes over. */
-	isAdopted(): Promise<boolean>;
-	/** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
-	leave(): void;
-	/** Open it again, as other pages have left it; if it is another tab's now, this is a new client's. */
-	reopen(): Promise<void>;
-	/** Store what changed, without waiting for the end of this turn. */
-	flush(): void;
-	releaseLock(): void;
 }
 export interface WriterPort {
 	/** Return false if there is no connection to send on. */
@@ -1709,46 +1580,6 @@ declare class Documents {
 	resetValues(): void;
 	clearWatches(): void;
 }
-export interface ClientRow {
-	/** Name of the tab's record. */
-	key: string;
-	/** Name of the Web Lock without which nobody numbers or sends these writes. */
-	lock: string;
-	owner: Owner;
-	/** Name that the server gave; null if the tab was never connected. */
-	client: string | null;
-	/** Time of the last change. */
-	at: number;
-}
-/** Writes to store, by number; null removes one. */
-export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
-declare class OutboxStore {
-	#private;
-	private constructor();
-	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
-	static open(env: Environment): Promise<OutboxStore>;
-	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
-	listWaiting(owner: Owner, own: string): Promise<[
-		row: ClientRow,
-		count: number
-	][]>;
-	readWrites(key: string): Promise<[
-		seq: number,
-		write: WriteFrame
-	][]>;
-	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
-	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
-	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
-	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
-	markAdopted(row: ClientRow): Promise<void>;
-	/** Return true if another tab has taken these writes over. */
-	isAdopted(key: string): Promise<boolean>;
-	/** Store the answer of an adopted write, for the tab that had it. */
-	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
-	/** Remove a tab's row and everything under it. */
-	remove(key: string): void;
-	close(): void;
-}
 declare class Mirror {
 	#private;
 	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void);
@@ -1804,54 +1635,335 @@ declare class Outboxes {
 	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
 	newAdoption(parts: AdoptingParts): Adoption;
 }
-export interface SendingPort {
-	openLink(port: LinkPort): Link;
-	/** Return the fields of `connect` that prove the session. */
-	readProof(): object;
-	findPosition(document: string): Position | null;
-	/** Report writes of closed tabs that can't be sent. */
-	tellUnsent(writes: [
-		seq: number,
-		write: WriteFrame
-	][], reason: string): void;
-	/** Report the conflicts of a write whose promise is gone. */
-	tellConflict(write: Write, receipt: ReceiptFrame): void;
+export interface RecordParts {
+	env: Environment;
+	/** Storage of the tab, under the names of the application, the session and the slot. */
+	shelf: Shelf;
+	/** Beginning of the names of locks. */
+	scope: string;
+	/** Null where nothing outlives the tab. */
+	outboxes: Outboxes | null;
+	/** First part of the owner of what is stored. */
+	ownerScope: string;
+	/** Called when the store has caught up with the tab, or has failed. */
+	tellStored(): void;
 }
-declare class Sending {
+declare class ClientRecord {
 	#private;
-	settled: number;
-	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
+	/** Number of the present attachment among all of the client. */
+	generation: number;
+	/** Number that it would have if every attach that was begun had arrived; not a number before the first answer. */
+	latest: number;
+	/** True while another page may have it. */
+	isAway: boolean;
+	/** First of the numbers that were given while another page could have it: they are not the record's. */
+	lateFrom: number;
+	private constructor();
+	/**
+	 * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
+	 * somebody else holds the lock, this tab is a copy of the holder's: the copied writes are the other's to send, and
+	 * this tab is a new client. Throws `slot_taken` if the holder is another client of this same tab. Nothing is removed
+	 * that may be the holder's.
+	 */
+	static open(parts: RecordParts): Promise<ClientRecord>;
+	get key(): string;
+	get session(): string | null;
+	get client(): string | null;
+	get next(): number;
+	set next(seq: number);
+	/** Highest number that was ever sent. */
+	get sent(): number;
+	set sent(seq: number);
+	/** True if every write would survive this tab. */
+	get isDurable(): boolean;
+	/** Whose writes these are; undefined if an earlier version stored them. */
+	get user(): string | null | undefined;
+	assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void;
+	/** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
+	leaveSession(): void;
+	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
+	readWrites(): [
 		seq: number,
 		write: WriteFrame
-	][], port: SendingPort);
-	/** Send everything; resolves with the code that the connection ended with. */
-	run(): Promise<number>;
+	][];
+	/** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
+	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
+	dropWrite(seq: number): void;
+	/** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
+	awaitStored(resume: () => void): boolean;
+	/** Note that a number that was stored means another write from now on. */
+	guardNumbers(): void;
+	readPosition(log: string): Position | null;
+	setPosition(log: string, position: Position | null): void;
+	/** Forget all places in logs: another person's session begins. */
+	clearPositions(): void;
+	/** Return true if another tab has taken this tab's writes over. */
+	isAdopted(): Promise<boolean>;
+	/** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
+	leave(): void;
+	/** Open it again, as other pages have left it; if it is another tab's now, this is a new client's. */
+	reopen(): Promise<void>;
+	/** Store what changed, without waiting for the end of this turn. */
+	flush(): void;
+	releaseLock(): void;
+}
+/**
+ * Place of a publication in its topic; an ephemeral one has none. `live` is false for what was published before the
+ * server followed the topic on this connection.
+ */
+export type PublicationPlace = {
+	live: boolean;
+} & ({
+	epoch: string;
+	offset: number;
+	tag: string;
+	ephemeral: false;
+} | {
+	epoch: null;
+	offset: null;
+	tag: null;
+	ephemeral: true;
+});
+export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
+export interface PublishOptions {
+	/** Publications of one topic with one key are one publication. */
+	key?: string;
+	/** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
+	ephemeral?: boolean;
+	signal?: AbortSignal;
+}
+export type FilterValue = string | number | boolean | null;
+/** Members of a publication, each with the value that it must have, or several of which it must have one. */
+export type TopicFilter<Data = Json> = {
+	[Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | {
+		in: Extract<Data[Key], FilterValue>[];
+	};
+};
+export interface SubscribeOptions<Data = Json> {
+	/**
+	 * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
+	 * several subscribers of one topic the first decides.
+	 */
+	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
+	/**
+	 * Where to begin. After a position, which the page was made for: it counts before the place where this tab left the
+	 * topic. If the tab has no place: with the first publication that is not older than a moment, or so many before the
+	 * newest (at most 1,000). Of several subscribers the first decides.
+	 */
+	since?: {
+		position: Position;
+	} | {
+		time: string | Date;
+	} | {
+		last: number;
+	};
+	/**
+	 * Only publications with these members, of the keys that the topic names: `{ region: "eu" }`, or
+	 * `{ region: { in: ["eu", "us"] } }`. Of several subscribers the first decides.
+	 */
+	filter?: TopicFilter<Data>;
+	/**
+	 * Called before all publications with the value that they change, of topics that have one, and again after a gap. A
+	 * refusal rejects `subscribed`.
+	 */
+	snapshot?: (value: Json) => void;
+}
+export interface PastOptions {
+	/** Only publications before this place; `position` of the first one of the page after. */
+	before?: Position | null;
+	/** At most 200; 50 by default. */
+	limit?: number;
+}
+/** Page of a topic's past, the newest publication last. */
+export interface PastPage {
+	/** `at` is ISO 8601. */
+	entries: {
+		data: Json;
+		position: Position;
+		at: string;
+	}[];
+	/** Older ones are kept. */
+	more: boolean;
+}
+export interface TopicsPort {
+	/** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
+	askSocket<Answer>(frame: object): Promise<Answer | null>;
+	readonly events: {
+		on(type: "status", callback: (status: Status) => void): Unsubscribe;
+	};
+	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
+	publishEphemeral(topic: string, data: Json): Promise<null>;
+	tellDenied(topic: string, error: SessionError): void;
+}
+/** Ends the subscription when it is called. */
+export type Subscription = Unsubscribe & {
+	/**
+	 * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
+	 * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`.
+	 */
+	readonly subscribed: Promise<boolean>;
+};
+export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequests> {
+}
+export declare class Topics<T = Json> {
+	#private;
+	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
+	/** Follow a topic from the page's position, else from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
+	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>>): Subscription;
+	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
+	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
+	/** Return the place after which the next publication of a topic comes; null if it is not followed, or not yet. */
+	position(topic: string): Position | null;
+	onGap(listener: (gap: Gap) => void): Unsubscribe;
+	/** Take an `ephemeral` frame. */
+	takeEphemeral(topic: string, data: Json): void;
+	clearListeners(): void;
+}
+declare class DocumentRequests {
+	#private;
+	/** `readVersion`: return the last version that the client has seen. */
+	constructor(call: StatePort["callServer"], readVersion: () => number);
+	/** Fetch the document as the server has it, with the facts about it. */
+	info(): Promise<ClientState>;
+	/** Fetch the bytes on the server: of the document, its snapshots and its log. */
+	sizes(): Promise<DocumentSizes>;
+	/** List what made each version, newest first. */
+	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
+	/** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
+	readAt(version: number | string): Promise<Json>;
+	/** Compare two versions, or a version with the newest. */
+	diff(from: number, to?: number): Promise<PatchOperation[]>;
+	/** Keep the present version for good, under a label (`v<version>` if none is given). */
+	persist(label?: string): Promise<Checkpoint>;
+	/** List the checkpoints, oldest first. */
+	checkpoints(): Promise<Checkpoint[]>;
+	/** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
+	forget(label: string): Promise<void>;
+	/** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
+	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
+	/** Store a snapshot now and shortens a log that is over its limits. */
+	compress(): Promise<DocumentSizes>;
+	/** List the conflicts that `manual` kept and nobody has decided, newest first. */
+	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
+	/** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
+	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
+	/** Keep the present version on the server as a checkpoint. */
+	persistState(body?: JsonObject): Promise<Json>;
+	/** Make an earlier version the newest; the change arrives like any other. */
+	restoreState(body?: JsonObject): Promise<Json>;
+	compressState(): Promise<DocumentSizes>;
+}
+export interface Device {
+	sessionId: string;
+	/** Name that the user gave it. */
+	label: string;
+	browser: string;
+	system: string;
+	/** Place as the project knows it; empty if it does not. */
+	place: string;
+	firstSeen: string;
+	lastSeen: string;
+	connectionState: Status;
+	/** True for the session that asks. */
+	isCurrent: boolean;
+}
+export interface HeartbeatPort {
+	/** Ask the server for a sign of life. */
+	askForLife(): void;
+	/** End the connection: nothing was heard for too long. */
+	endSilent(): void;
+	/** Tell that so many of the server's beats in a row did not come. */
+	tellMissed(missed: number): void;
+	isHidden(): boolean;
+}
+declare class Heartbeat {
+	#private;
+	/** Milliseconds without any frame after which the connection counts as dead. */
+	deadline: number;
+	/** Milliseconds in which the server promises a beat. */
+	interval: number;
+	constructor(clock: Clock, port: HeartbeatPort);
+	/** Go by other seconds from now on. */
+	configure({ interval, deadline }: {
+		interval?: number;
+		deadline?: number;
+	}): void;
+	start(): void;
 	stop(): void;
+	/** Note a sign of life; any frame is one. */
+	noteLife(): void;
+	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
+	startDoubt(): void;
+	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
+	noteLoss(): void;
 }
-export interface AdoptionPort extends SendingPort {
-	/** Load what sends them. */
-	loadSending(): Promise<{
-		Sending: typeof Sending;
-	}>;
-	readOwner(): Owner;
-	/** Return the key of this tab's own record. */
-	readKey(): string;
-	/** Report that so many writes of closed tabs were sent. */
-	tellAdopted(count: number): void;
-	/** Report that another number of writes of closed tabs waits. */
-	tellWaiting(): void;
+export interface ConnectionPort {
+	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
+	prepare(): Promise<Preparation> | null;
+	/** Begin the next attachment. Throws for an address that cannot be. */
+	openLink(port: LinkPort): Link;
+	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	buildConnect(): object;
+	takeConnected(frame: ConnectedFrame): void;
+	handleFrame(frame: ServerFrame): void;
+	handleDetach(): void;
+	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	findPlace(log: string): Position | null | undefined;
+	readAcked(): number;
+	tellTransport(name: Carrier): void;
+	tellStatus(status: Status, reason: StatusReason | null): void;
+	tellMissed(missed: number): void;
+	tellRoundTrip(milliseconds: number): void;
+	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }
-declare class Adoption {
+export type Repair = "reconnect" | "stop";
+/** Preparation of a connection: `repair` is null if it may open now. */
+export type Preparation = {
+	repair: null;
+} | {
+	repair: Repair;
+	reason: StatusReason;
+	retryAfter?: number | null;
+};
+declare class Connection {
 	#private;
-	/** Writes of closed tabs that wait. */
-	waiting: number;
-	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
-	/** Send what closed tabs left, and look again after a while. */
-	look(): Promise<void>;
-	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
-	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
-	/** Let go of what is being sent, until the next `look`. */
+	status: Status;
+	reason: StatusReason | null;
+	/** Called with every frame, for the debug panel. */
+	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
+	/** What carried the last attachment; null before the first. */
+	transport: Carrier | null;
+	/** Called whenever frames can be sent. */
+	onAttach: () => void;
+	readonly backoff: Backoff;
+	readonly heartbeat: Heartbeat;
+	constructor(env: Environment, port: ConnectionPort, stats: Stats);
+	get connected(): boolean;
+	get isHidden(): boolean;
+	/** Connect; resolves when connected, rejects when the connection is given up before that. */
+	connect(): Promise<void>;
+	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
+	disconnect(): void;
+	reconnect(): Promise<void>;
 	close(): void;
+	/** Let go of everything, because the page goes; it connects when it comes back. */
+	leavePage(): void;
+	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
+	checkLife(): void;
+	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
+	/** Go by what the server says of its beats. */
+	takeBeats(beats: Beats | undefined): void;
+	/** Return false if there is no connection. */
+	sendFrame(frame: object): boolean;
+	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
+	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
+	/** Return why the connection will not come back by itself; null while it may. */
+	readFailure(): SessionError | null;
+	/** Stay away because nothing can be sent for good. */
+	fail(reason: StatusReason): void;
+	/** Give this connection up and come back. */
+	abandonLink(code?: number): void;
 }
 /** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
 export type Part = (shared: never) => object;
@@ -1957,113 +2069,6 @@ declare class SessionRequests {
 	getSessionMetrics(id?: string): Promise<JsonObject>;
 	/** List the newest hundred connections with their figures, as of the server's last flush. */
 	getConnections(id?: string): Promise<ConnectionFigures[]>;
-}
-/**
- * Place of a publication in its topic; an ephemeral one has none. `live` is false for what was published before the
- * server followed the topic on this connection.
- */
-export type PublicationPlace = {
-	live: boolean;
-} & ({
-	epoch: string;
-	offset: number;
-	tag: string;
-	ephemeral: false;
-} | {
-	epoch: null;
-	offset: null;
-	tag: null;
-	ephemeral: true;
-});
-export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
-export interface PublishOptions {
-	/** Publications of one topic with one key are one publication. */
-	key?: string;
-	/** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
-	ephemeral?: boolean;
-	signal?: AbortSignal;
-}
-export type FilterValue = string | number | boolean | null;
-/** Members of a publication, each with the value that it must have, or several of which it must have one. */
-export type TopicFilter<Data = Json> = {
-	[Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | {
-		in: Extract<Data[Key], FilterValue>[];
-	};
-};
-export interface SubscribeOptions<Data = Json> {
-	/**
-	 * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
-	 * several subscribers of one topic the first decides.
-	 */
-	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
-	/**
-	 * Where to begin. After a position, which the page was made for: it counts before the place where this tab left the
-	 * topic. If the tab has no place: with the first publication that is not older than a moment, or so many before the
-	 * newest (at most 1,000). Of several subscribers the first decides.
-	 */
-	since?: {
-		position: Position;
-	} | {
-		time: string | Date;
-	} | {
-		last: number;
-	};
-	/**
-	 * Only publications with these members, of the keys that the topic names: `{ region: "eu" }`, or
-	 * `{ region: { in: ["eu", "us"] } }`. Of several subscribers the first decides.
-	 */
-	filter?: TopicFilter<Data>;
-}
-export interface PastOptions {
-	/** Only publications before this place; `position` of the first one of the page after. */
-	before?: Position | null;
-	/** At most 200; 50 by default. */
-	limit?: number;
-}
-/** Page of a topic's past, the newest publication last. */
-export interface PastPage {
-	/** `at` is ISO 8601. */
-	entries: {
-		data: Json;
-		position: Position;
-		at: string;
-	}[];
-	/** Older ones are kept. */
-	more: boolean;
-}
-export interface TopicsPort {
-	/** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
-	askSocket<Answer>(frame: object): Promise<Answer | null>;
-	readonly events: {
-		on(type: "status", callback: (status: Status) => void): Unsubscribe;
-	};
-	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
-	publishEphemeral(topic: string, data: Json): Promise<null>;
-	tellDenied(topic: string, error: SessionError): void;
-}
-/** Ends the subscription when it is called. */
-export type Subscription = Unsubscribe & {
-	/**
-	 * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
-	 * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`.
-	 */
-	readonly subscribed: Promise<boolean>;
-};
-export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequests> {
-}
-export declare class Topics<T = Json> {
-	#private;
-	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
-	/** Follow a topic from the page's position, else from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
-	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>>): Subscription;
-	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
-	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
-	/** Return the place after which the next publication of a topic comes; null if it is not followed, or not yet. */
-	position(topic: string): Position | null;
-	onGap(listener: (gap: Gap) => void): Unsubscribe;
-	/** Take an `ephemeral` frame. */
-	takeEphemeral(topic: string, data: Json): void;
-	clearListeners(): void;
 }
 /** Member of a topic, with what it says of itself; `since` is ISO 8601. */
 export interface Member {

@@ -373,6 +373,8 @@ export declare class FakeServer {
 	readonly topics: Map<string, FakeLog>;
 	/** Members of topics by the name of their presence, such as `presence:chat`. */
 	readonly present: Map<string, Map<string, any>>;
+	/** Values of topics that have one, by the topic's name. */
+	readonly values: Map<string, any>;
 	readonly denied: Set<string>;
 	/** Frames that clients have sent, the newest last. */
 	readonly received: Frame$1[];

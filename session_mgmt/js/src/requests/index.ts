@@ -4,6 +4,7 @@ import type { DocumentHead } from "../past";
 import type { Json } from "../values";
 import { toCamelCases } from "./answers";
 
+export { Beginning } from "./beginning";
 export { DocumentRequests } from "./documents";
 export { SessionRequests } from "./sessions";
 export { Presence, type Member } from "./presence";

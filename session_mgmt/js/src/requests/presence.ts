@@ -1,10 +1,10 @@
 /** Who is there in a topic, kept up to date by the log of its presence (PROTOCOL section 7). */
 
 import { Emitter, type Unsubscribe } from "../emitter";
-import { SessionError } from "../errors";
 import type { Position } from "../frames";
 import type { Topics, TopicsPort } from "../topics";
 import type { Json } from "../values";
+import { Questions } from "./questions";
 
 /** Member of a topic, with what it says of itself; `since` is ISO 8601. */
 export interface Member {
@@ -27,6 +27,7 @@ export class Presence {
   count = 0;
   readonly #topics: Topics;
   readonly #port: TopicsPort;
+  readonly #questions: Questions;
   readonly #topic: string;
   readonly #listeners = new Emitter<{ change: [] }>();
   readonly #ends: Unsubscribe[] = [];
@@ -35,13 +36,12 @@ export class Presence {
   #waiting: [entry: Entry, offset: number][] = [];
   /** What this client says of itself while it is there. */
   #entered: { data: Json } | null = null;
-  /** Whoever waits for the next connection. */
-  readonly #waking = new Set<(error: SessionError | null) => void>();
 
   constructor(topics: Topics, port: TopicsPort, topic: string) {
     this.#topics = topics;
     this.#port = port;
     this.#topic = topic;
+    this.#questions = new Questions(port, topic);
   }
 
   /** Follow the log and read the members; `presence()` does it. */
@@ -68,7 +68,7 @@ export class Presence {
     const entered = { data };
     this.#entered = entered;
     try {
-      return (await this.#ask<{ member: string }>("enter", entered)).member;
+      return (await this.#questions.ask<{ member: string }>("enter", entered)).member;
     } catch (error) {
       if (this.#entered === entered) this.#entered = null;
       throw error;
@@ -83,7 +83,7 @@ export class Presence {
   /** Leave the topic, and go on seeing who is there. */
   async leave(): Promise<void> {
     this.#entered = null;
-    await this.#ask("leave");
+    await this.#questions.ask("leave");
   }
 
   /** Call back after each change of the members or their number. */
@@ -93,50 +93,28 @@ export class Presence {
 
   /** Leave the topic if this client has entered it, and see its members no more. */
   close(): void {
-    if (this.#entered) void this.#send("leave").catch(() => undefined);
+    if (this.#entered) this.#tell("leave");
     this.#end();
   }
 
   #end(): void {
     this.#entered = null;
     for (const end of this.#ends.splice(0)) end();
-    this.#wake(SessionError.local("unsubscribed", "The presence was closed before the server had answered."));
+    this.#questions.close();
     this.#listeners.clear();
   }
 
-  #send<Answer>(type: string, more: object = {}): Promise<Answer | null> {
-    return this.#port.askSocket<Answer>({ type, log: `topic:${this.#topic}`, ...more });
-  }
-
-  /** Ask on this connection, or else on the next one that answers. */
-  async #ask<Answer>(type: string, more?: object): Promise<Answer> {
-    for (;;) {
-      const connected = new Promise<SessionError | null>((resolve) => this.#waking.add(resolve));
-      const answer = await this.#send<Answer>(type, more);
-      if (answer) return answer;
-      const error = await connected;
-      if (error) throw error;
-    }
-  }
-
-  #wake(error: SessionError | null): void {
-    const waking = [...this.#waking];
-    this.#waking.clear();
-    for (const resolve of waking) resolve(error);
-  }
-
   #handleStatus(status: string): void {
-    if (status === "connected") {
-      this.#wake(null);
-      // The server may have let it go: it was away for longer than the grace, maybe.
-      if (this.#entered) void this.#send("enter", this.#entered).catch(() => undefined);
-    } else if (status === "disconnected" || status === "failed") {
-      this.#wake(SessionError.local("network_error", "There is no connection: connect, and ask again.", true));
-    }
+    // The server may have let it go: it was away for longer than the grace, maybe.
+    if (status === "connected" && this.#entered) this.#tell("enter", this.#entered);
+  }
+
+  #tell(type: string, more?: object): void {
+    void this.#questions.askOnce(type, more).catch(() => undefined);
   }
 
   async #read(): Promise<void> {
-    const { position, count, members } = await this.#ask<MembersReply>("members");
+    const { position, count, members } = await this.#questions.ask<MembersReply>("members");
     this.#offset = position[1];
     this.count = count;
     this.members = members;

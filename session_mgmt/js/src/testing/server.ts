@@ -37,6 +37,8 @@ export class FakeServer {
   readonly topics = new Map<string, FakeLog>();
   /** Members of topics by the name of their presence, such as `presence:chat`. */
   readonly present = new Map<string, Map<string, Json>>();
+  /** Values of topics that have one, by the topic's name. */
+  readonly values = new Map<string, Json>();
   readonly denied = new Set<string>();
   /** Frames that clients have sent, the newest last. */
   readonly received: Frame[] = [];
@@ -245,6 +247,7 @@ export class FakeServer {
     if (frame.type === "configure") this.#handleConfigure(wire, frame);
     if (frame.type === "subscribe") this.#handleSubscribe(wire, session, client, frame);
     else if (frame.type === "history") this.#handleHistory(wire, session, frame);
+    else if (frame.type === "value") this.#handleValue(wire, session, frame);
     else if (PRESENCE.has(frame.type)) this.#handlePresence(wire, session, client, frame);
     else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
     else if (frame.type === "ping") wire.deliver({ type: "pong", id: frame.id, server_time: "" });
@@ -333,6 +336,12 @@ export class FakeServer {
     const log = this.#findLog(session, name);
     if (!log) wire.deliver({ type: "error", id, ...makeTopicDenied() });
     else wire.deliver({ type: "reply", id, ...log.listPast(before, limit) });
+  }
+
+  #handleValue(wire: FakeWire, session: FakeSession, { id, log: name }: Frame): void {
+    const log = this.#findLog(session, name);
+    if (!log) return wire.deliver({ type: "error", id, ...makeTopicDenied() });
+    wire.deliver({ type: "reply", id, position: log.position, data: this.values.get(name.slice("topic:".length)) ?? null });
   }
 
   /** Answer a frame about presence; each client is a member under its own name, and each move is an entry at once. */

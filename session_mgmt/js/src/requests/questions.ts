@@ -1,0 +1,52 @@
+/** Questions about a topic that are asked again on the next connection where no answer came. */
+
+import type { Unsubscribe } from "../emitter";
+import { SessionError } from "../errors";
+import type { TopicsPort } from "../topics";
+
+export class Questions {
+  readonly #port: TopicsPort;
+  readonly #topic: string;
+  readonly #stop: Unsubscribe;
+  /** Whoever waits for the next connection. */
+  readonly #waking = new Set<(error: SessionError | null) => void>();
+
+  constructor(port: TopicsPort, topic: string) {
+    this.#port = port;
+    this.#topic = topic;
+    this.#stop = port.events.on("status", (status) => {
+      if (status === "connected") this.#wake(null);
+      else if (status === "disconnected" || status === "failed") {
+        this.#wake(SessionError.local("network_error", "There is no connection: connect, and ask again.", true));
+      }
+    });
+  }
+
+  /** Ask on this connection, or else on the next one that answers. */
+  async ask<Answer>(type: string, more?: object): Promise<Answer> {
+    for (;;) {
+      const connected = new Promise<SessionError | null>((resolve) => this.#waking.add(resolve));
+      const answer = await this.askOnce<Answer>(type, more);
+      if (answer) return answer;
+      const error = await connected;
+      if (error) throw error;
+    }
+  }
+
+  /** Ask on this connection; null without one, or without an answer. */
+  askOnce<Answer>(type: string, more: object = {}): Promise<Answer | null> {
+    return this.#port.askSocket<Answer>({ type, log: `topic:${this.#topic}`, ...more });
+  }
+
+  /** Ask no more. */
+  close(): void {
+    this.#stop();
+    this.#wake(SessionError.local("unsubscribed", "It was closed before the server had answered."));
+  }
+
+  #wake(error: SessionError | null): void {
+    const waking = [...this.#waking];
+    this.#waking.clear();
+    for (const resolve of waking) resolve(error);
+  }
+}
