@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks import (
@@ -74,6 +75,7 @@ def main() -> int:
     parser.add_argument("--ws", metavar="CLASS", help="uvicorn's class for WebSockets: a name or module:Class")
     parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="shorter rounds")
     parser.add_argument("--scale", choices=SCALES, help="tiny only shows that all of it runs")
+    parser.add_argument("--clients", type=int, metavar="N", help="that many in idle, storm and transports")
     parser.set_defaults(scale="full")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - BENCHMARKS.keys()
@@ -84,8 +86,10 @@ def main() -> int:
         return 0
     os.environ |= {"BENCHMARK_WS": arguments.ws} if arguments.ws else {}
     names = arguments.names or list(BENCHMARKS)
+    scale = SCALES[arguments.scale]
+    scale = replace(scale, guests=arguments.clients or scale.guests)
     results: dict[str, list[Table]] = {}
-    for name, table in read(arguments.source) if arguments.source else run(names, SCALES[arguments.scale]):
+    for name, table in read(arguments.source) if arguments.source else run(names, scale):
         results.setdefault(name, []).append(table)
         line = json.dumps({"name": name, **table.as_json()}) if arguments.json else table.as_text() + "\n"
         print(line, flush=True)
