@@ -61,7 +61,7 @@ class Log {
   asked: object | null | undefined = null;
   /** Left by the server in the middle of a connection; not asked for until somebody wants it anew. */
   denied = false;
-  /** Frames that wait for the body of a snapshot; null if none is being fetched. */
+  /** Frames that wait for the body of a snapshot, or for the verdict that says where the log begins; null if none do. */
   waiting: EntriesFrame[] | null = null;
   /** Position that the body of the snapshot will have at least. */
   promised: Position | null = null;
@@ -178,6 +178,8 @@ export class Logbook {
   takeEntries(frame: EntriesFrame): void {
     const log = this.#logs.get(frame.log);
     if (!log) return;
+    // Of a subscription before, or faster than the answer to this one.
+    if (!log.position) log.waiting ??= [];
     if (log.waiting) {
       log.waiting.push(frame);
       if (log.waiting.length > MOST_WAITING) throw new OutOfOrder();
@@ -261,6 +263,10 @@ export class Logbook {
     } else if (verdict.mode === "gap") this.#skipGap(log, verdict);
     else if (verdict.mode === "snapshot") log.reader.awaitSnapshot?.();
     else if (verdict.position) this.#moveTo(log, verdict.position);
+    if (verdict.mode === "snapshot") return;
+    const early = log.waiting ?? [];
+    log.waiting = null;
+    for (const frame of early) this.#applyEntries(log, frame);
   }
 
   #skipGap(log: Log, { from = null, to = null, reason = "", position }: Verdict): void {

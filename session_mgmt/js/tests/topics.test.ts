@@ -71,6 +71,27 @@ describe("an answer that is older than what a poll or another tab has brought", 
   });
 });
 
+test("what is under way when a topic is followed anew neither ends the connection nor comes twice", async () => {
+  const answers: ((verdict: Verdict) => void)[] = [];
+  const [taken, told]: [unknown[], string[]] = [[], []];
+  const logbook = new Logbook({
+    askServer: (_, answer) => answers.push(answer) > 0,
+    fetchDocument: () => Promise.reject(new Error()),
+    abandonConnection: () => told.push("abandoned"),
+    tellRange: (event) => told.push(event),
+  });
+  logbook.followLog("topic:t", { start: null, takeEntry: (body) => taken.push(body) });
+  logbook.attach({});
+  await turns();
+  const tell = (n: number): void =>
+    logbook.takeEntries({ type: "entries", log: "topic:t", epoch: "e", entries: [[n, `t${n}`, n]] } as EntriesFrame);
+  // Of the subscription before; and, over HTTP, what a poll has brought before the answer to this one.
+  for (const n of [1, 2, 4]) tell(n);
+  answers[0]?.({ mode: "up_to_date", position: ["e", 3, "t3"] });
+  tell(5);
+  expect([taken, told]).toEqual([[4, 5], []]);
+});
+
 describe("the past of a topic", () => {
   test("is told in pages, on any connection, without a subscription", async () => {
     const browser = new Browser();

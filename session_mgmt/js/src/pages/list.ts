@@ -10,7 +10,6 @@ import { areEqual } from "../values";
 import { readPage } from "./reading";
 import { Segment, type Entry, type Item, type Page } from "./segment";
 
-const OUTDATED = "page_outdated";
 /** Refusals of a cursor: the list is read again from its first page. */
 const LOST_CURSOR = ["cursor_expired", "cursor_foreign", "cursor_invalid"];
 /** Milliseconds within which clients that have heard of one change read again. */
@@ -177,7 +176,7 @@ export class LiveList<Row> implements Pages<Row> {
       return this.#restart();
     }
     // Somebody else of this page was ahead: what has come since the request is kept now.
-    if (error.name === OUTDATED && (this.#outdated += 1) === 1) return;
+    if (error.name === "page_outdated" && (this.#outdated += 1) === 1) return;
     this.#failed += 1;
     if (error.temporary) this.#failure = error;
     else this.#fail(error);
@@ -263,7 +262,7 @@ export class LiveList<Row> implements Pages<Row> {
     const { position } = page.live;
     const start = since ?? this.#place;
     if (!start || start[0] !== position[0] || start[1] > position[1]) {
-      throw SessionError.local(OUTDATED, "The page is older than what has been heard: it is read again.", true);
+      throw SessionError.local("page_outdated", "The page is older than what has been heard: it is read again.", true);
     }
     while ((this.#place?.[1] ?? 0) < position[1]) {
       await new Promise<void>((resolve) => (this.#reached = resolve));
