@@ -278,8 +278,9 @@ export class LiveList<Row> implements Pages<Row> {
       tellMore: (pk) => this.#more.set(pk, segment),
     });
     if (isLast) this.#next = page.next;
-    for (const { pk } of segment.items) this.#touch(pk, undefined);
+    for (const { pk } of segment.items) this.#touch(pk, this.#find(pk));
     for (const [offset, entry] of this.#kept) {
+      this.#touch(entry.pk, this.#find(entry.pk));
       if (offset > page.live.position[1]) segment.applyEntry(entry, this.#find(entry.pk) ?? segment.find(entry.pk));
     }
     for (const { pk } of segment.items) for (const other of this.#segments) other.remove(pk);
@@ -328,6 +329,8 @@ export class LiveList<Row> implements Pages<Row> {
       this.#kept.push([offset, entry]);
       this.#more.delete(entry.pk);
       const shown = this.#find(entry.pk);
+      // Before it moves from one segment to another.
+      this.#touch(entry.pk, shown);
       for (const segment of this.#segments) segment.applyEntry(entry, shown);
     }
     this.#plan();
