@@ -64,7 +64,7 @@ def test_the_checker_catches_a_server_that_takes_the_number_of_a_lost_version_fo
 def test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed(
     database_url: str, redis_server: Redis
 ) -> None:
-    kills = max(2, KILLS // 2)
+    kills = max(2, KILLS // 3)
     options = Options(database=DATABASE, kills=kills, pipeline=PIPELINE, calm=CALM, pause=PAUSE, seed=SEED, scale=True)
     outcome = execute(options, database_url, redis_server)
     print(report(options, outcome))
