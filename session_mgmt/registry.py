@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, Final, is_typeddict
+from typing import Any, Final, NamedTuple, is_typeddict
 
 from session_mgmt.protocol.events import EVENT_TYPES, MESSAGE
 from session_mgmt.protocol.logs import PRESENCE
@@ -56,6 +56,14 @@ class Presence:
     data_bytes: int = 1000
 
 
+class TopicEntry(NamedTuple):
+    """Publication about which ``allow_entry`` is asked; ``offset`` is its place in the log, ``None`` if ephemeral."""
+
+    topic: str
+    data: Any
+    offset: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts.
@@ -63,8 +71,8 @@ class Topic:
     ``personal`` names the part that holds the key of the user whom the topic is about. ``data`` is the annotation of
     its publications. ``slow`` are the ways in which a reader may go on that is behind, the default first; ``latest_by``
     is the member of a publication that is its key. ``keys`` are the members by which readers may filter. ``snapshot``
-    returns the value that publications change. ``reported`` holds the kinds of errors of its functions that are in the
-    log already.
+    returns the value that publications change. ``allow_entry`` takes a reader's session and a ``TopicEntry``.
+    ``reported`` holds the kinds of errors of its functions that are in the log already.
     """
 
     pattern: TopicPattern
@@ -80,6 +88,7 @@ class Topic:
     keys: tuple[str, ...] = ()
     presence: Presence | None = None
     snapshot: Callable[..., Any] | None = None
+    allow_entry: Callable[[Any, TopicEntry], bool] | None = None
     # Whether it is the log of another topic's presence, which nobody but the app publishes to.
     tells_presence: bool = False
     reported: set[str] = field(default_factory=set, compare=False)
@@ -93,6 +102,10 @@ class Topic:
         if callable(self.may_publish):
             return ask(self.may_publish, session, **parts)
         return self.may_publish
+
+    def allows_entry(self, session: Any, entry: TopicEntry) -> bool:
+        """Return whether a reader that may follow the topic is given an entry."""
+        return self.allow_entry is None or ask(self.allow_entry, session, entry)
 
 
 @dataclass(slots=True)
@@ -160,6 +173,7 @@ def topic(
     keys: Sequence[str] = (),
     presence: bool | Presence = False,
     snapshot: Callable[..., Any] | None = None,
+    allow_entry: Callable[[Any, TopicEntry], bool] | None = None,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
@@ -174,7 +188,9 @@ def topic(
     default, and a client may ask for any of them. ``keys`` names the members of a publication by which a reader may
     filter. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the topic and see who is there.
     ``snapshot`` is called with the session and the pattern's parts, and returns the value that the publications change;
-    all that it reads is of one moment. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
+    all that it reads is of one moment. ``allow_entry`` is called with a reader's session and a ``TopicEntry``, for each
+    publication, and decides whether that reader is given it. Raises ``TypeError`` or ``ValueError`` for a declaration
+    that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
@@ -195,11 +211,12 @@ def topic(
 
     if snapshot is not None:
         check_function(snapshot, f"snapshot of topic {pattern!r}", "session", **compiled.types)
+    _check_allow_entry(pattern, allow_entry, ways)
     told_by = _read_presence(pattern, presence, compiled.types)
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        told = retain, entries, recheck, personal, data, ways, latest_by, names, told_by, snapshot
+        told = retain, entries, recheck, personal, data, ways, latest_by, names, told_by, snapshot, allow_entry
         registry.topics.append(Topic(compiled, may_follow, publish, *told))
         if told_by is not None:
             kept = PRESENCE_RETAIN, PRESENCE_ENTRIES, recheck, personal
@@ -238,6 +255,15 @@ def _read_ways(pattern: str, slow: Any, latest_by: Any) -> tuple[str, ...]:
     if latest_by is not None and not (isinstance(latest_by, str) and latest_by):
         raise TypeError(f"latest_by of topic {pattern!r} is the name of a member, not {latest_by!r}.")
     return ways
+
+
+def _check_allow_entry(pattern: str, allow_entry: Any, ways: tuple[str, ...]) -> None:
+    if allow_entry is None:
+        return
+    check_function(allow_entry, f"allow_entry of topic {pattern!r}", "session", "entry")
+    # Its readers read the log at their own pace, so none of them is ever behind.
+    if ways != (REPLAY,):
+        raise ValueError(f"slow of topic {pattern!r} can only be {REPLAY!r} with allow_entry.")
 
 
 def _read_keys(pattern: str, keys: Any, data: Any) -> tuple[str, ...]:

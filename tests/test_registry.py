@@ -65,6 +65,7 @@ ASYNC = [
 DECLARE: dict[str, Callable[[Any], Any]] = {
     "follow": lambda function: topic("orders:{pk}")(function),
     "publish": lambda function: topic("orders:{pk}", publish=function)(lambda session, pk: True),
+    "allow_entry": lambda function: topic("orders:{pk}", allow_entry=function)(lambda session, pk: True),
     "on": lambda function: on("session_expired")(function),
     "durable": lambda function: on("session_expired", durable=True)(function),
     "on_message": on_message,
@@ -99,6 +100,8 @@ def test_a_function_that_takes_something_else_is_refused_where_it_is_declared(de
         (lambda: topic("orders", entries=0), "keep nothing"),
         (lambda: topic("orders", publish="yes"), "function, True or False"),  # type: ignore[arg-type]
         (lambda: topic("orders:<int:pk>"), "in braces"),
+        (lambda: topic("orders", allow_entry=True), "needs a function"),  # type: ignore[arg-type]
+        (lambda: topic("orders", allow_entry=lambda one, two: True, slow="disconnect"), "only be 'replay'"),
         *(
             (lambda given=given: topic("orders", retain=given), "is a timedelta, not")
             for given in (True, 1.5, "1 day", [])

@@ -39,7 +39,7 @@ class PublicationView(ApiView):
         if session is None:
             raise TopicDenied()
         access.check_follow(session, topic)
-        return Response(following.read_past(session.pk, topic, before, limit).as_json())
+        return Response(following.read_allowed_past(session, topic, before, limit).as_json())
 
     @endpoint(
         "Publish to a topic",

@@ -11,11 +11,12 @@ import orjson
 
 from session_mgmt.actions import checking, limits, notify
 from session_mgmt.actions.sessions import following, refreshing
-from session_mgmt.actions.topics import subscriptions
+from session_mgmt.actions.topics import judging, subscriptions
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
+from session_mgmt.consumers.judging import find_crowd
 from session_mgmt.consumers.writes import Refused, build_text_digest, find_unscoped
 from session_mgmt.exceptions import (
     FrameTooLarge,
@@ -203,6 +204,9 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     async with connection.turns.take(frame.log):
         if _answer_again(connection, frame):
             return
+        if (crowd := find_crowd(connection.hub.serving, frame.log)) is not None:
+            _refuse_request(connection, crowd, "subscribe", frame.log, id=frame.id)
+            return
         serving = connection.hub.serving
         version = serving.find_access_version(session.pk)
         try:
@@ -214,6 +218,10 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
             log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since, frame.filter)
         except SessionMgmtError as error:
             _refuse_request(connection, error, "subscribe", frame.log, id=frame.id)
+            return
+        # Others may have come meanwhile. The session stays subscribed, and is served when it comes again.
+        if (crowd := find_crowd(connection.hub.serving, frame.log)) is not None:
+            _refuse_request(connection, crowd, "subscribe", frame.log, id=frame.id)
             return
         connection.answer_subscribe(frame.id, log, frame.slow)
         if serving.find_access_version(session.pk) != version:
@@ -275,12 +283,17 @@ async def _tell_past(connection: Connection, frame: History) -> None:
         connection.require_room()
         asked = session.as_model(), frame.log, attachment.restriction
         topic = await bridge().run_user_code((TOPIC, session.pk), subscriptions.require_granted, *asked)
+        place = topic, frame.before, frame.limit, attachment.claim
+        page = None
+        if judging.find_judged(frame.log) is not None:
+            read = following.read_allowed_past
+            page = await bridge().run_user_code(("entries", session.pk), read, session.as_model(), *place)
         # One page at a time, once the client has read what was sent: as if it were replayed.
         async with connection.replay_turn:
             await connection.outlet.wait_until_sent()
             connection.require_room()
-            place = session.pk, topic, frame.before, frame.limit, attachment.claim
-            page = await bridge().read(following.read_past, *place)
+            if page is None:
+                page = await bridge().read(following.read_past, session.pk, *place)
             connection.push({"type": "reply", "id": frame.id, **page.as_json()})
     except SessionMgmtError as error:
         _refuse_request(connection, error, "history", frame.log, id=frame.id)

@@ -27,6 +27,7 @@ from session_mgmt.consumers.greetings import build_bye, build_connected, build_r
 from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.hub import Hub
 from session_mgmt.consumers.inbox import REQUEST_COST, Inbox
+from session_mgmt.consumers.judging import deny_crowds, make_judged_following
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.pacing import Slot, Turns
 from session_mgmt.consumers.rounds import TICK
@@ -93,7 +94,7 @@ class Connection:
         # The number that the client has acknowledged, and the one that was told to the database.
         self._acked = self._confirmed = 0
         # Replays take turns, and while too much is left to do for the client, no more of it is read.
-        self.replay_turn = asyncio.Lock()
+        self.replay_turn, self._judging_turn = asyncio.Lock(), asyncio.Lock()
         self.inbox = Inbox()
         self._paused = False
         self._requests = asyncio.Semaphore(MOST_REQUESTS)
@@ -161,6 +162,7 @@ class Connection:
         if self.closed_with is not None:
             # The client has come again meanwhile, and its newer connection is here already.
             return
+        deny_crowds(self.hub.serving, self.attachment)
         verdict, reason = verdicts.judge_attachment(self.attachment)
         greeting = build_connected(
             self.attachment, verdict, reason, config=self.read_config(), script_name=self._script_name
@@ -188,7 +190,8 @@ class Connection:
         # The old place must send nothing any more once the new one has begun.
         self.unfollow_log(log.name)
         feed = self.hub.serving.follow_log(LogRow(log.key, log.name), log.head)
-        following = self.followings[log.name] = Following(self, feed, log)
+        judged = make_judged_following(self, feed, log, self.attachment.session, self._judging_turn)
+        following = self.followings[log.name] = judged or Following(self, feed, log)
         if log.name.startswith(STATE) and log.id is not None:
             self.writes.add_document(log.name.removeprefix(STATE), log.id)
         self.hub.rechecks.watch_log(self.attachment.session.pk, log.name)

@@ -323,18 +323,22 @@ class Following:
         """Send the next entries from the log, or the newest by key of all that are left; return False if there are
         none, once the client knows of any loss.
         """
-        async with self._take_turn():
-            if latest_by is not None:
-                if await self._push_latest(latest_by):
-                    return True
-            elif (page := await self.feed.pages.read(self.place)) is not None:
-                self._push_page(page, marked=marked)
-                return True
+        if await self._push_next(marked=marked, latest_by=latest_by):
+            return True
         if self._is_displaced():
             # The log has got another history meanwhile.
             return True
         await self._skip_purged_entries()
         return False
+
+    async def _push_next(self, *, marked: bool, latest_by: str | None) -> bool:
+        async with self._take_turn():
+            if latest_by is not None:
+                return await self._push_latest(latest_by)
+            page = await self.feed.pages.read(self.place)
+            if page is not None:
+                self._push_page(page, marked=marked)
+            return page is not None
 
     async def _push_latest(self, member: str) -> bool:
         """Send the newest entry of each key, up to where the feed stands or as far as one frame reaches."""
@@ -347,20 +351,25 @@ class Following:
         return True
 
     def _push_page(self, page: Page, *, marked: bool) -> None:
-        # A page may have been read a while ago: it is the last one only if the log ends there now, as far as the feed
-        # has heard, and if it reaches as far as the verdict has promised. Said once: while the frame goes out the log
-        # may move on, and then another page follows.
-        is_whole = page.last == self.feed.position and page.last.offset >= self._find_promised(marked)
-        is_last = marked and not self._said_recovered and is_whole
-        self._said_recovered = self._said_recovered or is_last
+        is_last = self._note_replayed(page.last, marked=marked)
         self._connection.outlet.push(
             page.build_frame(self.place, recovered=is_last)
             if self.only is None
             else page.build_filtered_frame(self.place, self.only, recovered=is_last)
         )
-        self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, page.last.offset)
         self.place = page.last
         self._release_receipts()
+
+    def _note_replayed(self, last: Position, *, marked: bool) -> bool:
+        """Note that entries up to a place go out; return whether their frame says that this was the last one."""
+        self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last.offset)
+        # A page may have been read a while ago: it is the last one only if the log ends there now, as far as the feed
+        # has heard, and if it reaches as far as the verdict has promised. Said once: while the frame goes out the log
+        # may move on, and then another page follows.
+        is_whole = last == self.feed.position and last.offset >= self._find_promised(marked)
+        is_last = marked and not self._said_recovered and is_whole
+        self._said_recovered = self._said_recovered or is_last
+        return is_last
 
     async def _skip_purged_entries(self) -> None:
         """Go to where the log stands after a purge between two pages."""

@@ -25,6 +25,7 @@ from session_mgmt.consumers.connection import Connection
 from session_mgmt.consumers.http_outlets import KEEP_ALIVE, Basket, Stream
 from session_mgmt.consumers.http_requests import Request, build_frames
 from session_mgmt.consumers.hub import Hub, hub, pick_delay
+from session_mgmt.consumers.judging import deny_crowds
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.rechecks import find_interval
 from session_mgmt.exceptions import Busy, Draining, SessionMgmtError, TopicDenied
@@ -84,6 +85,7 @@ class HeldPoll(Connection):
         self.hub.serving.add_connection(self)
         if self.closed_with is not None:
             return []
+        deny_crowds(self.hub.serving, self.attachment)
         for name, error in self.attachment.denied.items():
             self.push_error(error, log=name)
             self.note_refusal(error, "poll", name)

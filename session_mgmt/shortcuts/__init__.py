@@ -8,7 +8,7 @@ Async code calls the same names with an ``a`` in front: ``await apublish(...)``,
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.documents.values import MISSING
 from session_mgmt.publishing import PublishingManager, PublishingQuerySet, publishes
-from session_mgmt.registry import Presence, off, on, on_claim, on_message, topic
+from session_mgmt.registry import Presence, TopicEntry, off, on, on_claim, on_message, topic
 from session_mgmt.shortcuts.documents import State as State
 from session_mgmt.shortcuts.documents import state
 from session_mgmt.shortcuts.handle import session_state
@@ -59,6 +59,7 @@ __all__ = [
     "PublishingManager",
     "PublishingQuerySet",
     "RecentAuth",
+    "TopicEntry",
     "aaccess_changed",
     "access_changed",
     "acreate_session",
