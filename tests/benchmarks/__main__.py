@@ -16,11 +16,13 @@ from tests.benchmarks import (
     creation,
     documents,
     fanout,
+    filters,
     hostile,
     idle,
     page_turn,
     pages,
     patches,
+    presence,
     processes,
     reconnects,
     roundtrip,
@@ -45,6 +47,8 @@ BENCHMARKS = {
     "transports": transports.run,
     "scale": processes.run,
     "page_turn": page_turn.run,
+    "filters": filters.run,
+    "presence": presence.run,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 

@@ -17,6 +17,7 @@ from django.urls import path  # noqa: E402
 
 import session_mgmt.asgi  # noqa: E402
 from session_mgmt.bridge import bridge  # noqa: E402
+from tests.benchmarks.baseline import halls  # noqa: E402
 from tests.benchmarks.baseline.consumers import InPlace, Rewritten, Room, Updates  # noqa: E402
 from tests.benchmarks.baseline.members import Member, RecordedMember  # noqa: E402
 
@@ -29,7 +30,9 @@ async def lane(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def http(scope: Any, receive: Any, send: Any) -> None:
-    """Serve the REST side; any other path reports the lane's figures."""
+    """Serve the REST side; any other path reports the lane's figures, ``/halls/<n>`` once members can be named."""
+    if scope["path"].startswith("/halls/"):
+        halls.declare(int(scope["path"].rpartition("/")[2]))
     await (django_application if scope["path"].startswith(("/api/", "/events/")) else lane)(scope, receive, send)
 
 

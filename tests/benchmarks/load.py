@@ -15,7 +15,9 @@ import uvloop
 
 from tests.benchmarks import wire
 from tests.benchmarks.crowd import Account, Crowd, quantile
+from tests.benchmarks.gathering import Gathering
 from tests.benchmarks.peers import Listener, Peer, Updater
+from tests.benchmarks.pickers import Picker
 
 AT_ONCE = 32
 PATIENCE = 30.0
@@ -89,9 +91,12 @@ class Fanout:
         self._peers: list[Listener] = await opened(plan, self._listener)
 
     def _listener(self, token: str | None) -> Listener:
-        listener = Listener(self._plan, token, self._count)
+        listener = self._make(token)
         self._all.append(listener)
         return listener
+
+    def _make(self, token: str | None) -> Listener:
+        return Listener(self._plan, token, self._count)
 
     async def _live(self) -> None:
         while True:
@@ -121,10 +126,10 @@ class Fanout:
 
     async def _until(self, end: float, window: int, frame: str, times: list[float] | None = None) -> None:
         """Publish until the time is up, then wait for the rest."""
-        first = self._got // len(self._peers)
+        first = self._got
         sent_at: list[float] = []
         while True:
-            reached = self._got // len(self._peers) - first
+            reached = (self._got - first) // self._reach
             now = time.perf_counter()
             if times is not None:
                 times.extend(now - at for at in sent_at[len(times) : reached])
@@ -133,7 +138,7 @@ class Fanout:
             while now <= end and len(sent_at) - reached < window:
                 sent_at.append(now)
                 self._publish(frame)
-            self._goal = (first + reached + 1) * len(self._peers)
+            self._goal = first + (reached + 1) * self._reach
             self._moved.clear()
             if self._got < self._goal:
                 await asyncio.wait_for(self._moved.wait(), PATIENCE)
@@ -143,8 +148,54 @@ class Fanout:
             self._seq += 1
         self._peers[0].transport.write(wire.text(frame.replace("$seq", str(self._seq)).encode()))
 
+    @property
+    def _reach(self) -> int:
+        """Number of deliveries of one publication."""
+        return len(self._peers)
 
-KINDS: dict[str, Any] = {"patches": Patches, "fanout": Fanout, "crowd": Crowd}
+
+class Picking(Fanout):
+    """Fan-out to readers who each want a part: all of it, and nothing else."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        super().__init__(plan)
+        self._pickers: list[Picker] = []
+        self._expected: list[int] = [0] * len(plan["tokens"])
+        self._wanted_by = 0
+
+    def _make(self, token: str | None) -> Listener:
+        picker = Picker(self._plan, token, self._count, len(self._pickers))
+        self._pickers.append(picker)
+        return picker
+
+    @property
+    def _reach(self) -> int:
+        return self._wanted_by
+
+    async def run(self, window: int, warm: float, seconds: float, frame: str, reach: int = 1) -> dict[str, Any]:
+        """Publish for everybody, or for one after the other, and judge each reader by what it should have."""
+        self._wanted_by = reach
+        result = await super().run(window, warm, seconds, frame)
+        judged = zip(self._pickers, self._expected, strict=True)
+        return result | {
+            "unwanted": sum(picker.unwanted for picker in self._pickers),
+            "lost": result["lost"] + sum(picker.got != expected for picker, expected in judged),
+        }
+
+    def _publish(self, frame: str) -> None:
+        place = (self._seq + 1) % len(self._expected)
+        for wanting in (place,) if "$place" in frame else range(len(self._expected)):
+            self._expected[wanting] += 1
+        super()._publish(frame.replace("$place", str(place)))
+
+
+KINDS: dict[str, Any] = {
+    "patches": Patches,
+    "fanout": Fanout,
+    "picking": Picking,
+    "crowd": Crowd,
+    "gathering": Gathering,
+}
 
 
 async def main() -> None:

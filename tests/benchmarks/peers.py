@@ -45,6 +45,10 @@ class Peer(asyncio.Protocol):
     def say(self, frame: dict[str, Any]) -> None:
         self.transport.write(wire.text(orjson.dumps(frame)))
 
+    def list_wishes(self) -> dict[str, Any]:
+        """Return what ``connect`` says besides."""
+        return {}
+
     def _shake(self, data: bytes) -> None:
         self._head += data
         head, end, rest = self._head.partition(b"\r\n\r\n")
@@ -55,7 +59,9 @@ class Peer(asyncio.Protocol):
         if self.token is None:
             self._ready()
         else:
-            self.say({"type": "connect", "token": self.token, "logs": dict.fromkeys(self.plan["logs"])})
+            self.say(
+                {"type": "connect", "token": self.token, "logs": dict.fromkeys(self.plan["logs"]), **self.list_wishes()}
+            )
             self._take = self._open
         if rest:
             self._take(rest)

@@ -23,6 +23,7 @@ class Scale:
     large: int = 5_000_000
     sessions: int = 100_000
     guests: int = 1000
+    members: int = 5000
     missed: int = 50
     killed: int = 500
     beats: float = 25.0
@@ -61,6 +62,7 @@ TINY = Scale(
     large=50_000,
     sessions=200,
     guests=8,
+    members=20,
     missed=4,
     killed=6,
     beats=0.3,

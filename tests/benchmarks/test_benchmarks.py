@@ -16,7 +16,7 @@ SMALL = ["tests.benchmarks", "--scale", "tiny", "--json"]
 DURABLE = {"sqlite": "synchronous=FULL", "postgres": "fsync=on, synchronous_commit=on, full_page_writes=on"}
 # A benchmark of several processes has none to compare on SQLite.
 ON_POSTGRES = {"scale"}
-NEVER = ("lost", "refused", "doubled", "missing of each", "deaf after")
+NEVER = ("lost", "refused", "unwanted", "doubled", "missing of each", "deaf after")
 
 
 @pytest.fixture(scope="module")
