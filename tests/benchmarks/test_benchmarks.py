@@ -16,6 +16,8 @@ SMALL = ["tests.benchmarks", "--scale", "tiny", "--json"]
 DURABLE = {"sqlite": "synchronous=FULL", "postgres": "fsync=on, synchronous_commit=on, full_page_writes=on"}
 # A benchmark of several processes has none to compare on SQLite.
 ON_POSTGRES = {"scale"}
+# Of both classes for WebSockets; the others begin a server of only one, and so take half as long.
+BOTH_WAYS = {"roundtrip"}
 NEVER = ("lost", "refused", "unwanted", "doubled", "missing of each", "deaf after")
 
 
@@ -43,6 +45,8 @@ def test_a_tiny_benchmark_answers_every_case_and_loses_no_connection(
     environment = {"REDIS_URL": redis_url, "BENCHMARK_DATABASES": database}
     # Other tests keep one of the cores busy, and nobody reads these figures.
     environment |= {"BENCHMARK_ANY_CORE": "1", "BENCHMARK_FORKED": "1"}
+    if name not in BOTH_WAYS:
+        environment["BENCHMARK_WS"] = rivals.OWN
     if database == "postgres":
         request.getfixturevalue("postgres_url")  # or a skip that says why there is none
     else:

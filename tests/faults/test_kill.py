@@ -17,7 +17,7 @@ from tests.settings import DATABASE
 
 # Seconds before the first kill, and most seconds between two: a run goes on until enough has happened, and what longer
 # pauses add is more of the same writes, and CPU time.
-CALM, PAUSE = 0.5, 0.5
+CALM, PAUSE = 0.3, 0.3
 KILLS = int(os.environ.get("SESSION_MGMT_KILLS", "20"))
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 # Of twenty clients together still more than are demanded; each kill has all of them sent again.
