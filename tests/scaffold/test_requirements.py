@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -38,9 +41,9 @@ def declare_requirements() -> Iterator[Requirement]:
         yield from map(Requirement, extra)
 
 
-def read_pins() -> dict[str, Version]:
+def read_pins(*names: str) -> dict[str, Version]:
     pins = {}
-    lines = [line for name in REQUIREMENTS for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    lines = [line for name in names or REQUIREMENTS for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
     for line in lines:
         if match := re.match(r"([\w.-]+)==([^\s;]+)", line):
             pins[match[1].lower().replace("_", "-")] = Version(match[2])
@@ -87,3 +90,26 @@ def test_the_classifiers_name_what_is_tested() -> None:
     python = {PROJECT["requires-python"].removeprefix(">="), *(corner.python for corner in CORNERS)}
     assert {one.rsplit(" ", 1)[1] for one in named if re.match(r"Framework :: Django :: \d", one)} == django
     assert {one.rsplit(" ", 1)[1] for one in named if re.match(r"Programming Language :: Python :: 3\.", one)} == python
+
+
+WITHOUT = """
+import sys
+absent = set(sys.argv[1].split())
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name in absent:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Finder())
+import celery.bin.worker, kombu.transport.redis, kombu.transport.filesystem, channels_redis.pubsub, psycopg_pool
+"""
+
+
+def test_a_running_project_imports_only_what_it_installs() -> None:
+    # Some packages import others that they do not say they need.
+    installed = {*read_pins("requirements.txt"), "session-mgmt"}
+    owners = {
+        name: {owner.lower().replace("_", "-") for owner in found} for name, found in packages_distributions().items()
+    }
+    absent = [name for name, found in owners.items() if not found & installed]
+    assert "pytest" in absent and "celery" not in absent
+    subprocess.run([sys.executable, "-c", WITHOUT, " ".join(absent)], check=True)
