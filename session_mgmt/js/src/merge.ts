@@ -1,7 +1,7 @@
 /** RFC 7396 merge patch. */
 
 import type { UpdateFrame } from "./frames";
-import type { Operation } from "./operations";
+import { setMember, type Operation } from "./operations";
 import * as pointer from "./pointer";
 import { isObject, type Json, type JsonObject } from "./values";
 
@@ -11,7 +11,7 @@ export function mergePatch(target: Json, patch: Json): Json {
   const result: JsonObject = isObject(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) delete result[key];
-    else result[key] = mergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value);
+    else setMember(result, key, mergePatch(pointer.getMember(result, key), value));
   }
   return result;
 }

@@ -63,7 +63,7 @@ function applyAt(node: Json | undefined, tokens: readonly string[], at: number, 
   const inner = last
     ? computeValue(name, pointer.getMember(node, token), argument)
     : applyAt(pointer.getMember(node, token), tokens, at + 1, name, argument);
-  return inner === NOTHING ? NOTHING : setMember(isObject(node) ? node : {}, token, inner);
+  return inner === NOTHING ? NOTHING : setMember(isObject(node) ? { ...node } : {}, token, inner);
 }
 
 function applyInArray(node: Json[], tokens: readonly string[], at: number, name: Name, argument: Json): Outcome {
@@ -92,10 +92,10 @@ function removeMember(node: Json | undefined, token: string): Outcome {
   return copy;
 }
 
-function setMember(node: JsonObject, token: string, value: Json): JsonObject {
-  const copy = { ...node };
-  // Assigning to this name would set the copy's prototype.
-  if (token !== "__proto__") copy[token] = value;
-  else Object.defineProperty(copy, token, { value, enumerable: true, configurable: true, writable: true });
-  return copy;
+/** Set a member of any name, as an assignment does for most names. */
+export function setMember(node: JsonObject, token: string, value: Json): JsonObject {
+  // Assigning to this name would set the prototype.
+  if (token !== "__proto__") node[token] = value;
+  else Object.defineProperty(node, token, { value, enumerable: true, configurable: true, writable: true });
+  return node;
 }

@@ -49,9 +49,13 @@ export class ClientRecord {
   readonly #parts: RecordParts;
   /** True while another page may have it. */
   isAway = false;
+  /** How often the page was left. */
+  leavings = 0;
   /** First of the numbers that were given while another page could have it: they are not the record's. */
   lateFrom = Infinity;
   #key!: string;
+  /** Key of the record that is opened next; another one than it was if its writes are another tab's by now. */
+  #nextKey!: string;
   #release!: Release;
   #shelf!: Shelf;
   #mirror: Mirror | null = null;
@@ -178,6 +182,7 @@ export class ClientRecord {
 
   /** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
   leave(): void {
+    this.leavings += 1;
     if (this.isAway) return;
     this.flush();
     this.isAway = true;
@@ -187,11 +192,15 @@ export class ClientRecord {
     this.#release();
   }
 
-  /** Open it again, as other pages have left it; if it is another tab's now, this is a new client's. */
-  async reopen(): Promise<void> {
+  /**
+   * Open it again, as other pages have left it; if it is another tab's now, this is a new client's. It stays away if the
+   * page was left more often than `leavings` when that is done.
+   */
+  async reopen(leavings: number): Promise<void> {
     const late = this.#shelf;
-    const claim = await claimRecord(this.#parts, this.#key).catch(() => beginRecord(this.#parts));
+    const claim = await claimRecord(this.#parts, this.#nextKey).catch(() => beginRecord(this.#parts));
     if (this.#isClosed) return claim[1]();
+    if (leavings !== this.leavings) return this.#letGo(claim, late);
     this.#take(claim);
     this.#takeLate(late);
   }
@@ -210,13 +219,24 @@ export class ClientRecord {
     const { shelf } = this.#parts;
     shelf.set(KEY, key);
     this.isAway = false;
-    this.#key = key;
+    this.#key = this.#nextKey = key;
     this.#release = release;
     this.#shelf = shelf.under(`${key}:`);
     this.#fields = { ...EMPTY, ...this.#shelf.get<Fields>("fields") };
     this.#takeLate(this.#shelf.under(LATE));
     this.#mirror = this.#openMirror();
     for (const [seq, write] of this.readWrites()) this.#mirror?.put(seq, write);
+  }
+
+  /** Let go of what was claimed, which the next time begins with. */
+  #letGo([key, release]: Claim, late: Shelf): void {
+    if (key !== this.#nextKey) {
+      this.#nextKey = key;
+      this.#shelf = this.#parts.shelf.under(`${key}:`).under(LATE);
+      for (const name of late.listNames("write:")) this.#shelf.set(name, late.get(name));
+      late.clear();
+    }
+    release();
   }
 
   /** Number what was written while the page had let go of its record. */

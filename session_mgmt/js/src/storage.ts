@@ -38,13 +38,19 @@ export class Shelf {
   readonly #store: StoreLike;
   readonly #prefix: string;
   readonly #onFailure: (error: unknown) => void;
-  /** Values that the store refused. */
-  readonly #memory = new Map<string, string>();
+  /** Values that the store refused, by key: a part of the shelf shares them. */
+  readonly #memory: Map<string, string>;
 
-  constructor(store: StoreLike, prefix: string, onFailure: (error: unknown) => void = () => undefined) {
+  constructor(
+    store: StoreLike,
+    prefix: string,
+    onFailure: (error: unknown) => void = () => undefined,
+    memory = new Map<string, string>(),
+  ) {
     this.#store = store;
     this.#prefix = prefix;
     this.#onFailure = onFailure;
+    this.#memory = memory;
   }
 
   get<T>(name: string): T | null {
@@ -91,7 +97,7 @@ export class Shelf {
 
   /** Return the part of the shelf whose names begin with `start`. */
   under(start: string): Shelf {
-    return new Shelf(this.#store, this.#prefix + start, this.#onFailure);
+    return new Shelf(this.#store, this.#prefix + start, this.#onFailure, this.#memory);
   }
 
   clear(start = ""): void {

@@ -214,6 +214,77 @@ describe.each([false, true])("a page in the browser's cache, with oneSocket %s",
     expect([other.client.state.get("/note"), first.client.pending]).toEqual([undefined, 0]);
   });
 
+  test("holds nothing if it is left again while it is taken up, and goes on as the same client later", async () => {
+    const { browser, first, heard } = await begin();
+    const { clientId } = first.client;
+    first.leave();
+    await turns();
+    first.comeBack();
+    first.leave();
+    const late = first.client.state.inc("/n");
+    await turns(40);
+    first.thaw();
+    await turns(40);
+    expect([[...first.held], countSockets(browser)]).toEqual([[], 0]);
+    const second = await open(first.next());
+    await second.client.state.inc("/n");
+    await second.client.topics.publish("t", "of the second");
+    expect(second.client.clientId).toBe(clientId);
+    second.leave();
+    await comeBack(first);
+    await late.catch(() => undefined);
+    expect([first.client.clientId, first.client.pending, heard, count(browser)]).toEqual([clientId, 0, ["of the second"], 3]);
+  });
+
+  test("goes on if it comes back again while it is taken up", async () => {
+    const { browser, first } = await begin();
+    const { clientId } = first.client;
+    for (let times = 0; times < 3; times += 1) {
+      first.leave();
+      first.comeBack();
+    }
+    await comeBack(first);
+    await first.client.state.inc("/n");
+    expect([first.client.clientId, count(browser), first.held.size > 0]).toEqual([clientId, 2, true]);
+  });
+
+  test("keeps its places if its writes are another tab's and it is left again meanwhile", async () => {
+    const { browser, first, heard } = await begin();
+    browser.server.cut();
+    const write = first.client.state.inc("/n");
+    await turns();
+    first.leave();
+    browser.server.mend();
+    const other = await open(browser.tab());
+    await passUntil(() => count(browser) === 2 && other.client.pending === 0);
+    await other.client.topics.publish("t", "of the other");
+    first.comeBack();
+    const late = first.client.state.inc("/n");
+    first.leave();
+    first.thaw();
+    await turns(40);
+    expect([...first.held]).toEqual([]);
+    await comeBack(first);
+    await Promise.all([write, late]);
+    expect([heard, count(browser), first.client.pending]).toEqual([["of the other"], 3, 0]);
+  });
+
+  test("keeps what the browser has refused to store", async () => {
+    const { browser, first } = await begin();
+    browser.server.cut();
+    first.storage.setItem = () => {
+      throw new DOMException("full", "QuotaExceededError");
+    };
+    const written = first.client.state.inc("/n");
+    await turns();
+    first.leave();
+    const late = first.client.state.inc("/n");
+    browser.server.mend();
+    await comeBack(first);
+    await Promise.all([written, late]);
+    expect([count(browser), first.client.pending]).toEqual([3, 0]);
+  });
+
   test("is closed for good while it is taken up", async () => {
     const { first } = await begin();
     first.leave();

@@ -136,8 +136,8 @@ class World {
     this.page.document.dispatchEvent(new Event("visibilitychange"));
   }
 
-  signal(type: "online" | "offline" | "pageshow"): void {
-    this.page.window.dispatchEvent(Object.assign(new Event(type), { persisted: false }));
+  signal(type: "online" | "offline" | "pageshow" | "pagehide", persisted = false): void {
+    this.page.window.dispatchEvent(Object.assign(new Event(type), { persisted }));
   }
 
   /** Sockets that the client holds: opening or open, and not given up. */
@@ -158,6 +158,7 @@ class World {
     for (const each of [server.http.lost, server.http.missed, server.http.refusals]) for (const call of Object.keys(each)) delete each[call as never];
     server.replaceNext(0);
     this.show("visible");
+    this.signal("pageshow", true);
     await machine.turn(5);
     for (let at = 0; at < 80 && !this.#isQuiet(); at += 1) {
       if (!this.client || this.client.status === "failed") await this.reload();
@@ -199,6 +200,8 @@ const ofPage = fc.oneof(
   make("show", (world) => world.show("visible")),
   make("online", (world) => world.signal("online")),
   make("pageshow", (world) => world.signal("pageshow")),
+  make("leave", (world) => world.signal("pagehide", true)),
+  make("come back", (world) => world.signal("pageshow", true)),
   { weight: 2, arbitrary: make("reload", (world) => world.reload()) },
   make("login", (world) => world.ask("login", (client) => client.login({ user: 7 }))),
   make("storage full", (world) => world.fillStorage()),

@@ -120,6 +120,31 @@ test("hostile members of what the browser keeps pollute nothing", async () => {
   expect([next.state.get(), "polluted" in next.info, "polluted" in next.info.metadata]).toEqual([{ n: 1 }, false, false]);
 });
 
+test.each(["merge", "data", "ops"])("a stored write whose %s has hostile names shows them as members, and is answered", async (kind) => {
+  const browser = new Browser();
+  const tab = browser.tab();
+  const first = await tab.openConnected();
+  await first.state.set("/n", 1);
+  browser.server.cut();
+  void first.state.set("/n", 2);
+  await tab.close(first);
+  const names = Array.from({ length: tab.storage.length }, (_, at) => tab.storage.key(at) as string);
+  const name = names.find((each) => each.includes(":write:")) as string;
+  const { ops: _, ...write } = JSON.parse(tab.storage.getItem(name) as string);
+  const hostile = { merge: makeHostile(), data: makeHostile(), ops: [["set", "/__proto__", { polluted: 1 }]] }[kind];
+  tab.storage.setItem(name, JSON.stringify({ ...write, [kind]: hostile }));
+  browser.server.mend();
+  const next = await tab.open({ autoConnect: false });
+  const state = next.state.get() as object;
+  expect([Object.getPrototypeOf(state), Object.hasOwn(state, "__proto__")]).toEqual([Object.prototype, true]);
+  expect([next.state.get("/__proto__/polluted"), next.pending]).toEqual([1, 1]);
+  browser.server.refuse({ code: 129, name: "forbidden_key", temporary: false });
+  const [errors, unsent] = [record(next, "error"), record(next, "unsent")];
+  await next.connection.connect();
+  await passUntil(() => next.pending === 0 && next.state.version === 1);
+  expect([errors.map(([{ name: told }]) => told), unsent.length, next.state.get()]).toEqual([["forbidden_key"], 1, { n: 1 }]);
+});
+
 test.each([
   ["a receipt of a recovery that is missing", { type: "recovery" }],
   ["entries that are none", { type: "entries", log: "session", epoch: "e", entries: 7 }],

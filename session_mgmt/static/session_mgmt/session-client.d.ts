@@ -21,7 +21,7 @@ export interface StoreLike {
 }
 declare class Shelf {
 	#private;
-	constructor(store: StoreLike, prefix: string, onFailure?: (error: unknown) => void);
+	constructor(store: StoreLike, prefix: string, onFailure?: (error: unknown) => void, memory?: Map<string, string>);
 	get<T>(name: string): T | null;
 	/** Store a value; `keepsOld`: the one before does no harm if it comes back after a reload. */
 	set(name: string, value: unknown, keepsOld?: boolean): void;
@@ -1656,6 +1656,8 @@ declare class ClientRecord {
 	latest: number;
 	/** True while another page may have it. */
 	isAway: boolean;
+	/** How often the page was left. */
+	leavings: number;
 	/** First of the numbers that were given while another page could have it: they are not the record's. */
 	lateFrom: number;
 	private constructor();
@@ -1701,8 +1703,11 @@ declare class ClientRecord {
 	isAdopted(): Promise<boolean>;
 	/** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
 	leave(): void;
-	/** Open it again, as other pages have left it; if it is another tab's now, this is a new client's. */
-	reopen(): Promise<void>;
+	/**
+	 * Open it again, as other pages have left it; if it is another tab's now, this is a new client's. It stays away if the
+	 * page was left more often than `leavings` when that is done.
+	 */
+	reopen(leavings: number): Promise<void>;
 	/** Store what changed, without waiting for the end of this turn. */
 	flush(): void;
 	releaseLock(): void;

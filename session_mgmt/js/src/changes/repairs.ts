@@ -17,6 +17,8 @@ export class Repairs {
   #replacedAt = -Infinity;
   /** Taking up of what the page had let go of; null while nothing is. */
   #takingUp: Promise<void> | null = null;
+  /** How often the page had been left when that began. */
+  #leavings = 0;
 
   constructor(life: Life, turns: Turns) {
     this.#life = life;
@@ -42,7 +44,15 @@ export class Repairs {
 
   /** Take the record up again if the page had let go of it; null if there is nothing to wait for. */
   takeUp(): Promise<void> | null {
-    if (this.#life.parts.record.isAway) this.#takingUp ??= this.#reopenRecord().finally(() => (this.#takingUp = null));
+    const { record } = this.#life.parts;
+    if (!record.isAway || (this.#takingUp && this.#leavings === record.leavings)) return this.#takingUp;
+    const leavings = (this.#leavings = record.leavings);
+    const reopen = (): Promise<void> => this.#reopenRecord(leavings);
+    // One that was under way when the page was left again ends without it.
+    const taking = (this.#takingUp?.then(reopen) ?? reopen()).finally(() => {
+      if (this.#takingUp === taking) this.#takingUp = null;
+    });
+    this.#takingUp = taking;
     return this.#takingUp;
   }
 
@@ -99,11 +109,12 @@ export class Repairs {
   }
 
   /** Go on with the record as it is now: another page may have had it, or have taken its writes over. */
-  async #reopenRecord(): Promise<void> {
+  async #reopenRecord(leavings: number): Promise<void> {
     const { record, outboxes, documents, writer, credentials } = this.#life.parts;
     const { key } = record;
     writer.flush();
-    await record.reopen();
+    await record.reopen(leavings);
+    if (record.isAway) return;
     const gone = writer.reload(record.lateFrom);
     if (credentials.kept) {
       const reason = "session_changed";
