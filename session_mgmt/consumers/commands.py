@@ -164,7 +164,7 @@ def _take_ephemeral(connection: Connection, frame: Publish) -> None:
     # While one is being asked about, the next ones must not overtake it.
     if followed is None or connection.asked_ephemeral or not connection.writes.may_publish(frame.topic):
         connection.asked_ephemeral += 1
-        connection.spawn_request(partial(_publish_ephemeral, connection, frame))
+        connection.side_work.start_request(partial(_publish_ephemeral, connection, frame))
         return
     try:
         notify.send_ephemeral(followed.feed.row.key, frame.topic, verbs.check_data(frame.data))
@@ -195,7 +195,7 @@ def _refuse_request(connection: Connection, error: SessionMgmtError, call: str, 
 
 
 def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
-    connection.slot.take(partial(connection.spawn_request, partial(_follow_log, connection, frame)))
+    connection.slot.take(partial(connection.side_work.start_request, partial(_follow_log, connection, frame)))
 
 
 async def _follow_log(connection: Connection, frame: Subscribe) -> None:
@@ -255,12 +255,12 @@ def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
     if not frame.log.startswith((TOPIC, STATE)) and frame.log != SESSION:
         connection.push_error(InvalidField("log is session, state:<name> or topic:<topic>.", field="log"), id=frame.id)
         return
-    connection.slot.take(partial(connection.spawn_request, partial(_leave_log, connection, frame)))
+    connection.slot.take(partial(connection.side_work.start_request, partial(_leave_log, connection, frame)))
 
 
 async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
     async with connection.turns.take(frame.log):
-        connection.unfollow_log(frame.log)
+        connection.followings.leave(frame.log)
         if frame.log.startswith(TOPIC):
             session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
             remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
@@ -273,7 +273,7 @@ async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
 
 
 def _take_history(connection: Connection, frame: History) -> None:
-    connection.slot.take(partial(connection.spawn_request, partial(_tell_past, connection, frame)))
+    connection.slot.take(partial(connection.side_work.start_request, partial(_tell_past, connection, frame)))
 
 
 async def _tell_past(connection: Connection, frame: History) -> None:
@@ -301,7 +301,7 @@ async def _tell_past(connection: Connection, frame: History) -> None:
 
 def _take_enter(connection: Connection, frame: Enter) -> None:
     connection.mark_active()
-    connection.slot.take(partial(connection.spawn_request, partial(_enter_topic, connection, frame)))
+    connection.slot.take(partial(connection.side_work.start_request, partial(_enter_topic, connection, frame)))
 
 
 async def _enter_topic(connection: Connection, frame: Enter) -> None:
@@ -319,7 +319,7 @@ async def _enter_topic(connection: Connection, frame: Enter) -> None:
 
 
 def _take_leave(connection: Connection, frame: Leave) -> None:
-    connection.slot.take(partial(connection.spawn_request, partial(_leave_topic, connection, frame)))
+    connection.slot.take(partial(connection.side_work.start_request, partial(_leave_topic, connection, frame)))
 
 
 async def _leave_topic(connection: Connection, frame: Leave) -> None:
@@ -333,7 +333,7 @@ async def _leave_topic(connection: Connection, frame: Leave) -> None:
 
 
 def _take_members(connection: Connection, frame: Members) -> None:
-    connection.slot.take(partial(connection.spawn_request, partial(_tell_members, connection, frame)))
+    connection.slot.take(partial(connection.side_work.start_request, partial(_tell_members, connection, frame)))
 
 
 async def _tell_members(connection: Connection, frame: Members) -> None:
@@ -350,7 +350,7 @@ async def _tell_members(connection: Connection, frame: Members) -> None:
 
 
 def _take_value(connection: Connection, frame: Value) -> None:
-    connection.slot.take(partial(connection.spawn_request, partial(_tell_value, connection, frame)))
+    connection.slot.take(partial(connection.side_work.start_request, partial(_tell_value, connection, frame)))
 
 
 async def _tell_value(connection: Connection, frame: Value) -> None:
@@ -370,18 +370,18 @@ async def _tell_value(connection: Connection, frame: Value) -> None:
 
 
 def _take_ack(connection: Connection, frame: Ack) -> None:
-    connection.confirm(frame.seq)
+    connection.report.confirm(frame.seq)
 
 
 def _answer_ping(connection: Connection, frame: Ping) -> None:
-    now = clock.timestamp_as_text(connection.read_server_timestamp())
+    now = clock.timestamp_as_text(connection.lifetime.read_server_timestamp())
     connection.outlet.push(f'{{"type":"pong","id":{frame.id},"server_time":"{now}"}}')
 
 
 def _take_pong(connection: Connection, frame: Pong) -> None:
     connection.take_pong(frame.ping)
     if frame.acked is not None:
-        connection.confirm(frame.acked)
+        connection.report.confirm(frame.acked)
 
 
 def _configure_connection(connection: Connection, frame: Configure) -> None:
@@ -394,7 +394,7 @@ def _configure_connection(connection: Connection, frame: Configure) -> None:
 
 
 def _take_refresh(connection: Connection, frame: Refresh) -> None:
-    connection.spawn_request(partial(_refresh_tokens, connection, frame))
+    connection.side_work.start_request(partial(_refresh_tokens, connection, frame))
 
 
 async def _refresh_tokens(connection: Connection, frame: Refresh) -> None:
@@ -405,7 +405,7 @@ async def _refresh_tokens(connection: Connection, frame: Refresh) -> None:
     except SessionMgmtError as error:
         connection.push_error(error, id=frame.id)
         return
-    connection.note_refresh(refreshed.expires_in)
+    connection.lifetime.note_refresh(refreshed.expires_in)
     connection.push({"type": "reply", "id": frame.id, **refreshed.as_dict()})
 
 

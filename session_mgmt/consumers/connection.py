@@ -4,55 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
 
-from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions import controls, info, stopping
-from session_mgmt.actions.sessions.closing import Ended, Recovered
-from session_mgmt.actions.sessions.connections import Beat, Confirmed
+from session_mgmt.actions.sessions.closing import Ended
 from session_mgmt.actions.sessions.looking import Log
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
-from session_mgmt.consumers.feed import Feed
-from session_mgmt.consumers.following import Following
+from session_mgmt.consumers.followings import Followings
 from session_mgmt.consumers.greetings import build_bye, build_connected, build_ranges
 from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.hub import Hub
-from session_mgmt.consumers.inbox import REQUEST_COST, Inbox
-from session_mgmt.consumers.judging import deny_crowds, make_judged_following
+from session_mgmt.consumers.inbox import Inbox
+from session_mgmt.consumers.judging import deny_crowds
+from session_mgmt.consumers.lifetime import Lifetime
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.pacing import Slot, Turns
+from session_mgmt.consumers.recovery import Recovery, complete_when_replayed
+from session_mgmt.consumers.reports import Report
 from session_mgmt.consumers.rounds import TICK
+from session_mgmt.consumers.side_work import SideWork
 from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration, apply_wishes
-from session_mgmt.protocol.logs import SESSION, STATE
+from session_mgmt.protocol.logs import SESSION
 from session_mgmt.signals import heartbeat_missed
 
 logger = logging.getLogger(__name__)
 
 # A client that takes nothing for so long is better served by a new connection and a replay.
 SLOW_SECONDS = 30.0
-# Seconds after its end in which a token may still be refreshed over the socket.
-TOKEN_GRACE = 30.0
 # Seconds for the client's half of a close, which a dead one never sends.
 HANG_UP_SECONDS = 5.0
 # Codes of a transport that ended without a close frame.
 LOST = (1005, 1006)
-# Requests that are answered on the side; more of them wait in the socket.
-MOST_REQUESTS = 16
 NO_WISHES: Mapping[str, Any] = MappingProxyType({})
-
-Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Connection:
@@ -75,29 +69,22 @@ class Connection:
         self.outlet, self.attachment, self.hub = outlet, attachment, hub
         # Ways to go on that the client wished for, by log.
         self.slow = slow
-        self.followings: dict[str, Following] = {}
         self.writes = Writes(self, hub.take_group)
+        self.followings = Followings(self, hub.serving, hub.rechecks)
         interval, most = hub.serving.choose_interval(attachment.client_id), settings().heartbeat_missed_limit
         self.heartbeat = Heartbeat(self._loop.time(), interval, most, tick=TICK)
+        self.lifetime = Lifetime(self._loop.time, attachment.at, attachment.token_expires_at)
+        self.inbox = Inbox()
+        self.report = Report(attachment, self.lifetime, self.heartbeat, self.inbox, outlet)
+        self.side_work = SideWork(self)
         self.closed_with: Close | None = None
         self.left = self.is_fenced = False
         # Ephemeral messages about which the application is being asked.
         self.asked_ephemeral = 0
-        self.messages_in = self.bytes_in = 0
-        self._opened_at = self._loop.time()
-        self._token_over_at = self._opened_at + (attachment.token_expires_at - attachment.at).total_seconds()
-        self._timestamp_offset = attachment.at.timestamp() - self._opened_at
         self._script_name, self._address = script_name, address
-        # Kept, because an event loop holds its tasks by weak references only.
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._wrote_at: float | None = None
-        # The number that the client has acknowledged, and the one that was told to the database.
-        self._acked = self._confirmed = 0
         # Replays take turns, and while too much is left to do for the client, no more of it is read.
-        self.replay_turn, self._judging_turn = asyncio.Lock(), asyncio.Lock()
-        self.inbox = Inbox()
+        self.replay_turn = asyncio.Lock()
         self._paused = False
-        self._requests = asyncio.Semaphore(MOST_REQUESTS)
         self.turns = Turns()
         # Enough at once for all topics that the session may have.
         self.slot = Slot(hub.serving.paces.share(attachment.session.pk, settings().max_subscriptions))
@@ -118,35 +105,6 @@ class Connection:
         """Have a right that the client lacks, or a limit that it passes, written down for the people of the site."""
         session = self.attachment.session
         self.hub.denials.note(error, call, address=self._address, user_id=session.user_id, session=session.pk, log=log)
-
-    def spawn_request(self, work: Work) -> None:
-        """Answer a request on the side; until then it counts in the inbox."""
-        self.inbox.add_frame(REQUEST_COST)
-        self.spawn(partial(self._answer_request, work))
-
-    async def _answer_request(self, work: Work) -> None:
-        try:
-            # Others wait here and count in the inbox, which stops the reading when they become many (promise R5).
-            async with self._requests:
-                await work()
-        finally:
-            self.inbox.finish_frame(REQUEST_COST)
-
-    def spawn(self, work: Work) -> None:
-        """Do something on the side; it ends with the connection at the latest."""
-        # Not a coroutine: one that is cancelled before its first step would never have been awaited.
-        task = self._loop.create_task(self._guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _guard(self, work: Work) -> None:
-        try:
-            await work()
-        except SessionMgmtError as error:
-            self.push_error(error)
-        except Exception:
-            logger.exception("Work of a connection failed")
-            self.stop(Close.INTERNAL_ERROR)
 
     def build_document_url(self, name: str) -> str | None:
         """Build the address of a large document; ``None`` if the REST side is not mounted."""
@@ -169,33 +127,20 @@ class Connection:
         )
         # Before any log is followed: the client must read `connected` before the first entry.
         self.push(greeting)
-        started = self._loop.time()
+        recovery = Recovery(self, verdict, reason)
         for name, error in self.attachment.denied.items():
             self.note_refusal(error, "connect", name)
         starts = [
-            self.follow_log(log).start(self.attachment.missed if name == SESSION else ())
+            self.followings.join(log).start(self.attachment.missed if name == SESSION else ())
             for name, log in self.attachment.logs.items()
         ]
         # Kept no longer than they are needed: a connection lives for hours.
         self.attachment.missed = []
-        finish = partial(self._send_recovery, verdict, reason, started)
         replays = [replay for replay in starts if replay is not None]
         if replays:
-            self.spawn(partial(self._finish_recovery, replays, finish))
+            self.side_work.start(partial(complete_when_replayed, replays, recovery.complete))
         else:
-            finish()
-
-    def follow_log(self, log: Log) -> Following:
-        """Join a log; one that is followed already is followed anew from the given place."""
-        # The old place must send nothing any more once the new one has begun.
-        self.unfollow_log(log.name)
-        feed = self.hub.serving.follow_log(LogRow(log.key, log.name), log.head)
-        judged = make_judged_following(self, feed, log, self.attachment.session, self._judging_turn)
-        following = self.followings[log.name] = judged or Following(self, feed, log)
-        if log.name.startswith(STATE) and log.id is not None:
-            self.writes.add_document(log.name.removeprefix(STATE), log.id)
-        self.hub.rechecks.watch_log(self.attachment.session.pk, log.name)
-        return following
+            recovery.complete()
 
     def tells_recovered(self, log: str) -> bool:
         """Tell whether the last frame of a log's replay says so: it promises a whole range (promise T6)."""
@@ -208,84 +153,35 @@ class Connection:
         """Tell whether a reader that has missed something is behind: only a poll has no queue that would tell."""
         return False
 
-    def follows_feed(self, feed: Feed) -> bool:
-        """Return whether one of the client's logs is served by this feed."""
-        return any(following.feed is feed for following in self.followings.values())
-
-    def unfollow_log(self, name: str) -> None:
-        """Leave a log; nothing happens if it is not followed."""
-        following = self.followings.pop(name, None)
-        if following is not None:
-            following.stop()
-            self.hub.serving.unfollow_log(following.feed)
-
     def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
         """Tell the verdict on one more log, and follow it."""
         if slow is not None or log.name in self.slow:
             self.slow = {**self.slow, log.name: slow}
         # Before the log starts: the client must know the verdict when the first entry comes.
         self.push({"type": "reply", "id": request, "verdict": verdicts.build_verdict(log)})
-        self.follow_log(log).start()
+        self.followings.join(log).start()
 
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
         """Leave a log that may be followed no longer, and tell the client; nothing happens if it is not followed."""
         if name in self.followings:
-            self.unfollow_log(name)
+            self.followings.leave(name)
             self.push_error(error, log=name)
 
     def forget_rights(self) -> None:
         """Ask the application anew before the next publication."""
         self.writes.forget_publishable()
 
-    async def _finish_recovery(self, replays: list[asyncio.Task[bool]], finish: Callable[[], None]) -> None:
-        """Wait until every log is at the present."""
-        # A replay is cancelled where the client leaves that log meanwhile; the others still have their receipt.
-        ended = await asyncio.gather(*replays, return_exceptions=True)
-        # A log that could not be replayed has told its own error, and this was no full recovery.
-        if False not in ended:
-            finish()
-
-    def _send_recovery(self, verdict: str, reason: str, started: float) -> None:
-        """Send the receipt, the same for the client and for the administrator."""
-        # It had nothing to recover.
-        if self.attachment.is_new:
-            return
-        followings = self.followings
-        lost = {name: list(f.lost_range) for name, f in followings.items() if f.lost_range}
-        told = "state_only" if lost and verdict == "full" else verdict
-        receipt = {
-            "id": str(self.attachment.connection),
-            "verdict": told,
-            "reason": reason,
-            "generation": self.attachment.generation,
-            "asked": {n: log.asked.as_json() for n, log in self.attachment.logs.items() if log.asked},
-            "replayed": {name: list(f.replayed) for name, f in followings.items() if f.replayed},
-            "lost": lost,
-            "duration_ms": round((self._loop.time() - started) * 1000, 1),
-            "queries": self.attachment.queries,
-        }
-        text = orjson.dumps(receipt).decode()
-        self.outlet.push('{"type":"recovery","receipt":' + text + "}")
-        # Nobody waits for the row: the client has its receipt, and people look at the other one much later.
-        self.hub.late_writes.add_recovered(Recovered(self.attachment.connection, told, text))
-
     # -- life ------------------------------------------------------------------------------------------------------
 
     def count_message(self, size: int, now: float) -> None:
         """Count a message from the client; anything from it is a sign of life."""
         self.heartbeat.heard_at = now
-        self.messages_in += 1
-        self.bytes_in += size
-        self.inbox.note_size(size)
+        self.inbox.note_message(size)
 
     def mark_active(self) -> None:
         """Count a write as activity of the session; beats and polls are none."""
-        self._wrote_at = self._loop.time()
+        self.report.note_write()
         self.hub.serving.crowd_size.note_write()
-
-    def confirm(self, seq: int) -> None:
-        """Note that the client has its receipts up to this number."""
-        self._acked = max(self._acked, seq)
 
     def beat(self, now: float) -> None:
         """Look for signs of life: ask for one if that is due, and close if too many were not answered."""
@@ -302,13 +198,8 @@ class Connection:
         if turn.is_lost:
             self.stop(Close.HEARTBEAT_LOST)
         elif turn.is_due:
-            self.tell_places()
+            self.followings.tell_places()
             self.push(self.heartbeat.build_ping())
-
-    def tell_places(self) -> None:
-        """Tell how far logs have come of which the client wants a part, where nothing was in it."""
-        for following in self.followings.values():
-            following.tell_place()
 
     @property
     def beat_at(self) -> float:
@@ -364,62 +255,6 @@ class Connection:
         """Take the answer to a beat."""
         self.heartbeat.take_pong(ping, self._loop.time())
 
-    def read_server_time(self) -> datetime:
-        """Return the database's clock, carried on from the moment of connecting; no query."""
-        return self._find_server_time(self._loop.time())
-
-    def _find_server_time(self, time: float) -> datetime:
-        # The loop's clock only counts on: the wall clock of this process may be wrong or may be put back.
-        return self.attachment.at + timedelta(seconds=time - self._opened_at)
-
-    def read_server_timestamp(self) -> float:
-        """Return the database's clock as ``read_server_time`` does, in seconds since 1970."""
-        return self._timestamp_offset + self._loop.time()
-
-    def build_figures(self) -> Beat:
-        """Build the figures of a lease flush."""
-        return Beat(
-            connection=self.attachment.connection,
-            rtt_ms=self.heartbeat.rtt_ms,
-            rtt_average_ms=self.heartbeat.rtt_average_ms,
-            rtt_p95_ms=self.heartbeat.rtt_p95_ms,
-            rtt_jitter_ms=self.heartbeat.rtt_jitter_ms,
-            beats_sent=self.heartbeat.beats,
-            beats_missed=self.heartbeat.missed,
-            messages_in=self.messages_in,
-            messages_out=self.outlet.messages,
-            bytes_in=self.bytes_in,
-            bytes_out=self.outlet.bytes,
-        )
-
-    def find_active(self) -> datetime | None:
-        """Return when the session was last active here, unless the database has been told of it."""
-        if settings().reading_is_activity:
-            return self.read_server_time()
-        return None if self._wrote_at is None else self._find_server_time(self._wrote_at)
-
-    def forget_active(self, told: datetime) -> None:
-        """Forget activity up to a moment of which the database knows now."""
-        # Not forgotten before: a flush that fails must tell it again, or the session would end early (promise L3).
-        if self._wrote_at is not None and self._find_server_time(self._wrote_at) <= told:
-            self._wrote_at = None
-
-    def note_refresh(self, expires_in: float) -> None:
-        """Note that the client has a new token, which counts for so many seconds from now on."""
-        self._token_over_at = max(self._token_over_at, self._loop.time() + expires_in)
-
-    def is_token_over(self, now: float) -> bool:
-        """Return whether the client's token has expired, and the time to refresh it as well."""
-        return now >= self._token_over_at + TOKEN_GRACE
-
-    def take_confirmed(self) -> Confirmed | None:
-        """Return the number up to which receipts may be forgotten, if it has moved."""
-        if self._acked <= self._confirmed:
-            return None
-        # A flush that fails loses it, at no price: receipts that nobody forgets are purged by their age.
-        self._confirmed = self._acked
-        return Confirmed(self.attachment.generation, self._acked)
-
     # -- end -------------------------------------------------------------------------------------------------------
 
     def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
@@ -445,7 +280,7 @@ class Connection:
         """Close, because this client may no longer write here: a newer connection took over, or the session ended."""
         if self.closed_with is None and not self.is_fenced:
             self.is_fenced = True
-            self.spawn(self._stop_with_reason)
+            self.side_work.start(self._stop_with_reason)
 
     async def _stop_with_reason(self) -> None:
         session, client, reason = self.attachment.session.pk, self.attachment.client, ""
@@ -466,7 +301,7 @@ class Connection:
     async def end(self, code: int) -> None:
         """Clear up after the transport is gone."""
         if self.closed_with is None and code in LOST and not self.heartbeat.beats:
-            self.hub.serving.note_quiet_loss(self.attachment.client_id, self._loop.time() - self._opened_at)
+            self.hub.serving.note_quiet_loss(self.attachment.client_id, self._loop.time() - self.lifetime.opened_at)
         # Before anything is awaited: from here on no round and no doorbell meets this connection.
         self.release()
         # The consumer ends when the row is closed; if it is cancelled before, the group is written all the same.
@@ -475,13 +310,10 @@ class Connection:
     def release(self) -> None:
         """Leave all logs and give up what is under way: nothing more can be sent."""
         self.hub.serving.remove_connection(self)
-        for name in list(self.followings):
-            self.unfollow_log(name)
+        self.followings.leave_all()
         self.writes.stop()
         self.slot.stop()
-        # A copy, because a task that ends takes itself off the set.
-        for task in tuple(self._tasks):
-            task.cancel()
+        self.side_work.stop()
         self.outlet.abandon()
 
     def _build_end(self, code: int) -> Ended:
@@ -492,7 +324,7 @@ class Connection:
             # A client that said good-bye has left, also where its transport was cut then.
             code=1000 if self.left else int(self.closed_with or code),
             closed_by="server" if self.closed_with and not self.left else "client",
-            figures=self.build_figures(),
-            wrote_at=self.find_active(),
-            confirmed=self.take_confirmed(),
+            figures=self.report.build_figures(),
+            wrote_at=self.report.find_active(),
+            confirmed=self.report.take_confirmed(),
         )

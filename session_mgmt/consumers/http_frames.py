@@ -138,12 +138,12 @@ async def answer_frames(request: Request) -> bytes:
     working = Exchanging(Outlet(basket.send, settings().max_outbound_bytes), proved, hub(), request)
     try:
         for log in proved.attachment.logs.values():
-            working.follow_log(log).start()
+            working.followings.join(log).start()
         await working.work_off(exchange.frames)
         _push_unanswered(working, exchange, basket)
     finally:
-        hub().visitors.add_figures(visitor, working)
-        if (confirmed := working.take_confirmed()) is not None:
+        hub().visitors.add_figures(visitor, working.report)
+        if (confirmed := working.report.take_confirmed()) is not None:
             visitor.acked = max(visitor.acked, confirmed.seq)
         working.release()
     if working.closed_with is not None:

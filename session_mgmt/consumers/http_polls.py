@@ -13,11 +13,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import orjson
-
 from session_mgmt.actions.sessions import calls, permits, receipts
 from session_mgmt.actions.sessions.calls import Call, Proved
-from session_mgmt.actions.sessions.closing import Recovered
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -28,6 +25,7 @@ from session_mgmt.consumers.hub import Hub, hub, pick_delay
 from session_mgmt.consumers.judging import deny_crowds
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.rechecks import find_interval
+from session_mgmt.consumers.recovery import complete_when_replayed, send_receipt
 from session_mgmt.exceptions import Busy, Draining, SessionMgmtError, TopicDenied
 from session_mgmt.protocol.calls import NONE, Poll, read_poll
 from session_mgmt.protocol.logs import STATE, TOPIC
@@ -89,7 +87,7 @@ class HeldPoll(Connection):
         for name, error in self.attachment.denied.items():
             self.push_error(error, log=name)
             self.note_refusal(error, "poll", name)
-        followings = [self.follow_log(log) for log in self.attachment.logs.values()]
+        followings = [self.followings.join(log) for log in self.attachment.logs.values()]
         for following in followings:
             following.tell_loss()
         if self.recovers and not self._owed:
@@ -97,7 +95,7 @@ class HeldPoll(Connection):
             self._complete_recovery()
         replays = {f.log.name: replay for f in followings if (replay := f.start()) is not None}
         if owed := [replay for name, replay in replays.items() if name in self._owed]:
-            self.spawn(partial(self._finish_recovery, owed, self._complete_recovery))
+            self.side_work.start(partial(complete_when_replayed, owed, self._complete_recovery))
         elif self._owed:
             self._complete_recovery()
         return list(replays.values())
@@ -108,13 +106,10 @@ class HeldPoll(Connection):
 
     def _complete_recovery(self) -> None:
         found = self.attachment
-        lost = {name: list(f.lost_range) for name, f in self.followings.items() if f.lost_range}
+        lost = self.followings.list_lost()
         receipt = receipts.complete_receipt(self._proved.receipt, found.connection, lost, found.at)
-        if receipt is None:
-            return
-        text = orjson.dumps(receipt).decode()
-        self.outlet.push('{"type":"recovery","receipt":' + text + "}")
-        self.hub.late_writes.add_recovered(Recovered(found.connection, receipt["verdict"], text))
+        if receipt is not None:
+            send_receipt(self, receipt)
 
 
 async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, str]]:
@@ -162,10 +157,10 @@ async def answer_poll(request: Request, *, may_hold: bool = True, most_seconds: 
         if replays:
             await basket.wait_beside(replays, max(seconds, READ_SECONDS))
         await basket.wait(seconds)
-        held.tell_places()
+        held.followings.tell_places()
     finally:
         hub().held -= 1
-        hub().visitors.add_figures(visitor, held)
+        hub().visitors.add_figures(visitor, held.report)
         held.release()
     visitor.empty_polls = 0 if basket.frames else visitor.empty_polls + 1
     next_in = random.uniform(*FULL_SECONDS) if is_full else 0.0 if may_hold else _choose_pause(visitor.empty_polls)
@@ -208,7 +203,7 @@ async def stream_poll(request: Request, send: Any, headers: list[tuple[bytes, by
         pass
     finally:
         hub().held -= 1
-        hub().visitors.add_figures(visitor, held)
+        hub().visitors.add_figures(visitor, held.report)
         held.release()
 
 
@@ -223,9 +218,9 @@ async def _keep_talking(held: HeldPoll, stream: Stream) -> None:
     while not stream.over.done() and (now := loop.time()) < ends_at:
         await asyncio.wait([stream.over], timeout=max(min(stream.sent_at + QUIET_SECONDS, ends_at) - now, 0.01))
         if loop.time() >= stream.sent_at + QUIET_SECONDS:
-            held.tell_places()
+            held.followings.tell_places()
         if loop.time() >= stream.sent_at + QUIET_SECONDS and held.outlet.is_idle:
             held.outlet.push(KEEP_ALIVE)
     if not stream.over.done():
-        held.tell_places()
+        held.followings.tell_places()
         held.push({"type": "again"})

@@ -63,7 +63,7 @@ class Intake:
         if connection.has_no_room:
             assert self._protocol is not None
             self._protocol.pause_reading()
-            connection.spawn(self._resume_with_room)
+            connection.side_work.start(self._resume_with_room)
 
     async def _resume_with_room(self) -> None:
         assert self._protocol is not None

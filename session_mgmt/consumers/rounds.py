@@ -137,7 +137,7 @@ class Rounds:
         """Renew leases, write figures, count activity, forget confirmed receipts."""
         # A copy: connections come and go while the parts are written.
         mine = {c.attachment.connection: c for c in self._serving.connections if c.holds_lease}
-        beats = [connection.build_figures() for connection in mine.values()]
+        beats = [connection.report.build_figures() for connection in mine.values()]
         for start in range(0, len(beats), SLICE):
             # In slices, between which other writers have their turn.
             part = beats[start : start + SLICE]
@@ -156,7 +156,7 @@ class Rounds:
             # Sessions that took no activity are over: their connections are closed now, not at the next control query.
             if gone := list(slice_.keys() - live):
                 await self._close_refused(gone)
-        confirmed = [(c.attachment.client, acked) for c in mine.values() if (acked := c.take_confirmed())]
+        confirmed = [(c.attachment.client, acked) for c in mine.values() if (acked := c.report.take_confirmed())]
         for start in range(0, len(confirmed), SLICE):
             await bridge().call(connections.forget_receipts, dict(confirmed[start : start + SLICE]))
         await self._visitors.flush()
@@ -243,7 +243,7 @@ class Rounds:
         """Close connections whose clients have not refreshed their tokens in time."""
         now = self._loop.time()
         for connection in list(self._serving.connections):
-            if connection.is_token_over(now):
+            if connection.lifetime.is_token_over(now):
                 connection.stop(Close.TOKEN_EXPIRED)
 
     # -- background writes -----------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def _find_activity(served: Iterable[Served]) -> dict[UUID, datetime]:
     """Return when each session was last active on any of its connections here, unless that has been told."""
     found: dict[UUID, datetime] = {}
     for connection in served:
-        at = connection.find_active()
+        at = connection.report.find_active()
         if at is not None:
             session = connection.attachment.session.pk
             found[session] = max(at, found.get(session, at))

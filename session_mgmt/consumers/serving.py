@@ -12,14 +12,15 @@ from typing import Any, Protocol
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions.connections import Beat, Confirmed
 from session_mgmt.actions.sessions.controls import Control, Known
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import RemoteListener, bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
+from session_mgmt.consumers.lifetime import Lifetime
 from session_mgmt.consumers.pacing import CrowdSize, LoopTurns, Paces, RestedTurns
 from session_mgmt.consumers.pages import Shelf
+from session_mgmt.consumers.reports import Report
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
@@ -43,6 +44,8 @@ class Served(Protocol):
     """Face of a connection towards the hub and its rounds."""
 
     attachment: Attachment
+    lifetime: Lifetime
+    report: Report
     holds_lease: bool
 
     @property
@@ -56,9 +59,6 @@ class Served(Protocol):
     def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
         """Say good-bye and close."""
 
-    def follows_feed(self, feed: Feed) -> bool:
-        """Return whether one of the client's logs is served by this feed."""
-
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
         """Leave a log that may be followed no longer, and tell the client."""
 
@@ -67,21 +67,6 @@ class Served(Protocol):
 
     def beat(self, now: float) -> None:
         """Look for signs of life, and ask for one if that is due."""
-
-    def build_figures(self) -> Beat:
-        """Build the figures of a lease flush."""
-
-    def find_active(self) -> datetime | None:
-        """Return when the session was last active here, unless the database has been told of it."""
-
-    def forget_active(self, told: datetime) -> None:
-        """Forget activity up to a moment of which the database knows now."""
-
-    def is_token_over(self, now: float) -> bool:
-        """Return whether the client's token has expired, and the time to refresh it as well."""
-
-    def take_confirmed(self) -> Confirmed | None:
-        """Return the number up to which receipts may be forgotten, if it has moved."""
 
 
 class Serving:
@@ -163,7 +148,7 @@ class Serving:
     def forget_activity(self, session: uuid.UUID, told: datetime) -> None:
         """Forget the activity of a session here up to a moment of which the database knows now."""
         for connection in self.sessions.get(session, ()):
-            connection.forget_active(told)
+            connection.report.forget_active(told)
 
     def list_generations(self, sessions: Iterable[uuid.UUID]) -> dict[int, int]:
         """Return the generations of the clients of sessions, as they are connected here."""
@@ -290,7 +275,7 @@ class Serving:
         self.feeds.pop(feed.row.key, None)
         feed.stop()
         for connection in list(self.connections):
-            if connection.follows_feed(feed):
+            if any(following.feed is feed for following in connection.followings.values()):
                 connection.stop(Close.INSUFFICIENT_STATE)
 
     async def drop_idle_feeds(self) -> None:

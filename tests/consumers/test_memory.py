@@ -136,7 +136,7 @@ async def test_a_client_that_does_not_read_its_answers_is_read_no_further(peers:
     for number in range(900):
         await one.say(type="ping", id=number)
     await let_reads_finish()
-    assert one_connection().messages_in < 400
+    assert one_connection().inbox.messages < 400
     resume()
     await one.until(lambda frame: frame["type"] == "pong" and frame["id"] == 899)
 
@@ -154,7 +154,7 @@ async def test_frames_behind_a_slow_handler_are_left_in_the_socket(peers: Any, c
     for number in range(2, 22):
         await one.say(type="update", seq=number, ops=[["set", "/a", "x" * 100 * KB]])
     await let_reads_finish()
-    assert one_connection().bytes_in < 800 * KB
+    assert one_connection().inbox.bytes < 800 * KB
     # Beats that cannot be heard are not missed.
     beat = asyncio.get_running_loop().time()
     for times in range(6):
@@ -242,12 +242,12 @@ async def test_work_that_ends_before_it_began_leaves_no_coroutine_behind(peers: 
     log = connection.followings[MAIN].log
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        connection.follow_log(log).start()
-        connection.unfollow_log(MAIN)
-        connection.spawn(lambda: bridge().read(int))
-        for task in tuple(connection._tasks):
+        connection.followings.join(log).start()
+        connection.followings.leave(MAIN)
+        connection.side_work.start(lambda: bridge().read(int))
+        for task in tuple(connection.side_work._tasks):
             task.cancel()
-        await asyncio.gather(*connection._tasks, return_exceptions=True)
+        await asyncio.gather(*connection.side_work._tasks, return_exceptions=True)
         gc.collect()
     assert [str(warning.message) for warning in caught if "never awaited" in str(warning.message)] == []
 

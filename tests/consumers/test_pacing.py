@@ -189,7 +189,7 @@ async def test_a_client_beyond_its_pace_is_read_no_further_until_its_slot(
     read: list[int] = []
 
     def book(pace: Pace) -> float:
-        read.append(connection.messages_in)  # type: ignore[attr-defined]
+        read.append(connection.inbox.messages)  # type: ignore[attr-defined]
         return 0.01
 
     monkeypatch.setattr(Pace, "book", book)

@@ -404,7 +404,7 @@ class TestSockets:
         peer = await self._open(peers, headers, auth="cookie")
         await peer.until_type("connected")
         (served,) = hub().serving.connections
-        served._token_over_at = 0  # type: ignore[attr-defined]
+        served.lifetime.token_over_at = 0
         await hub().rounds.check_sessions()
         assert await peer.closed() == 4001
 

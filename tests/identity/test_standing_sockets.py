@@ -17,6 +17,7 @@ from session_mgmt.actions.sessions import fingerprints, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.backends.doorbell import Doorbell
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers.followings import Followings
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import ClientSession, Login, clock
 from session_mgmt.registry import topic
@@ -313,16 +314,16 @@ async def test_s26_an_answer_on_its_way_while_rights_change_is_asked_again(
     one = peers()
     await one.open(mine.token.secret)
     served = next(iter(hub().serving.connections))
-    follow = type(served).follow_log
+    join = Followings.join
 
-    def follow_late(connection: Any, log: Any) -> Any:
+    def join_late(followings: Followings, log: Any) -> Any:
         # The round has seen the change while the answer was on its way.
         known = hub().serving._known
-        if connection is served and log.name == TOPIC and known[mine.session.pk].access_version == 1:
+        if followings is served.followings and log.name == TOPIC and known[mine.session.pk].access_version == 1:
             known[mine.session.pk] = known[mine.session.pk]._replace(access_version=2)
-        return follow(connection, log)
+        return join(followings, log)
 
-    monkeypatch.setattr(type(served), "follow_log", follow_late)
+    monkeypatch.setattr(Followings, "join", join_late)
     await one.say(type="subscribe", id=5, log=TOPIC, position=None)
     await one.until_type("reply")
     await _until(lambda: len(asked) == 2)

@@ -123,7 +123,7 @@ async def test_about_what_a_filter_leaves_out_nobody_is_asked(peers: Any, create
         following.feed.catch_up()
         await following.feed.wait_for_read()
         await following.wait_for_replay()
-    served.tell_places()  # type: ignore[attr-defined]
+    served.followings.tell_places()  # type: ignore[attr-defined]
     frame = await one.until_type("entries")
     assert (frame["prev"], frame["entries"], frame["position"][1]) == (3, [], 4)
 

@@ -135,7 +135,7 @@ async def test_a_flush_writes_all_leases_with_one_statement_and_no_beat_writes(
     for _ in range(5):
         await peers().open(created.token.secret)
     before = await bridge().read(lambda: list(Connection.objects.values_list("lease_expires_at", flat=True)))
-    beats = [connection.build_figures() for connection in hub().serving.connections]
+    beats = [connection.report.build_figures() for connection in hub().serving.connections]
 
     def flush() -> dict[int, Close]:
         with django_assert_max_num_queries(5):  # BEGIN, clock, lock, update, COMMIT
@@ -206,7 +206,7 @@ async def test_a_client_whose_quiet_connections_are_cut_gets_beats_in_time(peers
     connected = await one.open(created.token.secret)
     assert connected["heartbeat"]["interval"] == 25.0
     (connection,) = hub().serving.connections
-    connection._opened_at -= 10  # type: ignore[attr-defined] # a proxy cut it after ten quiet seconds
+    connection.lifetime.opened_at -= 10  # a proxy cut it after ten quiet seconds
     await one.drop()
     again = await two.open(created.token.secret, client_id=connected["client_id"])
     assert 5.0 < again["heartbeat"]["interval"] < 10 / 1.2

@@ -25,8 +25,8 @@ class Subject(AppConfig):
 
 def _cut_off_soon() -> None:
     """Let a socket outlive its token by little: who does not refresh loses it within the run."""
-    connection: Any = import_module("session_mgmt.consumers.connection")
-    connection.TOKEN_GRACE = SOCKET_GRACE
+    lifetime: Any = import_module("session_mgmt.consumers.lifetime")
+    lifetime.TOKEN_GRACE = SOCKET_GRACE
 
 
 def _answer_late() -> None:

@@ -1,0 +1,73 @@
+"""Logs that one connection follows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from session_mgmt.actions.logs import LogRow
+from session_mgmt.actions.sessions.looking import Log
+from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.consumers.following import Following, Reader
+from session_mgmt.consumers.judging import make_judged_following
+from session_mgmt.consumers.rechecks import Rechecks
+from session_mgmt.consumers.serving import Serving
+from session_mgmt.consumers.writes import Writes
+from session_mgmt.protocol.logs import STATE
+
+
+class Joiner(Reader, Protocol):
+    """Face of the connection that follows logs."""
+
+    attachment: Attachment
+    writes: Writes
+
+
+class Followings(dict[str, Following]):
+    """Followings of one connection, by the names of their logs."""
+
+    __slots__ = ("_connection", "_judging_turn", "_rechecks", "_serving")
+
+    def __init__(self, connection: Joiner, serving: Serving, rechecks: Rechecks) -> None:
+        super().__init__()
+        self._connection, self._serving, self._rechecks = connection, serving, rechecks
+        # Pages of topics that ask about each entry are judged one after the other.
+        self._judging_turn = asyncio.Lock()
+
+    def join(self, log: Log) -> Following:
+        """Join a log; one that is followed already is followed anew from the given place."""
+        # The old place must send nothing any more once the new one has begun.
+        self.leave(log.name)
+        connection, session = self._connection, self._connection.attachment.session
+        feed = self._serving.follow_log(LogRow(log.key, log.name), log.head)
+        judged = make_judged_following(connection, feed, log, session, self._judging_turn)
+        following = self[log.name] = judged or Following(connection, feed, log)
+        if log.name.startswith(STATE) and log.id is not None:
+            connection.writes.add_document(log.name.removeprefix(STATE), log.id)
+        self._rechecks.watch_log(session.pk, log.name)
+        return following
+
+    def leave(self, name: str) -> None:
+        """Leave a log; nothing happens if it is not followed."""
+        following = self.pop(name, None)
+        if following is not None:
+            following.stop()
+            self._serving.unfollow_log(following.feed)
+
+    def leave_all(self) -> None:
+        """Leave every log."""
+        for name in list(self):
+            self.leave(name)
+
+    def tell_places(self) -> None:
+        """Tell how far logs have come of which the client wants a part, where nothing was in it."""
+        for following in self.values():
+            following.tell_place()
+
+    def list_lost(self) -> dict[str, list[int | None]]:
+        """Return the range of each log that the client was not given and that is lost."""
+        return {name: list(f.lost_range) for name, f in self.items() if f.lost_range}
+
+    def list_replayed(self) -> dict[str, list[int]]:
+        """Return the range of each log that was replayed."""
+        return {name: list(f.replayed) for name, f in self.items() if f.replayed}

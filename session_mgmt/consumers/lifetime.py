@@ -1,0 +1,44 @@
+"""Times of one connection: since when it is open, how late it is by the database's clock, when its token is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+# Seconds after its end in which a token may still be refreshed over the socket.
+TOKEN_GRACE = 30.0
+
+
+class Lifetime:
+    """All moments are of the event loop's clock, which only counts on, unless they are a ``datetime``.
+
+    The wall clock of this process is not asked: it may be wrong, and may be put back.
+    """
+
+    __slots__ = ("_at", "_clock", "_timestamp_offset", "opened_at", "token_over_at")
+
+    def __init__(self, clock: Callable[[], float], at: datetime, token_expires_at: datetime) -> None:
+        self._clock, self._at = clock, at
+        self.opened_at = now = clock()
+        self.token_over_at = now + (token_expires_at - at).total_seconds()
+        self._timestamp_offset = at.timestamp() - now
+
+    def read_server_time(self) -> datetime:
+        """Return the database's clock, carried on from the time of connecting; no query."""
+        return self.find_server_time(self._clock())
+
+    def find_server_time(self, moment: float) -> datetime:
+        """Return the database's clock at a moment."""
+        return self._at + timedelta(seconds=moment - self.opened_at)
+
+    def read_server_timestamp(self) -> float:
+        """Return the database's clock as ``read_server_time`` does, in seconds since 1970."""
+        return self._timestamp_offset + self._clock()
+
+    def note_refresh(self, expires_in: float) -> None:
+        """Note that the client has a new token, which counts for so many seconds from now on."""
+        self.token_over_at = max(self.token_over_at, self._clock() + expires_in)
+
+    def is_token_over(self, now: float) -> bool:
+        """Return whether the client's token has expired, and the time to refresh it as well."""
+        return now >= self.token_over_at + TOKEN_GRACE

@@ -1,0 +1,74 @@
+"""Recovery of one client: from its verdict to the receipt, which the client and the administrator are given alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from session_mgmt.actions.sessions.closing import Recovered
+from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.consumers.followings import Followings
+from session_mgmt.consumers.hub import Hub
+from session_mgmt.consumers.outlet import Outlet
+
+
+class Recovering(Protocol):
+    """Face of the connection of a client that has come back."""
+
+    attachment: Attachment
+    outlet: Outlet
+    hub: Hub
+    followings: Followings
+
+
+class Recovery:
+    """Begins with the verdict; its receipt is sent when every log is at the present."""
+
+    __slots__ = ("_connection", "_loop", "_reason", "_started", "_verdict")
+
+    def __init__(self, connection: Recovering, verdict: str, reason: str) -> None:
+        self._connection, self._verdict, self._reason = connection, verdict, reason
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+
+    def complete(self) -> None:
+        """Send the receipt."""
+        attachment, followings = self._connection.attachment, self._connection.followings
+        # It had nothing to recover.
+        if attachment.is_new:
+            return
+        lost = followings.list_lost()
+        told = "state_only" if lost and self._verdict == "full" else self._verdict
+        receipt = {
+            "id": str(attachment.connection),
+            "verdict": told,
+            "reason": self._reason,
+            "generation": attachment.generation,
+            "asked": {name: log.asked.as_json() for name, log in attachment.logs.items() if log.asked},
+            "replayed": followings.list_replayed(),
+            "lost": lost,
+            "duration_ms": round((self._loop.time() - self._started) * 1000, 1),
+            "queries": attachment.queries,
+        }
+        send_receipt(self._connection, receipt)
+
+
+async def complete_when_replayed(replays: list[asyncio.Task[bool]], complete: Callable[[], None]) -> None:
+    """Complete a recovery when all replays are at the present."""
+    # A replay is cancelled where the client leaves that log meanwhile; the others still have their receipt.
+    ended = await asyncio.gather(*replays, return_exceptions=True)
+    # A log that could not be replayed has told its own error, and this was no full recovery.
+    if False not in ended:
+        complete()
+
+
+def send_receipt(connection: Recovering, receipt: dict[str, Any]) -> None:
+    """Send a receipt to the client, and have it stored for the administrator."""
+    text = orjson.dumps(receipt).decode()
+    connection.outlet.push('{"type":"recovery","receipt":' + text + "}")
+    # Nobody waits for the row: the client has its receipt, and people look at the other one much later.
+    row = Recovered(connection.attachment.connection, receipt["verdict"], text)
+    connection.hub.late_writes.add_recovered(row)

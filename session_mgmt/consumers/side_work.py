@@ -1,0 +1,79 @@
+"""Work on the side of one connection: it ends with the connection at the latest, and a failure ends the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from session_mgmt.consumers.inbox import REQUEST_COST, Inbox
+from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.protocol.codes import Close
+
+logger = logging.getLogger(__name__)
+
+# Requests of one connection that are answered on the side; more of them wait in the socket.
+MOST_REQUESTS = 16
+
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class Worker(Protocol):
+    """Face of the connection on whose side the work is done."""
+
+    inbox: Inbox
+
+    def push_error(self, error: SessionMgmtError) -> None:
+        """Tell an error that answers no request."""
+
+    def stop(self, code: Close) -> None:
+        """Say good-bye and close."""
+
+
+class SideWork:
+    """Tasks of one connection."""
+
+    __slots__ = ("_connection", "_loop", "_requests", "_tasks")
+
+    def __init__(self, connection: Worker) -> None:
+        self._loop, self._connection = asyncio.get_running_loop(), connection
+        # Kept, because an event loop holds its tasks by weak references only.
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._requests = asyncio.Semaphore(MOST_REQUESTS)
+
+    def start(self, work: Work) -> None:
+        """Begin a piece of work."""
+        # Not a coroutine: one that is cancelled before its first step would never have been awaited.
+        task = self._loop.create_task(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Work) -> None:
+        try:
+            await work()
+        except SessionMgmtError as error:
+            self._connection.push_error(error)
+        except Exception:
+            logger.exception("Work of a connection failed")
+            self._connection.stop(Close.INTERNAL_ERROR)
+
+    def start_request(self, work: Work) -> None:
+        """Begin to answer a request; until it is answered, it counts in the inbox."""
+        self._connection.inbox.add_frame(REQUEST_COST)
+        self.start(partial(self._answer_request, work))
+
+    async def _answer_request(self, work: Work) -> None:
+        try:
+            # Others wait here and count in the inbox, which stops the reading when they become many (promise R5).
+            async with self._requests:
+                await work()
+        finally:
+            self._connection.inbox.finish_frame(REQUEST_COST)
+
+    def stop(self) -> None:
+        """Cancel all that is under way."""
+        # A copy, because a task that ends takes itself off the set.
+        for task in tuple(self._tasks):
+            task.cancel()
