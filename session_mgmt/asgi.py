@@ -13,7 +13,7 @@ if not apps.ready:
         "Django is not set up yet: call get_asgi_application() before the import of session_mgmt.asgi."
     )
 
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import ProtocolTypeRouter
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
@@ -21,6 +21,7 @@ from session_mgmt.actions.sessions import info
 from session_mgmt.checks import check_settings
 from session_mgmt.consumers.http_application import HttpApplication
 from session_mgmt.consumers.lifespan import lifespan
+from session_mgmt.consumers.prefix import SocketRouter
 from session_mgmt.routing import websocket_urlpatterns
 
 
@@ -38,7 +39,7 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
         django_application = ASGIStaticFilesHandler(django_application)
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
     http = HttpApplication(django_application)
-    return ProtocolTypeRouter({"http": http, "websocket": URLRouter(patterns), "lifespan": lifespan})
+    return ProtocolTypeRouter({"http": http, "websocket": SocketRouter(patterns), "lifespan": lifespan})
 
 
 def _refuse_wrong_settings() -> None:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from django.conf import settings as django_settings
 from django.urls import Resolver404, resolve
 
 from session_mgmt.actions import limits
@@ -19,6 +18,7 @@ from session_mgmt.consumers.http_calls import record_refusal
 from session_mgmt.consumers.http_polls import answer_poll, stream_poll
 from session_mgmt.consumers.http_requests import Request, most_bytes
 from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.prefix import strip_script_name
 from session_mgmt.exceptions import (
     AuthError,
     FrameTooLarge,
@@ -62,9 +62,8 @@ def _is_poll(scope: Any) -> bool:
     path = scope.get("path", "")
     if not path.endswith(PATH_END):
         return False
-    root = scope.get("root_path", "") or django_settings.FORCE_SCRIPT_NAME or ""
     try:
-        match = resolve("/" + path.removeprefix(root).lstrip("/"))
+        match = resolve("/" + strip_script_name(scope).lstrip("/"))
     except Resolver404:
         return False
     return match.url_name == ROUTE and "session_mgmt" in match.app_names

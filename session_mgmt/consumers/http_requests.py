@@ -17,6 +17,7 @@ from session_mgmt.actions import addresses, checking
 from session_mgmt.actions.sessions import cookies, tokens
 from session_mgmt.conf import settings
 from session_mgmt.consumers import origins
+from session_mgmt.consumers.prefix import find_script_name
 from session_mgmt.exceptions import AuthRequired, FrameTooLarge, InvalidJSON, InvalidToken
 from session_mgmt.models import Token
 
@@ -47,7 +48,7 @@ class Request:
 
     @property
     def script_name(self) -> str:
-        return str(self.scope.get("root_path", ""))
+        return find_script_name(self.scope)
 
     def parse_body(self) -> Any:
         """Parse the body of a call that has a proof. Raises as ``find_token``, and the errors of JSON."""

@@ -30,6 +30,7 @@ from session_mgmt.consumers.greetings import build_bye
 from session_mgmt.consumers.hub import hub, pick_delay
 from session_mgmt.consumers.intake import ABNORMAL, Intake, encode_text
 from session_mgmt.consumers.outlet import Outlet
+from session_mgmt.consumers.prefix import find_script_name
 from session_mgmt.exceptions import AuthError, InvalidFrame, OriginDenied, SessionMgmtError, TooManyRequests
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.codes import Close
@@ -110,7 +111,7 @@ class SessionConsumer(AsyncConsumer):
             # The server drops unwritten frames when the consumer returns.
             await outlet.wait_until_sent()
             return
-        path = self.scope.get("root_path", "")
+        path = find_script_name(self.scope)
         attachment, slow = attached
         connection = Connection(outlet, attachment, self._hub, script_name=path, address=self._address, slow=slow)
         await self._run_connection(connection, receive)

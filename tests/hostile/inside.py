@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from html import unescape
 
 import pytest
+from channels.testing import WebsocketCommunicator
 from django.apps import apps
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
@@ -15,9 +16,11 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
+from session_mgmt import asgi
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.sessions import expiry, lifecycle
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers.websocket import SUBPROTOCOL
 from session_mgmt.models import ClientSession, Publication, StateDocument
 from session_mgmt.shortcuts import create_session, drain, get_session, is_connected, state, terminate_session
 from session_mgmt.writes import verbs
@@ -108,6 +111,8 @@ async def test_a_client_connects_writes_and_comes_back(person: Person) -> None:
     connected = await peer.open(made.token.secret, logs={"state:main": None, ROOM: None})
     assert connected["session"]["user_id"] == str(person.pk)
     assert connected["session"]["created_at"].endswith("Z")
+    assert connected["endpoints"]["websocket"] == "/shop/live/"
+    assert connected["endpoints"]["session"].startswith("/shop/de/api/v7/sessions/")
     await peer.say(type="update", seq=1, doc="main", base=0, ops=[["set", "/a", 1]])
     assert (await peer.receipt(1))["ok"]
     assert await bridge().read(is_connected, made.session)
@@ -119,6 +124,25 @@ async def test_a_client_connects_writes_and_comes_back(person: Person) -> None:
     assert again["verdict"] == "full"
     assert (await back.entry(ROOM))[0][2] == {"status": "paid"}
     await back.leave()
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "is_there"),
+    [
+        ("/shop/live/", "", True),
+        # As behind a proxy that takes the prefix away, and of a server that is told of it.
+        ("/live/", "", True),
+        ("/shop/live/", "/shop", True),
+        ("/shopping/live/", "", False),
+        ("/nowhere/", "", False),
+    ],
+)
+async def test_a_socket_finds_its_address_below_the_script_name(path: str, root: str, is_there: bool) -> None:
+    application = asgi.application(lambda *_: None)
+    communicator = WebsocketCommunicator(application, path, [(b"host", b"shop.example")], [SUBPROTOCOL])
+    communicator.scope["root_path"] = root
+    assert (await communicator.connect(timeout=60))[0] is is_there
+    await communicator.disconnect()
 
 
 def test_sessions_expire_and_are_terminated_in_times_without_zone(created: lifecycle.Created, person: Person) -> None:

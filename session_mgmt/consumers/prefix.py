@@ -1,0 +1,39 @@
+"""Prefix under which a project is served: the server names it (``root_path``), or Django's ``FORCE_SCRIPT_NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from channels.routing import URLRouter
+from django.conf import settings
+from django.urls import re_path
+
+
+def find_script_name(scope: Mapping[str, Any]) -> str:
+    """Return the prefix of a connection's address, without a slash at its end."""
+    return str(scope.get("root_path") or settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+
+
+def strip_script_name(scope: Mapping[str, Any]) -> str:
+    """Return the path behind the prefix. A proxy may have taken the prefix away, and Django reads both alike."""
+    path, prefix = str(scope.get("path", "")), find_script_name(scope)
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+
+
+class SocketRouter:
+    """Routes of WebSockets below the prefix. Any other address is refused, without an error in the server's log."""
+
+    def __init__(self, patterns: list[Any]) -> None:
+        refusal: Any = _refuse
+        self._router: Any = URLRouter([*patterns, re_path("", refusal)])
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # What is left to match, as one router of Channels tells the next; address and prefix stay as they are.
+        await self._router({**scope, "path_remaining": strip_script_name(scope)}, receive, send)
+
+
+async def _refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Close before the handshake: the server answers 403, as it does wherever nothing is."""
+    await receive()
+    await send({"type": "websocket.close"})
