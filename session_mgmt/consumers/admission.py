@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from session_mgmt.exceptions import Busy
 
@@ -19,11 +20,27 @@ LONGEST_WAIT = 2.0
 ALWAYS_ADMITTED = 128
 # Connects a second, as long as no storm has shown the pace of this machine.
 FIRST_PACE = 500.0
-# Several, so that one slow commit does not decide alone.
 MEASURED_GROUPS = 8
+# A disk that stops for a moment makes one or two groups slow, or as many turns of the event loop, and tells nothing of
+# those that follow. So the slowest are taken for as slow as the next one, for so many seconds together; a database that
+# is slow for longer, or for more groups, is slow.
+HICCUPS, HICCUP_SECONDS = 2, 2.0
 # A database that was away for a moment must not be taken for slow for ever: nobody would be let in to show that it is
 # not. So a measurement counts for this long, and nobody is sent away for more than twice as long.
 MEASURED_SECONDS = 10.0
+
+
+class _Group(NamedTuple):
+    """Group that was measured: its members, the seconds that they took, and when they were answered."""
+
+    members: int
+    seconds: float
+    measured_at: float
+
+    @property
+    def cost(self) -> float:
+        """Return the seconds of one member."""
+        return self.seconds / self.members
 
 
 class Admission:
@@ -31,18 +48,25 @@ class Admission:
 
     def __init__(self, clock: Callable[[], float], spread: Callable[[], float] = random.random) -> None:
         self._clock, self._spread = clock, spread
-        # Members and seconds of groups, and when each was measured.
-        self._groups: deque[tuple[int, float, float]] = deque(maxlen=MEASURED_GROUPS)
+        self._groups: deque[_Group] = deque(maxlen=MEASURED_GROUPS)
         self._answered_at = 0.0
         self.waiting = 0
 
     @property
     def pace(self) -> float:
         """Return how many connects a second are answered under load."""
-        while self._groups and self._groups[0][2] + MEASURED_SECONDS <= self._clock():
+        while self._groups and self._groups[0].measured_at + MEASURED_SECONDS <= self._clock():
             self._groups.popleft()
-        seconds = sum(group[1] for group in self._groups)
-        return sum(group[0] for group in self._groups) / seconds if seconds else FIRST_PACE
+        members = sum(group.members for group in self._groups)
+        seconds = sum(group.seconds for group in self._groups) - self._find_forgiven()
+        return members / seconds if seconds else FIRST_PACE
+
+    def _find_forgiven(self) -> float:
+        """Return the seconds that hiccups have added to the groups."""
+        # Where too few were measured, the pace of before any was is as good a witness as theirs.
+        costs = sorted([*(group.cost for group in self._groups), *[1 / FIRST_PACE] * HICCUPS], reverse=True)
+        added = sum(max(0.0, group.seconds - group.members * costs[HICCUPS]) for group in self._groups)
+        return min(added, HICCUP_SECONDS)
 
     @contextmanager
     def admit(self) -> Iterator[None]:
@@ -78,4 +102,4 @@ class Admission:
         seconds = now - max(taken_at, self._answered_at)
         self._answered_at = now
         if seconds > 0 and (is_under_load or members / seconds > self.pace):
-            self._groups.append((members, seconds, now))
+            self._groups.append(_Group(members, seconds, now))

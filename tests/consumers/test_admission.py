@@ -13,6 +13,8 @@ from session_mgmt.consumers import admission as admission_module
 from session_mgmt.consumers.admission import (
     ALWAYS_ADMITTED,
     FIRST_PACE,
+    HICCUP_SECONDS,
+    HICCUPS,
     LONGEST_WAIT,
     MEASURED_GROUPS,
     MEASURED_SECONDS,
@@ -73,7 +75,8 @@ def test_the_pace_is_that_of_the_last_groups_under_load(admission: Admission, cl
     assert admission.pace == FIRST_PACE
     run_group(admission, clock, 1, 0.5, load=False)
     assert admission.pace == FIRST_PACE, "a single connect says nothing about a storm"
-    run_group(admission, clock, 10, 1.0)
+    for _ in range(HICCUPS + 1):
+        run_group(admission, clock, 10, 1.0)
     assert admission.pace == pytest.approx(10)
     for _ in range(MEASURED_GROUPS):
         run_group(admission, clock, 128, 0.1)
@@ -89,11 +92,12 @@ def test_single_connects_show_that_a_cold_start_is_over(admission: Admission, cl
 
 def test_what_the_loop_does_between_two_groups_counts(admission: Admission, clock: Clock) -> None:
     run_group(admission, clock, 100, 0.1)
-    # The lane took the next group at once; its answers waited for the loop.
-    taken_at = clock.now - 0.05
-    clock.now += 0.3
-    admission.note_group(100, taken_at=taken_at, is_under_load=True)
-    assert admission.pace == pytest.approx(200 / 0.4)
+    for _ in range(HICCUPS + 1):
+        # The lane took the next group at once; its answers waited for the loop.
+        taken_at = clock.now - 0.05
+        clock.now += 0.3
+        admission.note_group(100, taken_at=taken_at, is_under_load=True)
+    assert admission.pace == pytest.approx(400 / 1.0)
 
 
 def test_idle_time_between_two_groups_does_not_count(admission: Admission, clock: Clock) -> None:
@@ -104,10 +108,48 @@ def test_idle_time_between_two_groups_does_not_count(admission: Admission, clock
 
 
 def test_a_slower_machine_admits_fewer(admission: Admission, clock: Clock) -> None:
-    run_group(admission, clock, 128, 1.0)
+    for _ in range(HICCUPS + 1):
+        run_group(admission, clock, 128, 1.0)
     with ExitStack() as stack:
         admit_all(admission, stack)
         assert admission.waiting == 255
+
+
+@pytest.mark.parametrize("before", (0, MEASURED_GROUPS - 1))
+def test_a_disk_that_stops_for_a_moment_sends_nobody_away(admission: Admission, clock: Clock, before: int) -> None:
+    for _ in range(before):
+        run_group(admission, clock, 32, 0.032)
+    usual = admission.pace
+    for _ in range(HICCUPS):
+        run_group(admission, clock, 32, HICCUP_SECONDS / HICCUPS)
+        # Counted in full, one of them would leave room for no more than the 128 who always fit.
+        assert admission.pace > usual / 2
+    with ExitStack() as stack:
+        for _ in range(800):
+            stack.enter_context(admission.admit())
+
+
+def test_a_database_that_stays_slow_refuses_within_a_few_groups(admission: Admission, clock: Clock) -> None:
+    for _ in range(MEASURED_GROUPS):
+        run_group(admission, clock, 32, 0.032)
+    for _ in range(HICCUPS + 1):
+        run_group(admission, clock, 32, 1.0)
+    with ExitStack() as stack:
+        refusal = admit_all(admission, stack)
+        # A tenth of those who may wait when it is quick.
+        assert admission.waiting < 2 * ALWAYS_ADMITTED
+        assert refusal.retry_after is not None and refusal.retry_after > LONGEST_WAIT / 2
+    for _ in range(MEASURED_GROUPS - HICCUPS - 1):
+        run_group(admission, clock, 32, 1.0)
+    assert admission.pace == pytest.approx(32)
+
+
+def test_a_stop_that_is_longer_than_a_hiccup_counts_at_once(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 32, HICCUP_SECONDS + 3.0)
+    assert admission.pace == pytest.approx(32 / 3.0)
+    with ExitStack() as stack:
+        admit_all(admission, stack)
+        assert admission.waiting == ALWAYS_ADMITTED
 
 
 def test_a_cold_start_refuses_nobody_who_fits_into_a_group_nor_sends_others_away_for_long(
