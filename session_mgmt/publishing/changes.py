@@ -55,7 +55,7 @@ def lock_rows(publisher: Publisher, using: str, pks: Iterable[Any]) -> dict[Any,
             rows = rows.select_for_update(no_key=features.has_select_for_no_key_update)
         if isinstance(publisher.topic, TopicPattern):
             rows = rows.only(*publisher.topic_fields.values())
-        found.update((row.pk, publisher.topic_of(row)) for row in rows)
+        found.update((row.pk, publisher.left_by(row)) for row in rows)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -77,6 +78,18 @@ class Publisher:
                 f"topic of {self.label}: {topic!r} is no topic; return text of 1 to 255 characters, or None."
             )
         return topic
+
+    def left_by(self, row: Any) -> str | None:
+        """Return the topic that a stored row leaves; ``None`` also where its values name none.
+
+        Nobody was ever told of such a row, which is older than the declaration. It must be possible to mend or delete.
+        """
+        if not isinstance(self.topic, TopicPattern):
+            topic = call_sync(self.topic, row)
+            return topic if is_topic(topic) else None
+        with suppress(ValueError):
+            return self.topic_of(row)
+        return None
 
     def key_of(self, row: Any) -> dict[str, Any]:
         """Return the row's keys as JSON, by name, that of the primary key last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import NotSupportedError, connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from session_mgmt.exceptions import PublicationTooLarge
 from session_mgmt.models import Outbox
+from session_mgmt.protocol.patterns import compile_pattern
 from session_mgmt.publishing import get_publisher
+from session_mgmt.publishing.publisher import set_publisher
 from tests.publishing.conftest import Told, take_publications
 from tests.shop.models import Customer, Note, Order, Tag, UrgentOrder
 
@@ -321,3 +324,26 @@ def test_keys_say_how_they_are_compared() -> None:
         "id": str(2**60),
     }
     assert get_publisher(Tag) is None
+
+
+@pytest.mark.parametrize("topic", [None, "notes:{folder}"])
+def test_a_row_older_than_the_declaration_that_names_no_topic_is_mended_and_deleted(told: Told, topic: Any) -> None:
+    before = get_publisher(Note)
+    assert before is not None
+    set_publisher(before if topic is None else replace(before, topic=compile_pattern(topic)))
+    try:
+        # Without a word to anybody, as rows that were there before the model published.
+        rows = [Note(key=key, folder="no\ntopic") for key in ("mended", "moved", "deleted", "gone")]
+        QuerySet(Note).bulk_create(rows)
+        mended, _, deleted, _ = rows
+        mended.folder = "a"
+        mended.save()
+        Note.objects.filter(key="moved").update(folder="a")
+        deleted.delete()
+        Note.objects.filter(key="gone").delete()
+        assert told() == [("notes:a", "put", "mended"), ("notes:a", "put", "moved")]
+        assert Note.objects.count() == 2
+        with pytest.raises((TypeError, ValueError), match="no topic"):
+            Note.objects.create(key="new", folder="no\ntopic")
+    finally:
+        set_publisher(before)
