@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -113,6 +115,8 @@ class Leave:
     retry_after: float | None = None
     reason: str = ""
 
+
+OUT_OF_ORDER = Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
 
 Effect: TypeAlias = (
     Send | StorePosition | Deliver | Changed | Settle | Abandon | Following | Emit | Fetch | ResendAfter | Leave

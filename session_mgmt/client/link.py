@@ -14,15 +14,21 @@ from session_mgmt.client.clock import Clock
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.stats import Stats
-from session_mgmt.client.transports.carrier import SILENCE, SWITCH, Carrier, Frame, TransportName
+from session_mgmt.client.transports.carrier import SILENCE, SWITCH, UNREADABLE, Carrier, Frame, TransportName
 from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, CLIENT_OUT_OF_ORDER, Close
 
 # Deadline until the server has named its own.
 FIRST_DEADLINE = 15.0
 # A beat may be so much under way when it counts as missed.
 BEAT_LATE = 1.0
+# Seconds for which a connection on which everything is back must last, so that the next loss is another one; and the
+# same for one that ended because of what came on it, which may come again at once.
+LASTING, LASTING_UNREAD = 1.0, 30.0
 # Two replacements within this time are the work of a clone.
 CLONE_SECONDS = 10.0
+
+# Ends of this client's own, before which an attach may have arrived.
+_OWN_CODES = frozenset({CLIENT_HEARTBEAT_LOST, CLIENT_OUT_OF_ORDER})
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +68,8 @@ class Link:
         self._core, self._stats, self._clock, self._port = core, stats, clock, port
         self._attaches = Attaches()
         self._replaced_at = -math.inf
+        # Time since which everything is back, on this connection.
+        self._whole_at = math.inf
         self._carrier: Carrier | None = None
         self._leaving: Leave | None = None
         self.departure: Leave | None = None
@@ -70,13 +78,13 @@ class Link:
         """Reconnect as the server's codes and its retry policy say; return why it stopped."""
         failures = 0
         while True:
-            before = self._stats.connections
+            self._whole_at = math.inf
             leave = await self._port.settle()
             # Whatever happens from here on concerns a connection that begins now.
             self.departure = None
             leave = leave or await self._connect_once()
-            # Only an answered connect ends the backoff: a server that accepts and closes would be stormed otherwise.
-            failures = 0 if self._stats.connections > before else failures + 1
+            # A server that attaches clients and then fails them would be stormed otherwise.
+            failures = 0 if self._has_lasted(leave) else failures + 1
             # Before it is marked as gone.
             was_ready = self._core.ready
             self._core.mark_disconnected()
@@ -120,7 +128,7 @@ class Link:
         server served late; twice in a short time it is a copy of this client elsewhere.
         """
         if leave.code != Close.REPLACED:
-            if not was_ready and leave.code >= Close.DRAINING and leave.code != CLIENT_HEARTBEAT_LOST:
+            if not was_ready and leave.code >= Close.DRAINING and leave.code not in _OWN_CODES:
                 self._attaches.note_refused()
             return leave
         now = asyncio.get_running_loop().time()
@@ -131,6 +139,11 @@ class Link:
         if is_clone:
             self._port.become_new_client()
         return replace(leave, reconnect=True)
+
+    def _has_lasted(self, leave: Leave) -> bool:
+        """Tell whether an end has nothing to do with the one before."""
+        least = LASTING_UNREAD if leave.code == CLIENT_OUT_OF_ORDER else LASTING
+        return self._clock.now() - self._whole_at >= least
 
     def _choose_delay(self, leave: Leave, failures: int) -> float:
         backoff = self._core.backoff
@@ -178,9 +191,12 @@ class Link:
             except (KeyError, TypeError, ValueError, IndexError):
                 logger.exception("A frame of the server cannot be understood.")
                 # The state after half a frame is unknown; a new connection begins from the stored positions.
-                return Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
+                return UNREADABLE
             if received["type"] == "connected":
                 self._attaches.note_answered(self._core.generation)
+            # A new client misses nothing.
+            if received["type"] == "recovery" or (received["type"] == "connected" and self._core.generation == 1):
+                self._whole_at = min(self._whole_at, self._clock.now())
             if self._core.ready:
                 self._port.note_transport(carrier.name)
         return self.departure

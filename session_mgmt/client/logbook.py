@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from session_mgmt.client.effects import (
+    OUT_OF_ORDER,
     Changed,
     Deliver,
     Effect,
     Emit,
     Fetch,
     Following,
-    Leave,
     Place,
     Send,
     StorePosition,
@@ -21,7 +21,6 @@ from session_mgmt.client.replica import Replica
 from session_mgmt.client.storage import Saved
 from session_mgmt.client.writing import STATE, Writing
 from session_mgmt.protocol import position as positions
-from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
 
 TOPIC = "topic:"
 
@@ -122,7 +121,7 @@ class Logbook(Writing):
         if not replica.fetching or announced is None:
             return
         if place.epoch != announced.epoch or place.offset < replica.awaited:
-            yield Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
+            yield OUT_OF_ORDER
             return
         yield from self._replace_document(log.removeprefix(STATE), place, data)
 
@@ -179,7 +178,7 @@ class Logbook(Writing):
             if at is None:
                 return
             if at.epoch != frame["epoch"] or frame["prev"] > at.offset:
-                yield Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
+                yield OUT_OF_ORDER
                 return
             if frame.get("conflated") and at and end and end.offset > at.offset:
                 yield Emit("conflated", {"log": log, "from": frame["prev"] + 1, "to": end.offset})
@@ -190,7 +189,7 @@ class Logbook(Writing):
                 continue
             # A hole would never be noticed later; a new connection asks from the known position on.
             if known and (known.epoch != frame["epoch"] or (end is None and offset != known.offset + 1)):
-                yield Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
+                yield OUT_OF_ORDER
                 return
             self.logs[log] = place = positions.Position(frame["epoch"], offset, tag)
             if log.startswith(STATE):

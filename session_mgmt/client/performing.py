@@ -15,6 +15,7 @@ from session_mgmt.client.clock import Clock
 from session_mgmt.client.core import Core
 from session_mgmt.client.credentials import Credentials
 from session_mgmt.client.effects import (
+    OUT_OF_ORDER,
     Abandon,
     Changed,
     Deliver,
@@ -36,7 +37,6 @@ from session_mgmt.client.stats import Stats, Status
 from session_mgmt.client.storage import Storage
 from session_mgmt.client.transports.carrier import TransportName
 from session_mgmt.client.transports.choosing import ALL
-from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
 
 Receipt = dict[str, Any]
 # Code and name of what a status came from; the code is 0 for what this client found itself.
@@ -165,7 +165,8 @@ class Performer:
             self._perform(self.core.apply_fetched(log, *await self.rest.fetch_document(url)))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             self.events.call_all("error", {"name": "snapshot_failed", "message": _describe_failure(log, url, error)})
-            await self._link.close_connection(CLIENT_OUT_OF_ORDER)
+            self._leave_connection(OUT_OF_ORDER)
+            await self._link.depart()
 
     def _save(self) -> None:
         self._saved.client_id = self.core.client_id

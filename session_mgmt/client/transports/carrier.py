@@ -10,12 +10,13 @@ from session_mgmt.client.clock import Clock
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.rest import Rest
-from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close, may_reconnect, name_code
+from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, CLIENT_OUT_OF_ORDER, Close, may_reconnect, name_code
 
 TransportName: TypeAlias = Literal["websocket", "sse", "longpoll"]
 Frame: TypeAlias = dict[str, Any]
 
 LOST = Leave(1006, "connection_lost", reconnect=True)
+UNREADABLE = Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
 SILENCE = Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
 # Not an end: the carrier has let go of its attachment, and wants the next `connect`.
 SWITCH = Leave(0, "switch", reconnect=True)

@@ -13,7 +13,16 @@ from websockets.typing import Subprotocol
 
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.rest import NOT_OURS, PORTAL_WAIT
-from session_mgmt.client.transports.carrier import LOST, SILENCE, Address, Frame, Traffic, TransportName, build_close
+from session_mgmt.client.transports.carrier import (
+    LOST,
+    SILENCE,
+    UNREADABLE,
+    Address,
+    Frame,
+    Traffic,
+    TransportName,
+    build_close,
+)
 from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close
 
 SUBPROTOCOL = Subprotocol("session-mgmt.v1")
@@ -69,8 +78,7 @@ class SocketCarrier:
         finally:
             self._waiting = None
         self.traffic.note_received(len(message))
-        frame = json.loads(message)
-        return frame if isinstance(frame, dict) else LOST
+        return _read_frame(message)
 
     def interrupt(self, leave: Leave) -> None:
         self._interruption = leave
@@ -130,6 +138,14 @@ def _begin_handshake(address: Address) -> connect:
         max_size=None,
         proxy=None,
     )
+
+
+def _read_frame(message: str | bytes) -> Frame | Leave:
+    try:
+        frame = json.loads(message)
+    except ValueError:
+        return UNREADABLE
+    return frame if isinstance(frame, dict) and isinstance(frame.get("type"), str) else UNREADABLE
 
 
 def _read_close(closed: ConnectionClosed) -> Leave:

@@ -10,7 +10,7 @@ const BUDGETS = {
   "session-client.sending.js": 1_520,
   "session-client.digests.js": 1_780,
   "session-client.changes.js": 4_110,
-  "session-client.substitutes.js": 760,
+  "session-client.substitutes.js": 970,
   "session-client.debug.js": 2_500,
   "session-client.batch.js": 1_550,
   "session-client.pages.js": 4_960,

@@ -5,7 +5,6 @@ import { Auth } from "./auth";
 import type { AnyApplication, ApplicationTypes, DocumentOf, Returned, Sent, TypeOf } from "./application";
 import { askForReply, askForVerdict } from "./asking";
 import { Connection, type ConnectionPort } from "./connection";
-import { CLOSE } from "./codes";
 import { ConnectionControls } from "./controls";
 import type { Copies } from "./copies";
 import type { Credentials } from "./credentials";
@@ -296,7 +295,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       tellTransport: (name) => this.#emitter.emit("transport", name),
       buildConnect: () => this.#handshake.buildConnect(),
       takeConnected: (frame) => {
-        if (!this.#handshake.takeConnected(frame)) return this.#connection.abandonLink(CLOSE.DETACHED);
+        if (!this.#handshake.takeConnected(frame)) return this.#connection.leaveSession();
         this.#updates.takeVersion(frame.sdk);
         void this.#adoption?.look();
       },

@@ -40,7 +40,7 @@ export function mayReconnect(code: number): boolean {
 }
 
 /** Return true for a code of the protocol's own that only a server closes with. */
-function isServers(code: number): boolean {
+export function isServers(code: number): boolean {
   return code >= 4000 && !(code >= 4100 && code < 4200);
 }
 

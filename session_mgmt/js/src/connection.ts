@@ -15,6 +15,8 @@ import type { Carrier, Ending, Link, LinkPort } from "./transport";
 
 const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
+// Milliseconds for which a connection on which everything is back must last, so that the next loss is another one.
+const LASTING = 1_000;
 // Milliseconds that a hidden tab waits longer, and up to as many again.
 const HIDDEN_LATER = 3_000;
 // Seconds for which a page waits whose login is in doubt, and up to as many again: it may just be changing.
@@ -77,6 +79,8 @@ export class Connection {
   /** Time before which the server asked not to come. */
   #notBefore = 0;
   #connectedAt: number | null = null;
+  /** Time since which everything is back. */
+  #wholeAt: number | null = null;
   #everConnected = false;
   /** Frames pass; false also in the moment in which an attachment changes its transport. */
   #isAttached = false;
@@ -209,9 +213,14 @@ export class Connection {
     this.#giveUp(reason);
   }
 
-  /** Give this connection up and come back. */
-  abandonLink(code: number = CLOSE.OUT_OF_ORDER): void {
-    this.#link?.endWith(code);
+  /** Give this connection up and come back: what came on it does not go on from here. */
+  abandonLink(name = "out_of_order"): void {
+    this.#link?.endWith(CLOSE.OUT_OF_ORDER, name);
+  }
+
+  /** Give this connection up and come back: it is another session's. */
+  leaveSession(): void {
+    this.#link?.endWith(CLOSE.DETACHED);
   }
 
   #openLink(): void {
@@ -269,8 +278,7 @@ export class Connection {
     this.#stats.count("charactersReceived", length);
     this.#tellWatchers("received", frame);
     this.heartbeat.noteLife();
-    // Everything is back: the next loss is another one.
-    if (frame.type === "recovery" && this.#isAttached) this.backoff.reset();
+    if (frame.type === "recovery" && this.#isAttached) this.#wholeAt ??= this.#env.clock.now();
     try {
       if (frame.type === "connected") this.#takeConnected(frame);
       else if (this.#isAttached) this.#dispatchFrame(frame);
@@ -278,8 +286,9 @@ export class Connection {
       else if (frame.type === "error") this.#refusal = frame;
     } catch (error) {
       // What cannot be read is reported; the next connection begins from the places that are known.
-      if (!(error instanceof OutOfOrder)) runGuarded(() => { throw error; });
-      this.abandonLink();
+      if (error instanceof OutOfOrder) return this.abandonLink();
+      runGuarded(() => { throw error; });
+      this.abandonLink("unreadable_frame");
     }
   }
 
@@ -290,6 +299,8 @@ export class Connection {
   #takeConnected(frame: ConnectedFrame): void {
     this.#clearTimer();
     this.#connectedAt = this.#env.clock.now();
+    // A new client misses nothing.
+    if (frame.generation === 1) this.#wholeAt = this.#connectedAt;
     this.backoff.policy = { ...this.backoff.policy, ...frame.retry, ...this.#retry };
     this.takeBeats(frame.heartbeat);
     if (!this.#link?.checkLife) this.heartbeat.start();
@@ -320,6 +331,7 @@ export class Connection {
     const retryAfter = ending.retryAfter ?? (code === CLOSE.LOGIN_CHECK ? LOGIN_WAIT * (1 + this.#env.random()) : null);
     const wasReady = this.#connectedAt !== null;
     if (wasReady && code === CONNECTION_LOST && reconnect === null) this.heartbeat.noteLoss();
+    if (this.#hasLasted(code)) this.backoff.reset();
     this.#detachLink();
     const reason = { code, name: name ?? closeName(code) };
     const wish = this.#wish;
@@ -363,9 +375,14 @@ export class Connection {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 
+  /** Return true if the end of this connection has nothing to do with the one before. */
+  #hasLasted(code: number): boolean {
+    const isSince = (time: number | null, age: number): boolean => time !== null && this.#env.clock.now() - time >= age;
+    // What could not be read may come again at once.
+    return isSince(this.#connectedAt, STABLE_AFTER) || (code !== CLOSE.OUT_OF_ORDER && isSince(this.#wholeAt, LASTING));
+  }
+
   #detachLink(): void {
-    const now = this.#env.clock.now();
-    if (this.#connectedAt !== null && now - this.#connectedAt >= STABLE_AFTER) this.backoff.reset();
     this.#link = null;
     // What the application is told from here on must not look as if it were connected.
     if (this.connected) this.status = this.#trying;
@@ -373,7 +390,7 @@ export class Connection {
   }
 
   #letGo(): void {
-    this.#connectedAt = null;
+    this.#connectedAt = this.#wholeAt = null;
     this.#isAttached = false;
     this.heartbeat.stop();
     this.#clearTimer();

@@ -8,7 +8,7 @@ import type { Adoption } from "./adoption";
 import { Backoff } from "./backoff";
 import { RENEW_AGAIN, type Begun } from "./beginning";
 import type { Changes } from "./changes/index";
-import { CLOSE } from "./codes";
+import { CLOSE, isServers } from "./codes";
 import type { Connection, Preparation, Repair } from "./connection";
 import type { Copies } from "./copies";
 import type { Credentials, Kept } from "./credentials";
@@ -91,9 +91,7 @@ export class Life {
   repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null {
     const { code, name } = ending;
     // What was refused never arrives.
-    if (!wasReady && code >= 4000 && code !== CLOSE.REPLACED && code !== CLOSE.SILENT_SERVER) {
-      this.parts.record.latest -= 1;
-    }
+    if (!wasReady && isServers(code) && code !== CLOSE.REPLACED) this.parts.record.latest -= 1;
     if (DOUBTS.has(code)) {
       this.parts.identity.doubtSession(name ?? "session_changed");
       return "reconnect";

@@ -2,15 +2,12 @@
 
 import type { Environment } from "./environment";
 import { loadSubstitutes } from "./loading";
-import { listen } from "./page";
 import type { StoreLike } from "./storage";
 
 export type Release = () => void;
 
 // A reload's old page may hold its lock for a moment after the new page has started.
 const PATIENCE = 500;
-// A frame that is busy answers late, and a copied tab waits for nobody's answer as long.
-const ANSWER_WITHIN = 1_000;
 
 /** Locks that clients of this document hold, by the storage of their tab. */
 const HELD = new WeakMap<StoreLike, Set<string>>();
@@ -32,31 +29,8 @@ export async function claimLock(env: Environment, name: string): Promise<Release
 /** Return true if the holder of `name` is a client of this same tab, in this document or in another frame of it. */
 export async function isHeldInTab(env: Environment, name: string): Promise<boolean> {
   if (HELD.get(env.session)?.has(name)) return true;
-  if (!env.page) return false;
-  const question = `${env.random()}`;
-  try {
-    env.session.setItem(`${name}:question`, question);
-    const isAnswered = (): boolean => env.session.getItem(`${name}:answer`) === question;
-    await waitForStorage(env, isAnswered);
-    return isAnswered();
-  } catch {
-    return false;
-  } finally {
-    for (const part of ["question", "answer"]) removeQuietly(env.session, `${name}:${part}`);
-  }
-}
-
-/** Wait until a condition holds after a change of storage, but not for long. */
-function waitForStorage({ clock, page }: Environment, condition: () => boolean): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clock.clearTimeout(timer);
-      stop();
-      resolve();
-    };
-    const stop = listen(page?.window, ["storage"], () => condition() && end());
-    const timer = clock.setTimeout(end, ANSWER_WITHIN);
-  });
+  // Who cannot ask is a new client, as a copied tab's: nothing of the other one is lost.
+  return loadSubstitutes().then(({ askFrames }) => askFrames(env, name), () => false);
 }
 
 /**
@@ -74,14 +48,6 @@ function answerQuestions({ page, session }: Environment, name: string): Release 
   };
   page?.window.addEventListener("storage", answer);
   return () => page?.window.removeEventListener("storage", answer);
-}
-
-function removeQuietly(store: StoreLike, name: string): void {
-  try {
-    store.removeItem(name);
-  } catch {
-    // It was never there.
-  }
 }
 
 async function claimBetweenTabs(env: Environment, name: string): Promise<Release | null> {

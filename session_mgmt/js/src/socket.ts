@@ -1,5 +1,6 @@
 /** WebSocket that opens, speaks frames, and ends once. Nothing of an ended one is passed on. */
 
+import { CLOSE } from "./codes";
 import type { Environment, SocketLike } from "./environment";
 import { decodeFrame, SUBPROTOCOL, type ByeFrame } from "./frames";
 import type { Ending, Link, LinkPort, Transport, TransportHost } from "./transport";
@@ -93,7 +94,7 @@ export class Socket implements Link {
 
   #handleMessage(data: unknown): void {
     const frame = decodeFrame(data);
-    if (!frame) return;
+    if (!frame) return this.endWith(CLOSE.OUT_OF_ORDER, "unreadable_frame");
     if (frame.type === "bye") {
       this.#bye = frame;
       this.endWith(frame.code);

@@ -1,13 +1,17 @@
 /**
  * What takes the place of Web Locks, which only secure pages have: a BroadcastChannel for a name that one tab holds, a
- * note in the shared storage for a piece of work that one tab does at a time.
+ * note in the shared storage for a piece of work that one tab does at a time. And what they do not tell: whether the
+ * holder of a lock is another frame of this tab.
  */
 
 import type { ChannelLike, Clock, Environment } from "./environment";
 import type { Release } from "./lock";
+import { listen } from "./page";
 import type { StoreLike } from "./storage";
 
 const ANSWER_WITHIN = 150;
+/** Milliseconds for an answer of another frame: one that is busy answers late. */
+const FRAME_ANSWERS_WITHIN = 1_000;
 const NOTE_LASTS = 15_000;
 const LOOK_AGAIN = 50;
 
@@ -48,5 +52,42 @@ export async function takeNote(store: StoreLike, clock: Clock, name: string, ran
   } catch {
     // Without storage nothing is shared that would need a lock.
     return () => undefined;
+  }
+}
+
+/** Ask the other frames of this tab, which share its storage, whether one of them holds a lock. */
+export async function askFrames(env: Environment, name: string): Promise<boolean> {
+  const [asked, answered] = [`${name}:question`, `${name}:answer`];
+  const question = `${env.random()}`;
+  const isAnswered = (): boolean => env.session.getItem(answered) === question;
+  try {
+    env.session.setItem(asked, question);
+    await waitForStorage(env, isAnswered);
+    return isAnswered();
+  } catch {
+    return false;
+  } finally {
+    for (const item of [asked, answered]) removeQuietly(env.session, item);
+  }
+}
+
+/** Wait until a condition holds after a change of storage, but not for long. */
+function waitForStorage({ clock, page }: Environment, condition: () => boolean): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clock.clearTimeout(timer);
+      stop();
+      resolve();
+    };
+    const stop = listen(page?.window, ["storage"], () => condition() && end());
+    const timer = clock.setTimeout(end, page ? FRAME_ANSWERS_WITHIN : 0);
+  });
+}
+
+function removeQuietly(store: StoreLike, name: string): void {
+  try {
+    store.removeItem(name);
+  } catch {
+    // It was never there.
   }
 }

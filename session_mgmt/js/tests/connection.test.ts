@@ -34,6 +34,51 @@ describe("the wait before an attempt", () => {
     expect([backoff.nextWait(7), backoff.nextWait(), backoff.nextWait()]).toEqual([7000, 0, null]);
   });
 
+  /** Let a connection end in the same way again and again; return the waits, in seconds. */
+  async function measureWaits(client: SessionClient, times: number, end: () => void): Promise<number[]> {
+    const waits: number[] = [];
+    for (let at = 0; at < times; at += 1) {
+      end();
+      await until(() => client.status !== "connected");
+      const begun = Date.now();
+      while (client.status !== "connected") await pass(0.1);
+      waits.push(Math.round((Date.now() - begun) / 500) / 2);
+    }
+    return waits;
+  }
+
+  test("grows where every connection brings what cannot be read", async () => {
+    vi.spyOn(console, "error").mockReturnValue();
+    const { browser, client } = await connected();
+    const reasons: unknown[] = [];
+    client.on("status", (status, reason) => status === "reconnecting" && reasons.push(reason?.name));
+    const unreadable = { type: "entries", log: "session", epoch: "e", entries: 7 };
+    const waits = await measureWaits(client, 6, () => browser.server.broadcast(unreadable));
+    expect(waits).toEqual([0.5, 1, 2, 4, 8, 10]);
+    expect(new Set(reasons)).toEqual(new Set(["unreadable_frame"]));
+    // Good for longer than the longest of them.
+    await pass(30);
+    expect((await measureWaits(client, 1, () => browser.server.broadcast(unreadable)))[0]).toBeLessThan(1);
+  });
+
+  test.each(["<html>", "[1]", "{}"])("counts for %s, which is no frame", async (text) => {
+    const { browser, client } = await connected();
+    const socket = browser.server.sockets[0] as { onmessage?: (event: { data: string }) => void; closedWith: number | null };
+    socket.onmessage?.({ data: text });
+    expect([client.status, client.reason, socket.closedWith]).toEqual([
+      "reconnecting", { code: 4104, name: "unreadable_frame" }, 4104,
+    ]);
+  });
+
+  test("grows where connections end as soon as they are there, until one has lasted", async () => {
+    const { browser, client } = await connected();
+    const drop = (): void => browser.server.drop();
+    const waits = await measureWaits(client, 4, drop);
+    expect(waits).toEqual([0.5, 1, 2, 4]);
+    await pass(1);
+    expect((await measureWaits(client, 1, drop))[0]).toBeLessThan(1);
+  });
+
   test("grows until a recovery is complete, or a connection has lasted 30 seconds", async () => {
     const { browser, client } = await connected();
     const { server } = browser;
@@ -55,6 +100,7 @@ describe("the wait before an attempt", () => {
     server.drop();
     await pass(1.1);
     expect(client.status).toBe("connected");
+    await pass(1);
     server.drop();
     await pass(0.6);
     expect(client.status).toBe("connected");
@@ -327,13 +373,13 @@ describe("a proxy that ends quiet connections", () => {
     expect(browser.server.received.slice(before).filter(({ type }) => type === "ping")).toEqual([]);
   });
 
-  test("costs a short wait each time, for every recovery was complete", async () => {
+  test("costs a short wait each time, for every connection has lasted", async () => {
     const { browser, client } = await connected();
     for (let n = 0; n < 8; n += 1) {
       browser.server.drop();
       await turns();
       // Full jitter about the middle of the first bound.
-      await pass(1.1);
+      await pass(1.6);
       expect(client.status).toBe("connected");
     }
   });

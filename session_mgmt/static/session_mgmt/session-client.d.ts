@@ -1967,8 +1967,10 @@ declare class Connection {
 	readFailure(): SessionError | null;
 	/** Stay away because nothing can be sent for good. */
 	fail(reason: StatusReason): void;
-	/** Give this connection up and come back. */
-	abandonLink(code?: number): void;
+	/** Give this connection up and come back: what came on it does not go on from here. */
+	abandonLink(name?: string): void;
+	/** Give this connection up and come back: it is another session's. */
+	leaveSession(): void;
 }
 /** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
 export type Part = (shared: never) => object;

@@ -1,7 +1,6 @@
 /** What changes a client in its life: repairs of its name, and another session or the end of it. Loaded with the start. */
 
 import { askForReply } from "../asking";
-import { CLOSE } from "../codes";
 import type { Preparation, Repair } from "../connection";
 import type { Life } from "../life";
 import { LOGGED_OUT } from "../identity";
@@ -83,6 +82,6 @@ export class Changes {
     const { connection, handshake } = this.#life.parts;
     handshake.forgetSession();
     // What is connected belongs to the session of before.
-    connection.abandonLink(CLOSE.DETACHED);
+    connection.leaveSession();
   }
 }
