@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
 from session_mgmt.actions.sessions import info
-from session_mgmt.checks import check_settings
+from session_mgmt.checks import list_mistakes
 from session_mgmt.consumers.http_application import HttpApplication
 from session_mgmt.consumers.lifespan import lifespan
 from session_mgmt.consumers.prefix import SocketRouter
@@ -44,6 +44,6 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
 
 def _refuse_wrong_settings() -> None:
     # Only manage.py runs Django's system checks: a server of its own would start with a misspelt name.
-    wrong = [f"{found.msg} {found.hint or ''}".strip() for found in check_settings()]
+    wrong = [f"{found.msg} {found.hint or ''}".strip() for found in list_mistakes()]
     if wrong:
         raise ImproperlyConfigured(" ".join(wrong))

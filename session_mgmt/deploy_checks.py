@@ -8,10 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Warning
 from django.utils.module_loading import import_string
 
 from session_mgmt import checks, conf
+from session_mgmt.checks.values import register_check
 from session_mgmt.consumers.websocket import SessionConsumer
 
 _LOCAL = ("http://localhost", "http://127.0.0.1", "http://[::1]")
@@ -25,7 +26,7 @@ _MOST_FRAME = 1024 * 1024
 _SAFE = {"autobahn": (26, 7, 1), "daphne": (4, 2, 3)}
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_encrypted_transport(**_: Any) -> list[CheckMessage]:
     """Check that clients are made to use TLS (W008), and no plain origin is let in (W009).
 
@@ -49,7 +50,7 @@ def _is_plain(origin: Any) -> bool:
     return isinstance(origin, str) and origin.startswith("http://") and not origin.startswith(_LOCAL)
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_hosts(**_: Any) -> list[CheckMessage]:
     """Check that ``ALLOWED_HOSTS`` names hosts (W010): the origin of a socket is compared with the host's name."""
     if "*" not in django_settings.ALLOWED_HOSTS:
@@ -58,7 +59,7 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
     return [Warning("ALLOWED_HOSTS lets every host pass.", hint=hint, id="session_mgmt.W010")]
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_origin_guard(**_: Any) -> list[CheckMessage]:
     """Check that consumers of the project keep the check of the origin (W011)."""
     _load_consumers()
@@ -90,7 +91,7 @@ def _drops_guard(consumer: type) -> bool:
     return code is not None and not {"super", "may_open", "check_origin"} & set(code.co_names)
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_keys_of_tokens(**_: Any) -> list[CheckMessage]:
     """Check the key that tokens are derived from (W012): whoever guesses it makes tokens."""
     given = conf.settings().token_keys
@@ -107,7 +108,7 @@ def _is_weak(key: Any) -> bool:
     return len(text) < _LEAST_KEY or len(set(text)) < _LEAST_SIGNS or text.startswith("django-insecure-")
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_limits(**_: Any) -> list[CheckMessage]:
     """Check that guessing (W014) and making sessions of nobody (W013) are limited, and frames bounded (W015)."""
     now = conf.settings()
@@ -126,7 +127,7 @@ def check_limits(**_: Any) -> list[CheckMessage]:
     return found
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_descriptors(**_: Any) -> list[CheckMessage]:
     """Check that a process may open as many files as it may hold polls (W020)."""
     wanted, most = conf.settings().max_held + _OTHER_DESCRIPTORS, _read_most_descriptors()
@@ -148,7 +149,7 @@ def _read_most_descriptors() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_compression(**_: Any) -> list[CheckMessage]:
     """Check for servers that expand a compressed message before they bound it (W016)."""
     old = [f"{name} {have}" for name, least in _SAFE.items() if (have := _read_version(name)) and _split(have) < least]
@@ -170,7 +171,7 @@ def _split(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in number.split(".") if part.isdigit())
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_login_cookie(**_: Any) -> list[CheckMessage]:
     """Check the cookie of Django's login (W017): sessions follow it, and it proves them."""
     wrong = [

@@ -176,6 +176,27 @@ def test_a_page_cache_is_measured_as_sqlite_does(command: str, is_small: bool, s
     assert ("session_mgmt.W007" in [message.id for message in told]) is is_small
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"database": ["default"]},
+        {"doorbell_database": {"x": 1}},
+        {"documents": 1},
+        {"throttle_classes": None},
+        {"state_keys": 5},
+        {"webhook_timeout": "10"},
+        {"webhook_networks": 10},
+        {"token_keys": [None]},
+        {"encrypt_state": [1]},
+        {"allowed_origins": 5},
+        {"max_held": "many"},
+        {"place_of": 1},
+    ],
+)
+def test_no_check_fails_for_a_type_that_another_one_tells(given: dict[str, Any], settings: Any) -> None:
+    assert "session_mgmt.E003" in [message.id for message in found(settings, SESSION_MGMT=given)]
+
+
 @pytest.mark.parametrize("value", [True, "1", None, 1.5])
 def test_a_number_is_neither_a_flag_nor_text(value: Any, settings: Any) -> None:
     assert "session_mgmt.E003" in [message.id for message in found(settings, SESSION_MGMT={"max_ops": value})]
@@ -197,6 +218,12 @@ def test_a_number_is_neither_a_flag_nor_text(value: Any, settings: Any) -> None:
         {"missed_limit_range": ("2", 3)},
         {"position_check_interval": float("inf")},
         {"cleanup_interval": timedelta(0)},
+        # Beyond what a time, a database, a client or orjson can be given.
+        {"log_retention": timedelta.max},
+        {"position_check_interval": 1e300},
+        {"replay_page": 10**30},
+        {"interval_range": (2.0, 1e300)},
+        {"max_depth": 255},
     ],
 )
 def test_a_number_that_cannot_work_is_told_before_a_server_starts(given: dict[str, Any], settings: Any) -> None:

@@ -103,12 +103,19 @@ def test_an_import_in_settings_names_the_remedy() -> None:
         ({"idel_timeout": timedelta(hours=1)}, "unknown name 'idel_timeout'. Did you mean 'idle_timeout'?"),
         ({"max_ops": "many"}, "'max_ops'] has the wrong type. It must be of type int."),
         (["max_ops"], "SESSION_MGMT is not a dict."),
+        ({"on_login": "maybe"}, "on_login is unknown."),
+        ({"may_claim": "nowhere.at_all"}, "may_claim cannot be used"),
     ],
 )
 def test_wrong_settings_are_told_by_a_server_that_runs_no_checks(given: Any, message: str) -> None:
     with override_settings(SESSION_MGMT=given), pytest.raises(ImproperlyConfigured) as told:
         asgi.application(answer_of_django)
     assert message in str(told.value)
+
+
+def test_a_server_starts_where_a_check_only_warns() -> None:
+    with override_settings(SESSION_MGMT={"absolute_timeout": timedelta(days=60)}):
+        assert asgi.application(answer_of_django)
 
 
 # -- declarations ------------------------------------------------------------------------------------------------------

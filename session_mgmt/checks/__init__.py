@@ -1,5 +1,9 @@
 """System checks: mistakes in settings are found at start, with a hint."""
 
+from collections.abc import Iterator
+
+from django.core.checks import ERROR, CheckMessage
+
 from session_mgmt.checks.databases import check_database, check_engine, check_page_cache, check_postgres, check_sqlite
 from session_mgmt.checks.documents import check_documents, check_keys_in_use, check_state_keys
 from session_mgmt.checks.people import check_claims, check_cookie_mode, check_hooks, check_user_standing
@@ -35,4 +39,25 @@ __all__ = [
     "check_throttle_classes",
     "check_user_standing",
     "check_webhooks",
+    "list_mistakes",
 ]
+
+# Those of the settings that a server needs, and that ask no database.
+_NEEDED = (
+    check_settings,
+    check_documents,
+    check_state_keys,
+    check_hooks,
+    check_user_standing,
+    check_claims,
+    check_cookie_mode,
+    check_throttle_classes,
+    check_doorbell,
+    check_webhooks,
+)
+
+
+def list_mistakes() -> Iterator[CheckMessage]:
+    """Return the errors in SESSION_MGMT, for a server that runs no checks of Django's; warnings are left to those."""
+    for check in _NEEDED:
+        yield from (found for found in check() if found.level >= ERROR and not found.is_silenced())

@@ -8,10 +8,11 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections, router
 
 from session_mgmt import conf
+from session_mgmt.checks.values import register_check
 
 _CACHE_SIZE = re.compile(r"\bcache_size\s*[=(]\s*(-?\d+)", re.IGNORECASE)
 _INITIAL_CACHE = -2000
@@ -19,7 +20,7 @@ _PAGE_BYTES = 4096
 _LEAST_CACHE = 16 * 2**20
 
 
-@register()
+@register_check()
 def check_database(**_: Any) -> list[CheckMessage]:
     """Check the database routers.
 
@@ -38,7 +39,7 @@ def check_database(**_: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
+@register_check()
 def check_engine(**_: Any) -> list[CheckMessage]:
     """Check that the database is PostgreSQL or SQLite (E031): no other has the constraints that promises hang on."""
     using = conf.settings().database
@@ -49,7 +50,7 @@ def check_engine(**_: Any) -> list[CheckMessage]:
     return [Error(f"Sessions cannot be stored in {name}.", hint=hint, id="session_mgmt.E031")]
 
 
-@register()
+@register_check()
 def check_sqlite(**_: Any) -> list[CheckMessage]:
     """Check that SQLite transactions are IMMEDIATE (W001): a deferred one that reads and then writes fails with
     "database is locked".
@@ -65,7 +66,7 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
     return [Warning("SQLite transactions are not IMMEDIATE.", hint=hint, id="session_mgmt.W001")]
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_page_cache(**_: Any) -> list[CheckMessage]:
     """Check that SQLite's page cache is not its own 2 MB (W007), with which a group of writes reads its pages again."""
     alias = django_settings.DATABASES.get(conf.settings().database, {})
@@ -84,7 +85,7 @@ def _read_cache_bytes(command: str) -> int:
     return -given * 1024 if given < 0 else given * _PAGE_BYTES
 
 
-@register()
+@register_check()
 def check_postgres(**_: Any) -> list[CheckMessage]:
     """Check that connections do not leak under ASGI (W005), where each request has a thread of its own."""
     alias = django_settings.DATABASES.get(conf.settings().database, {})

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.db import connections
 
 from session_mgmt import conf
 from session_mgmt.actions import vaults
 from session_mgmt.actions.keys import usage
 from session_mgmt.actions.state import policies
+from session_mgmt.checks.values import register_check
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import StateDocument
 
 
-@register()
+@register_check()
 def check_documents(**_: Any) -> list[CheckMessage]:
     """Check the policies of documents (E011): each must be valid and its function importable."""
     found: list[CheckMessage] = []
@@ -31,7 +32,7 @@ def check_documents(**_: Any) -> list[CheckMessage]:
     return found
 
 
-@register()
+@register_check()
 def check_state_keys(**_: Any) -> list[CheckMessage]:
     """Check the encryption. E008: unusable keys. E009: no key. E010: missing package. E012: required but off."""
     now = conf.settings()
@@ -53,7 +54,7 @@ def check_state_keys(**_: Any) -> list[CheckMessage]:
     return []
 
 
-@register(Tags.database)
+@register_check(Tags.database)
 def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Check that no document needs a key that is missing from the settings (W003).
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldError, ValidationError
 
 from session_mgmt import conf
+from session_mgmt.checks.values import register_check
 from session_mgmt.user_code import check_function, find_hook
 
 # The project's functions, with the arguments that each is called with.
@@ -20,7 +21,7 @@ HOOKS = {
 }
 
 
-@register()
+@register_check()
 def check_cookie_mode(**_: Any) -> list[CheckMessage]:
     """Check that pages can keep a cookie. E023: visitors get no CSRF token. W019: no sign of https.
 
@@ -39,7 +40,7 @@ def check_cookie_mode(**_: Any) -> list[CheckMessage]:
     return found
 
 
-@register()
+@register_check()
 def check_hooks(**_: Any) -> list[CheckMessage]:
     """Check that the project's functions can be imported and called (E022): otherwise nobody gets a session."""
     found: list[CheckMessage] = []
@@ -54,7 +55,7 @@ def check_hooks(**_: Any) -> list[CheckMessage]:
     return found
 
 
-@register()
+@register_check()
 def check_user_standing(**_: Any) -> list[CheckMessage]:
     """Check that the filter of users can be asked (E024)."""
     standing = conf.settings().user_standing
@@ -69,7 +70,7 @@ def check_user_standing(**_: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
+@register_check()
 def check_claims(**_: Any) -> list[CheckMessage]:
     """Check the settings for a visitor at login and a page at logout (E027, E028), and ``may_claim`` (E029)."""
     now = conf.settings()

@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from session_mgmt import conf
 from session_mgmt.actions import monitoring
+from session_mgmt.checks.values import register_check
 
 
 @register()
@@ -26,7 +27,7 @@ def check_development_server(**_: Any) -> list[CheckMessage]:
     return [Warning(message, hint=hint, id="session_mgmt.W004")]
 
 
-@register()
+@register_check()
 def check_schema_page(**_: Any) -> list[CheckMessage]:
     """Check that the page of the REST calls has the files that it shows (E013)."""
     if not conf.settings().schema_page or apps.is_installed("drf_spectacular_sidecar"):
@@ -35,7 +36,7 @@ def check_schema_page(**_: Any) -> list[CheckMessage]:
     return [Error("schema_page is on, and Swagger UI is not installed.", hint=hint, id="session_mgmt.E013")]
 
 
-@register()
+@register_check()
 def check_throttle_classes(**_: Any) -> list[CheckMessage]:
     """Check that the throttles can be imported (E015): otherwise every call over HTTP fails."""
     found: list[CheckMessage] = []
@@ -49,7 +50,7 @@ def check_throttle_classes(**_: Any) -> list[CheckMessage]:
     return found
 
 
-@register()
+@register_check()
 def check_doorbell(**_: Any) -> list[CheckMessage]:
     """Check that the database of doorbells can carry them (E030)."""
     alias = conf.settings().doorbell_database
@@ -66,7 +67,7 @@ def check_doorbell(**_: Any) -> list[CheckMessage]:
     return [Error(f"SESSION_MGMT['doorbell_database']: {message}", hint=hint, id="session_mgmt.E030")]
 
 
-@register(Tags.database)
+@register_check(Tags.database)
 def check_doorbell_is_heard(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Ring once through PostgreSQL (W021): a pooler in transaction mode takes LISTEN, and nothing arrives.
 
@@ -80,7 +81,7 @@ def check_doorbell_is_heard(databases: Sequence[str] | None = None, **_: Any) ->
     return [Warning(message, hint=hint, id="session_mgmt.W021")]
 
 
-@register(deploy=True)
+@register_check(deploy=True)
 def check_deploy(**_: Any) -> list[CheckMessage]:
     """Check for something that carries doorbells (W002): an in-memory channel layer reaches one process only."""
     if conf.settings().doorbell_database:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any
+from functools import wraps
+from typing import Any, TypeAlias
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from session_mgmt import conf
 
+Check: TypeAlias = Callable[..., Iterable[CheckMessage]]
+
+_INITIAL = conf.Settings()
 # Every number and every time is above 0, except these.
 _LEAST = {
     **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
@@ -25,6 +28,18 @@ _LEAST = {
     # Below it clients would come back faster and faster.
     "reconnect_factor": 1,
 }
+# Beyond a century times, and beyond these numbers rows of a database, can no longer be calculated with.
+_MOST_SECONDS = timedelta(days=36_500).total_seconds()
+_MOST_NUMBER = 10**12
+_MOST = {
+    # orjson writes 254 levels, and a document is told inside of frames.
+    "max_depth": 200,
+    **dict.fromkeys(("read_threads", "handler_threads", "heartbeat_missed_limit"), 1000),
+}
+# Of both ends of the ranges that clients may choose from: a day, or as many beats.
+_MOST_OF_RANGE = 86_400
+# What a list holds, where no other check looks at it.
+_ITEMS: dict[str, tuple[type, ...]] = {"token_keys": (str, bytes), "encrypt_state": (str,)}
 _CHOICES = {
     "token_mode": conf.TOKEN_MODES,
     "assurance": tuple(conf.ASSURANCE),
@@ -39,6 +54,30 @@ _LONGEST_CALL = 60
 @register()
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Check the settings. E001: no dict. E002: unknown name. E003: wrong type. E004 to E007: contradictory limits."""
+    # The later checks calculate with the values, so they wait until all types are right.
+    found = find_wrong_types()
+    if found:
+        return found
+    now = conf.settings()
+    return [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
+
+
+def register_check(*tags: Any, **options: Any) -> Callable[[Check], Check]:
+    """Register a check that reads settings: it is silent while one of them has a wrong type, which E003 tells."""
+
+    def declare(check: Check) -> Check:
+        @wraps(check)
+        def check_if_readable(**given: Any) -> Iterable[CheckMessage]:
+            return [] if find_wrong_types() else check(**given)
+
+        register(check_if_readable, *tags, **options)
+        return check_if_readable
+
+    return declare
+
+
+def find_wrong_types() -> list[CheckMessage]:
+    """Return what makes settings unreadable (E001 to E003)."""
     given = getattr(django_settings, conf.NAME, {})
     if not isinstance(given, dict):
         return [
@@ -48,22 +87,22 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 id="session_mgmt.E001",
             )
         ]
-    initial = conf.Settings()
-    known = {f.name: getattr(initial, f.name) for f in fields(conf.Settings)}
+    known = {f.name: getattr(_INITIAL, f.name) for f in fields(conf.Settings)}
     found: list[CheckMessage] = []
     for name, value in given.items():
         if not isinstance(name, str) or name.lower() not in known:
             hint = _suggest_name(str(name), known)
             found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))
-        # A list of names, where the initial value is a bool and the general rule would refuse it.
-        elif name.lower() == "encrypt_state" and isinstance(value, list | tuple):
             continue
-        elif not _fits_type(value, known[name.lower()]):
-            hint = f"It must be of type {type(known[name.lower()]).__name__}."
+        default, items = known[name.lower()], _ITEMS.get(name.lower())
+        if items is not None and isinstance(value, list | tuple):
+            # A list of names, where the initial value is a bool and the general rule would refuse it.
+            is_right, hint = all(isinstance(item, items) for item in value), "It holds texts only."
+        else:
+            is_right, hint = _fits_type(value, default), _describe_type(default)
+        if not is_right:
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
-    # The later checks calculate with the values, so they wait until all types are right.
-    now = conf.settings()
-    return found or [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
+    return found
 
 
 def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
@@ -74,28 +113,35 @@ def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
         if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
             continue
         number = value.total_seconds() if isinstance(value, timedelta) else value
-        least = _LEAST.get(name)
+        least, initial = _LEAST.get(name), getattr(_INITIAL, name)
+        most = _MOST.get(name, _MOST_NUMBER if isinstance(initial, int) else _MOST_SECONDS)
         # NaN compares with nothing, and would pass every bound.
-        if not math.isfinite(number) or number < (least or 0) or (least is None and number == 0):
-            hint = "Give a number above 0." if least is None else f"Give a number from {least}."
+        if not (least or 0) <= number <= most or (least is None and number == 0):
+            hint = f"Give a number {'above 0' if least is None else f'from {least}'}, and at most {most:g}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
     for name in ("interval_range", "missed_limit_range", "batch_range"):
         if not _is_range(getattr(now, name), 0 if name == "batch_range" else 0.1):
-            hint = "Give the smallest and the largest value, as (2.0, 60.0)."
+            hint = f"Give the smallest and the largest value, as (2.0, 60.0), and at most {_MOST_OF_RANGE}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
     return found
 
 
 def _is_range(value: Sequence[Any], least: float) -> bool:
-    if len(value) != 2 or not all(_fits_type(part, 1.0) and math.isfinite(part) for part in value):
+    if len(value) != 2 or not all(_fits_type(part, 1.0) for part in value):
         return False
     low, high = value
-    return bool(least <= low <= high)
+    return bool(least <= low <= high <= _MOST_OF_RANGE)
 
 
 def _suggest_name(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name.lower(), known, 1)
     return f"Did you mean {near[0]!r}?" if near else f"The names are: {', '.join(known)}."
+
+
+def _describe_type(default: Any) -> str:
+    if default is None:
+        return "It must be a function, its dotted path, or None."
+    return f"It must be of type {type(default).__name__}."
 
 
 def _fits_type(value: Any, default: Any) -> bool:
@@ -160,7 +206,7 @@ def check_name_of_settings(**_: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register_check()
 def check_webhooks(**_: Any) -> list[CheckMessage]:
     """Check the networks of webhooks (E032), and that a call ends long before its lease (E033)."""
     now = conf.settings()

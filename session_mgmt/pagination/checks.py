@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.checks import CheckMessage, Tags, Warning
 from django.db import connections, router
 from django.utils.module_loading import import_string
 from rest_framework.generics import GenericAPIView
 
+from session_mgmt.checks.values import register_check
 from session_mgmt.conf import settings
 from session_mgmt.pagination.paginator import LiveCursorPagination
 from session_mgmt.pagination.views import LivePages
 
 
-@register(Tags.urls)
+@register_check(Tags.urls)
 def check_live_pages(**_: Any) -> list[CheckMessage]:
     """Check views with live pages (W022): their class, their database and their transaction."""
     _load_views()
