@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,8 @@ from session_mgmt import checks, deploy_checks
 from session_mgmt.actions import vaults
 from session_mgmt.asgi import application
 from session_mgmt.consumers.websocket import SessionConsumer
+from session_mgmt.protocol.patterns import compile_pattern
+from session_mgmt.registry import Topic, registry
 
 
 class Elsewhere:
@@ -81,6 +84,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E030": {"SESSION_MGMT": {"doorbell_database": "elsewhere"}},
     "E031": {},
     "E032": {"SESSION_MGMT": {"webhook_networks": ["10.0.0.1/8"]}},
+    "E035": {},
+    "W023": {},
     "E033": {"SESSION_MGMT": {"webhook_timeout": 90.0}},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
@@ -114,6 +119,14 @@ SAFE: dict[str, Any] = {
 ASKS_THE_DATABASE = {"W003", "W021"}
 
 
+def may_follow(*_: Any, **__: Any) -> bool:
+    return True
+
+
+def declare_topics(*patterns: str) -> list[Topic]:
+    return [Topic(compile_pattern(pattern), may_follow, False, None, None) for pattern in patterns]
+
+
 def found(settings: Any, **changed: Any) -> list[CheckMessage]:
     for name, value in changed.items():
         setattr(settings, name, value)
@@ -138,6 +151,10 @@ def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pyt
         vaults._build_keyring.cache_clear()
     if id_ == "E031":
         monkeypatch.setattr(connection, "vendor", "mysql")
+    if id_ == "E035":
+        monkeypatch.setattr(registry, "topics", declare_topics("orders:{pk}", "orders:{number:int}"))
+    if id_ == "W023":
+        monkeypatch.setattr(registry, "message_handlers", [may_follow, functools.partial(may_follow)])
     if id_ == "W011":
         monkeypatch.setattr(deploy_checks, "_iter_subclasses", lambda class_: [Careless])
     if id_ == "W020":
@@ -253,6 +270,30 @@ def test_these_may_be_0_too(name: str, settings: Any) -> None:
 def test_a_place_must_be_a_function_of_a_session(given: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"place_of": given}
     assert "session_mgmt.E022" in [message.id for message in found(settings)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_hidden"),
+    [
+        ("chat:{room}", "chat:lobby", True),
+        ("chat:lobby", "chat:{room}", False),
+        ("orders:{pk:int}", "orders:{pk}", False),
+        # Other spellings of a number are left to the second one.
+        ("orders:{pk}", "orders:{code:str}", False),
+        ("orders:{pk:slug}", "orders:{pk:uuid}", True),
+        ("orders:{pk:uuid}", "orders:{pk:slug}", False),
+        ("{kind}:{pk}", "orders:{pk}", True),
+        ("orders:{pk}", "{kind}:{pk}", False),
+        ("orders:{pk}", "orders:{pk}:{line}", False),
+    ],
+)
+def test_a_topic_that_an_earlier_pattern_hides_is_told(
+    first: str, second: str, is_hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "topics", declare_topics(first, second))
+    told = checks.check_topics()
+    assert [message.id for message in told] == ["session_mgmt.E035"] * is_hidden
+    assert all(repr(first) in message.msg and repr(second) in message.msg for message in told)
 
 
 @pytest.mark.parametrize(("number", "expected"), [("26.7.1", False), ("26.7.0.post1", True), ("26.10.1", False)])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from django.core.checks import ERROR, CheckMessage
 
 from session_mgmt.checks.databases import check_database, check_engine, check_page_cache, check_postgres, check_sqlite
+from session_mgmt.checks.declarations import check_message_handler, check_topics
 from session_mgmt.checks.documents import check_documents, check_keys_in_use, check_state_keys
 from session_mgmt.checks.people import check_claims, check_cookie_mode, check_hooks, check_user_standing
 from session_mgmt.checks.serving import (
@@ -29,6 +30,7 @@ __all__ = [
     "check_engine",
     "check_hooks",
     "check_keys_in_use",
+    "check_message_handler",
     "check_name_of_settings",
     "check_page_cache",
     "check_postgres",
@@ -37,6 +39,7 @@ __all__ = [
     "check_sqlite",
     "check_state_keys",
     "check_throttle_classes",
+    "check_topics",
     "check_user_standing",
     "check_webhooks",
     "list_mistakes",

@@ -1,0 +1,81 @@
+"""System checks of what the project's apps declare together: a function that is never asked decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from session_mgmt.protocol.patterns import TopicPattern
+from session_mgmt.registry import Topic, registry
+
+# Texts of each type such that a pattern which matches all of them matches every text of the type: the shortest and the
+# longest, other spellings of numbers, and what no pattern holds by accident.
+_SAMPLES = {
+    "int": ("0", "7041", "9" * 19),
+    "uuid": ("00000000-0000-0000-0000-000000000000", "3f9c1e7a-52b4-4d08-a6ce-9b71d2f0e358"),
+    "slug": ("j", "-", "0071", "Qz_9-jX"),
+    "str": ("j", "0071", "§", "~Qz 9/§.%"),
+    "": ("j", "7041", "§", "~Qz 9/§.%"),
+}
+# More parts than anybody gives a topic; beyond them nothing is said.
+_MOST_PARTS = 5
+
+
+@register()
+def check_topics(**_: Any) -> list[CheckMessage]:
+    """Check that each declared topic can be reached (E035): the first pattern that matches decides."""
+    found: list[CheckMessage] = []
+    declared = [topic for topic in registry.topics if not topic.tells_presence]
+    for at, topic in enumerate(declared):
+        earlier = next((one for one in declared[:at] if _is_hidden(topic.pattern, one.pattern)), None)
+        if earlier is not None:
+            message = (
+                f"Nobody asks {_name(topic)} about the topic {topic.pattern.text!r}: {_name(earlier)} decides about"
+                f" {earlier.pattern.text!r}, which was declared before it and matches each of its names."
+            )
+            hint = (
+                "Declare the exact pattern first, or take one of them away. Apps come in the order of INSTALLED_APPS."
+            )
+            found.append(Error(message, hint=hint, id="session_mgmt.E035"))
+    return found
+
+
+@register()
+def check_message_handler(**_: Any) -> list[CheckMessage]:
+    """Check that there is one function for messages (W023): no message is given to two."""
+    names = [f"{handler.__module__}.{handler.__qualname__}" for handler in map(_unwrap, registry.message_handlers)]
+    if len(names) < 2:
+        return []
+    hint = "Keep one, and let it call the others by what the message says."
+    message = f"@on_message decorates {', '.join(names)}, and only the last one is called."
+    return [Warning(message, hint=hint, id="session_mgmt.W023")]
+
+
+def _name(topic: Topic) -> str:
+    function = _unwrap(topic.may_follow)
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _unwrap(function: Any) -> Any:
+    """Return what has a name: a partial or an object with a call has that of its class only."""
+    return function if hasattr(function, "__qualname__") else type(function)
+
+
+def _is_hidden(later: TopicPattern, earlier: TopicPattern) -> bool:
+    names = list(_make_names(later))
+    return bool(names) and all(earlier.match_topic(name) is not None for name in names)
+
+
+def _make_names(pattern: TopicPattern) -> Iterator[str]:
+    """Make topics of a pattern that stand for all of them."""
+    if len(pattern.types) > _MOST_PARTS:
+        return
+    for values in product(*(_SAMPLES[type_] for type_ in pattern.types.values())):
+        try:
+            yield pattern.make_topic(dict(zip(pattern.types, values, strict=True)))
+        except ValueError:
+            # Too long, or read as other parts.
+            continue
