@@ -84,7 +84,7 @@ class Crowd:
     async def forget(self) -> dict[str, Any]:
         """Let everybody be new the next time."""
         for guest in self._guests:
-            guest.name, guest.places, guest.seq = None, {}, 0
+            guest.forget()
         return {}
 
     async def leave(self, seconds: float = 0.0) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Crowd:
         absent = [writer for writer in self._writers if not writer.ready]
         for writer in absent:
             # A server that was killed has forgotten nothing; but a client of its own is simpler than a recovery.
-            writer.name, writer.places, writer.seq = None, {}, 0
+            writer.forget()
         if absent:
             await self._come(absent, self._plan["at_once"])
         over = asyncio.get_running_loop().create_future()

@@ -29,8 +29,10 @@ class Ours(OverSocket):
             self._take(guest, orjson.loads(frame))
         elif kind == b"conne":
             self._begin(guest, orjson.loads(frame))
-        elif kind == b'pong"' or kind == b"recei":
+        elif kind == b'pong"':
             guest.answer()
+        elif kind == b"recei":
+            self._receive(guest, orjson.loads(frame))
         elif kind == b'ping"':
             guest.write(b'{"type":"pong","ping":%d,"acked":%d}' % (orjson.loads(frame)["ping"], guest.seq))
         elif kind == b"snaps":
@@ -39,6 +41,17 @@ class Ours(OverSocket):
             guest.tell_up_to(told["data"].get("n", 0))
         elif kind in {b'bye",', b"error"}:
             guest.refuse(orjson.loads(frame).get("retry_after"))
+
+    def _receive(self, guest: Guest, receipt: dict[str, Any]) -> None:
+        """Take a receipt. A write that was refused for now goes again, with those behind it, and counts only then."""
+        if receipt["ok"]:
+            # What goes again may have been answered meanwhile.
+            if guest.unanswered.pop(receipt["seq"], None) is not None:
+                guest.answer()
+        elif receipt["error"]["temporary"]:
+            guest.write_again(receipt["error"]["retry_after"])
+        else:
+            raise ValueError(f"A write was refused for good: {receipt}")
 
     def _begin(self, guest: Guest, told: dict[str, Any]) -> None:
         guest.name = told["client_id"]
@@ -59,13 +72,15 @@ class Ours(OverSocket):
     def say(self, guest: Guest, room: str, number: int) -> bytes:
         guest.seq += 1
         data = b'{"n":%d,"text":"%s"}' % (number, TEXT.encode())
-        return b'{"type":"publish","seq":%d,"topic":"%s","data":%s}' % (guest.seq, room[6:].encode(), data)
+        frame = b'{"type":"publish","seq":%d,"topic":"%s","data":%s}' % (guest.seq, room[6:].encode(), data)
+        return guest.keep(frame)
 
     def change(self, guest: Guest, number: int) -> bytes:
         """Give a frame that changes one field of the guest's own document."""
         guest.seq += 1
         operations = b'[["set","/n",%d],["set","/text","%s"]]' % (number, TEXT.encode())
-        return b'{"type":"update","seq":%d,"doc":"%s","ops":%s}' % (guest.seq, DOCUMENT.encode(), operations)
+        frame = b'{"type":"update","seq":%d,"doc":"%s","ops":%s}' % (guest.seq, DOCUMENT.encode(), operations)
+        return guest.keep(frame)
 
 
 class Plain(OverSocket):

@@ -48,7 +48,8 @@ class Way(Protocol):
 class Guest:
     """Client. ``name`` and ``places`` are what its server called it and where it stands in each log.
 
-    ``missing`` holds the numbers that it waits for. ``on_ready``, ``on_whole`` and ``on_answer`` are called with it.
+    ``missing`` holds the numbers that it waits for, ``unanswered`` the frames of writes without a receipt by their
+    ``seq``. ``on_ready``, ``on_whole`` and ``on_answer`` are called with it.
     """
 
     def __init__(self, dialect: Dialect, port: int, credential: str, room: str) -> None:
@@ -59,6 +60,8 @@ class Guest:
         self.ready = self.whole = self.coming_back = False
         self.missing: set[int] = set()
         self.known: set[int] = set()
+        self.unanswered: dict[int, bytes] = {}
+        self._again: asyncio.TimerHandle | None = None
         self.began = self.asked = 0.0
         self.on_ready: Callable[[Guest], None] = _ignore
         self.on_whole: Callable[[Guest], None] = _ignore
@@ -126,6 +129,26 @@ class Guest:
     def write(self, frame: bytes) -> None:
         if self.visit is not None:
             self.visit.send(frame)
+
+    def keep(self, frame: bytes) -> bytes:
+        """Remember the frame of the newest write until its receipt, and return it."""
+        self.unanswered[self.seq] = frame
+        return frame
+
+    def write_again(self, wait: float | None) -> None:
+        """Write after so long what has no receipt; the refusals of one burst ask for it once."""
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(wait or FIRST_WAIT, self._write_unanswered)
+
+    def _write_unanswered(self) -> None:
+        self._again = None
+        for frame in list(self.unanswered.values()):
+            self.write(frame)
+
+    def forget(self) -> None:
+        """Be a new client the next time."""
+        self.name, self.places, self.seq = None, {}, 0
+        self.unanswered.clear()
 
     def _come_again(self, wait: float | None) -> None:
         if not self.coming_back:
