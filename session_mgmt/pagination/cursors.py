@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 
-from session_mgmt.exceptions import CursorExpired, CursorForeign, CursorInvalid
+from session_mgmt.exceptions import CursorExpired, CursorForeign, CursorInvalid, InvalidField
 from session_mgmt.protocol import position
 from session_mgmt.protocol.position import Position
 
@@ -45,10 +45,13 @@ class Cursor:
 
 
 def write_cursor(cursor: Cursor, reader: Reader, *, expires: datetime, sealed: bool) -> str:
-    """Return the text of a cursor. ``sealed`` hides its keys, and needs the package cryptography."""
+    """Return the text of a cursor. ``sealed`` hides its keys, and needs the package cryptography.
+
+    Raises ``InvalidField`` where a row's values are too long: what ``read_cursor`` would not take back leads nowhere.
+    """
     keys: Any = [cursor.key, cursor.until]
     place = None if cursor.position is None else cursor.position.as_json()
-    return signing.dumps(
+    text = signing.dumps(
         {
             "v": _VERSION,
             "s": reader.session,
@@ -64,6 +67,12 @@ def write_cursor(cursor: Cursor, reader: Reader, *, expires: datetime, sealed: b
         salt=_SALT,
         compress=True,
     )
+    if len(text) > _MOST_TEXT:
+        order = ", ".join(reader.ordering)
+        raise InvalidField(
+            f"The list cannot be read by {order}: its values are too long for a cursor.", field="ordering"
+        )
+    return text
 
 
 def read_cursor(text: str, reader: Reader, *, now: datetime) -> Cursor:

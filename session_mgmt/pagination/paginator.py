@@ -181,14 +181,17 @@ class LiveCursorPagination(CursorPagination):
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the answer: ``results``, ``next``, ``previous`` and ``live``."""
-        return Response(
-            {
-                "results": data,
-                "next": self.get_next_link(),
-                "previous": self.get_previous_link(),
-                "live": self._tell_live(),
-            }
-        )
+        try:
+            return Response(
+                {
+                    "results": data,
+                    "next": self.get_next_link(),
+                    "previous": self.get_previous_link(),
+                    "live": self._tell_live(),
+                }
+            )
+        except InvalidField as error:
+            raise Refusal(error) from error
 
     def get_next_link(self) -> str | None:
         """Return the address of the page behind this one, ``None`` at the end of the list."""

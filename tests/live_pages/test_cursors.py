@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -237,6 +238,22 @@ def test_a_view_may_name_the_topic_of_its_rows(visitor: Visitor) -> None:
     live = page["live"]
     assert (live["topic"], live["pks"], live["until"], live["exact"]) == ("notes:inbox", ["a", "b"], ["b"], True)
     assert live["position"][1] == 3 and live["other_filters"], "no publication tells the folder"
+
+
+@pytest.mark.parametrize("bases", [(NoteList,), (generics.ListAPIView,)])
+def test_an_order_whose_cursors_nobody_would_take_back_is_refused(bases: Any, visitor: Visitor) -> None:
+    texts = Random(1)
+    for key in "abc":
+        shop.Note.objects.create(key=key, folder="f", text=texts.randbytes(9000).hex())
+    drain()
+    by_text = type("Pages", (NotePages,), {"ordering": "text"})
+    members = {**vars(NoteList), "pagination_class": by_text}
+    reader = Visitor(visitor.secret, type("NoteList", bases, members), folder="f")
+    # A page without an end needs no cursor.
+    assert len(reader.read()["results"]) == 3
+    told = reader.ask(page_size=2)
+    assert refusal(told) == (400, "invalid_field")
+    assert told.data["field"] == "ordering" and "too long" in told.data["message"]
 
 
 def test_people_turn_pages_in_a_browser(visitor: Visitor, customer: shop.Customer) -> None:
