@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import timedelta
 from threading import Barrier
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from django.db import connection, transaction
@@ -27,6 +29,24 @@ HOUR = timedelta(hours=1)
 
 class Killed(BaseException):
     """The process dies here."""
+
+
+class OnThisThread:
+    """Pool whose calls are made at once, so that they may ask the test's database."""
+
+    def __init__(self, *_: Any) -> None:
+        """Need no threads."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Have nothing to wait for."""
+
+    def submit(self, call: Callable[[], int]) -> Future[int]:
+        found: Future[int] = Future()
+        found.set_result(call())
+        return found
 
 
 # -- with its event
@@ -256,6 +276,7 @@ def test_one_that_was_away_for_long_takes_nothing_back(
         return 500
 
     monkeypatch.setattr(calling, "post", fail_late)
+    monkeypatch.setattr(sending, "ThreadPoolExecutor", OnThisThread)
     clock.send()
     assert list_states(session) == ["sent"]
     cursor = WebhookCursor.objects.get()
@@ -339,6 +360,7 @@ def test_a_replay_during_a_turn_is_not_lost(
         return real(*given)
 
     monkeypatch.setattr(calling, "post", replay_meanwhile)
+    monkeypatch.setattr(sending, "ThreadPoolExecutor", OnThisThread)
     clock.send()
     assert list_states(session) == ["waiting", "sent"]
     assert clock.send(sending.LEASE)["sent"] == 1

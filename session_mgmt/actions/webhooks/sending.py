@@ -3,6 +3,9 @@
 A cursor is leased while somebody sends for it, so that several workers share the work. One that dies keeps its lease
 to the end, and then another sends again: the same id, so that the receiver can tell. No transaction is open during a
 call, and no lock of a writer is waited for.
+
+Calls run in threads, one at a time for each endpoint, so that a slow one delays no other. The thread of the run alone
+reads and writes the database.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -28,6 +33,7 @@ from session_mgmt.models.isolation import open_transaction
 
 State = WebhookDelivery.State
 Progress = Callable[[str], None]
+Call = Callable[[], int]
 
 # Longer than all calls of one turn and their look-ups of names, which nothing bounds but the system's resolver.
 LEASE: Final = timedelta(minutes=5)
@@ -38,8 +44,12 @@ CANDIDATES: Final = 50
 TURN_DELIVERIES: Final = 20
 FIRST_WAIT: Final = 10.0
 LONGEST_WAIT: Final = 3600.0
-# Seconds after which a run begins nothing new: the next one goes on.
+# Seconds after which a run begins nothing new, unless a call from before then still lasts: the next one goes on.
 RUN_SECONDS: Final = 30.0
+# Endpoints that are called at once; each thread waits for one answer.
+MOST_CALLS: Final = 32
+# Seconds after which a run that waits for answers looks for other endpoints again.
+LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -61,10 +71,9 @@ def send_due(
 
     ``now`` is of the database's clock.
     """
-    run = _Run(progress or _ignore_progress, now)
-    until = monotonic() + seconds
-    while monotonic() < until and settings().webhooks and run.take_turn():
-        pass
+    run = _Run(progress or _ignore_progress, now, monotonic() + seconds)
+    with ThreadPoolExecutor(MOST_CALLS, "webhook") as pool:
+        run.send(pool)
     return run.report
 
 
@@ -80,24 +89,48 @@ def compute_wait(attempts: int) -> timedelta:
 
 
 class _Run:
-    def __init__(self, progress: Progress, now: datetime | None) -> None:
+    def __init__(self, progress: Progress, now: datetime | None, until: float) -> None:
         self.report = SendingReport()
-        self._progress, self._given, self._using = progress, now, settings().database
-        # Endpoints that do not answer: each call would cost the whole timeout, and others would wait.
+        self._progress, self._given, self._until, self._using = progress, now, until, settings().database
+        # Endpoints that do not answer: each call would cost the whole timeout.
         self._silent: set[int] = set()
+        # Turns whose endpoint is being called, with the moment at which the call began.
+        self._calls: dict[Future[int], tuple[_Turn, float]] = {}
 
-    def take_turn(self) -> bool:
-        """Send what is due of one cursor; return False if none is."""
-        cursor = self._claim()
-        if cursor is None:
+    def send(self, pool: ThreadPoolExecutor) -> None:
+        """Call each endpoint of which something is due, one at a time, until nothing is due or the time is over."""
+        self._begin_turns(pool)
+        while self._calls:
+            settled, _ = wait(self._calls, LOOK_SECONDS, FIRST_COMPLETED)
+            for future in settled:
+                turn, _ = self._calls.pop(future)
+                turn.settle(future)
+                self._go_on(turn, pool)
+            self._begin_turns(pool)
+
+    def may_begin(self) -> bool:
+        """Tell whether another call may begin: those that end meanwhile do not wait for the slow ones."""
+        if not settings().webhooks:
             return False
-        _Turn(self, cursor).send()
-        return True
+        return monotonic() < self._until or any(began < self._until for _, began in self._calls.values())
+
+    def _begin_turns(self, pool: ThreadPoolExecutor) -> None:
+        while len(self._calls) < MOST_CALLS and self.may_begin():
+            cursor = self._claim()
+            if cursor is None:
+                return
+            self._go_on(_Turn(self, cursor), pool)
+
+    def _go_on(self, turn: _Turn, pool: ThreadPoolExecutor) -> None:
+        call = turn.prepare()
+        if call is not None:
+            self._calls[pool.submit(call)] = turn, monotonic()
 
     def _claim(self) -> WebhookCursor | None:
         """Lease the cursor that has waited longest, of those that nobody else holds."""
         now = self.read_clock()
-        due = _find_due(self._using, now).exclude(endpoint__in=self._silent).order_by("next_at", "pk")
+        left_out = self._silent | {turn.endpoint for turn, _ in self._calls.values()}
+        due = _find_due(self._using, now).exclude(endpoint__in=left_out).order_by("next_at", "pk")
         # Looked at without a lock, because every run asks and mostly there is nothing.
         for pk in list(due.values_list("pk", flat=True)[:CANDIDATES]):
             with open_transaction(self._using):
@@ -136,27 +169,44 @@ class _Turn:
 
     def __init__(self, run: _Run, cursor: WebhookCursor) -> None:
         self._run, self._cursor, self._using = run, cursor, cursor._state.db or settings().database
-
-    def send(self) -> None:
-        cursor, began = self._cursor, self._run.read_clock()
+        self._began, self._left = run.read_clock(), TURN_DELIVERIES
+        self._delivery: WebhookDelivery | None = None
         # Behind all others that are due: a session with many deliveries does not have every turn.
-        cursor.next_at = began
-        for _ in range(TURN_DELIVERIES):
-            now = self._run.read_clock()
-            if now - began > TURN:
-                break
-            delivery = self._find_next()
+        cursor.next_at = self._began
+
+    @property
+    def endpoint(self) -> int:
+        return self._cursor.endpoint_id
+
+    def prepare(self) -> Call | None:
+        """Return the call for the next delivery; ``None`` if the turn is over, and its lease given back."""
+        now = self._run.read_clock()
+        while self._left and now - self._began <= TURN and self._run.may_begin():
+            self._left -= 1
+            delivery = self._delivery = self._find_next()
             if delivery is None:
                 # As far as it was when it was looked for: what has been recorded since waits for its turn.
-                cursor.done = cursor.head
+                self._cursor.done = self._cursor.head
                 break
-            is_silent = self._send_one(delivery, now)
-            if delivery.state == State.WAITING:
-                break
-            cursor.done = delivery.sequence
-            if is_silent:
-                break
+            delivery.attempts += 1
+            delivery.last_status, delivery.last_error = None, ""
+            try:
+                return self._make_call(delivery, now)
+            except StateUnreadable as error:
+                delivery.last_error = f"The endpoint's secrets cannot be read: {error}"[:200]
+                self._store_outcome(delivery, is_silent=True)
         self._release()
+        return None
+
+    def settle(self, answered: Future[int]) -> None:
+        """Store how the call went that was prepared last."""
+        delivery, is_silent = self._delivery, False
+        assert delivery is not None
+        try:
+            delivery.last_status = answered.result()
+        except CallFailed as error:
+            delivery.last_error, is_silent = str(error)[:200], error.is_endpoint
+        self._store_outcome(delivery, is_silent=is_silent)
 
     def _find_next(self) -> WebhookDelivery | None:
         cursor = self._cursor
@@ -167,17 +217,8 @@ class _Turn:
         waiting = mine.filter(state=State.WAITING, sequence__gt=cursor.done, sequence__lte=cursor.head)
         return waiting.order_by("sequence").first()
 
-    def _send_one(self, delivery: WebhookDelivery, now: datetime) -> bool:
-        """Call the endpoint and store how that went; return whether others to it would fare no better now."""
-        delivery.attempts += 1
-        delivery.last_status, delivery.last_error = None, ""
-        is_silent = False
-        try:
-            delivery.last_status = self._call(delivery, now)
-        except CallFailed as error:
-            delivery.last_error, is_silent = str(error)[:200], error.is_endpoint
-        except StateUnreadable as error:
-            delivery.last_error, is_silent = f"The endpoint's secrets cannot be read: {error}"[:200], True
+    def _store_outcome(self, delivery: WebhookDelivery, *, is_silent: bool) -> None:
+        """Store an attempt, and end the turn if others would fare no better now, or must wait behind it."""
         after = self._run.read_clock()
         if delivery.last_status is not None and 200 <= delivery.last_status < 300:
             delivery.state, delivery.settled_at, outcome = State.SENT, after, "sent"
@@ -186,11 +227,16 @@ class _Turn:
         else:
             last = delivery.due_since + settings().webhook_life
             self._cursor.next_at, outcome = min(after + compute_wait(delivery.attempts), last), "failed"
+        if delivery.state == State.WAITING:
+            self._left = 0
+        else:
+            self._cursor.done = delivery.sequence
+        if is_silent:
+            self._left = 0
         self._store(delivery)
-        self._run.count(outcome, self._cursor.endpoint_id, is_silent=is_silent)
-        return is_silent
+        self._run.count(outcome, self.endpoint, is_silent=is_silent)
 
-    def _call(self, delivery: WebhookDelivery, now: datetime) -> int:
+    def _make_call(self, delivery: WebhookDelivery, now: datetime) -> Call:
         endpoint, body = self._cursor.endpoint, bytes(delivery.payload)
         message_id = make_message_id(endpoint.pk, delivery.session_id, delivery.sequence)
         # Of this attempt: receivers refuse what was signed long ago.
@@ -202,7 +248,7 @@ class _Turn:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signing.sign(endpoints.read_secrets(endpoint, now), message_id, timestamp, body),
         }
-        return calling.post(endpoint.address, headers, body)
+        return partial(calling.post, endpoint.address, headers, body)
 
     def _store(self, delivery: WebhookDelivery) -> None:
         # Another one may have sent it after this one's lease, and settled it.
