@@ -11,7 +11,9 @@ from django.core.management.base import CommandError
 def find_user(name: str) -> Any:
     """Return the user of a name. Raises ``CommandError``."""
     users = get_user_model()
-    user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
+    # What a shell hands on that is no UTF-8, no database takes.
+    is_text = name.encode(errors="replace").decode() == name
+    user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first() if is_text else None
     if user is None:
         raise CommandError(f"There is no user {name!r}.")
     return user

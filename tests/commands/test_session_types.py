@@ -141,3 +141,8 @@ def test_the_file_is_written_and_checked(tmp_path: Path) -> None:
         call_command("session_types", file, "--check")
     with pytest.raises(CommandError, match="needs the name"):
         call_command("session_types", "--check")
+
+
+def test_a_file_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="cannot be written: No such file or directory"):
+        call_command("session_types", tmp_path / "nowhere" / "app.ts")

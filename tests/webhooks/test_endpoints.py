@@ -52,6 +52,37 @@ def test_a_call_is_signed_and_for_a_day_after_a_rotation_by_both_secrets(receive
     assert [len(call.signature.split(" ")) for call in receiver.calls] == [1, 2, 1]
 
 
+def test_a_second_rotation_leaves_the_first_secret_its_time(receiver: Receiver, endpoint: Made) -> None:
+    clock, session = Clock(), create_session().session
+    second = endpoints.rotate_secret(endpoint.endpoint.pk, now=clock.now)
+    third = endpoints.rotate_secret(endpoint.endpoint.pk, now=clock.now + timedelta(hours=1))
+    clock.send(timedelta(hours=2))
+    update_session(session, 1)
+    clock.send(timedelta(hours=22, minutes=30))
+    update_session(session, 2)
+    clock.send(timedelta(hours=24))
+    proofs = [[is_signed(call, secret) for secret in (endpoint.secret, second, third)] for call in receiver.calls]
+    assert proofs == [[True, True, True], [False, True, True], [False, False, True]]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["add", "--address", "https://hooks.example/" + "x" * 500], "address has at most 500"),
+        (["add", "--address", "https://hooks.example/", "--tenant", "x" * 101], "tenant has at most 100"),
+        (["add", "--address", "https://hooks.example/", "--tenant", "\udcff"], "tenant has at most 100"),
+        (["replay", "--hours", "nan"], "a number from 0"),
+        (["replay", "--hours", "1e300"], "a number from 0"),
+        (["replay", "--hours", "x"], "a number from 0"),
+        (["replay", "--endpoint", "9" * 20], "is no number of an endpoint"),
+    ],
+)
+def test_the_command_refuses_what_no_column_and_no_clock_holds(wrong: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        run(*wrong)
+
+
 def test_a_secret_that_has_leaked_ends_at_once(receiver: Receiver, endpoint: Made) -> None:
     create_session()
     fresh = endpoints.rotate_secret(endpoint.endpoint.pk, at_once=True)

@@ -21,6 +21,9 @@ from session_mgmt.models.clock import as_text
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol.events import EVENT_TYPES
 
+# Old secrets that sign beside the present one: each is a signature in every call.
+_MOST_OLD = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -48,9 +51,18 @@ def check_events(events: Iterable[str]) -> list[str]:
     return [name for name in EVENT_TYPES if name in given]
 
 
+def _check(address: str, tenant: str) -> None:
+    calling.check_address(address)
+    for name, value in (("address", address), ("tenant", tenant)):
+        field: Any = WebhookEndpoint._meta.get_field(name)
+        most = field.max_length
+        if len(value) > most or not value.isprintable():
+            raise ValueError(f"The {name} has at most {most} characters that can be printed.")
+
+
 def add_endpoint(address: str, events: Iterable[str] = (), *, tenant: str = "", active: bool = True) -> Made:
     """Add an endpoint; without types it is told of all events. Raises ``ValueError``."""
-    calling.check_address(address)
+    _check(address, tenant)
     using, secret = settings().database, signing.make_secret()
     with open_transaction(using):
         endpoint = WebhookEndpoint(
@@ -66,7 +78,7 @@ def add_endpoint(address: str, events: Iterable[str] = (), *, tenant: str = "", 
 
 def change_endpoint(endpoint: WebhookEndpoint, address: str, events: Iterable[str], *, active: bool) -> None:
     """Change an endpoint. What waits for it goes to its new address. Raises ``ValueError``."""
-    calling.check_address(address)
+    _check(address, endpoint.tenant)
     endpoint.address, endpoint.events, endpoint.active = address, check_events(events), active
     endpoint.save(using=settings().database, update_fields=["address", "events", "active"])
     known_endpoints.forget()
@@ -85,15 +97,18 @@ def delete_endpoint(endpoint: WebhookEndpoint) -> None:
 def rotate_secret(pk: int, *, at_once: bool = False, now: datetime | None = None) -> str:
     """Make a new secret and return it. The old one signs beside it for ``webhook_rotation``, or no more at all.
 
-    Raises ``StateUnreadable``, ``WebhookEndpoint.DoesNotExist``.
+    Those before it keep their time: a second rotation, by a second click, must not cut off a receiver that has been
+    promised a day. Raises ``StateUnreadable``, ``WebhookEndpoint.DoesNotExist``.
     """
     using, secret = settings().database, signing.make_secret()
     with open_transaction(using):
         endpoint = WebhookEndpoint.objects.using(using).select_for_update().get(pk=pk)
         now = now or clock.read(using)
         # One that somebody else knows must be able to leave even where the old ones cannot be read.
-        before = [] if at_once else [Secret(read_secrets(endpoint, now)[0], now + settings().webhook_rotation)]
-        _store_secrets(endpoint, [Secret(secret, None), *before])
+        before = [] if at_once else _load_secrets(endpoint)
+        old = [one._replace(until=one.until or now + settings().webhook_rotation) for one in before]
+        kept = [one for one in old if one.until is not None and now < one.until]
+        _store_secrets(endpoint, [Secret(secret, None), *kept[:_MOST_OLD]])
     return secret
 
 

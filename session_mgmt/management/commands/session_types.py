@@ -32,7 +32,10 @@ class Command(BaseCommand):
         elif options["check"]:
             check_file(file, text)
         else:
-            file.write_text(text, encoding="utf-8")
+            try:
+                file.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def check_file(file: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,8 @@ from session_mgmt.models import WebhookDelivery, WebhookEndpoint, clock
 _LIST, _ADD, _SEND, _REPLAY, _ROTATE = "list", "add", "send", "replay", "rotate"
 _STATES = {"dead": ("dead",), "sent": ("sent",), "all": ("dead", "sent")}
 _EVERY = 100
+# A century.
+_MOST_HOURS = 876_000
 
 
 class Command(BaseCommand):
@@ -34,10 +36,10 @@ class Command(BaseCommand):
         parser.add_argument("--address", help="add: the address, which begins with https://.")
         parser.add_argument("--event", action="append", default=[], help="add: a type of events; again for others.")
         parser.add_argument("--tenant", default="", help="add: the tenant whose sessions it is told of.")
-        parser.add_argument("--endpoint", type=int, help="rotate, replay: an endpoint, by its number in the list.")
+        parser.add_argument("--endpoint", type=_read_key, help="rotate, replay: an endpoint, by its number.")
         parser.add_argument("--session", type=uuid.UUID, help="replay: those of one session.")
         parser.add_argument("--state", choices=_STATES, default="dead", help="replay: dead (given up), sent or all.")
-        parser.add_argument("--hours", type=float, help="replay: those of the last hours.")
+        parser.add_argument("--hours", type=_read_hours, help="replay: those of the last hours.")
         parser.add_argument("--at-once", action="store_true", help="rotate: the old secret signs no more.")
         parser.add_argument("--dry-run", action="store_true", help="replay, rotate: tell only; change nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
@@ -135,3 +137,21 @@ class Command(BaseCommand):
             raise CommandError(f"{error} Rotate with --at-once to leave the old secret.") from error
         audit.add_entry(audit.ROTATE_WEBHOOK, endpoint=pk, at_once=options["at_once"])
         return self._show_secret(pk, secret)
+
+
+def _read_key(text: str) -> int:
+    key = int(text) if text.isdecimal() else 0
+    if not 0 < key < 2**63:
+        raise ArgumentTypeError(f"{text!r} is no number of an endpoint.")
+    return key
+
+
+def _read_hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1
+    # NaN compares with nothing, and would pass any other condition.
+    if not 0 <= hours <= _MOST_HOURS:
+        raise ArgumentTypeError(f"give a number from 0 to {_MOST_HOURS}.")
+    return hours
