@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import orjson
 
 from session_mgmt.actions import checking, limits, notify
-from session_mgmt.actions.sessions import following, refreshing
-from session_mgmt.actions.topics import judging, subscriptions
+from session_mgmt.actions.sessions import refreshing
+from session_mgmt.actions.topics import subscriptions
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
-from session_mgmt.consumers import verdicts
+from session_mgmt.consumers import log_requests
 from session_mgmt.consumers.connection import Connection
-from session_mgmt.consumers.judging import find_crowd
+from session_mgmt.consumers.log_requests import Handler
 from session_mgmt.consumers.writes import Refused, build_text_digest, find_unscoped
 from session_mgmt.exceptions import (
     FrameTooLarge,
-    InvalidField,
     InvalidFrame,
     PermissionDenied,
-    Replaced,
     SessionMgmtError,
     TooManyRequests,
 )
@@ -35,27 +32,17 @@ from session_mgmt.protocol.frames import (
     Configure,
     Connect,
     Disconnect,
-    Enter,
     Frame,
-    History,
-    Leave,
-    Members,
     Ping,
     Pong,
     Publish,
     Refresh,
     Send,
-    Subscribe,
-    Unsubscribe,
     Update,
-    Value,
 )
-from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
+from session_mgmt.protocol.logs import TOPIC
 from session_mgmt.protocol.position import MAX_OFFSET
 from session_mgmt.writes import verbs
-
-R = TypeVar("R")
-Handler: TypeAlias = Callable[[Connection, Any], None]
 
 BURST_SECONDS = limits.FRAME_BURST_SECONDS
 NOT_UTF8 = 1007
@@ -179,194 +166,9 @@ async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
         await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, *asked)
         connection.writes.note_publishable(frame.topic)
     except SessionMgmtError as error:
-        _refuse_request(connection, error, "publish", TOPIC + frame.topic)
+        connection.refuse_request(error, "publish", TOPIC + frame.topic)
     finally:
         connection.asked_ephemeral -= 1
-
-
-def _refuse_request(connection: Connection, error: SessionMgmtError, call: str, log: str, **request: Any) -> None:
-    """Answer a request with its refusal; a client that may do nothing here any more has its connection closed."""
-    if isinstance(error, Replaced):
-        # No answer: whoever comes back asks again.
-        connection.stop_fenced()
-        return
-    connection.push_error(error, **request)
-    connection.note_refusal(error, call, log)
-
-
-def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
-    connection.slot.take(partial(connection.side_work.start_request, partial(_follow_log, connection, frame)))
-
-
-async def _follow_log(connection: Connection, frame: Subscribe) -> None:
-    session = connection.attachment.session
-    # Asked for at once, to follow and to leave would overtake each other.
-    async with connection.turns.take(frame.log):
-        if _answer_again(connection, frame):
-            return
-        if (crowd := find_crowd(connection.hub.serving, frame.log)) is not None:
-            _refuse_request(connection, crowd, "subscribe", frame.log, id=frame.id)
-            return
-        serving = connection.hub.serving
-        version = serving.find_access_version(session.pk)
-        try:
-            subscribe = partial(following.subscribe, gate=bridge().gate)
-            attachment = connection.attachment
-            if frame.since is not None:
-                await bridge().drain_waiting()
-            asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction
-            log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since, frame.filter)
-        except SessionMgmtError as error:
-            _refuse_request(connection, error, "subscribe", frame.log, id=frame.id)
-            return
-        # Others may have come meanwhile. The session stays subscribed, and is served when it comes again.
-        if (crowd := find_crowd(connection.hub.serving, frame.log)) is not None:
-            _refuse_request(connection, crowd, "subscribe", frame.log, id=frame.id)
-            return
-        connection.answer_subscribe(frame.id, log, frame.slow)
-        if serving.find_access_version(session.pk) != version:
-            # The application may have answered by the rights of before.
-            connection.hub.rechecks.ask_again(session.pk)
-
-
-async def _run_in_turn(connection: Connection, log: str, verb: Callable[..., R], *args: Any) -> R:
-    """Run a verb that follows or leaves a log, in the order of the session's requests.
-
-    For a topic the application is asked. It may hang, so those verbs have threads that no connecting client needs.
-    """
-    session = connection.attachment.session.pk
-    if log.startswith(TOPIC):
-        return await bridge().run_user_code((TOPIC, session), verb, *args)
-    async with connection.hub.serving.following_turns.take():
-        return await bridge().take_turn(session, verb, *args)
-
-
-def _answer_again(connection: Connection, frame: Subscribe) -> bool:
-    """Answer with the place of a log that is followed already; nothing of it is sent again."""
-    following = connection.followings.get(frame.log)
-    if following is None:
-        return False
-    verdict = verdicts.build_verdict_at(following.log, following.place)
-    connection.push({"type": "reply", "id": frame.id, "verdict": verdict})
-    return True
-
-
-def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
-    if not frame.log.startswith((TOPIC, STATE)) and frame.log != SESSION:
-        connection.push_error(InvalidField("log is session, state:<name> or topic:<topic>.", field="log"), id=frame.id)
-        return
-    connection.slot.take(partial(connection.side_work.start_request, partial(_leave_log, connection, frame)))
-
-
-async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
-    async with connection.turns.take(frame.log):
-        connection.followings.leave(frame.log)
-        if frame.log.startswith(TOPIC):
-            session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
-            remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
-            try:
-                await _run_in_turn(connection, frame.log, remove, session, topic, connection.attachment.claim)
-            except SessionMgmtError as error:
-                _refuse_request(connection, error, "unsubscribe", frame.log, id=frame.id)
-                return
-        connection.push({"type": "reply", "id": frame.id})
-
-
-def _take_history(connection: Connection, frame: History) -> None:
-    connection.slot.take(partial(connection.side_work.start_request, partial(_tell_past, connection, frame)))
-
-
-async def _tell_past(connection: Connection, frame: History) -> None:
-    attachment = connection.attachment
-    session = attachment.session
-    try:
-        connection.require_room()
-        asked = session.as_model(), frame.log, attachment.restriction
-        topic = await bridge().run_user_code((TOPIC, session.pk), subscriptions.require_granted, *asked)
-        place = topic, frame.before, frame.limit, attachment.claim
-        page = None
-        if judging.find_judged(frame.log) is not None:
-            read = following.read_allowed_past
-            page = await bridge().run_user_code(("entries", session.pk), read, session.as_model(), *place)
-        # One page at a time, once the client has read what was sent: as if it were replayed.
-        async with connection.replay_turn:
-            await connection.outlet.wait_until_sent()
-            connection.require_room()
-            if page is None:
-                page = await bridge().read(following.read_past, session.pk, *place)
-            connection.push({"type": "reply", "id": frame.id, **page.as_json()})
-    except SessionMgmtError as error:
-        _refuse_request(connection, error, "history", frame.log, id=frame.id)
-
-
-def _take_enter(connection: Connection, frame: Enter) -> None:
-    connection.mark_active()
-    connection.slot.take(partial(connection.side_work.start_request, partial(_enter_topic, connection, frame)))
-
-
-async def _enter_topic(connection: Connection, frame: Enter) -> None:
-    attachment = connection.attachment
-    # Asked for at once, to enter and to leave would overtake each other.
-    async with connection.turns.take(frame.log):
-        try:
-            asked = attachment.session.as_model(), frame.log, frame.data, attachment.claim, attachment.restriction
-            move = await bridge().run_user_code((TOPIC, attachment.session.pk), subscriptions.prepare_entry, *asked)
-            await connection.hub.presences.move(move)
-        except SessionMgmtError as error:
-            _refuse_request(connection, error, "enter", frame.log, id=frame.id)
-            return
-        connection.push({"type": "reply", "id": frame.id, "member": move.member})
-
-
-def _take_leave(connection: Connection, frame: Leave) -> None:
-    connection.slot.take(partial(connection.side_work.start_request, partial(_leave_topic, connection, frame)))
-
-
-async def _leave_topic(connection: Connection, frame: Leave) -> None:
-    async with connection.turns.take(frame.log):
-        try:
-            await connection.hub.presences.move(subscriptions.prepare_leave(frame.log, connection.attachment.claim))
-        except SessionMgmtError as error:
-            _refuse_request(connection, error, "leave", frame.log, id=frame.id)
-            return
-        connection.push({"type": "reply", "id": frame.id})
-
-
-def _take_members(connection: Connection, frame: Members) -> None:
-    connection.slot.take(partial(connection.side_work.start_request, partial(_tell_members, connection, frame)))
-
-
-async def _tell_members(connection: Connection, frame: Members) -> None:
-    attachment = connection.attachment
-    session = attachment.session
-    try:
-        connection.require_room()
-        asked = session.as_model(), frame.log, attachment.restriction
-        topic = await bridge().run_user_code((TOPIC, session.pk), subscriptions.require_visible, *asked)
-        found = await bridge().read(following.read_members, session.pk, topic, attachment.claim)
-        connection.push({"type": "reply", "id": frame.id, **found.as_json()})
-    except SessionMgmtError as error:
-        _refuse_request(connection, error, "members", frame.log, id=frame.id)
-
-
-def _take_value(connection: Connection, frame: Value) -> None:
-    connection.slot.take(partial(connection.side_work.start_request, partial(_tell_value, connection, frame)))
-
-
-async def _tell_value(connection: Connection, frame: Value) -> None:
-    attachment = connection.attachment
-    session = attachment.session
-    try:
-        connection.require_room()
-        asked = session.as_model(), frame.log, attachment.restriction, bridge().drain, attachment.claim
-        value = await bridge().run_user_code((TOPIC, session.pk), following.read_value, *asked)
-        # One at a time, once the client has read what was sent: as a page that is replayed.
-        async with connection.replay_turn:
-            await connection.outlet.wait_until_sent()
-            connection.require_room()
-            connection.push({"type": "reply", "id": frame.id, **value.as_json()})
-    except SessionMgmtError as error:
-        _refuse_request(connection, error, "value", frame.log, id=frame.id)
 
 
 def _take_ack(connection: Connection, frame: Ack) -> None:
@@ -430,13 +232,7 @@ _HANDLERS: dict[type, Handler] = {
     Update: _take_write,
     Publish: _take_write,
     Send: _take_write,
-    Subscribe: _take_subscribe,
-    Unsubscribe: _take_unsubscribe,
-    History: _take_history,
-    Enter: _take_enter,
-    Leave: _take_leave,
-    Members: _take_members,
-    Value: _take_value,
+    **log_requests.HANDLERS,
     Ack: _take_ack,
     Ping: _answer_ping,
     Pong: _take_pong,

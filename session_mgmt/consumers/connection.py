@@ -32,7 +32,7 @@ from session_mgmt.consumers.reports import Report
 from session_mgmt.consumers.rounds import TICK
 from session_mgmt.consumers.side_work import SideWork
 from session_mgmt.consumers.writes import Writes
-from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.exceptions import Replaced, SessionMgmtError
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration, apply_wishes
 from session_mgmt.protocol.logs import SESSION
@@ -100,6 +100,15 @@ class Connection:
     def push_error(self, error: SessionMgmtError, **request: Any) -> None:
         """Answer a request, or the connection as a whole, with an error."""
         self.push({"type": "error", **request, **error.as_dict()})
+
+    def refuse_request(self, error: SessionMgmtError, call: str, log: str, **request: Any) -> None:
+        """Answer a request with its refusal; a client that may do nothing here any more has its connection closed."""
+        if isinstance(error, Replaced):
+            # No answer: whoever comes back asks again.
+            self.stop_fenced()
+            return
+        self.push_error(error, **request)
+        self.note_refusal(error, call, log)
 
     def note_refusal(self, error: SessionMgmtError, call: str, log: str | None = None) -> None:
         """Have a right that the client lacks, or a limit that it passes, written down for the people of the site."""

@@ -64,6 +64,17 @@ class Reader(Protocol):
         """Build the address of a large document."""
 
 
+@asynccontextmanager
+async def take_replay_turn(reader: Reader) -> AsyncIterator[None]:
+    """Wait until the client has read everything sent to it: one page or snapshot at a time is made.
+
+    So a client gets no more of the server's memory by following more logs, or by following them again and again.
+    """
+    async with reader.replay_turn:
+        await reader.outlet.wait_until_sent()
+        yield
+
+
 class Following:
     """State of one followed log: ``place`` is the last entry that went out to the client."""
 
@@ -278,16 +289,6 @@ class Following:
                 promised = 0
         self._release_receipts()
 
-    @asynccontextmanager
-    async def _take_turn(self) -> AsyncIterator[None]:
-        """Wait until the client has read everything sent to it: one page or snapshot at a time is made.
-
-        So a client gets no more of the server's memory by following more logs, or by following them again and again.
-        """
-        async with self._connection.replay_turn:
-            await self._connection.outlet.wait_until_sent()
-            yield
-
     def _join_feed(self, promised: int) -> bool:
         if self.place.epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
             return False
@@ -332,7 +333,7 @@ class Following:
         return False
 
     async def _push_next(self, *, marked: bool, latest_by: str | None) -> bool:
-        async with self._take_turn():
+        async with take_replay_turn(self._connection):
             if latest_by is not None:
                 return await self._push_latest(latest_by)
             page = await self.feed.pages.read(self.place)
@@ -400,7 +401,7 @@ class Following:
 
     async def _send_snapshot(self, reason: str) -> None:
         assert self.log.id is not None  # only documents have snapshots, and each is a row
-        async with self._take_turn():
+        async with take_replay_turn(self._connection):
             load_raw = partial(bodies.load_raw, run=bridge().worker_for(self.log.id))
             position, name, data = await bridge().run_patiently(self.log.id, load_raw, settings().database, self.log.id)
             self._push_snapshot(position, name, data, str(reason))

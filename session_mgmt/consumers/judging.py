@@ -12,7 +12,7 @@ from session_mgmt.actions.topics import judging
 from session_mgmt.actions.topics.judging import Judged
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
-from session_mgmt.consumers.following import Following, Reader
+from session_mgmt.consumers.following import Following, Reader, take_replay_turn
 from session_mgmt.consumers.outlet import BACKLOG, Shared
 from session_mgmt.exceptions import Busy, SessionMgmtError
 from session_mgmt.protocol.logs import TOPIC, begin_entries_frame, build_range_end, stream_key
@@ -127,7 +127,7 @@ class JudgedFollowing(Following):
             # Before the client's turn for pages, which a slow function must not hold.
             found = await self._judge.judge_entries(list(page.list_entries(self.place)))
             place = Position(page.after.epoch, found.offset, found.tag)
-            async with self._take_turn():
+            async with take_replay_turn(self._connection):
                 is_last = self._note_replayed(place, marked=marked)
                 # As with a filter: of what is left out the client is told later, and after a page at the latest.
                 if found.entries or marked or place.offset - self._told >= settings().replay_page:

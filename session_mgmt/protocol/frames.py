@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from session_mgmt.exceptions import InvalidField, UnknownFrame
 from session_mgmt.protocol import position as positions
-from session_mgmt.protocol.logs import TOPIC
+from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
 from session_mgmt.protocol.position import MAX_OFFSET, Position
 
 JSON: TypeAlias = Any
@@ -357,7 +357,10 @@ def _read_subscribe(message: JSON) -> Subscribe:
 
 
 def _read_unsubscribe(message: JSON) -> Unsubscribe:
-    return Unsubscribe(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
+    log = _read_text(message, "log", TOPIC_LIMIT + 10)
+    if not log.startswith((TOPIC, STATE)) and log != SESSION:
+        raise InvalidField("log is session, state:<name> or topic:<topic>.", field="log")
+    return Unsubscribe(_read_count(message, "id"), log)
 
 
 def _read_history(message: JSON) -> History:

@@ -1,0 +1,191 @@
+"""Requests of a connected client about one log: to follow or leave it, to read its past or its value, to be in it.
+
+Each is answered on the side, in the pace of its session; a refusal is written down for the people of the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from session_mgmt.actions.sessions import following
+from session_mgmt.actions.topics import judging, subscriptions
+from session_mgmt.bridge import bridge
+from session_mgmt.consumers import verdicts
+from session_mgmt.consumers.connection import Connection
+from session_mgmt.consumers.following import take_replay_turn
+from session_mgmt.consumers.judging import find_crowd
+from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.protocol.frames import Enter, History, Leave, Members, Subscribe, Unsubscribe, Value
+from session_mgmt.protocol.logs import TOPIC
+
+R = TypeVar("R")
+Reply: TypeAlias = dict[str, Any]
+Handler: TypeAlias = Callable[[Connection, Any], None]
+# Gives the reply, or ``None`` if the client has been answered.
+Answering: TypeAlias = Callable[[Connection, Any], Coroutine[Any, Any, Reply | None]]
+
+
+def answer_in_slot(answer: Answering) -> Handler:
+    """Make the handler of a request from the function that answers it; an error that it raises is the refusal."""
+
+    def take(connection: Connection, frame: Any) -> None:
+        work = partial(_send_answer, connection, frame, answer)
+        connection.slot.take(partial(connection.side_work.start_request, work))
+
+    return take
+
+
+async def _send_answer(connection: Connection, frame: Any, answer: Answering) -> None:
+    try:
+        reply = await answer(connection, frame)
+    except SessionMgmtError as error:
+        connection.refuse_request(error, type(frame).__name__.lower(), frame.log, id=frame.id)
+        return
+    if reply is not None:
+        connection.push({"type": "reply", "id": frame.id, **reply})
+
+
+# -- to follow and to leave --------------------------------------------------------------------------------------------
+
+
+async def _follow_log(connection: Connection, frame: Subscribe) -> Reply | None:
+    attachment, hub = connection.attachment, connection.hub
+    session = attachment.session
+    # Asked for at once, to follow and to leave would overtake each other.
+    async with connection.turns.take(frame.log):
+        followed = connection.followings.get(frame.log)
+        if followed is not None:
+            # The place of a log that is followed already; nothing of it is sent again.
+            return {"verdict": verdicts.build_verdict_at(followed.log, followed.place)}
+        _require_no_crowd(connection, frame.log)
+        version = hub.serving.find_access_version(session.pk)
+        subscribe = partial(following.subscribe, gate=bridge().gate)
+        if frame.since is not None:
+            await bridge().drain_waiting()
+        asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction
+        log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since, frame.filter)
+        # Others may have come meanwhile. The session stays subscribed, and is served when it comes again.
+        _require_no_crowd(connection, frame.log)
+        connection.answer_subscribe(frame.id, log, frame.slow)
+        if hub.serving.find_access_version(session.pk) != version:
+            # The application may have answered by the rights of before.
+            hub.rechecks.ask_again(session.pk)
+    return None
+
+
+def _require_no_crowd(connection: Connection, log: str) -> None:
+    crowd = find_crowd(connection.hub.serving, log)
+    if crowd is not None:
+        raise crowd
+
+
+async def _leave_log(connection: Connection, frame: Unsubscribe) -> Reply:
+    async with connection.turns.take(frame.log):
+        connection.followings.leave(frame.log)
+        if frame.log.startswith(TOPIC):
+            session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
+            remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
+            await _run_in_turn(connection, frame.log, remove, session, topic, connection.attachment.claim)
+        return {}
+
+
+async def _run_in_turn(connection: Connection, log: str, verb: Callable[..., R], *args: Any) -> R:
+    """Run a verb that follows or leaves a log, in the order of the session's requests.
+
+    For a topic the application is asked. It may hang, so those verbs have threads that no connecting client needs.
+    """
+    if log.startswith(TOPIC):
+        return await _ask_application(connection, verb, *args)
+    async with connection.hub.serving.following_turns.take():
+        return await bridge().take_turn(connection.attachment.session.pk, verb, *args)
+
+
+async def _ask_application(connection: Connection, verb: Callable[..., R], *args: Any) -> R:
+    return await bridge().run_user_code((TOPIC, connection.attachment.session.pk), verb, *args)
+
+
+# -- to read -----------------------------------------------------------------------------------------------------------
+
+
+async def _read_past(connection: Connection, frame: History) -> Reply:
+    attachment = connection.attachment
+    session = attachment.session
+    connection.require_room()
+    asked = session.as_model(), frame.log, attachment.restriction
+    topic = await _ask_application(connection, subscriptions.require_granted, *asked)
+    place = topic, frame.before, frame.limit, attachment.claim
+    page = None
+    if judging.find_judged(frame.log) is not None:
+        read = following.read_allowed_past
+        page = await bridge().run_user_code(("entries", session.pk), read, session.as_model(), *place)
+    async with _take_page_turn(connection):
+        if page is None:
+            page = await bridge().read(following.read_past, session.pk, *place)
+        return page.as_json()
+
+
+async def _read_value(connection: Connection, frame: Value) -> Reply:
+    attachment = connection.attachment
+    connection.require_room()
+    asked = attachment.session.as_model(), frame.log, attachment.restriction, bridge().drain, attachment.claim
+    value = await _ask_application(connection, following.read_value, *asked)
+    async with _take_page_turn(connection):
+        return value.as_json()
+
+
+async def _read_members(connection: Connection, frame: Members) -> Reply:
+    attachment = connection.attachment
+    session = attachment.session
+    connection.require_room()
+    asked = session.as_model(), frame.log, attachment.restriction
+    topic = await _ask_application(connection, subscriptions.require_visible, *asked)
+    found = await bridge().read(following.read_members, session.pk, topic, attachment.claim)
+    return found.as_json()
+
+
+@asynccontextmanager
+async def _take_page_turn(connection: Connection) -> AsyncIterator[None]:
+    """Wait for the turn of a large answer: one at a time, as if it were replayed."""
+    async with take_replay_turn(connection):
+        connection.require_room()
+        yield
+
+
+# -- to be there -------------------------------------------------------------------------------------------------------
+
+
+async def _enter_topic(connection: Connection, frame: Enter) -> Reply:
+    attachment = connection.attachment
+    # Asked for at once, to enter and to leave would overtake each other.
+    async with connection.turns.take(frame.log):
+        asked = attachment.session.as_model(), frame.log, frame.data, attachment.claim, attachment.restriction
+        move = await _ask_application(connection, subscriptions.prepare_entry, *asked)
+        await connection.hub.presences.move(move)
+        return {"member": move.member}
+
+
+async def _leave_topic(connection: Connection, frame: Leave) -> Reply:
+    async with connection.turns.take(frame.log):
+        await connection.hub.presences.move(subscriptions.prepare_leave(frame.log, connection.attachment.claim))
+        return {}
+
+
+def _take_enter(connection: Connection, frame: Enter) -> None:
+    connection.mark_active()
+    _ENTER(connection, frame)
+
+
+_ENTER = answer_in_slot(_enter_topic)
+
+HANDLERS: dict[type, Handler] = {
+    Subscribe: answer_in_slot(_follow_log),
+    Unsubscribe: answer_in_slot(_leave_log),
+    History: answer_in_slot(_read_past),
+    Value: answer_in_slot(_read_value),
+    Members: answer_in_slot(_read_members),
+    Enter: _take_enter,
+    Leave: answer_in_slot(_leave_topic),
+}
