@@ -6,16 +6,14 @@ BENCHMARK_SESSIONS sets another number of sessions.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from tests.benchmarks import databases, machine, sides
+from tests.benchmarks.answering import AnsweringProcess
 from tests.benchmarks.databases import Database
 from tests.benchmarks.dialogue import Client
 from tests.benchmarks.documents import MAIN
@@ -31,35 +29,6 @@ SWEEPS = {"due": "", "nothing due": "", "retired": "retire"}
 Wait = tuple[float, float]
 
 
-class Sweeper:
-    """Process with the filled database, which sweeps when asked."""
-
-    def __init__(self, database: Database, sessions: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.sweep", str(sessions), str(PUBLICATIONS * sessions)],
-            cwd=sides.ROOT,
-            env=database.variables | {"BENCHMARK_PERSISTENT": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._hear()
-
-    def sweep(self, before: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(before + "\n")
-        self._process.stdin.flush()
-        return self._hear()
-
-    def _hear(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
-
-    def close(self) -> None:
-        self._process.communicate()
-
-
 def run(scale: Scale) -> Iterator[Table]:
     """Return one table per database."""
     for opening in databases.all_databases():
@@ -69,12 +38,13 @@ def run(scale: Scale) -> Iterator[Table]:
 
 def _table(database: Database, sessions: int, scale: Scale) -> Table:
     (token,) = sides.prepared(database.variables, 1)
-    with contextlib.closing(Sweeper(database, sessions)) as sweeper, sides.serving(database.variables) as server:
+    process = AnsweringProcess("tests.benchmarks.sweep", sessions, PUBLICATIONS * sessions, database=database)
+    with contextlib.closing(process) as sweeper, sides.serving(database.variables) as server:
         client = Client(server.port, sides.SESSION, token, {})
         with _writing(client) as waits:
             time.sleep(scale.warm + scale.seconds)
             quiet = [wait for _, wait in waits]
-            told = {name: sweeper.sweep(before) for name, before in SWEEPS.items()}
+            told = {name: sweeper.ask(before) for name, before in SWEEPS.items()}
         client.close()
     table = Table(f"cleanup on {database.name}", "rows", _settings(database, sessions))
     table.rows.append(Row("the client alone", [1.0], facts=_describe(quiet)))
