@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from tests.browser.conftest import ROOT
 from tests.canary import check_log
 from tests.sqlite_files import copy_migrated
+from tests.started import start_server
 
 
 @contextmanager
@@ -22,13 +21,8 @@ def serve(folder: Path, port: int, settings: str, *options: str, **environment: 
     copy_migrated(database)
     environment = {**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": settings, **environment}
     command = [sys.executable, "-m", "uvicorn", "project.asgi:application", "--port", str(port), *options]
-    # A file, for a pipe that nobody reads ends a server that tells much.
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    process = start_server(command, ROOT, environment, log)
     try:
-        while "Uvicorn running" not in log.read_text():
-            assert process.poll() is None, f"the server did not start: {log.read_text()[-2000:]}"
-            time.sleep(0.05)
         yield database
     finally:
         process.terminate()

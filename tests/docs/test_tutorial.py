@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.browser.chromium import launch
 from tests.browser.waiting import PATIENCE, open_context
 from tests.docs.pages import ROOT, blocks
 from tests.ports import take_port
+from tests.started import start_server
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 FILE = re.compile(r"(?:#|<!--) (\S+), (the whole file|at the end)")
@@ -34,7 +34,7 @@ class Shop:
         self.folder = folder
         self.port = take_port()
         self.url = f"http://127.0.0.1:{self.port}/"
-        self._server: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[str] | None = None
 
     def run(self, line: str) -> None:
         """One line of shell, with the interpreter of this test."""
@@ -59,16 +59,9 @@ class Shop:
             "--ws",
             "session_mgmt.uvicorn:WebSocketProtocol",
         ]
-        self._server = subprocess.Popen(
-            [*command, "--port", str(self.port), "--log-level", "warning"], cwd=self.folder, env=self._environment()
-        )
-        while True:
-            try:
-                httpx.get(self.url, trust_env=False, timeout=PATIENCE).raise_for_status()
-                return
-            except httpx.ConnectError:
-                assert self._server.poll() is None, "the server did not start"
-                time.sleep(0.1)
+        command += ["--port", str(self.port), "--no-access-log"]
+        self._server = start_server(command, self.folder, self._environment(), self.folder / "server.log")
+        httpx.get(self.url, trust_env=False, timeout=PATIENCE).raise_for_status()
 
     def kill(self) -> None:
         if self._server is not None:
