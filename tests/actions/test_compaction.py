@@ -206,6 +206,7 @@ def test_a_large_document_is_packed_by_whoever_runs_what_is_heavy(desk: Desk) ->
 LARGE = {"large": ["x" * 1000] * 300}
 
 
+@pytest.mark.sqlite
 def test_the_larger_a_document_the_more_revisions_lie_between_two_snapshots(desk: Desk, settings: Any) -> None:
     small, large = desk, Desk()
     state.replace(small.session, {})

@@ -18,7 +18,8 @@ from tests.documents.test_normalise import MERGES
 from tests.suites import json_patch, parsing
 from tests.suites.canonical import PUBLISHED, bits, digest, double, vectors
 
-pytestmark = pytest.mark.django_db
+# A document is bytes to every database.
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]
 MAIN = "sessions/{id}/state/main/"
 # Refused for what it says about this document: 409. Refused whatever document it is meant for: 400.
 STATUS = {"patch_failed": 409, "invalid_patch": 400, "invalid_path": 400}

@@ -19,7 +19,8 @@ from tests.identity.conftest import make_pair, new_nonce, refresh_of
 from tests.identity.test_cookie_mode import COOKIE, HOST, ORIGIN, Page, cookie_mode
 
 __all__ = ["cookie_mode"]
-pytestmark = pytest.mark.django_db
+# Who may do what is decided in Python, whatever the database.
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]
 
 
 def dump_rows() -> dict[str, list[dict[str, Any]]]:

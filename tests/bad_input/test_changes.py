@@ -26,6 +26,7 @@ NOT_INSIDE = "invalid_field"
 
 
 @pytest.mark.requirement("ASVS 1.5.3")
+@pytest.mark.sqlite
 def test_refused_over_rest(held: Held) -> None:
     before = held.everything()
     for row in REFUSED:
@@ -35,6 +36,7 @@ def test_refused_over_rest(held: Held) -> None:
     assert held.everything() == before
 
 
+@pytest.mark.sqlite
 def test_done_over_rest(held: Held) -> None:
     wrong = []
     for row in GOOD:
@@ -46,6 +48,7 @@ def test_done_over_rest(held: Held) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.sqlite
 def test_no_field_is_ignored_over_rest(held: Held) -> None:
     before = held.everything()
     for fields in (
@@ -62,6 +65,7 @@ def test_no_field_is_ignored_over_rest(held: Held) -> None:
 
 
 @pytest.mark.requirement("ASVS 1.5.3")
+@pytest.mark.sqlite
 async def test_refused_over_websocket(held: Held, peers: Any) -> None:
     one = peers()
     await one.open(held.token.token, logs={"state:main": None})
@@ -79,6 +83,7 @@ async def test_refused_over_websocket(held: Held, peers: Any) -> None:
     assert await bridge().read(held.everything) == before
 
 
+@pytest.mark.sqlite
 async def test_done_over_websocket(held: Held, peers: Any) -> None:
     one = peers()
     await one.open(held.token.token)

@@ -1,4 +1,8 @@
-"""Every value in every place of every transport: one verdict, and nothing changed where it is a refusal."""
+"""Every value in every place of every transport: one verdict, and nothing changed where it is a refusal.
+
+What a transport makes of a value depends on no database: one pass tries the transports, and both try the calls from
+Python, which store every kind of value in every kind of row.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +71,7 @@ REST = {
 
 
 @pytest.mark.parametrize("name", REST)
+@pytest.mark.sqlite
 def test_over_rest(held: Held, name: str) -> None:
     place, wrong = REST[name], []
     caller = held.root if name in ("create", "message") else held.token
@@ -96,6 +101,7 @@ def _refuses(answer: Any, name: str | None) -> bool:
     return right and answer.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.sqlite
 def test_a_decision_over_rest(held: Held) -> None:
     wrong = []
     for row in SHAPES:
@@ -135,6 +141,7 @@ SOCKET = {
 
 
 @pytest.mark.parametrize("name", SOCKET)
+@pytest.mark.sqlite
 async def test_over_websocket(held: Held, peers: Any, name: str) -> None:
     place, wrong, seq = SOCKET[name], [], 0
     one = peers()
@@ -172,6 +179,7 @@ def _is_refusal(receipt: Any, name: str | None) -> bool:
     return (error.get("name"), error.get("code"), error.get("temporary")) == (name, CODES[name or ""].number, False)
 
 
+@pytest.mark.sqlite
 async def test_ephemeral_over_websocket(held: Held, peers: Any) -> None:
     wrong = []
     one = peers()
@@ -186,6 +194,7 @@ async def test_ephemeral_over_websocket(held: Held, peers: Any) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.sqlite
 async def test_a_position_in_subscribe(held: Held, peers: Any) -> None:
     one = peers()
     await one.open(held.token.token)
@@ -197,6 +206,7 @@ async def test_a_position_in_subscribe(held: Held, peers: Any) -> None:
     assert (await one.until_type("reply"))["id"] == 8
 
 
+@pytest.mark.sqlite
 async def test_a_position_in_connect(held: Held, peers: Any) -> None:
     for row in UNREADABLE:
         one = peers()

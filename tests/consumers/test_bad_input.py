@@ -13,7 +13,7 @@ from session_mgmt.exceptions import list_errors
 from session_mgmt.models import Client, StateDocument, StateRevision
 from tests.walks.conftest import BOTH_WAYS
 
-pytestmark = BOTH_WAYS
+pytestmark = [BOTH_WAYS, pytest.mark.sqlite]
 
 CODES = {error.name: error.number for error in list_errors()}
 

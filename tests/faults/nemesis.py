@@ -31,18 +31,28 @@ class Nemesis:
     chance: random.Random
     at_least: int
     patience: float
+    rest_after: int | None = None
     kills: int = field(default=0)
 
     async def torment(self, kills: int, calm: float, pause: float) -> None:
         """First `calm` seconds without a fault: a healthy server must keep its word too.
 
         Each round: a random moment of 0.2 s to `pause`, then one fault, then wait until writes are acknowledged again.
+        Clients write as fast as they can while the fault comes, and rest after it when `rest_after` more of their
+        writes are acknowledged: what they add until the next one costs time, and shows nothing new.
         """
+        try:
+            await self._torment(kills, calm, pause)
+        finally:
+            self.crowd.let_rest(None)
+
+    async def _torment(self, kills: int, calm: float, pause: float) -> None:
         await asyncio.sleep(calm)
         while self.kills < kills:
             await asyncio.sleep(self.chance.uniform(0.2, pause))
             if self.outages and self.chance.random() < 0.5:
                 await self.outages.cause()
+            self.crowd.let_rest(None)
             if not await until(self.is_due, BUSY_SECONDS):
                 self.history.add("nemesis", "calm", why="too little is unanswered", unanswered=self.crowd.unanswered)
                 return
@@ -58,6 +68,7 @@ class Nemesis:
         """Kill, start again, and tell whether every client was then served."""
         self._end(server)
         await self._begin(server)
+        self.crowd.let_rest(self.rest_after)
         return await self.all_served()
 
     def _end(self, server: AppServer) -> None:

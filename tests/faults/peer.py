@@ -54,7 +54,8 @@ class Group:
 class Peer:
     """Logical client. `next_write` makes its writes; `urls` are the servers it may use.
 
-    `refused` names the refusal that it must meet whenever it comes.
+    `refused` names the refusal that it must meet whenever it comes. With so many writes acknowledged as `rest_at` says
+    it begins no new ones.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Peer:
     paused: bool = False
     writing: bool = True
     pipeline: int = PIPELINE
+    rest_at: int | None = None
     absence: float = 0.0
     back: asyncio.Event | None = None
     answer_seconds: float = OPEN_SECONDS
@@ -262,6 +264,8 @@ class Peer:
                 await self._room.wait()
 
     def _may_write(self) -> bool:
+        if self.rest_at is not None and self.oks >= self.rest_at:
+            return False
         return self.writing and not self.paused and self._resend is None and len(self.outbox) < self.pipeline
 
     async def _new(self, write: Write, socket: ClientConnection, generation: int) -> None:

@@ -48,7 +48,8 @@ class Options:
     that a document's log keeps, 0 for all. `servers`: without a broker between them. `transport`: what the clients use
     (`roamers.TRANSPORTS`), with `switching`: seconds until each takes another one, until all have done so `switches`
     times. `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
-    `pipeline`: writes that each client has on their way.
+    `pipeline`: writes that each client has on their way. `rest_after`: writes that each has acknowledged after a kill
+    before it rests until the next one.
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
     clients are the tabs of one browser, and kills come while one of them refreshes.
     `guests`: clients that come and go in a topic, follow a part of another one, and read its past.
@@ -63,6 +64,7 @@ class Options:
     seed: int = 1
     unanswered: int = 100
     pipeline: int = PIPELINE
+    rest_after: int | None = None
     guests: int = 3
     calm: float = 4.0
     pause: float = 2.0
@@ -221,7 +223,7 @@ def _choose_nemesis(
     outages: Outages,
     database: Database,
 ) -> Nemesis:
-    given = (history, crowd, servers, outages, chance, options.unanswered, options.patience)
+    given = (history, crowd, servers, outages, chance, options.unanswered, options.patience, options.rest_after)
     if isinstance(crowd, Browsers):
         return Interrupter(*given, wallets=crowd.wallets, database=database)
     return Nemesis(*given)
@@ -428,6 +430,7 @@ def main() -> int:
     )
     parser.add_argument("--outages", action="store_true", help="PostgreSQL killed, restarted, paused and cut as well")
     parser.add_argument("--bell", action="store_true", help="doorbells by PostgreSQL, without Redis")
+    parser.add_argument("--rest-after", type=int, help="writes of each client after a kill before it rests")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
     parser.add_argument("--restore", action="store_true", help="put a backup back before the kills")
     parser.add_argument("--tokens", type=float, default=0.0, help="seconds that tokens live, and tabs refresh them")

@@ -22,6 +22,8 @@ KILLS = int(os.environ.get("SESSION_MGMT_KILLS", "20"))
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 # Of twenty clients together still more than are demanded; each kill has all of them sent again.
 PIPELINE = 8
+# Twice as many as are demanded of each client.
+REST_AFTER = 4
 FEW = Options(clients=10, kills=3, unanswered=60, calm=CALM, pause=PAUSE, seed=SEED)
 RESTORE = replace(FEW, kills=2, restore=True)
 
@@ -30,12 +32,15 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.mark.slow(90)
 def test_no_write_is_lost_or_doubled_by_twenty_kills(database_url: str) -> None:
-    options = Options(database=DATABASE, kills=KILLS, pipeline=PIPELINE, calm=CALM, pause=PAUSE, seed=SEED)
+    options = Options(
+        database=DATABASE, kills=KILLS, pipeline=PIPELINE, rest_after=REST_AFTER, calm=CALM, pause=PAUSE, seed=SEED
+    )
     outcome = execute(options, database_url)
     print(report(options, outcome))
     assert outcome.verdict.code == VALID, report(options, outcome)
 
 
+@pytest.mark.sqlite
 def test_no_write_is_lost_or_doubled_where_logs_are_trimmed(database_url: str) -> None:
     options = Options(database=DATABASE, kills=max(3, KILLS // 6), calm=CALM, pause=PAUSE, seed=SEED, trim=20)
     outcome = execute(options, database_url)
@@ -65,7 +70,16 @@ def test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed(
     database_url: str, redis_server: Redis
 ) -> None:
     kills = max(2, KILLS // 3)
-    options = Options(database=DATABASE, kills=kills, pipeline=PIPELINE, calm=CALM, pause=PAUSE, seed=SEED, scale=True)
+    options = Options(
+        database=DATABASE,
+        kills=kills,
+        pipeline=PIPELINE,
+        rest_after=REST_AFTER,
+        calm=CALM,
+        pause=PAUSE,
+        seed=SEED,
+        scale=True,
+    )
     outcome = execute(options, database_url, redis_server)
     print(report(options, outcome))
     assert outcome.verdict.code == VALID, report(options, outcome)
@@ -78,6 +92,7 @@ def test_nothing_is_lost_and_no_topic_denied_while_postgres_restarts_pauses_and_
         database=DATABASE,
         kills=3,
         pipeline=PIPELINE,
+        rest_after=REST_AFTER,
         calm=CALM,
         pause=PAUSE,
         seed=1,
@@ -108,6 +123,7 @@ def test_the_checker_catches_a_broken_build(broken: str, promises: set[str], dat
     assert promises & {violation.promise for violation in outcome.verdict.violations}
 
 
+@pytest.mark.sqlite
 def test_the_fence_holds_where_a_replaced_connection_is_not_told(database_url: str) -> None:
     options = replace(FEW, database=DATABASE, broken="ignore_replacement")
     outcome = execute(options, database_url)

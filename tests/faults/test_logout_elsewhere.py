@@ -43,7 +43,7 @@ class Places:
     params=[
         pytest.param("redis", marks=pytest.mark.postgres),
         pytest.param("postgres", marks=pytest.mark.postgres),
-        "no bell",
+        pytest.param("no bell", marks=pytest.mark.sqlite),
     ]
 )
 def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[Places]:

@@ -31,7 +31,7 @@ WAIT = 120.0
 CHANGE = {"type": "update", "ops": [["inc", "/n", 1]]}
 PUBLISH = {"type": "publish", "topic": "faults:places", "data": {"v": "hello"}}
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True, slots=True)

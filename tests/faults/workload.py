@@ -165,6 +165,12 @@ class Crowd:
         for peer in self.peers:
             peer.pipeline = most
 
+    def let_rest(self, after: int | None) -> None:
+        """Let each client rest when so many more of its writes are acknowledged; without a number, let none rest."""
+        for peer in self.peers:
+            peer.rest_at = None if after is None else peer.oks + after
+            peer.wake()
+
     def start(self) -> None:
         for peer in (*self.peers, *self.guests):
             peer.start()

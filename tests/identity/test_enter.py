@@ -358,6 +358,7 @@ def test_s33_after_a_long_sleep_all_tabs_recover_one_session_with_one_pair(brows
 
 
 @pytest.mark.requirement("ASVS 7.3.2")
+@pytest.mark.sqlite
 def test_s34_recovering_for_ever_ends_at_the_first_absolute_deadline(browser: Browser, anonymous: None) -> None:
     first = browser.enter()
     deadline = SessionActivity.objects.get(session=first["session"]["session_id"]).absolute_deadline

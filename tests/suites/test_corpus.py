@@ -50,6 +50,7 @@ def test_the_table_of_the_documentation_is_what_is_measured(measured: list[corpu
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.sqlite
 def test_real_documents_come_back_whole_with_the_size_and_checksum_that_others_find(
     mine: Caller, found: list[corpus.Document], measured: list[corpus.Stored], settings: Any
 ) -> None:
