@@ -111,6 +111,22 @@ await until(() => session.status === "failed");
 session.close();
 return session.status;
 """
+PARTS_GONE = """
+const session = await start({ name: "gone" });
+const told = [];
+session.on("update_available", ({ reason, wanted }) => told.push([reason, wanted]));
+await session.connection.connect();
+const outcomeOf = (call) => call.then(() => "done", ({ name }) => name);
+await session.state.set("/before", 1);
+const first = await outcomeOf(session.state.info());
+await until(() => told.length === 1);
+server.settings = { sdk: "99.0.0" };
+server.drop();
+await until(() => told.length === 2 && session.status === "connected");
+await session.state.set("/after", 1);
+await mend();
+return [first, told, await outcomeOf(session.state.info()), session.state.get()];
+"""
 
 
 def run(page: Page, script: str) -> object:
@@ -144,3 +160,14 @@ def test_a_page_that_goes_through_everything_says_nothing_by_itself(page: Page) 
     page.on("console", note)
     assert run(page, ROUGH_LIFE) == "disconnected"
     assert said == []
+
+
+def test_a_page_whose_parts_are_gone_is_told_goes_on_and_loads_them_once_they_are_there(page: Page) -> None:
+    part = "**/session-client.requests-*.js"
+    page.expose_function("mend", lambda: page.unroute(part))
+    open_site(page, f"{BEGIN}window.go = async () => {{{PARTS_GONE}}};")
+    # A deploy has removed it; the last route goes first.
+    page.route(part, lambda route: route.fulfill(status=404))
+    page.wait_for_function("() => window.go !== undefined")
+    told = [["parts_gone", None], ["server_newer", "99.0.0"]]
+    assert page.evaluate("go()") == ["part_unavailable", told, "done", {"before": 1, "after": 1}]

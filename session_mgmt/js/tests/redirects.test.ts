@@ -133,3 +133,20 @@ test.each(REDIRECTS)("a large document comes with the next connection, as %s sho
   await passUntil(() => client.status === "connected" && client.state.get("/a") === 1);
   expect(hidden.elsewhere).toEqual([]);
 });
+
+test.each(["sse", "longpoll"] as const)("an API over %s whose headers CORS hides is no portal, and is asked again", async (transport) => {
+  const browser = new Browser();
+  let isHidden = true;
+  const fetch: typeof browser.server.fetch = async (url, init) => {
+    const answer = await browser.server.fetch(url, init);
+    if (isHidden) answer.headers.delete("X-Session-Mgmt");
+    return Object.defineProperty(answer, "type", { value: "cors" });
+  };
+  const client = await browser.tab().open({ fetch, transports: [transport] });
+  const written = client.state.set("/a", 1);
+  await passUntil(() => client.reason !== null);
+  expect([client.status, client.reason]).toEqual(["connecting", { code: 1006, name: "header_not_exposed" }]);
+  isHidden = false;
+  await passUntil(() => client.status === "connected");
+  expect((await written).version).toBe(1);
+});

@@ -30,7 +30,7 @@ const INTERNAL_ERROR = 1011;
 export class CallFailure extends Error {
   /**
    * `refused`: by the server. `lost`: no answer, so nobody knows what was done. `foreign`: somebody else has answered,
-   * such as a portal.
+   * such as a portal, or CORS hides who.
    */
   readonly kind: "refused" | "lost" | "foreign";
   readonly ending: Ending;
@@ -71,7 +71,7 @@ export class Calls {
     }
     const isOurs = response.headers.get("X-Session-Mgmt") !== null;
     if (isOurs && response.ok) return response;
-    throw isOurs ? await readRefusal(response) : makeForeign(response.status);
+    throw isOurs ? await readRefusal(response) : makeForeign(response);
   }
 
   /** Send a call; return its frames. Throws a CallFailure. */
@@ -110,9 +110,11 @@ async function readRefusal(response: Response): Promise<CallFailure> {
 }
 
 /** Return the failure of a call that was answered without our header: by a proxy without us, or by a portal. */
-function makeForeign(status: number): CallFailure {
+function makeForeign({ status, type }: Response): CallFailure {
   if (status >= 500 || status === 429) return makeLost();
-  return new CallFailure("foreign", status, makeEnding(CONNECTION_LOST, "not_our_server", PORTAL_WAIT));
+  // No portal lets pages of another origin read its answer: the headers of CORS are there, and do not expose ours.
+  const name = type === "cors" ? "header_not_exposed" : "not_our_server";
+  return new CallFailure("foreign", status, makeEnding(CONNECTION_LOST, name, PORTAL_WAIT));
 }
 
 function makeEnding(code: number, name: string, retryAfter: number | null = null): Ending {
