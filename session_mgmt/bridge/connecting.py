@@ -206,13 +206,6 @@ class ConnectingLane:
             # others still shares its transaction.
             half = len(group) // 2
             return [*self.carry_out(group[:half], wait=wait), *self.carry_out(group[half:], wait=wait)]
-        try:
-            # Outside the gate: nobody who writes waits for it.
-            attached.load_missed()
-        except Exception:
-            # They replay by themselves then.
-            logger.exception("What a group of connects has missed could not be read")
-            connections[self._using].close()
         self._answer(group, attached, taken_at, wait=wait)
         try:
             attached.ring()

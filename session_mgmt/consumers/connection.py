@@ -134,22 +134,23 @@ class Connection:
         greeting = build_connected(
             self.attachment, verdict, reason, config=self.read_config(), script_name=self._script_name
         )
-        # Before any log is followed: the client must read `connected` before the first entry.
-        self.push(greeting)
-        recovery = Recovery(self, verdict, reason)
-        for name, error in self.attachment.denied.items():
-            self.note_refusal(error, "connect", name)
-        starts = [
-            self.followings.join(log).start(self.attachment.missed if name == SESSION else ())
-            for name, log in self.attachment.logs.items()
-        ]
-        # Kept no longer than they are needed: a connection lives for hours.
-        self.attachment.missed = []
-        replays = [replay for replay in starts if replay is not None]
-        if replays:
-            self.side_work.start(partial(complete_when_replayed, replays, recovery.complete))
-        else:
-            recovery.complete()
+        with self.outlet.join_writes():
+            # Before any log is followed: the client must read `connected` before the first entry.
+            self.push(greeting)
+            recovery = Recovery(self, verdict, reason)
+            for name, error in self.attachment.denied.items():
+                self.note_refusal(error, "connect", name)
+            starts = [
+                self.followings.join(log).start(self.attachment.missed if name == SESSION else ())
+                for name, log in self.attachment.logs.items()
+            ]
+            # Kept no longer than they are needed: a connection lives for hours.
+            self.attachment.missed = []
+            replays = [replay for replay in starts if replay is not None]
+            if replays:
+                self.side_work.start(partial(complete_when_replayed, replays, recovery.complete))
+            else:
+                recovery.complete()
 
     def tells_recovered(self, log: str) -> bool:
         """Tell whether the last frame of a log's replay says so: it promises a whole range (promise T6)."""

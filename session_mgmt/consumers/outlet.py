@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from itertools import chain
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from session_mgmt.consumers import uvicorn_fast_path, uvicorn_guard
@@ -56,6 +56,7 @@ class Outlet:
 
     # Of the class, because nearly no connection gathers: its seconds, what waits for their end, and its timer.
     window = 0.0
+    _joins = False
     _gathered: list[str | Shared] | None = None
     _gathered_bytes = 0
     _gathering: asyncio.TimerHandle | None = None
@@ -105,7 +106,7 @@ class Outlet:
         else:
             self.messages += len(frame.payloads)
             self.bytes += frame.size
-        if self.window:
+        if self.window or self._joins:
             self._gather(frame)
         elif not self._write_directly(frame):
             self._enqueue_frame(frame)
@@ -115,6 +116,18 @@ class Outlet:
         self._send_gathered()
         self.window = seconds
 
+    @contextmanager
+    def join_writes(self) -> Iterator[None]:
+        """Send in one write what is pushed meanwhile, all in one turn of the loop."""
+        self._joins = True
+        try:
+            yield
+        finally:
+            self._joins = False
+            # A window that was asked for has its own end.
+            if not self.window:
+                self._send_gathered()
+
     def _gather(self, frame: str | Shared) -> None:
         if self._gathered is None:
             self._gathered = []
@@ -122,17 +135,14 @@ class Outlet:
         self._gathered_bytes += len(frame) if isinstance(frame, str) else frame.size
         if self._gathered_bytes > GATHER_BYTES:
             self._send_gathered()
-        elif self._gathering is None:
+        elif self.window and self._gathering is None:
             self._gathering = self._loop.call_later(self.window, self._send_gathered)
 
     def _send_gathered(self) -> None:
         frames = self._forget_gathered()
-        if len(frames) > 1:
-            # One write of all: the client's radio wakes up once.
-            payloads = [[frame.encode()] if isinstance(frame, str) else frame.payloads for frame in frames]
-            frames = [Shared(*chain.from_iterable(payloads))]
-        for frame in frames:
-            if not self._write_directly(frame):
+        # One write of all: it is one call of the system, and the client's radio wakes up once.
+        if frames and not self._write_directly(*frames):
+            for frame in frames:
                 self._enqueue_frame(frame)
 
     def _forget_gathered(self) -> list[str | Shared]:
@@ -187,13 +197,15 @@ class Outlet:
         if self._task is not None:
             self._task.cancel()
 
-    def _write_directly(self, frame: str | Shared) -> bool:
+    def _write_directly(self, *frames: str | Shared) -> bool:
         """Write past the ASGI server if that is possible; never while older frames wait."""
-        # Older frames wait, and this one may not overtake them.
+        # Older frames wait, and these may not overtake them.
         if self._write is None or self._task is not None or self.broken:
             return False
-        wire = uvicorn_fast_path.build_frame(frame.encode()) if isinstance(frame, str) else frame.wire
-        return self._write(wire)
+        wires = [
+            uvicorn_fast_path.build_frame(frame.encode()) if isinstance(frame, str) else frame.wire for frame in frames
+        ]
+        return self._write(wires[0] if len(wires) == 1 else b"".join(wires))
 
     def _enqueue(self, message: dict[str, Any], size: int) -> None:
         if self.broken:

@@ -231,9 +231,12 @@ class Statements:
     ) -> list[Row]:
         """Return the rows of a query that selects from ``wanted``, with a row (log, after) for each place.
 
-        There may be several queries for many places, so a count has several rows.
+        There may be several queries for many places, so a count has several rows; and rows of NULLs, so the query
+        must select nothing for those.
         """
-        return self.select_wanted(sql, {"log": kind, "after": "bigint"}, places, params=params)
+        columns = {"log": kind, "after": "bigint"}
+        parts = [places] if self.postgres else _pad_pairs(list(places))
+        return [row for part in parts for row in self.select_wanted(sql, columns, part, params=params)]
 
     def select_wanted(
         self, sql: str, columns: Mapping[str, str], rows: Sequence[Row], *, params: Sequence[Any] = ()

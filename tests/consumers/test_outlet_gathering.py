@@ -105,3 +105,28 @@ async def test_an_outlet_that_is_abandoned_writes_nothing_later() -> None:
     outlet.abandon()
     loop.pass_time(1)
     assert written == []
+
+
+async def test_what_is_pushed_in_one_turn_is_joined_without_a_window() -> None:
+    outlet, loop, written = open_outlet(direct=True)
+    with outlet.join_writes():
+        outlet.push("one")
+        outlet.push(Shared(b"two"))
+        assert written == [] and not loop.timers
+        outlet.push("x" * GATHER_BYTES)
+        assert len(written) == 1, "more than the bound was kept"
+        outlet.push("four")
+    assert written[1:] == [Shared(b"four").wire]
+    outlet.push("five")
+    assert written[2:] == [Shared(b"five").wire]
+
+
+async def test_joined_writes_leave_a_window_its_end() -> None:
+    outlet, loop, written = open_outlet(direct=True)
+    outlet.gather_for(0.5)
+    with outlet.join_writes():
+        outlet.push("one")
+    assert written == []
+    outlet.push("two")
+    loop.pass_time(0.5)
+    assert written == [Shared(b"one", b"two").wire]

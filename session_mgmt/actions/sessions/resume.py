@@ -26,7 +26,6 @@ from session_mgmt.actions.sessions.looking import Log, Looked, Wish
 from session_mgmt.actions.sessions.opening import ClientRow, Opened
 from session_mgmt.actions.sessions.permits import Holder
 from session_mgmt.actions.sessions.proving import LiveSession, Proof
-from session_mgmt.actions.timeline import reading as timelines
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import ClientForgotten, LoginCheck, ScopeMissing, SessionMgmtError
@@ -144,25 +143,6 @@ class AttachedGroup:
     heads: dict[str, int] = field(default_factory=dict)
     events: list[EmittedEvent] = field(default_factory=list)
     replaced: list[tuple[int, int]] = field(default_factory=list)
-
-    def load_missed(self) -> None:
-        """Read what clients have missed of their sessions' own logs, by one query.
-
-        Everybody who comes back has missed the entry that tells so: to read it for each alone would cost a journey to
-        another thread and a task. Left out are those who have missed much.
-        """
-        places: dict[uuid.UUID, int] = {}
-        behind: list[tuple[Attachment, int]] = []
-        for result in self.results:
-            after = _find_place_behind(result) if isinstance(result, Attachment) else None
-            if after is not None and isinstance(result, Attachment):
-                behind.append((result, after))
-                # Of two clients of one session the later one is given the rest of the page.
-                places[result.session.pk] = min(after, places.get(result.session.pk, after))
-        pages = timelines.read_pages(settings().database, list(places.items()), MOST_MISSED) if places else {}
-        for attachment, after in behind:
-            page = pages.get(attachment.session.pk, ())
-            attachment.missed = [entry for entry in page if entry.offset > after]
 
     def ring(self) -> None:
         """Tell those who serve the logs, and whoever may still serve an older connection of these clients."""
@@ -321,10 +301,11 @@ class _Run:
             # A scope that is missing says more than an application that was asked in vain.
             unscoped = {log: error for log, error in looked.denied.items() if isinstance(error, ScopeMissing)}
             looked.denied.update({**member.ask.denied, **unscoped})
-        self._timelines.load_tags(
-            (wish.session, asked.offset)
-            for wish in wishes
-            if (asked := positions.parse(wish.logs.get(SESSION))) is not None
+        asked = ((wish.session, positions.parse(wish.logs.get(SESSION))) for wish in wishes)
+        # Everybody who comes back has missed the entry that tells so. To read it for each alone would cost a journey
+        # to another thread and a task.
+        self._timelines.load_places(
+            ((session, place.offset) for session, place in asked if place is not None), MOST_MISSED
         )
 
     # -- writes ----------------------------------------------------------------------------------------------------
@@ -431,7 +412,16 @@ class _Run:
             token_expires_at=proof.expires_at,
             restriction=member.restriction,
             subscriptions=looked.subscribed,
+            missed=self._list_missed(client.session, looked.logs.get(SESSION)),
         )
+
+    def _list_missed(self, session: uuid.UUID, log: Log | None) -> list[Entry]:
+        """Return what a client has missed of its session's own log; nothing if that is much."""
+        if log is None or log.asked is None or log.verdict.mode is not Mode.ENTRIES:
+            return []
+        if log.head.offset - log.asked.offset > MOST_MISSED:
+            return []
+        return self._timelines.list_missed(session, log.asked.offset, MOST_MISSED, self._now)
 
     def make_group(self, queries: int) -> AttachedGroup:
         """Make the group's result; every member has its answer."""
@@ -445,14 +435,6 @@ class _Run:
             events=self._timelines.list_events(),
             replaced=self._replaced,
         )
-
-
-def _find_place_behind(attachment: Attachment) -> int | None:
-    """Return where a client stands that has missed a little of its session's own log; ``None`` for any other."""
-    log = attachment.logs.get(SESSION)
-    if log is None or log.asked is None or log.verdict.mode is not Mode.ENTRIES:
-        return None
-    return log.asked.offset if log.head.offset - log.asked.offset <= MOST_MISSED else None
 
 
 def _judge_user(expected: str | None, user_id: Any) -> SessionMgmtError | None:

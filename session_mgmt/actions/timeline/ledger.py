@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -38,6 +38,12 @@ _EVENT_COLUMNS = {
     "pending": "boolean",
     "at": "timestamptz",
 }
+
+
+# Entries that are read for a whole group at once have no more bytes each.
+SMALL_BYTES = 1024
+# Tag, type, data (``None`` where it is not small), and moment as it is stored (``None`` for an entry of this group).
+_Placed: TypeAlias = tuple[str, str, bytes | None, Any]
 
 
 class Record(NamedTuple):
@@ -75,7 +81,7 @@ class TimelineLedger:
         self._states: dict[uuid.UUID, tuple[str, str]] = {}
         self._locked: set[uuid.UUID] = set()
         self._auth_versions: dict[uuid.UUID, int] = {}
-        self._tags: dict[tuple[uuid.UUID, int], str] = {}
+        self._placed: dict[tuple[uuid.UUID, int], _Placed] = {}
 
     def load(self, items: Iterable[Record | uuid.UUID], *, at: datetime, wait: bool) -> None:
         """Lock the rows that number the entries of these records' sessions, or tell whether a session is live."""
@@ -140,7 +146,7 @@ class TimelineLedger:
         timeline.tag, timeline.moved = new_tag(), True
         self._rows.append((entry, timeline.seq, timeline.tag))
         # A resume of this group may stand at an entry that the group itself has written.
-        self._tags[entry.session, timeline.seq] = timeline.tag
+        self._placed[entry.session, timeline.seq] = timeline.tag, entry.type, entry.data, None
         position = Position(timeline.epoch, timeline.seq, timeline.tag)
         if entry.key:
             # The second of two in one group must find the first, which no table holds yet.
@@ -177,10 +183,11 @@ class TimelineLedger:
     def find_window(self, session: uuid.UUID, *, oldest: int, asked: int | None) -> Window:
         """Return the window of a session's log with the entries that were numbered so far.
 
-        ``oldest`` is its first entry; the tag at the asked offset is known if ``load_tags`` was told of it.
+        ``oldest`` is its first entry; the tag at the asked offset is known if ``load_places`` was told of it.
         """
         timeline = self._timelines[session]
-        tag = None if asked is None else self._tags.get((session, asked))
+        placed = None if asked is None else self._placed.get((session, asked))
+        tag = None if placed is None else placed[0]
         return Window(Position(timeline.epoch, timeline.seq, timeline.tag), oldest, tag)
 
     def load_auth_versions(self, sessions: set[uuid.UUID]) -> None:
@@ -190,16 +197,36 @@ class TimelineLedger:
         rows = ClientSession.objects.using(self._sql.connection.alias).filter(pk__in=sessions)
         self._auth_versions = dict(rows.values_list("pk", "auth_version"))
 
-    def load_tags(self, places: Iterable[tuple[uuid.UUID, int]]) -> None:
-        """Read the tags of older entries, at offsets that clients name."""
+    def load_places(self, places: Iterable[tuple[uuid.UUID, int]], most: int) -> None:
+        """Read the entries at offsets that clients name, and up to ``most`` after each."""
         wanted = {
             (self._sql.uuid(session), seq)
             for session, seq in places
-            if session in self._timelines and 0 < seq <= self._timelines[session].seq
+            if session in self._timelines and 0 <= seq <= self._timelines[session].seq
         }
-        key = {"session_id": "uuid", "seq": "bigint"}
-        rows = self._sql.select_pairs("session_id, seq, tag", EVENT, key, wanted)
-        self._tags.update({(self._sql.as_uuid(session), seq): tag for session, seq, tag in rows})
+        # Some large ones would be megabytes for a group; whoever missed one reads it alone.
+        data = f"CASE WHEN LENGTH(e.data) <= {SMALL_BYTES} THEN e.data END"
+        rows = self._sql.select_placed(
+            f"SELECT e.session_id, e.seq, e.tag, e.type, {data}, {self._sql.plain(self._sql.as_utc('e.at'))}"
+            f" FROM wanted CROSS JOIN {EVENT} e WHERE e.session_id = wanted.log"
+            f" AND e.seq BETWEEN wanted.after AND wanted.after + {int(most)}",
+            sorted(wanted),
+            kind="uuid",
+        )
+        self._placed.update({(self._sql.as_uuid(row[0]), row[1]): row[2:] for row in rows})
+
+    def list_missed(self, session: uuid.UUID, after: int, most: int, now: datetime) -> list[Entry]:
+        """Return the entries after an offset of which ``load_places`` was told, and those of this group, up to the
+        first that is missing.
+        """
+        found: list[Entry] = []
+        while len(found) < most and (placed := self._placed.get((session, after + len(found) + 1))) is not None:
+            tag, type_, data, at = placed
+            if data is None:
+                break
+            body = encode_body(type_, bytes(data), now if at is None else self._sql.as_moment(at))
+            found.append(Entry(after + len(found) + 1, tag, body))
+        return found
 
     def list_heads(self) -> dict[str, int]:
         """Return how far each log has come, for doorbells."""
