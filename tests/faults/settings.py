@@ -51,3 +51,5 @@ SESSION_MGMT = {
 if TOKENS:
     # With next to no grace only the nonce tells a lost answer from a stolen token.
     SESSION_MGMT |= {"ACCESS_LIFETIME": timedelta(seconds=TOKENS), "REFRESH_GRACE": timedelta(milliseconds=1)}
+# The demo has a function for messages too; that of the subject comes last, and is meant.
+SILENCED_SYSTEM_CHECKS = ["session_mgmt.W023"]
