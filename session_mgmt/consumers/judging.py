@@ -1,4 +1,4 @@
-"""Readers of topics that ask about each entry: the project's function is called on its own threads, never here."""
+"""Readers of topics with ``allow_entry``: the project's function runs on threads of its own, not on this loop."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class Judge:
 
 
 class JudgedFollowing(Following):
-    """State of one followed log whose reader is given the entries that its judge allows.
+    """One followed log whose reader receives only the entries that its judge allows.
 
-    It is never given the feed's frames: it reads the pages of the log, live entries too. ``place`` is the last entry
-    that was judged, and ``_told`` the offset that the client knows of. ``turn`` is held while a page is judged: of one
-    connection there is one at a time.
+    It does not use the feed's frames. It reads all entries, live ones too, in pages of the log. ``place`` is the last
+    entry that was judged, and ``_told`` the last offset that the client knows. ``turn`` is held while a page is judged,
+    so each connection has one page judged at a time.
     """
 
     def __init__(self, connection: Reader, feed: Feed, log: Log, judge: Judge, turn: asyncio.Lock) -> None:
@@ -111,7 +111,7 @@ class JudgedFollowing(Following):
             self._judge.judge_messages(frame, outlet.push)
 
     def tell_place(self) -> None:
-        """Tell how far the log has come, where nothing of it was allowed."""
+        """Tell the client how far the log has come, if none of the last entries were allowed."""
         if self._told != self.sent and not self._connection.outlet.is_full:
             self._push_range([], self.place, recovered=False)
 
@@ -161,7 +161,7 @@ def make_judged_following(
 
 
 def find_crowd(serving: Serving, name: str) -> Busy | None:
-    """Return the error of a log that asks about each entry and has all the readers that this process serves."""
+    """Return an error if a log with ``allow_entry`` has as many readers as this process serves, otherwise ``None``."""
     feed = serving.feeds.get(stream_key(name.removeprefix(TOPIC))) if name.startswith(TOPIC) else None
     if feed is None or feed.following < MOST_READERS or judging.find_judged(name) is None:
         return None
@@ -170,7 +170,7 @@ def find_crowd(serving: Serving, name: str) -> Busy | None:
 
 
 def deny_crowds(serving: Serving, attachment: Attachment) -> None:
-    """Deny the logs of a client that have no room for one more reader, before it follows any."""
+    """Deny a client the logs that have no room for one more reader; call it before the client follows any log."""
     crowds = {name: error for name in attachment.logs if (error := find_crowd(serving, name)) is not None}
     if crowds:
         attachment.logs = {name: log for name, log in attachment.logs.items() if name not in crowds}

@@ -1,4 +1,4 @@
-"""Presence on one event loop: moves of clients that come together are written together, and changes are told."""
+"""Presence on one event loop: write the moves of clients in groups, and publish what has changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 # Moves of one transaction: SQLite has one writer, and the others wait for it.
 GROUP = 500
-# So many times as long as a look for those who are gone took, nobody looks again: it grows with their number.
+# A search for clients that are gone takes longer the more there are. After it, rest so many times as long.
 LOOK_REST = 19
 
 
@@ -30,7 +30,7 @@ class Presences:
         self._look_at = 0.0
 
     async def move(self, move: Move) -> None:
-        """Have a move written with those that wait. Raises ``SessionMgmtError``."""
+        """Write a move, together with others that wait. Raises ``SessionMgmtError``."""
         answer: asyncio.Future[SessionMgmtError | None] = self._loop.create_future()
         self._waiting.append((move, answer))
         if self._task is None:
@@ -62,7 +62,7 @@ class Presences:
             return [InternalError()] * len(moves)
 
     async def tell(self) -> None:
-        """Let those leave who are gone, and tell what has changed. Asked by reads first: an idle process writes not."""
+        """Remove clients that are gone, and publish what has changed; nothing is written unless a read finds some."""
         if not registry.presences:
             return
         if self._loop.time() >= self._look_at:

@@ -1,4 +1,4 @@
-"""System check of views with live pages: where they cannot be what they promise."""
+"""System check of views with live pages: find those that cannot keep their promises."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_live_pages(**_: Any) -> list[CheckMessage]:
 
 
 def _load_views() -> None:
-    """Import the views; where that fails, Django's own check of addresses tells."""
+    """Import the views. If that fails, Django's own check of URLs reports it."""
     try:
         import_string(f"{django_settings.ROOT_URLCONF}.urlpatterns")
     except Exception:

@@ -25,7 +25,7 @@ _NONCE_BYTES: Final = 12
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads which list: a cursor is good for the same session, view, ordering and filters only."""
+    """Reader and list of a cursor: it is valid only for the same session, view, ordering and filters."""
 
     session: str
     view: str

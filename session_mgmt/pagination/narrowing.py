@@ -1,4 +1,4 @@
-"""Conditions of a query set, read back: which topic holds its rows, and what a client can judge by itself."""
+"""Read the conditions of a query set: the topic of its rows, and the filters that a client can apply by itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OTHER: Final = None
 
 @dataclass(frozen=True)
 class Narrowing:
-    """Topic of the rows (``None`` if no single one holds them), filters by keys, and whether there are others."""
+    """Topic of the rows (``None`` if they are in several), filters by keys, and whether there are other conditions."""
 
     topic: str | None
     filters: dict[str, Any]
@@ -103,7 +103,7 @@ def _read_condition(condition: Any, queryset: QuerySet[Any]) -> tuple[Any, list[
 
 
 def _compares_bytes(publisher: Publisher, name: str, using: str) -> bool:
-    """Tell whether the database takes texts for equal only where their bytes are."""
+    """Tell whether the database compares texts of this field by their bytes."""
     field = publisher.find_field(name)
     collation = getattr(field, "db_collation", None)
     return publisher.kinds[name] != TEXT or collation is None or is_by_bytes(field, using)

@@ -125,7 +125,7 @@ class Ordering:
         return tuple(term.read(value) for term, value in zip(self.terms, written, strict=True))
 
     def tell(self, key: Key | None) -> list[Any] | None:
-        """Return a key as clients are told of it: without values that nothing else tells them."""
+        """Return a key for clients; values that they are shown nowhere else are left out."""
         if key is None:
             return None
         return [

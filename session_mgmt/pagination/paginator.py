@@ -1,4 +1,4 @@
-"""Pagination class of REST framework whose pages tell where they end, and where live publications go on."""
+"""Pagination class of REST framework: each page tells its range, and the position at which live changes begin."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Changes of rows: what is told of them, in the transaction that makes them.
+"""Publications about changed rows, made in the transaction that changes them.
 
-A row is told as the database has it after the change, never as it is in memory: there it may have expressions, values
-of another type, or fields that were not saved. Which topic it leaves is read before, under the row's lock: of two
-transactions that move one row the second must find where the first has put it.
+A row is published as the database has it after the change. The object in memory is not used: it may hold expressions,
+values of another type, or fields that were not saved. The topic that a row leaves is read before the change, under the
+row's lock. So when two transactions move the same row, the second finds it where the first has put it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def lock_rows(publisher: Publisher, using: str, pks: Iterable[Any]) -> dict[Any,
 def tell_rows(
     publisher: Publisher, using: str, pks: Iterable[Any], before: Mapping[Any, str | None] | None = None
 ) -> None:
-    """Publish how these rows are now. ``before`` has the topics in which they were, where that may be another."""
+    """Publish the present state of these rows. ``before`` maps rows that may have moved to the topics they were in."""
     left = before or {}
     publications: list[tuple[str, Any]] = []
     for part in split_rows(dict.fromkeys(pks)):

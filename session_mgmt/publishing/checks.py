@@ -1,4 +1,4 @@
-"""System check of models that publish: what cannot be known yet where ``@publishes`` is written."""
+"""System check of models that publish: what cannot be checked yet when ``@publishes`` runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declaration of models that publish: checked where it is written, and made to be heard."""
+"""``@publishes``: check the declaration, and connect the model to it."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _find_field(model: type[Model], name: str, role: str) -> Any:
 
 
 def _prepare_managers(model: Any) -> None:
-    """Put our manager in the place of Django's own, and have Django use it where it changes related rows itself."""
+    """Replace Django's default manager by ours, and have Django use it when it changes related rows itself."""
     options = model._meta
     for manager in [manager for manager in options.local_managers if manager.auto_created]:
         options.local_managers.remove(manager)

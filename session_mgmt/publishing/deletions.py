@@ -14,7 +14,7 @@ from session_mgmt.publishing.publisher import Publisher, get_publisher
 
 @dataclass(slots=True)
 class _Together:
-    """Rows that are deleted together, with their topics, and those that Django has said are gone."""
+    """Rows that are deleted together, with their topics; ``gone`` collects those that Django reports as deleted."""
 
     model: type[Any]
     topics: dict[Any, str | None]
@@ -26,7 +26,7 @@ _together: ContextVar[_Together | None] = ContextVar("together", default=None)
 
 @contextmanager
 def delete_together(publisher: Publisher, using: str, pks: Iterable[Any]) -> Iterator[None]:
-    """Lock these rows and tell with one write which of them the block has deleted."""
+    """Lock these rows, and after the block publish in one write which of them it has deleted."""
     batch = _Together(publisher.model, changes.lock_rows(publisher, using, pks))
     token = _together.set(batch)
     try:
@@ -37,7 +37,7 @@ def delete_together(publisher: Publisher, using: str, pks: Iterable[Any]) -> Ite
 
 
 def expect_deletion(sender: Any, instance: Any, using: str, **_: Any) -> None:
-    """Remember in which topic a row is that will be deleted; a receiver of ``pre_delete``."""
+    """Remember the topic of a row before it is deleted; a receiver of ``pre_delete``."""
     publisher = get_publisher(sender)
     if publisher is not None and not _is_together(publisher, instance):
         with changes.open_change(publisher, using):
@@ -45,7 +45,7 @@ def expect_deletion(sender: Any, instance: Any, using: str, **_: Any) -> None:
 
 
 def hear_deletion(sender: Any, instance: Any, using: str, **_: Any) -> None:
-    """Tell that a row is gone; a receiver of ``post_delete``."""
+    """Publish that a row was deleted; a receiver of ``post_delete``."""
     publisher, batch = get_publisher(sender), _together.get()
     if publisher is None:
         return

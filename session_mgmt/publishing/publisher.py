@@ -1,4 +1,4 @@
-"""Publisher of a model: to which topic each row belongs, and what is told of it."""
+"""Publisher of a model: the topic of each row, and the data that is published about it."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ class Publisher:
         return topic
 
     def left_by(self, row: Any) -> str | None:
-        """Return the topic that a stored row leaves; ``None`` also where its values name none.
+        """Return the topic that a stored row leaves; ``None`` also if its values name no valid topic.
 
-        Nobody was ever told of such a row, which is older than the declaration. It must be possible to mend or delete.
+        Such a row is older than the declaration and was never published, but it can still be changed and deleted.
         """
         if not isinstance(self.topic, TopicPattern):
             topic = call_sync(self.topic, row)
@@ -100,7 +100,7 @@ class Publisher:
         return write_pk(row.pk)
 
     def serialize(self, rows: Sequence[Any]) -> list[Any]:
-        """Return what is told of these rows, as JSON values. Raises ``InvalidJSON``."""
+        """Return the data to publish about these rows, as JSON values. Raises ``InvalidJSON``."""
         given = self._resolved.serialize(rows)
         found = []
         for value in given:

@@ -1,4 +1,4 @@
-"""Relations: a row is told anew when its many-to-many fields change, from either side."""
+"""Relations: publish a row again when its many-to-many fields change, from either side."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from session_mgmt.bridge import bridge
 from tests.bad_input.held import Held
 from tests.bad_input.serving import served
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite]
 
 LIMIT = 5 * 1024 * 1024
 PATIENCE = 60.0
