@@ -6,9 +6,11 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 import orjson
+from django.conf import settings as django_settings
 from django.urls import Resolver404, resolve
 
 from session_mgmt.actions import limits
@@ -19,6 +21,7 @@ from session_mgmt.consumers.http_polls import answer_poll, stream_poll
 from session_mgmt.consumers.http_requests import Request, most_bytes
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.prefix import strip_script_name
+from session_mgmt.consumers.request_threads import RequestThreads
 from session_mgmt.exceptions import (
     AuthError,
     FrameTooLarge,
@@ -36,6 +39,8 @@ Send = Callable[[Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 PATH_END = "connections/poll/"
+# Calls that answer soon, and pass through Django with all its middleware.
+SHORT_ENDS = ("connections/", "connections/frames/", "connections/leave/")
 ROUTE = "connection-poll"
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
@@ -46,24 +51,38 @@ class HttpApplication:
 
     def __init__(self, django_application: Any) -> None:
         self._django = django_application
+        self._threads = RequestThreads()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         # So views, which run on threads, find the loop of the server.
         bridge().home.adopt()
         if not _is_poll(scope):
-            await self._django(scope, receive, send)
+            await self._pass_on(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await _send_answer(scope, send, 204, b"")
         else:
             await _answer(scope, receive, send)
+
+    async def _pass_on(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and scope.get("path", "").endswith(SHORT_ENDS):
+            async with self._threads.lend():
+                await self._django(scope, receive, send)
+        else:
+            await self._django(scope, receive, send)
 
 
 def _is_poll(scope: Any) -> bool:
     path = scope.get("path", "")
     if not path.endswith(PATH_END):
         return False
+    return _leads_to_polls("/" + strip_script_name(scope).lstrip("/"), django_settings.ROOT_URLCONF)
+
+
+# Few paths end so. Whoever makes some up fills it with them, and gains nothing.
+@lru_cache(maxsize=64)
+def _leads_to_polls(path: str, urlconf: Any) -> bool:
     try:
-        match = resolve("/" + strip_script_name(scope).lstrip("/"))
+        match = resolve(path, urlconf)
     except Resolver404:
         return False
     return match.url_name == ROUTE and "session_mgmt" in match.app_names

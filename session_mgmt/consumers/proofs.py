@@ -1,47 +1,56 @@
-"""Proofs of calls over HTTP: those of one turn of the loop go to the database together."""
+"""Proofs of calls over HTTP: those that wait at one time go to the database together."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from collections import deque
 
 from session_mgmt.actions.sessions import calls
 from session_mgmt.actions.sessions.calls import Call, Proved
 from session_mgmt.bridge import bridge
-
-T = TypeVar("T")
+from session_mgmt.exceptions import Busy
 
 # Calls of one group of statements.
 MOST_TOGETHER = 200
+# Calls without an answer. More would wait longer than their clients are patient.
+MOST_WAITING = 10_000
 
 
 class Proofs:
-    """One per event loop."""
+    """One per event loop. While a group is proved the next one gathers; whoever comes alone waits for nobody."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[Call, asyncio.Future[Proved]]] = []
+        self._waiting: deque[tuple[Call, asyncio.Future[Proved]]] = deque()
         # Kept, because an event loop holds its tasks by weak references only.
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._proving: asyncio.Task[None] | None = None
 
     async def prove(self, call: Call) -> Proved:
-        """Prove a call and look at its logs. Raises its refusal."""
+        """Prove a call and look at its logs. Raises its refusal, or ``Busy``."""
+        if len(self._waiting) >= MOST_WAITING:
+            raise Busy(retry_after=1.0)
         answer: asyncio.Future[Proved] = self._loop.create_future()
-        if not self._waiting:
-            # Begins in the next turn, with all that come in this one.
-            self._loop.call_soon(self._begin)
         self._waiting.append((call, answer))
+        if self._proving is None:
+            # Begins in the next turn, with all that come in this one.
+            self._proving = self._loop.create_task(self._prove_all(), name="proofs")
         return await answer
 
-    def _begin(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-            task = self._loop.create_task(_prove_group(group), name="proofs")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    async def _prove_all(self) -> None:
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), MOST_TOGETHER)
+                await _prove_group([self._waiting.popleft() for _ in range(count)])
+        finally:
+            # No await since the last look: a call in between would wait for a task that has ended.
+            self._proving = None
 
 
 async def _prove_group(group: list[tuple[Call, asyncio.Future[Proved]]]) -> None:
+    # Whoever has left needs no proof.
+    group = [(call, answer) for call, answer in group if not answer.done()]
+    if not group:
+        return
     try:
         results: list[Proved | Exception] = [
             *await bridge().read(calls.prove_calls, [call for call, _ in group]),
