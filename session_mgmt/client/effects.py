@@ -116,8 +116,27 @@ class Leave:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FollowAfter:
+    """Call `Core.follow_again` after some seconds, and up to as many again."""
+
+    log: str
+    seconds: float
+
+
 OUT_OF_ORDER = Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
 
 Effect: TypeAlias = (
-    Send | StorePosition | Deliver | Changed | Settle | Abandon | Following | Emit | Fetch | ResendAfter | Leave
+    Send
+    | StorePosition
+    | Deliver
+    | Changed
+    | Settle
+    | Abandon
+    | Following
+    | FollowAfter
+    | Emit
+    | Fetch
+    | ResendAfter
+    | Leave
 )

@@ -12,6 +12,7 @@ from session_mgmt.client.effects import (
     Effect,
     Emit,
     Fetch,
+    FollowAfter,
     Following,
     Place,
     Send,
@@ -23,6 +24,8 @@ from session_mgmt.client.writing import STATE, Writing
 from session_mgmt.protocol import position as positions
 
 TOPIC = "topic:"
+# Seconds before a log is asked for again that the server has no room for: where it says none, and the most.
+AGAIN_SECONDS, AGAIN_MOST = 1.0, 60.0
 
 Frame = dict[str, Any]
 Effects = Iterator[Effect]
@@ -40,6 +43,8 @@ class Logbook(Writing):
         self._asked: dict[int, tuple[str, positions.Position | None]] = {}
         # Last offsets that were there before, by log.
         self._replayed: dict[str, int] = {}
+        # Refusals for now in a row, by log.
+        self._refusals: dict[str, int] = {}
 
     def draw_id(self) -> int:
         """Return the id of the next frame that asks for a reply."""
@@ -65,17 +70,35 @@ class Logbook(Writing):
             self.beginnings.setdefault(log, since)
         # The position of an earlier process counts only until the log is followed.
         stored = self._stored_places.pop(log, None)
-        place = self.logs.setdefault(log, positions.parse((since or {}).get("position")) or stored)
+        self.logs.setdefault(log, positions.parse((since or {}).get("position")) or stored)
+        yield from self._subscribe(log)
+
+    def _subscribe(self, log: str) -> Effects:
         if self.ready:
+            place = self.logs[log]
             id_ = self.draw_id()
             self._asked[id_] = (log, place)
             wishes = {"slow": self.ways.get(log), "filter": self.filters.get(log), "since": self.beginnings.get(log)}
             given = {name: wish for name, wish in wishes.items() if wish is not None}
             yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json(), **given})
 
+    def _ask_later(self, log: str, error: Frame) -> Effects:
+        """Ask again for a log that the server has no room for now, later and later; tell of it once."""
+        refusals = self._refusals[log] = self._refusals.get(log, 0) + 1
+        if refusals == 1:
+            yield Emit("denied", {"log": log, "error": error})
+        told = error.get("retry_after") or AGAIN_SECONDS
+        yield FollowAfter(log, min(AGAIN_MOST, told * 2.0 ** min(refusals - 1, 10)))
+
+    def follow_again(self, log: str) -> Effects:
+        """Ask again for a log; a connection that has begun meanwhile has done so."""
+        if log in self._refusals and log in self.logs:
+            yield from self._subscribe(log)
+
     def unfollow_log(self, log: str) -> Effects:
         """Stop following a log and forget the position in it."""
         self.logs.pop(log, None)
+        self._refusals.pop(log, None)
         self.ways.pop(log, None)
         self.filters.pop(log, None)
         self.beginnings.pop(log, None)
@@ -131,6 +154,11 @@ class Logbook(Writing):
         mode = verdict["mode"]
         self._replayed[log] = verdict.get("to") or 0
         self._note_lost_history(log, mode == "snapshot", verdict.get("reason"))
+        error = verdict.get("error") or {}
+        if mode == "denied" and error.get("temporary") and log in self.logs:
+            yield from self._ask_later(log, error)
+            return
+        self._refusals.pop(log, None)
         if mode == "denied":
             # The place counts again if the log is followed anew.
             self._stored_places[log] = self.logs.pop(log, self._stored_places.get(log))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from session_mgmt.client.effects import (
     Effect,
     Emit,
     Fetch,
+    FollowAfter,
     Following,
     Leave,
     ResendAfter,
@@ -73,6 +75,8 @@ class Performer:
         self._stopped: Stopped | None = None
         self.reason: Reason | None = None
         self._resend: asyncio.TimerHandle | None = None
+        # Waits before logs are asked for again.
+        self._follows: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.stats = Stats()
         self.audience = Audience()
@@ -154,6 +158,18 @@ class Performer:
         self._resend = None
         self._perform(self.core.resend_writes())
 
+    def _plan_follow(self, effect: FollowAfter) -> None:
+        """Ask again, but not with all others who were told the same second."""
+        wait = effect.seconds * (1 + random.random())
+        timer = self._follows.get(effect.log)
+        if timer is not None:
+            timer.cancel()
+        self._follows[effect.log] = self._options.clock.call_later(wait, lambda: self._follow_again(effect.log))
+
+    def _follow_again(self, log: str) -> None:
+        self._follows.pop(log, None)
+        self._perform(self.core.follow_again(log))
+
     def _fetch_document(self, effect: Fetch) -> None:
         task = asyncio.create_task(self._load_document(effect.log, effect.url))
         self._tasks.add(task)
@@ -190,5 +206,6 @@ _PERFORM: dict[type[Effect], Callable[[Performer, Any], None]] = {
     Emit: Performer._emit_event,
     Fetch: Performer._fetch_document,
     ResendAfter: Performer._plan_resend,
+    FollowAfter: Performer._plan_follow,
     Leave: Performer._leave_connection,
 }

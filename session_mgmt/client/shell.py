@@ -319,6 +319,8 @@ class Shell(Performer):
         self._closed = True
         self.flush()
         await self._renewal.close()
+        for timer in self._follows.values():
+            timer.cancel()
         await self._link.stop(last)
         running = [*self._tasks] if self._runner is None else [*self._tasks, self._runner]
         for task in running:

@@ -96,9 +96,11 @@ class Topics:
         datetime or ISO 8601) or `{"last": n}`; `complete` of the result is False if publications since that time are
         gone. `filter` asks for those only that have one value of each member: `{"region": "eu"}` or
         `{"region": {"in": ["eu", "us"]}}`, of the keys that the topic names. Of several subscribers the first one
-        decides. `snapshot(value)` is called before all publications with the value that they change, and again after a
-        gap. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by the
-        event `gap` before the next one, and a range of which only the newest of each key come by `conflated`.
+        decides. Where the topic has no room now (`busy`), the event `denied` tells it once, and the server is asked
+        again, ever later, until it has. `snapshot(value)` is called before all publications with the value that they
+        change, and again after a gap. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications
+        are reported by the event `gap` before the next one, and a range of which only the newest of each key come by
+        `conflated`.
         """
         if snapshot is not None:
             told = callback if with_place else lambda data, _: callback(data)
@@ -151,7 +153,7 @@ class Topics:
         reader = Reader(limit)
 
         def end_denied(denial: dict[str, Any]) -> None:
-            if denial["log"] == TOPIC + topic:
+            if denial["log"] == TOPIC + topic and not (denial["error"] or {}).get("temporary"):
                 reader.fail(Refused(denial["error"] or {}))
 
         # Before the topic is followed: the right may end before this coroutine goes on.

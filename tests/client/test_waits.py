@@ -77,3 +77,33 @@ async def test_waits_grow_where_each_connection_ends_at_once_and_begin_anew_once
     await attach(server, 6)
     assert clock.waits[-1] == 0.5
     await client.close()
+
+
+async def test_a_topic_that_has_no_room_now_is_asked_for_again_ever_later_and_told_once(
+    server: FakeServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    starting = asyncio.create_task(SessionClient.start(server.url, token="sma_test", transports=["websocket"]))
+    peer = await attach(server, 1)
+    client = await starting
+    told, heard = [], []
+    client.on("denied", told.append)
+    subscribing = asyncio.create_task(client.topics.subscribe("t", heard.append))
+    busy = {"type": "error", "code": 300, "name": "busy", "temporary": True, "retry_after": 5.0}
+    for wait in (7.5, 15.0):
+        asked = await peer.receive("subscribe")
+        await peer.send({**busy, "id": asked["id"]}, {"type": "ping", "ping": 1})
+        # It has read what was before.
+        await peer.receive("pong")
+        clock.pass_time(wait - 0.1)
+        assert not subscribing.done()
+        clock.pass_time(0.2)
+    asked = await peer.receive("subscribe")
+    assert (len(told), told[0]["error"]["name"]) == (1, "busy")
+    verdict = {"mode": "up_to_date", "position": ["e", 1, "t1"]}
+    await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict}, entries("topic:t", 2, "two", epoch="e"))
+    assert (await subscribing).complete
+    await peer.send({"type": "ping", "ping": 2})
+    await peer.receive("pong")
+    assert heard == ["two"]
+    await client.close()

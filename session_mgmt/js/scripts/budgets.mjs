@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 
 const BUDGETS = {
   // It chooses what carries it.
-  "session-client.js": 27_460,
+  "session-client.js": 27_600,
   "session-client.copies.js": 2_710,
   "session-client.sending.js": 1_520,
   "session-client.digests.js": 1_780,

@@ -323,6 +323,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   #newLogbook(): Logbook {
     return new Logbook({
+      ...this.#env,
       askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
       fetchDocument: (url) => fetchDocument(this.#rest, url, this.#credentials.token),
       tellFailed: (log, { message }) => this.#emitter.emit("error", SessionError.local("snapshot_failed", `${log}: ${message}`, true)),

@@ -1,5 +1,6 @@
 /** Logs that this client follows, its position in each, and the entries that arrive (PROTOCOL section 4). */
 
+import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { Gap, SessionEvents } from "./events";
 import type { EntriesFrame, GapFrame, Position, SnapshotFrame, Verdict } from "./frames";
@@ -36,6 +37,8 @@ export interface Reader {
 export class OutOfOrder extends Error {}
 
 export interface LogbookPort {
+  clock: Clock;
+  random: () => number;
   /** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
   askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
@@ -54,6 +57,9 @@ export interface SyncAnswer extends Verdict {
 }
 
 const MOST_WAITING = 10_000;
+/** Seconds before a log is asked for again that the server has no room for: the first ones, and the most. */
+const AGAIN_AFTER = 1;
+const AGAIN_MOST = 60;
 
 class Log {
   position: Position | null;
@@ -61,6 +67,9 @@ class Log {
   asked: object | null | undefined = null;
   /** Left by the server in the middle of a connection; not asked for until somebody wants it anew. */
   denied = false;
+  /** Refusals for now in a row, and the wait after the last one. */
+  refusals = 0;
+  timer: unknown = null;
   /** Frames that wait for the body of a snapshot, or for the verdict that says where the log begins; null if none do. */
   waiting: EntriesFrame[] | null = null;
   /** Position that the body of the snapshot will have at least. */
@@ -172,6 +181,7 @@ export class Logbook {
     for (const log of this.#logs.values()) {
       log.asked = null;
       log.waiting = null;
+      this.#port.clock.clearTimeout(log.timer);
     }
   }
 
@@ -197,10 +207,9 @@ export class Logbook {
   takeDenial(name: string, error: SessionError): void {
     const log = this.#logs.get(name);
     if (!log || log.denied) return;
-    log.denied = true;
-    log.asked = null;
-    log.waiting = null;
-    log.reader.handleDenial?.(error);
+    log.denied = !error.temporary;
+    if (log.denied) log.asked = null;
+    this.#refuse(log, error);
   }
 
   takeSnapshot(frame: SnapshotFrame): void {
@@ -259,14 +268,33 @@ export class Logbook {
     if (verdict.encrypted) log.reader.sealCopy?.();
     log.reader.takeVerdict?.(verdict);
     if (verdict.mode === "denied") {
-      log.reader.handleDenial?.(new SessionError(verdict.error ?? { name: "topic_denied" }));
-    } else if (verdict.mode === "gap") this.#skipGap(log, verdict);
+      return this.#refuse(log, new SessionError(verdict.error ?? { name: "topic_denied" }));
+    }
+    log.refusals = 0;
+    if (verdict.mode === "gap") this.#skipGap(log, verdict);
     else if (verdict.mode === "snapshot") log.reader.awaitSnapshot?.();
     else if (verdict.position) this.#moveTo(log, verdict.position);
     if (verdict.mode === "snapshot") return;
     const early = log.waiting ?? [];
     log.waiting = null;
     for (const frame of early) this.#applyEntries(log, frame);
+  }
+
+  /** Tell of a refusal; after one for now, which is told once, the server is asked again, later and later. */
+  #refuse(log: Log, error: SessionError): void {
+    const { clock, random } = this.#port;
+    log.waiting = null;
+    if (error.temporary) {
+      const wait = Math.min(AGAIN_MOST, (error.retryAfter ?? AGAIN_AFTER) * 2 ** log.refusals) * (1 + random());
+      log.refusals += 1;
+      clock.clearTimeout(log.timer);
+      log.timer = clock.setTimeout(() => {
+        log.asked = null;
+        this.#planReconcile();
+      }, wait * 1000);
+      if (log.refusals > 1) return;
+    }
+    log.reader.handleDenial?.(error);
   }
 
   #skipGap(log: Log, { from = null, to = null, reason = "", position }: Verdict): void {
@@ -331,6 +359,7 @@ export class Logbook {
   }
 
   #leaveLog(log: Log): void {
+    this.#port.clock.clearTimeout(log.timer);
     if (log.asked !== null) this.#port.askServer({ type: "unsubscribe", log: log.name }, () => undefined);
   }
 
@@ -356,6 +385,6 @@ function nameRange({ name }: Log, from: number | null, to: number | null): Omit<
   return { log: name, topic: name.startsWith("topic:") ? name.slice(6) : null, from, to };
 }
 
-function toErrorFields(error: SessionError): Verdict["error"] {
-  return { code: error.code, name: error.name, temporary: error.temporary, message: error.message };
+function toErrorFields({ code, name, temporary, message, retryAfter }: SessionError): Verdict["error"] {
+  return { code, name, temporary, message, retry_after: retryAfter };
 }

@@ -97,7 +97,8 @@ export interface TopicsPort {
 export type Subscription = Unsubscribe & {
   /**
    * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
-   * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`.
+   * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`. A refusal
+   * for now (`busy`) is an `error`, and the server is asked again.
    */
   readonly subscribed: Promise<boolean>;
 };
@@ -264,7 +265,7 @@ export class Topics<T = Json> {
         if (mode !== "denied") followed.settle(complete);
       },
       handleDenial: (error) => {
-        followed.settle(error);
+        if (!error.temporary) followed.settle(error);
         this.#port.tellDenied(topic, error);
       },
       takeEntry: (data, [epoch, offset, tag]) => {

@@ -54,6 +54,7 @@ describe("an answer that is older than what a poll or another tab has brought", 
     const answers: ((verdict: Verdict) => void)[] = [];
     const [taken, told]: [unknown[], string[]] = [[], []];
     const logbook = new Logbook({
+      ...{ clock: globalThis as never, random: Math.random },
       askServer: (_, answer) => answers.push(answer) > 0,
       fetchDocument: () => Promise.reject(new Error()),
       abandonConnection: () => told.push("abandoned"),
@@ -75,6 +76,7 @@ test("what is under way when a topic is followed anew neither ends the connectio
   const answers: ((verdict: Verdict) => void)[] = [];
   const [taken, told]: [unknown[], string[]] = [[], []];
   const logbook = new Logbook({
+    ...{ clock: globalThis as never, random: Math.random },
     askServer: (_, answer) => answers.push(answer) > 0,
     fetchDocument: () => Promise.reject(new Error()),
     abandonConnection: () => told.push("abandoned"),
@@ -415,6 +417,35 @@ describe("a topic", () => {
       ["unsubscribe", undefined, undefined],
       ["subscribe", "us", 1],
     ]);
+  });
+
+  test.each(["subscribe", "connect"])("that has no room now is asked for again, ever later, and told once, as %s says", async (how) => {
+    const browser = new Browser();
+    const client = await browser.tab().open({ autoConnect: false });
+    const errors = record(client, "error");
+    browser.server.crowded.add("t");
+    if (how === "subscribe") await client.connection.connect();
+    const heard: unknown[] = [];
+    const { subscribed } = client.topics.subscribe("t", (data) => heard.push(data));
+    let answer: unknown = "waits";
+    void subscribed.then((isComplete) => (answer = isComplete));
+    if (how === "connect") await client.connection.connect();
+    const asks = (): number => browser.server.received.filter(({ type, log }) => type === "subscribe" && log === "topic:t").length;
+    await turns();
+    const begun = asks();
+    // 5 s by the server's word and half as many again, then twice as long.
+    await pass(7);
+    expect(asks() - begun).toBe(0);
+    await pass(1);
+    expect(asks() - begun).toBe(1);
+    await pass(14);
+    expect(asks() - begun).toBe(1);
+    expect([errors.map(([{ name, facts }]) => [name, facts.topic]), answer]).toEqual([[["busy", "t"]], "waits"]);
+    browser.server.crowded.clear();
+    await pass(2);
+    browser.server.publish("t", 1);
+    await turns();
+    expect([asks() - begun, answer, heard]).toEqual([2, true, [1]]);
   });
 
   test("ignores entries that were seen, and comes back with 4104 after a jump", async () => {

@@ -995,6 +995,8 @@ export interface Reader {
 	handleDenial?(error: SessionError): void;
 }
 export interface LogbookPort {
+	clock: Clock;
+	random: () => number;
 	/** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
 	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
 	fetchDocument(url: string): Promise<{
@@ -1804,7 +1806,8 @@ export interface TopicsPort {
 export type Subscription = Unsubscribe & {
 	/**
 	 * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
-	 * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`.
+	 * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`. A refusal
+	 * for now (`busy`) is an `error`, and the server is asked again.
 	 */
 	readonly subscribed: Promise<boolean>;
 };

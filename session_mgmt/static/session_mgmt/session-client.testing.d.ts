@@ -376,6 +376,8 @@ export declare class FakeServer {
 	/** Values of topics that have one, by the topic's name. */
 	readonly values: Map<string, any>;
 	readonly denied: Set<string>;
+	/** Topics that have no room now. */
+	readonly crowded: Set<string>;
 	/** Frames that clients have sent, the newest last. */
 	readonly received: Frame$1[];
 	readonly requests: string[];

@@ -40,6 +40,8 @@ export class FakeServer {
   /** Values of topics that have one, by the topic's name. */
   readonly values = new Map<string, Json>();
   readonly denied = new Set<string>();
+  /** Topics that have no room now. */
+  readonly crowded = new Set<string>();
   /** Frames that clients have sent, the newest last. */
   readonly received: Frame[] = [];
   readonly requests: string[] = [];
@@ -287,7 +289,7 @@ export class FakeServer {
     const replay: object[] = [];
     for (const [name, asked] of Object.entries<Position | null>(frame.logs)) {
       const log = this.#findLog(session, name);
-      logs[name] = log ? log.judgePosition(asked, frame.since?.[name]) : { mode: "denied", error: makeTopicDenied() };
+      logs[name] = log ? log.judgePosition(asked, frame.since?.[name]) : { mode: "denied", error: this.#refuseTopic(name) };
       if (!log) continue;
       client.follows.add(name);
       replay.push(...log.listReplay(logs[name]));
@@ -325,7 +327,7 @@ export class FakeServer {
 
   #handleSubscribe(wire: FakeWire, session: FakeSession, client: FakeClient, frame: Frame): void {
     const log = this.#findLog(session, frame.log);
-    if (!log) return wire.deliver({ type: "error", id: frame.id, ...makeTopicDenied() });
+    if (!log) return wire.deliver({ type: "error", id: frame.id, ...this.#refuseTopic(frame.log) });
     const verdict = log.judgePosition(frame.position, frame.since);
     client.follows.add(frame.log);
     wire.deliver({ type: "reply", id: frame.id, verdict });
@@ -429,8 +431,14 @@ export class FakeServer {
   #findLog(session: FakeSession, name: string): FakeLog | null {
     if (name === "session") return session.log;
     const [, kind, rest = ""] = /^(\w+):(.*)$/s.exec(name) ?? [];
-    if (this.denied.has(kind === "topic" ? rest : name)) return null;
+    const told = kind === "topic" ? rest : name;
+    if (this.denied.has(told) || this.crowded.has(told)) return null;
     return kind === "state" ? session.document(rest) : this.topic(rest);
+  }
+
+  #refuseTopic(name: string): ErrorFields {
+    const isCrowded = this.crowded.has(name.replace(/^topic:/, ""));
+    return isCrowded ? { code: 300, name: "busy", temporary: true, message: "", retry_after: 5 } : makeTopicDenied();
   }
 
   #refuseConnect(wire: FakeWire, code: number): void {
