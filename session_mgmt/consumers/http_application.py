@@ -21,7 +21,6 @@ from session_mgmt.consumers.http_polls import answer_poll, stream_poll
 from session_mgmt.consumers.http_requests import Request, most_bytes
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.prefix import strip_script_name
-from session_mgmt.consumers.request_threads import RequestThreads
 from session_mgmt.exceptions import (
     AuthError,
     FrameTooLarge,
@@ -39,8 +38,6 @@ Send = Callable[[Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 PATH_END = "connections/poll/"
-# Calls that answer soon, and pass through Django with all its middleware.
-SHORT_ENDS = ("connections/", "connections/frames/", "connections/leave/")
 ROUTE = "connection-poll"
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
@@ -51,24 +48,16 @@ class HttpApplication:
 
     def __init__(self, django_application: Any) -> None:
         self._django = django_application
-        self._threads = RequestThreads()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         # So views, which run on threads, find the loop of the server.
         bridge().home.adopt()
         if not _is_poll(scope):
-            await self._pass_on(scope, receive, send)
+            await self._django(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await _send_answer(scope, send, 204, b"")
         else:
             await _answer(scope, receive, send)
-
-    async def _pass_on(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST" and scope.get("path", "").endswith(SHORT_ENDS):
-            async with self._threads.lend():
-                await self._django(scope, receive, send)
-        else:
-            await self._django(scope, receive, send)
 
 
 def _is_poll(scope: Any) -> bool:
