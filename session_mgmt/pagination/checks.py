@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Tags, Warning
+from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, router
 from django.utils.module_loading import import_string
 from rest_framework.generics import GenericAPIView
 
 from session_mgmt.checks.values import register_check
 from session_mgmt.conf import settings
-from session_mgmt.pagination.paginator import LiveCursorPagination
+from session_mgmt.pagination.ordering import is_hidden
+from session_mgmt.pagination.paginator import LiveCursorPagination, list_shown
 from session_mgmt.pagination.views import LivePages
+from session_mgmt.publishing.publisher import get_publisher
 
 
 @register_check(Tags.urls)
 def check_live_pages(**_: Any) -> list[CheckMessage]:
-    """Check views with live pages (W022): their class, their database and their transaction."""
+    """Check views with live pages (W022): their class, database and transaction, and what hides their cursors."""
     _load_views()
     return [
         Warning(f"{view.__qualname__} {fault}", hint=hint, obj=view, id="session_mgmt.W022")
@@ -62,3 +66,26 @@ def _list_faults(view: Any) -> Iterator[tuple[str, str]]:
             "runs in a transaction of its request (ATOMIC_REQUESTS), so that its pages are not exact.",
             "Decorate it: @method_decorator(transaction.non_atomic_requests, name='dispatch').",
         )
+    if model is not None and find_spec("cryptography") is None and (hidden := _list_hidden(view, model)):
+        yield (
+            f"orders by {', '.join(hidden)}, which its rows do not show, so that its cursors must be encrypted.",
+            "Install session-mgmt[crypto], show it in the serializer, or name it in keys of @publishes.",
+        )
+
+
+def _list_hidden(view: Any, model: Any) -> list[str]:
+    """List the declared orders whose values only an encrypted cursor may hold."""
+    allowed = getattr(view, "ordering_fields", None)
+    given = [getattr(view, "ordering", None), view.pagination_class.ordering, view.queryset.query.order_by]
+    given += [model._meta.ordering, None if allowed == "__all__" else allowed]
+    names = {name for one in given for name in ([one] if isinstance(one, str) else one or ()) if isinstance(name, str)}
+    shown = list_shown(view.serializer_class) if view.serializer_class else ()
+    found = []
+    for name in sorted({name.removeprefix("-") for name in names}):
+        try:
+            field = model._meta.pk if name == "pk" else model._meta.get_field(name)
+        except FieldDoesNotExist:
+            continue
+        if is_hidden(name, field, get_publisher(model), shown):
+            found.append(name)
+    return found

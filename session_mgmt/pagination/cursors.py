@@ -102,12 +102,13 @@ def _seal(keys: Any) -> str:
 
 
 def _open(text: str) -> Any:
+    ciphers = [_make_cipher(secret) for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)]
     from cryptography.exceptions import InvalidTag
 
     raw = signing.b64_decode(text.encode())
-    for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
+    for cipher in ciphers:
         try:
-            return orjson.loads(_make_cipher(secret).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None))
+            return orjson.loads(cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None))
         except InvalidTag:
             continue
     raise CursorInvalid()

@@ -184,10 +184,10 @@ def _is_ordered(field: Any, kind: str, using: str) -> bool:
 
 def find_hidden(ordering: Ordering, publisher: Publisher | None, shown: Collection[str]) -> list[str]:
     """Return the fields of an ordering that neither publications nor rows (their ``shown`` sources) tell."""
-    return [
-        term.name
-        for term in ordering.terms
-        if not is_told(term.field, publisher)
-        and not {term.name, term.field.attname}.intersection(shown)
-        and not (term.field.primary_key and "pk" in shown)
-    ]
+    return [term.name for term in ordering.terms if is_hidden(term.name, term.field, publisher, shown)]
+
+
+def is_hidden(name: str, field: Any, publisher: Publisher | None, shown: Collection[str]) -> bool:
+    """Tell whether neither publications nor rows tell a field that is ordered by under this name."""
+    is_shown = {name, field.attname}.intersection(shown) or (field.primary_key and "pk" in shown)
+    return not is_shown and not is_told(field, publisher)

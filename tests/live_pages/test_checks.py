@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.utils.decorators import method_decorator
 from rest_framework.generics import ListAPIView
 from rest_framework.pagination import PageNumberPagination
+from rest_framework.serializers import ModelSerializer
 
 from session_mgmt.pagination import LiveCursorPagination, LivePages, checks
 from tests.live_pages.reading import ExactOrderList, OrderList
@@ -19,6 +20,12 @@ pytestmark = pytest.mark.sqlite
 
 class Fine(ExactOrderList):
     queryset = Order.objects.all()
+
+
+class SparseSerializer(ModelSerializer[Order]):
+    class Meta:
+        model = Order
+        fields = ("id", "total")
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
@@ -62,4 +69,20 @@ def test_a_view_that_reads_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch, se
     ((_, text),) = told(monkeypatch, Fine, OrderList)
     assert "'replica'" in text and ".using('default')" in text
     monkeypatch.setattr(Fine, "queryset", Order.objects.using("default"))
+    assert told(monkeypatch, Fine) == []
+
+
+@pytest.mark.parametrize(
+    ("orders", "hidden"), [(["courier"], "courier"), (["created", "-pk"], ""), ("__all__", ""), (["unknown"], "")]
+)
+def test_an_order_that_only_an_encrypted_cursor_may_hold_is_told_without_the_package(
+    monkeypatch: pytest.MonkeyPatch, orders: Any, hidden: str
+) -> None:
+    monkeypatch.setattr(Fine, "serializer_class", SparseSerializer)
+    monkeypatch.setattr(Fine, "ordering_fields", orders)
+    assert told(monkeypatch, Fine) == []
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    found = [text for _, text in told(monkeypatch, Fine)]
+    assert len(found) == bool(hidden) and all(f"orders by {hidden}," in text and "[crypto]" in text for text in found)
+    monkeypatch.setattr(Fine, "serializer_class", ExactOrderList.serializer_class)
     assert told(monkeypatch, Fine) == []

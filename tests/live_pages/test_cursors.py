@@ -188,6 +188,8 @@ def test_values_that_no_row_shows_are_sealed_in_the_cursor(
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
     with pytest.raises(ImproperlyConfigured, match="crypto"):
         hidden.read(ordering="-courier")
+    with pytest.raises(ImproperlyConfigured, match="crypto"):
+        hidden.read(page["next"])
     assert visitor.read(ordering="-courier")["results"], "shown by its rows"
 
 
