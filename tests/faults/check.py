@@ -18,6 +18,7 @@ from tests.faults import (
     check_groups,
     check_guests,
     check_life,
+    check_lists,
     check_state,
     check_streams,
     check_tokens,
@@ -48,6 +49,7 @@ class Demands:
     turned: int = 0
     pages: int = 0
     parts: int = 0
+    turns: int = 0
 
 
 @dataclass(slots=True)
@@ -68,7 +70,8 @@ def check(
     """Every check over one run."""
     evidence = Evidence(records, dump)
     verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
-    rooms = (check_state, check_counts, check_streams, check_tokens, check_life, check_groups, check_guests)
+    groups = (check_groups, check_guests, check_lists)
+    rooms = (check_state, check_counts, check_streams, check_tokens, check_life, *groups)
     for one in (one for room in rooms for one in room.CHECKS):
         verdict.violations += one(evidence)
     verdict.violations += check_life.refusals_have_documented_names(evidence, check_life.documented_names())
@@ -118,7 +121,8 @@ def list_shortages(records: list[Record], trimmed: int, demands: Demands) -> Ite
         "trimmed versions": (trimmed, demands.trimmed),
         "writes on a base that was gone": (len(told_digests & accepted), demands.by_digests),
     }
-    found |= {name: (times, getattr(demands, name)) for name, times in check_guests.count(records).items()}
+    visits = check_guests.count(records) | check_lists.count(records)
+    found |= {name: (times, getattr(demands, name)) for name, times in visits.items()}
     for name, (count, wanted) in found.items():
         if count < wanted:
             yield f"{count} {name} of {wanted}"

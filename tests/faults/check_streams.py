@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from tests.faults.evidence import PRESENCE, Evidence, Position, Record, Violation, Write, told_lost
+from tests.faults.evidence import OF_THE_SERVER, Evidence, Position, Record, Violation, Write, told_lost
 from tests.faults.walk import follow
 
 Place = tuple[str, str, int, bool]
@@ -112,11 +112,15 @@ def no_value_comes_twice(evidence: Evidence) -> Iterator[Violation]:
                 met.clear()
             if record["type"] != "entries" or not frame["log"].startswith("topic:"):
                 continue
-            for offset, _, body in () if frame["log"].startswith(f"topic:{PRESENCE}") else frame["entries"]:
+            for offset, _, body in () if _is_of_the_server(frame["log"]) else frame["entries"]:
                 before, where = met.setdefault(body.get("v"), (offset, record["i"]))
                 if before != offset:
                     text = f"{process} sees {body.get('v')} at {before} and at {offset}"
                     yield Violation("T3", text, (where, record["i"]))
+
+
+def _is_of_the_server(log: str) -> bool:
+    return log.removeprefix("topic:").startswith(OF_THE_SERVER)
 
 
 def acknowledged_publications_are_there(evidence: Evidence) -> Iterator[Violation]:

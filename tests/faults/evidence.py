@@ -15,8 +15,8 @@ LOST = frozenset({"history_lost", "epoch_changed", "unreadable_position"})
 # Added to the generations after a restored backup: the database gives some of them a second time.
 SECOND_LIFE = 1_000_000
 
-# Topics to which the server itself publishes (`check_guests`).
-PRESENCE = "presence:"
+# Topics to which the server itself publishes (`check_guests`, `check_lists`).
+OF_THE_SERVER = ("presence:", "rows:")
 
 SEEN = frozenset({"connected", "entries", "snapshot", "gap", "recovery", "info"})
 
@@ -157,7 +157,7 @@ class Evidence:
     @property
     def topics(self) -> list[Record]:
         """List the streams to which clients publish."""
-        return [stream for stream in self.dump["streams"] if not stream["topic"].startswith(PRESENCE)]
+        return [stream for stream in self.dump["streams"] if not stream["topic"].startswith(OF_THE_SERVER)]
 
     def is_lost(self, key: str, offset: int, record: int) -> bool:
         """Tell whether what a record says of a place in a log was undone when a backup was put back later."""

@@ -93,6 +93,7 @@ class Database:
                 "tokens": self._tokens(),
                 "reuses": self._reuses(),
                 "pending": self.pending(),
+                "rows": [list(row) for row in self.rows("SELECT id, name FROM auth_group")],
             }
 
     def _documents(self) -> list[Dump]:

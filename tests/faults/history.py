@@ -24,6 +24,10 @@ turn       wish                           a guest wants to be there, or no longe
 turned     wish, member                   and the server has said that it is so
 asks       log, before                    it asks for a page of a topic's past
 past       log, before, asked, frame      and has it; `asked`: the number of that record
+page       of, position, exact            a reader of a list has a page of it
+unread     status, text                   or is refused one for now
+shows      log, place, after, until,      what it shows, by the place of the topic; `whole`: unless it waits for more
+           rows, descending, whole, last
 kill, ready, calm                         the nemesis
 outage, restored what                     PostgreSQL or Redis goes away, loses something, and is back
 cut        fault, directions, seconds,    a fault of the network, and how many connections it met

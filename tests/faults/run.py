@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from tests import services
-from tests.faults import breakage, check_guests
+from tests.faults import breakage, check_guests, check_lists
 from tests.faults.backup import make_backup
 from tests.faults.browsers import TABS, Browsers, Interrupter
 from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, Verdict, check, list_shortages
@@ -52,7 +52,8 @@ class Options:
     before it rests until the next one.
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
     clients are the tabs of one browser, and kills come while one of them refreshes.
-    `guests`: clients that come and go in a topic, follow a part of another one, and read its past.
+    `guests`: clients that come and go in a topic, follow a part of another one, and read its past. `listers`: clients
+    that show a list page by page.
     `broken`: a deliberate fault
     (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to be broken. `keep`: a folder
     for the evidence.
@@ -66,6 +67,7 @@ class Options:
     pipeline: int = PIPELINE
     rest_after: int | None = None
     guests: int = 3
+    listers: int = 1
     calm: float = 4.0
     pause: float = 2.0
     scale: bool = False
@@ -108,6 +110,11 @@ class Options:
         return 0 if self.restore or self.tokens else self.guests
 
     @property
+    def listing(self) -> int:
+        """Readers of lists in this run: none where guests are none, something else is sought, or their view fails."""
+        return self.listers if self.invited and not self.sought and not self.outages else 0
+
+    @property
     def demands(self) -> Demands:
         return Demands(
             kills=self.kills,
@@ -126,6 +133,7 @@ class Options:
             turned=4 * self.invited,
             pages=4 * self.invited,
             parts=4 * self.invited,
+            turns=4 * self.listing,
         )
 
 
@@ -165,6 +173,7 @@ async def run(
         proxies = await _stand_before(servers, crowd, stack) if options.cuts else []
         await crowd.create()
         await crowd.invite(options.invited)
+        await crowd.invite_listers(options.listing)
         crowd.set_pipeline(options.pipeline)
         crowd.start()
         chance = random.Random(options.seed)
@@ -264,12 +273,12 @@ async def _heal(crowd: Crowd, database: Database, patience: float) -> list[str]:
         group.session: {**heads.get(group.session, {}), **_topic_of(group.topic, topics)} for group in crowd.groups
     }
     wanted |= {
-        guest.group.session: {log: topics[log] for log in guest.group.logs if log in topics} for guest in crowd.guests
+        guest.group.session: {log: topics[log] for log in guest.group.logs if log in topics}
+        for guest in (*crowd.guests, *crowd.listers)
     }
     if not await crowd.caught_up(wanted, patience):
         notes.append(f"not every client has caught up after {patience:.0f} s of peace")
-        everybody = (*crowd.peers, *crowd.guests)
-        behind = {peer: list_behind(peer, wanted[peer.group.session]) for peer in everybody}
+        behind = {peer: list_behind(peer, wanted[peer.group.session]) for peer in crowd.everybody}
         notes += [f"{peer.describe()}, behind in {', '.join(logs)}" for peer, logs in behind.items() if logs]
     await crowd.read_all(patience)
     return notes
@@ -357,7 +366,7 @@ def _refreshing(records: list[Record]) -> list[str]:
 
 
 def _visiting(records: list[Record]) -> list[str]:
-    found = check_guests.count(records)
+    found = check_guests.count(records) | check_lists.count(records)
     told = ", ".join(f"{kind} {times}" for kind, times in found.items())
     return [f"guests              {told}"] if any(found.values()) else []
 

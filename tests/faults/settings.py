@@ -12,6 +12,7 @@ TRIM = int(os.environ.get("SESSION_MGMT_TEST_TRIM", "0"))
 TOKENS = float(os.environ.get("SESSION_MGMT_TEST_TOKENS", "0"))
 FLUSH = float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5"))
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.subject"]  # noqa: F405
+ROOT_URLCONF = "tests.faults.subject.urls"
 ALLOWED_HOSTS = ["*"]
 LOGGING = {
     "version": 1,

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.faults.guests import Guest, Visit
 from tests.faults.history import History
+from tests.faults.lists import TOPIC, Lister, Shelf
 from tests.faults.peer import Group, Peer
 from tests.faults.servers import AppServer
 from tests.faults.sight import Write
@@ -24,6 +25,9 @@ from tests.faults.sight import Write
 GROUP_SIZE = 5
 # By which guests filter.
 KEYS = "abc"
+# Of rows that publish, which readers of lists show.
+ROW_CHANGES = ["make", "rename", "rename", "delete"]
+PLACES = "0123456789"
 # Longer than a slow machine takes: the work goes on meanwhile, and ends what is waited for.
 ZOMBIE_SECONDS = 10.0
 IDLE_SECONDS = 20.0
@@ -73,8 +77,9 @@ def publish(peer: Peer, op: str) -> dict[str, Any]:
 
 
 def send(peer: Peer, op: str) -> dict[str, Any]:
-    """Send the label to the handler, which publishes it from inside a transaction."""
-    return {"type": "send", "data": {"v": op, "k": peer.chance.choice(KEYS), "topic": peer.group.topic}}
+    """Send the label to the handler, which publishes it from inside a transaction, mostly with a change of a row."""
+    row = {"row": [peer.chance.choice(ROW_CHANGES), peer.chance.choice(PLACES)]} if peer.chance.random() < 0.6 else {}
+    return {"type": "send", "data": {"v": op, "k": peer.chance.choice(KEYS), "topic": peer.group.topic, **row}}
 
 
 _MIX = {own_value: 35, shared_value: 15, blind: 5, publish: 35, send: 10}
@@ -105,6 +110,7 @@ class Crowd:
         self.peers: list[Peer] = []
         # Clients that write nothing, each with a session of its own.
         self.guests: list[Guest] = []
+        self.listers: list[Lister] = []
         self._background: list[asyncio.Task[None]] = []
 
     @property
@@ -143,6 +149,20 @@ class Crowd:
                 guest = Guest(visit.name, visit, urls, self._history, chance, None, wanted=KEYS[index % len(KEYS)])
                 self.guests.append(guest)
 
+    async def invite_listers(self, number: int) -> None:
+        """Create sessions of so many readers of the list."""
+        async with httpx.AsyncClient(timeout=CREATE_SECONDS, trust_env=False) as http:
+            for index in range(number):
+                body = (await http.post(self._servers[0].url + "sessions/", json={})).raise_for_status().json()
+                shelf = Shelf(f"lister{index}", body["session"]["session_id"], body["token"], TOPIC)
+                urls = [f"ws://{netloc}{body['endpoints']['websocket']}" for netloc in self._list_addresses()]
+                chance = random.Random(self._random.random())
+                self.listers.append(Lister(shelf.name, shelf, urls, self._history, chance, None))
+
+    @property
+    def everybody(self) -> list[Peer]:
+        return [*self.peers, *self.guests, *self.listers]
+
     def _list_addresses(self) -> list[str]:
         """List where the clients find the servers."""
         return self.addresses or [server.url.split("/")[2] for server in self._servers]
@@ -172,7 +192,7 @@ class Crowd:
             peer.wake()
 
     def start(self) -> None:
-        for peer in (*self.peers, *self.guests):
+        for peer in self.everybody:
             peer.start()
         self._background = [asyncio.create_task(habit) for habit in self._list_habits()]
 
@@ -185,24 +205,30 @@ class Crowd:
 
     async def settle(self, seconds: float) -> bool:
         """No new writes; whether every answer came within the time."""
-        everybody = (*self.peers, *self.guests)
-        for peer in everybody:
+        for peer in self.everybody:
             peer.writing = False
         await self._end_background()
-        for peer in everybody:
+        for peer in self.everybody:
             peer.paused = False
             peer.wake()
-        return await until(
-            lambda: all(p.ready and not p.outbox for p in everybody) and all(g.agreed for g in self.guests), seconds
-        )
+
+        def is_settled() -> bool:
+            is_served = all(peer.ready and not peer.outbox for peer in self.everybody)
+            return is_served and all(g.agreed for g in self.guests) and not any(r.is_asking for r in self.listers)
+
+        return await until(is_settled, seconds)
 
     async def caught_up(self, heads: dict[str, dict[str, int]], seconds: float) -> bool:
         """Wait until every client reaches the head of every log (`heads`: session, log, offset) within the time."""
 
         def here() -> bool:
-            return not any(list_behind(peer, heads[peer.group.session]) for peer in (*self.peers, *self.guests))
+            return not any(list_behind(peer, heads[peer.group.session]) for peer in self.everybody)
 
-        return await until(here, seconds)
+        if not await until(here, seconds):
+            return False
+        for lister in self.listers:
+            lister.show(is_last=True)
+        return True
 
     async def read_all(self, seconds: float) -> None:
         """Connect a new client per session, which is given everything as it is now."""
@@ -216,9 +242,8 @@ class Crowd:
 
     async def stop(self) -> None:
         await self._end_background()
-        everybody = (*self.peers, *self.guests)
-        await asyncio.gather(*(peer.stop() for peer in everybody))
-        await end_tasks([peer.task for peer in everybody if peer.task])
+        await asyncio.gather(*(peer.stop() for peer in self.everybody))
+        await end_tasks([peer.task for peer in self.everybody if peer.task])
 
     def hold_back(self, number: int) -> list[Peer]:
         """Let the last clients of each group stay away once their connections end; give them."""

@@ -1,5 +1,5 @@
-"""One topic per group of clients, two in which clients are there, and a handler that publishes from inside a
-transaction, hence through the outbox.
+"""One topic per group of clients, two in which clients are there, one of rows that publish, and a handler that
+publishes from inside a transaction, hence through the outbox.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from django.db import transaction
 
 from session_mgmt.registry import Presence
 from session_mgmt.shortcuts import on_message, publish, topic
+from tests.faults.subject.rows import change_row
 
 
 @topic("faults:{group}", publish=True, keys=("k",))
@@ -31,9 +32,17 @@ def may_visit(session: Any, name: str) -> bool:
     return True
 
 
+@topic("rows:{name}")
+def may_list(session: Any, name: str) -> bool:
+    return True
+
+
 @on_message
 def answer(session: Any, data: Any) -> dict[str, Any]:
     """The effect can be counted: one publication per message that was handled and committed."""
     with transaction.atomic():
         publish(data["topic"], {key: data[key] for key in ("v", "k") if key in data})
+        if "row" in data:
+            kind, place = data["row"]
+            change_row(kind, place, data["v"])
     return {"seen": data["v"]}
