@@ -140,7 +140,7 @@ class LiveCursorPagination(CursorPagination):
     def _needs_seal(self, view: Any) -> bool:
         if not find_hidden(self._order, self._publisher, ()):
             return False
-        shown = list_shown(view.get_serializer_class()) if hasattr(view, "get_serializer_class") else ()
+        shown = list_shown(view.get_serializer()) if hasattr(view, "get_serializer") else ()
         return bool(find_hidden(self._order, self._publisher, shown))
 
     def _find_place(self, queryset: QuerySet[Any], view: Any) -> tuple[Position | None, bool]:
@@ -237,8 +237,8 @@ def find_session(request: Request) -> ClientSession | None:
 
 
 def list_shown(serializer: Any) -> set[str]:
-    """Return the sources of the fields that rows show."""
-    return {field.source for field in getattr(serializer(), "fields", {}).values() if not field.write_only}
+    """Return the sources of the fields that rows of a serializer show."""
+    return {field.source for field in getattr(serializer, "fields", {}).values() if not field.write_only}
 
 
 def _check_history(cursor: Cursor | None, place: Position | None) -> None:

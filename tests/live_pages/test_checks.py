@@ -86,3 +86,17 @@ def test_an_order_that_only_an_encrypted_cursor_may_hold_is_told_without_the_pac
     assert len(found) == bool(hidden) and all(f"orders by {hidden}," in text and "[crypto]" in text for text in found)
     monkeypatch.setattr(Fine, "serializer_class", ExactOrderList.serializer_class)
     assert told(monkeypatch, Fine) == []
+
+
+class ForRequests(SparseSerializer):
+    """Shows fields by the request, as many do."""
+
+    def get_fields(self) -> Any:
+        return super().get_fields() if self.context["request"].user else {}
+
+
+def test_a_serializer_that_needs_a_request_ends_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fine, "serializer_class", ForRequests)
+    monkeypatch.setattr(Fine, "ordering_fields", ["courier"])
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    assert told(monkeypatch, Fine) == []

@@ -96,6 +96,15 @@ class Keys(serializers.ModelSerializer[shop.Note]):
         fields = ("key",)
 
 
+class ByRequest(serializers.ModelSerializer[shop.Order]):
+    class Meta:
+        model = shop.Order
+        fields = ("id", "total")
+
+    def get_fields(self) -> Any:
+        return super().get_fields() if self.context["request"].user else {}
+
+
 class ListByAnyField(OrderList):
     ordering_fields = None
 
@@ -123,6 +132,12 @@ def test_pages_lead_through_the_list_in_both_directions(
         assert ids(back) == ids(before) and back["live"]["until"] == before["live"]["until"]
         assert ids(visitor.read(back["next"])) == ids(page)
         assert ids(visitor.read(page["live"]["refresh"])) == ids(page)
+
+
+def test_a_serializer_that_needs_its_request_is_given_it(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OrderList, "serializer_class", ByRequest)
+    monkeypatch.setattr(OrderList, "ordering_fields", ["courier"])
+    assert visitor.read(ordering="courier")["results"]
 
 
 def test_a_range_that_has_become_too_long_is_cut(visitor: Visitor, customer: shop.Customer) -> None:
