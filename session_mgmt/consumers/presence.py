@@ -16,8 +16,9 @@ logger = logging.getLogger(__name__)
 
 # Moves of one transaction: SQLite has one writer, and the others wait for it.
 GROUP = 500
-# A search for clients that are gone takes longer the more there are. After it, rest so many times as long.
-LOOK_REST = 19
+# A search for clients that are gone takes longer the more there are. After it, rest so many times as long, but not for
+# longer than that many seconds: one search may be slow because the disk stopped for a moment.
+LOOK_REST, LONGEST_REST = 19, 10.0
 
 
 class Presences:
@@ -69,7 +70,8 @@ class Presences:
             started = self._loop.time()
             gone = await bridge().read(leaving.find_gone)
             unattended = await bridge().read(leaving.find_unattended)
-            self._look_at = self._loop.time() + LOOK_REST * (self._loop.time() - started)
+            now = self._loop.time()
+            self._look_at = now + min(LOOK_REST * (now - started), LONGEST_REST)
             if gone or unattended:
                 await bridge().call(leaving.remove_gone, gone, unattended)
         if await bridge().read(telling.is_waiting):
