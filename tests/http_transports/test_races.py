@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import threading
 from collections.abc import Callable
@@ -304,7 +305,9 @@ async def test_a_generation_that_a_restored_backup_took_back_replaces_nobody(tab
     tab = tabs(created.token.secret)
     for _ in range(3):
         await tab.attach({ROOM: None})
-    held = asyncio.ensure_future(tab.poll())
+    # Of its own, so that what it is told is not taken for what the newer attachment is told.
+    older = copy.deepcopy(tab, {id(tab.http): tab.http})
+    held = asyncio.ensure_future(older.poll())
     await until_held(held)
     # The attachments of this process were made long ago, and the database knows nothing of them.
     before: Any = [one.attachment for one in (*hub().visitors._by_client.values(), *hub().serving.connections)]
