@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -40,6 +41,22 @@ class Database:
             gate.set_exception(error)
 
 
+class Watched(deque[Any]):
+    """Calls that wait for a read; ``come`` returns when so many more have come to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._came: asyncio.Queue[None] = asyncio.Queue()
+
+    def append(self, call: Any) -> None:
+        super().append(call)
+        self._came.put_nowait(None)
+
+    async def come(self, count: int) -> None:
+        for _ in range(count):
+            await self._came.get()
+
+
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     return Database(monkeypatch)
@@ -52,14 +69,15 @@ def prove(proofs: Proofs, *tokens: str) -> list[asyncio.Task[Any]]:
 
 async def test_calls_that_come_while_a_group_is_read_are_proved_by_one_later_read(database: Database) -> None:
     proofs = Proofs()
+    waiting = proofs._waiting = Watched()
     first = prove(proofs, "a", "b")
-    await asyncio.sleep(0)
+    await waiting.come(2)
     gate = await database.reads.get()
     # Never by the read that has begun: what it saw may be older than they are.
     later = prove(proofs, "c", "forged", "d")
-    await asyncio.sleep(0)
+    await waiting.come(3)
     later += prove(proofs, "e")
-    await asyncio.sleep(0)
+    await waiting.come(1)
     assert database.groups == [["a", "b"]]
     gate.set_result(None)
     assert await asyncio.gather(*first) == ["a", "b"]
@@ -78,7 +96,6 @@ async def test_a_failed_read_is_told_to_its_own_group_and_the_next_one_goes_on(d
     first = prove(proofs, "a", "b")
     gate = await database.reads.get()
     later = prove(proofs, "c")
-    await asyncio.sleep(0)
     gate.set_exception(Unavailable())
     told = await asyncio.gather(*first, return_exceptions=True)
     assert [type(one) for one in told] == [Unavailable, Unavailable]
@@ -90,8 +107,9 @@ async def test_whoever_has_left_is_not_proved(database: Database) -> None:
     proofs = Proofs()
     first = prove(proofs, "a")
     gate = await database.reads.get()
+    waiting = proofs._waiting = Watched()
     left, stays = prove(proofs, "b", "c")
-    await asyncio.sleep(0)
+    await waiting.come(2)
     left.cancel()
     gate.set_result(None)
     await database.let_go()
