@@ -7,7 +7,8 @@ from typing import Any
 from rest_framework import serializers
 
 from session_mgmt.exceptions import InvalidField
-from session_mgmt.protocol.frames import STRATEGIES, check_replaced, check_tag
+from session_mgmt.protocol.fields import check_replaced, check_tag
+from session_mgmt.protocol.frames import STRATEGIES
 from session_mgmt.protocol.scopes import check_scopes
 
 MAX_INTEGER = 2**53 - 1

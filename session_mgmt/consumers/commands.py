@@ -41,6 +41,7 @@ from session_mgmt.protocol.frames import (
     Update,
 )
 from session_mgmt.protocol.logs import TOPIC
+from session_mgmt.protocol.numbers import find_number
 from session_mgmt.protocol.position import MAX_OFFSET
 from session_mgmt.writes import verbs
 
@@ -119,7 +120,7 @@ class Commands:
             self._connection.outlet.fail(NOT_UTF8)
             text = payload.decode(errors="replace")
         if message is None:
-            seq = frames.find_number(text)
+            seq = find_number(text)
         else:
             seq = message.get("seq") if isinstance(message, dict) and message.get("type") in frames.NUMBERED else None
         # Python takes `true` for a number, and a receipt for one beyond 2^53 could not be matched by a browser.

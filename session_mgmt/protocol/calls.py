@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from session_mgmt.exceptions import InvalidField
 from session_mgmt.protocol import frames
+from session_mgmt.protocol.fields import read_count, read_optional_count, read_optional_text, read_text
 from session_mgmt.protocol.frames import Connect
-from session_mgmt.protocol.position import MAX_OFFSET
 
 JSON: TypeAlias = Any
 
@@ -88,9 +88,7 @@ def read_poll(body: JSON) -> Poll:
     """Read the body of ``connections/poll/``. Raises ``InvalidField``."""
     members = _read_object(body)
     logs, grants, wishes = _read_followed(members.get("logs", {}))
-    recovery = members.get("recovery")
-    if recovery is not None and not (isinstance(recovery, str) and 0 < len(recovery) <= 40):
-        raise InvalidField("recovery is the id of connected, or null.", field="recovery")
+    recovery = read_optional_text(members, "recovery", 40)
     hold = members.get("hold")
     if hold is not None and (isinstance(hold, bool) or not isinstance(hold, int | float) or not 0 <= hold <= MOST_HOLD):
         raise InvalidField(f"hold is a number of seconds from 0 to {MOST_HOLD:g}.", field="hold")
@@ -125,22 +123,11 @@ def _read_object(body: JSON) -> dict[str, JSON]:
 
 
 def _read_claim(members: dict[str, JSON]) -> Claim:
-    client_id = members.get("client_id")
-    if not isinstance(client_id, str) or not 0 < len(client_id) <= 40:
-        raise InvalidField("client_id is text of 1 to 40 characters.", field="client_id")
-    return Claim(client_id, _read_integer(members, "generation", least=1))
+    return Claim(read_text(members, "client_id", 40), read_count(members, "generation", least=1))
 
 
 def _read_acked(members: dict[str, JSON]) -> int:
-    return 0 if members.get("acked") is None else _read_integer(members, "acked", least=0)
-
-
-def _read_integer(members: dict[str, JSON], name: str, *, least: int) -> int:
-    value = members.get(name)
-    # Python takes `true` for 1.
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_OFFSET:
-        raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
-    return value
+    return read_optional_count(members, "acked") or 0
 
 
 def _read_followed(given: JSON) -> tuple[dict[str, JSON], dict[str, str], dict[str, dict[str, JSON]]]:

@@ -5,31 +5,31 @@ Frequent ones are tuples, which are made in a fifth of the time. ``parse`` takes
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from session_mgmt.exceptions import InvalidField, UnknownFrame
 from session_mgmt.protocol import position as positions
+from session_mgmt.protocol.fields import (
+    check_replaced,
+    check_tag,
+    read_count,
+    read_flag,
+    read_optional_count,
+    read_optional_text,
+    read_seconds,
+    read_text,
+)
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
-from session_mgmt.protocol.position import MAX_OFFSET, Position
+from session_mgmt.protocol.position import Position
 
 JSON: TypeAlias = Any
 
 NUMBERED = ("update", "publish", "send")
 CHANGES = ("ops", "merge", "patch", "data")
 STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
-REPLACED_LIMIT = 500
 _OF_A_BASE = ("base", "epoch", "tag", "replaced")
-# In well formed text, whatever follows the type or stands before the last brace is a member of the frame itself.
-_TYPE = r'\s*\{\s*"type"\s*:\s*"(?:update|publish|send)"\s*,'
-_SEQ = r'\s*"seq"\s*:\s*([1-9][0-9]{0,15})\s*'
-_NUMBER_IN_FRONT = re.compile(f"{_TYPE}{_SEQ}[,}}]")
-_NUMBER_AT_END = re.compile(rf",{_SEQ}\}}\s*\Z")
-_TYPE_IN_FRONT = re.compile(_TYPE)
-_AT_THE_END = 60
-_DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
 USER_LIMIT = 200
@@ -219,18 +219,9 @@ def parse(message: JSON) -> Frame:
     kind = message.get("type")
     reader = _READERS.get(kind) if type(kind) is str else None
     if reader is None:
-        _read_text(message, "type", 40)
+        read_text(message, "type", 40)
         raise UnknownFrame()
     return reader(message)
-
-
-def find_number(text: str) -> int | None:
-    """Find the ``seq`` of a write whose text cannot be read: ``type`` must come first, the number next or last."""
-    if _TYPE_IN_FRONT.match(text) is None:
-        return None
-    # A refusal without a number would leave the client waiting for this one for ever.
-    found = _NUMBER_IN_FRONT.match(text) or _NUMBER_AT_END.search(text[-_AT_THE_END:])
-    return int(found[1]) if found else None
 
 
 def _read_connect(message: JSON) -> Connect:
@@ -242,20 +233,20 @@ def _read_connect(message: JSON) -> Connect:
     for name, value in wishes.items():
         if not isinstance(value, dict):
             raise InvalidField(f"{name} is an object of wishes by log.", field=name)
-    auth = _read_optional_text(message, "auth", 20) or BY_TOKEN
+    auth = read_optional_text(message, "auth", 20) or BY_TOKEN
     if auth not in (BY_TOKEN, BY_COOKIE):
         raise InvalidField("auth is token or cookie.", field="auth")
     if auth == BY_COOKIE and message.get("token") is not None:
         raise InvalidField("Beside auth cookie there is no token.", field="token")
     return Connect(
-        token=_read_text(message, "token", 200) if auth == BY_TOKEN else "",
-        client_id=_read_optional_text(message, "client_id", 40),
-        acked=_read_count(message, "acked", default=0),
+        token=read_text(message, "token", 200) if auth == BY_TOKEN else "",
+        client_id=read_optional_text(message, "client_id", 40),
+        acked=read_count(message, "acked", default=0),
         logs=logs,
-        agent=(_read_optional_text(message, "agent", 100) or ""),
-        user=_read_optional_text(message, "user", USER_LIMIT) if "user" in message else ANYBODY,
+        agent=(read_optional_text(message, "agent", 100) or ""),
+        user=read_optional_text(message, "user", USER_LIMIT) if "user" in message else ANYBODY,
         auth=auth,
-        name=_read_optional_text(message, "name", 40),
+        name=read_optional_text(message, "name", 40),
         slow=wishes["slow"],
         since=wishes["since"],
         filters=wishes["filter"],
@@ -267,21 +258,21 @@ def _read_update(message: JSON) -> Update:
     # Two changes in one frame have no order.
     if len(kinds) != 1:
         raise InvalidField("An update has exactly one of ops, merge, patch and data.", field="ops")
-    strategy = _read_optional_text(message, "strategy", 20)
+    strategy = read_optional_text(message, "strategy", 20)
     if strategy is not None and strategy not in STRATEGIES:
         raise InvalidField(f"strategy is one of {', '.join(STRATEGIES)}.", field="strategy")
     return Update(
-        seq=_read_count(message, "seq", least=1),
-        doc=_read_optional_text(message, "doc", NAME_LIMIT) or "main",
+        seq=read_count(message, "seq", least=1),
+        doc=read_optional_text(message, "doc", NAME_LIMIT) or "main",
         kind=kinds[0],
         change=message[kinds[0]],
-        base=_read_optional_count(message, "base"),
-        epoch=_read_optional_text(message, "epoch", 64),
+        base=read_optional_count(message, "base"),
+        epoch=read_optional_text(message, "epoch", 64),
         strategy=strategy,
         replaced=None if message.get("replaced") is None else check_replaced(message["replaced"]),
         if_absent=_read_if_absent(message, kinds[0]),
         tag=check_tag(message.get("tag"), message.get("base")),
-        atomic=_read_flag(message, "atomic"),
+        atomic=read_flag(message, "atomic"),
     )
 
 
@@ -295,129 +286,99 @@ def _read_if_absent(message: JSON, kind: str) -> bool:
     return True
 
 
-def _read_flag(message: JSON, name: str) -> bool:
-    given = message.get(name)
-    if given not in (None, False, True) or (isinstance(given, int | float) and not isinstance(given, bool)):
-        raise InvalidField(f"{name} is true or false.", field=name)
-    return given is True
-
-
-def check_tag(value: JSON, base: JSON) -> str | None:
-    """Check the tag that proves a base. Raises ``InvalidField``."""
-    if value is None:
-        return None
-    # Version 0 has no content that a tag could prove.
-    if base is None or not isinstance(value, str) or (_DIGEST.fullmatch(value) is None and (value or base)):
-        raise InvalidField('tag is the 16 hex digits of the base, "" at 0, and comes with it.', field="tag")
-    return value
-
-
-def check_replaced(value: JSON) -> dict[str, str | None]:
-    """Check the digests of an update that is older than the log. Raises ``InvalidField``."""
-    if isinstance(value, dict) and len(value) <= REPLACED_LIMIT and all(map(_is_digest, value.values())):
-        return value
-    raise InvalidField(
-        f"replaced has at most {REPLACED_LIMIT} paths, each with 16 hex digits or null.", field="replaced"
-    )
-
-
-def _is_digest(value: JSON) -> bool:
-    return value is None or (isinstance(value, str) and _DIGEST.fullmatch(value) is not None)
-
-
 def _read_publish(message: JSON) -> Publish:
     if "data" not in message:
         raise InvalidField("data is missing.", field="data")
     # An ephemeral publication is never stored, so it has no number and no receipt.
     ephemeral = message.get("ephemeral", False) is True
     return Publish(
-        seq=None if ephemeral else _read_count(message, "seq", least=1),
-        topic=_read_text(message, "topic", TOPIC_LIMIT),
+        seq=None if ephemeral else read_count(message, "seq", least=1),
+        topic=read_text(message, "topic", TOPIC_LIMIT),
         data=message["data"],
-        key=_read_optional_text(message, "key", NAME_LIMIT),
+        key=read_optional_text(message, "key", NAME_LIMIT),
     )
 
 
 def _read_send(message: JSON) -> Send:
     if "data" not in message:
         raise InvalidField("data is missing.", field="data")
-    return Send(_read_count(message, "seq", least=1), message["data"])
+    return Send(read_count(message, "seq", least=1), message["data"])
 
 
 def _read_subscribe(message: JSON) -> Subscribe:
     # The position is read later: one that cannot be read is a verdict about the log, and no error of the frame.
     return Subscribe(
-        id=_read_count(message, "id"),
-        log=_read_text(message, "log", TOPIC_LIMIT + 10),
+        id=read_count(message, "id"),
+        log=read_text(message, "log", TOPIC_LIMIT + 10),
         position=message.get("position"),
-        slow=_read_optional_text(message, "slow", 20),
+        slow=read_optional_text(message, "slow", 20),
         since=message.get("since"),
         filter=message.get("filter"),
     )
 
 
 def _read_unsubscribe(message: JSON) -> Unsubscribe:
-    log = _read_text(message, "log", TOPIC_LIMIT + 10)
+    log = read_text(message, "log", TOPIC_LIMIT + 10)
     if not log.startswith((TOPIC, STATE)) and log != SESSION:
         raise InvalidField("log is session, state:<name> or topic:<topic>.", field="log")
-    return Unsubscribe(_read_count(message, "id"), log)
+    return Unsubscribe(read_count(message, "id"), log)
 
 
 def _read_history(message: JSON) -> History:
-    limit = _read_count(message, "limit", least=1, default=HISTORY_PAGE)
+    limit = read_count(message, "limit", least=1, default=HISTORY_PAGE)
     if limit > HISTORY_LIMIT:
         raise InvalidField(f"limit is at most {HISTORY_LIMIT}.", field="limit", allowed=[1, HISTORY_LIMIT])
     given = message.get("before")
     before = positions.parse(given)
     if given is not None and before is None:
         raise InvalidField("before is the position of an entry, or null.", field="before")
-    return History(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), before, limit)
+    return History(read_count(message, "id"), read_text(message, "log", TOPIC_LIMIT + 10), before, limit)
 
 
 def _read_enter(message: JSON) -> Enter:
-    return Enter(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), message.get("data"))
+    return Enter(read_count(message, "id"), read_text(message, "log", TOPIC_LIMIT + 10), message.get("data"))
 
 
 def _read_leave(message: JSON) -> Leave:
-    return Leave(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
+    return Leave(read_count(message, "id"), read_text(message, "log", TOPIC_LIMIT + 10))
 
 
 def _read_members(message: JSON) -> Members:
-    return Members(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
+    return Members(read_count(message, "id"), read_text(message, "log", TOPIC_LIMIT + 10))
 
 
 def _read_value(message: JSON) -> Value:
-    return Value(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
+    return Value(read_count(message, "id"), read_text(message, "log", TOPIC_LIMIT + 10))
 
 
 def _read_ack(message: JSON) -> Ack:
-    return Ack(_read_count(message, "seq"))
+    return Ack(read_count(message, "seq"))
 
 
 def _read_ping(message: JSON) -> Ping:
-    return Ping(_read_count(message, "id"))
+    return Ping(read_count(message, "id"))
 
 
 def _read_pong(message: JSON) -> Pong:
-    return Pong(_read_count(message, "ping"), _read_optional_count(message, "acked"))
+    return Pong(read_count(message, "ping"), read_optional_count(message, "acked"))
 
 
 def _read_configure(message: JSON) -> Configure:
     wishes: dict[str, float] = {}
     for name in ("interval", "batch"):
         if message.get(name) is not None:
-            wishes[name] = _read_seconds(message, name)
+            wishes[name] = read_seconds(message, name)
     if message.get("missed_limit") is not None:
-        wishes["missed_limit"] = _read_count(message, "missed_limit", least=1)
-    return Configure(_read_count(message, "id"), wishes)
+        wishes["missed_limit"] = read_count(message, "missed_limit", least=1)
+    return Configure(read_count(message, "id"), wishes)
 
 
 def _read_refresh(message: JSON) -> Refresh:
-    return Refresh(_read_count(message, "id"), _read_text(message, "token", 200), _read_text(message, "nonce", 43))
+    return Refresh(read_count(message, "id"), read_text(message, "token", 200), read_text(message, "nonce", 43))
 
 
 def _read_disconnect(message: JSON) -> Disconnect:
-    return Disconnect(_read_optional_text(message, "reason", 100) or "")
+    return Disconnect(read_optional_text(message, "reason", 100) or "")
 
 
 _READERS: dict[str, Callable[[JSON], Frame]] = {
@@ -441,33 +402,3 @@ _READERS: dict[str, Callable[[JSON], Frame]] = {
 }
 
 FRAME_TYPES = tuple(_READERS)
-
-
-def _read_text(message: JSON, name: str, limit: int) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= limit:
-        raise InvalidField(f"{name} is text of 1 to {limit} characters.", field=name)
-    return value
-
-
-def _read_optional_text(message: JSON, name: str, limit: int) -> str | None:
-    return None if message.get(name) is None else _read_text(message, name, limit)
-
-
-def _read_count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
-    value = message.get(name, default)
-    # Python takes `true` for 1. Beyond 2^53-1 JavaScript rounds, and two numbers would be one.
-    if type(value) is int and least <= value <= MAX_OFFSET:
-        return value
-    raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
-
-
-def _read_seconds(message: JSON, name: str) -> float:
-    value = message[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidField(f"{name} is a number of seconds.", field=name)
-    return float(value)
-
-
-def _read_optional_count(message: JSON, name: str) -> int | None:
-    return None if message.get(name) is None else _read_count(message, name)
