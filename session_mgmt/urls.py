@@ -16,7 +16,7 @@ from session_mgmt.api.operations import HealthView, NothingView, SchemaView
 from session_mgmt.api.page import SchemaPageView
 from session_mgmt.api.sessions import SessionViewSet
 from session_mgmt.api.tokens import NarrowView, RefreshView
-from session_mgmt.api.topics import MembersView, PublicationView
+from session_mgmt.api.topics import MembersView, PublicationView, ValueView
 from session_mgmt.consumers.http_calls import serve_attach, serve_frames, serve_leave, serve_poll
 from session_mgmt.consumers.http_requests import Request, most_bytes
 from session_mgmt.consumers.origins import build_answer_headers
@@ -57,6 +57,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *history_urlpatterns,
     *conflict_urlpatterns,
     path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
+    path("topics/<path:topic>/value/", ValueView.as_view(), name="topic-value"),
     path("topics/<path:topic>/members/", MembersView.as_view(), name="topic-members"),
     path("tokens/refresh/", RefreshView.as_view(), name="token-refresh"),
     path("tokens/narrow/", NarrowView.as_view(), name="token-narrow"),

@@ -108,7 +108,7 @@ CALLS = sorted({operation.call for operation in having("call")})
 def orders() -> Any:
     before = registry.topics[:]
 
-    @topic("orders:{pk}", publish=True, presence=True)
+    @topic("orders:{pk}", publish=True, presence=True, snapshot=lambda session, pk: {"pk": pk})
     def everybody(session: Any, pk: str) -> bool:
         return True
 

@@ -293,6 +293,7 @@ _COMPONENTS: dict[str, Schema] = {
     "PastPage": build_object(
         {"epoch": TEXT, "entries": build_list(build_tuple(COUNT, TEXT, STORED, MOMENT)), "more": FLAG}
     ),
+    "TopicValue": build_object({"position": POSITION, "data": STORED}),
     "Members": build_object(
         {
             "position": POSITION,

@@ -13,9 +13,19 @@ from session_mgmt.api.forms import PublicationForm
 from session_mgmt.api.queries import Number, Place
 from session_mgmt.api.refusals import PUBLICATION_ERRORS
 from session_mgmt.api.views import ApiView, proven_session
-from session_mgmt.exceptions import NotFound, PublishDenied, ReauthRequired, TopicDenied, UnknownPosition
+from session_mgmt.bridge import bridge
+from session_mgmt.exceptions import (
+    Busy,
+    HandlerFailed,
+    InvalidField,
+    NotFound,
+    PublishDenied,
+    ReauthRequired,
+    TopicDenied,
+    UnknownPosition,
+)
 from session_mgmt.protocol.frames import HISTORY_LIMIT, HISTORY_PAGE
-from session_mgmt.protocol.logs import PRESENCE
+from session_mgmt.protocol.logs import PRESENCE, TOPIC
 from session_mgmt.writes import verbs
 
 BEFORE = Place("before", "Only entries before this place, as epoch.offset.tag.")
@@ -65,6 +75,24 @@ class PublicationView(ApiView):
         # Staff too: a publication to an undeclared topic would be kept, and nobody could ever follow it.
         elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic, self.actor.tenant):
             raise PublishDenied()
+
+
+class ValueView(ApiView):
+    """View of ``topics/{topic}/value/``."""
+
+    @endpoint(
+        "The value of a topic that is declared with one",
+        description="`data`, and the `position` from which on publications change it. For tokens of sessions.",
+        answer="TopicValue",
+        errors=(NotFound, TopicDenied, ReauthRequired, InvalidField, HandlerFailed, Busy),
+    )
+    def get(self, request: Request, topic: str) -> Response:
+        session = proven_session(request)
+        # As for its publications: the value is made for a session.
+        if session is None:
+            raise TopicDenied()
+        value = following.read_value(session, TOPIC + topic, self.actor.restriction, bridge().drain)
+        return Response(value.as_json())
 
 
 class MembersView(ApiView):

@@ -103,6 +103,7 @@ CALLS: Final[dict[tuple[str, str], Need]] = {
     ("conflict-resolve", "POST"): _WRITE,
     ("topic-publications", "GET"): Need(FOLLOW, "topic"),
     ("topic-publications", "POST"): Need(PUBLISH, "topic"),
+    ("topic-value", "GET"): Need(FOLLOW, "topic"),
     ("topic-members", "GET"): Need(FOLLOW, "topic"),
     ("token-narrow", "POST"): FREE,
     # A sister session instead of the token's own.

@@ -32,6 +32,7 @@ from session_mgmt.shortcuts.sessions import (
     arequire_recent_login,
     asend,
     aterminate_session,
+    avalue,
     create_session,
     disconnect,
     drain,
@@ -49,6 +50,7 @@ from session_mgmt.shortcuts.sessions import (
     require_recent_login,
     send,
     terminate_session,
+    value,
 )
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "arequire_recent_login",
     "asend",
     "aterminate_session",
+    "avalue",
     "create_session",
     "disconnect",
     "drain",
@@ -106,4 +109,5 @@ __all__ = [
     "state",
     "terminate_session",
     "topic",
+    "value",
 ]

@@ -27,6 +27,7 @@ from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.topics import snapshots
 from session_mgmt.actions.topics.history import PastPage, read_page_before
 from session_mgmt.actions.topics.presence import Members, read_members
+from session_mgmt.actions.topics.snapshots import Value
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
 from session_mgmt.conf import settings
@@ -173,14 +174,33 @@ def open_snapshot(*topics: str) -> Iterator[dict[str, list[Any]]]:
     """
     if not all(is_topic(topic) for topic in topics):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    using = _require_no_transaction("open_snapshot()")
+    with snapshots.open_snapshot(using, topics, bridge().drain) as places:
+        yield {topic: place.as_json() for topic, place in places.items()}
+
+
+def _require_no_transaction(name: str) -> str:
+    """Return the app's database, of which a function reads one moment. Raises ``RuntimeError`` inside a transaction."""
     using = settings().database
     if bridge().inside_transaction():
         raise RuntimeError(
-            f"open_snapshot() begins a transaction of its own on {using!r}, and cannot be used inside atomic(). With "
+            f"{name} begins a transaction of its own on {using!r}, and cannot be used inside atomic(). With "
             "ATOMIC_REQUESTS, mark the view with @transaction.non_atomic_requests."
         )
-    with snapshots.open_snapshot(using, topics, bridge().drain) as places:
-        yield {topic: place.as_json() for topic, place in places.items()}
+    return using
+
+
+def value(topic: str, session: Session) -> Value:
+    """Return the value of a topic as a session is told it: ``data``, and the ``position`` from which on publications
+    change it. Your own code asks nobody for a right.
+
+    Raises ``RuntimeError`` inside a transaction, ``SessionNotFound``, ``InvalidField`` for a topic that is not declared
+    with ``snapshot``, ``HandlerFailed`` or ``Unavailable`` where its function fails, or ``Busy``.
+    """
+    if not is_topic(topic):
+        raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    using = _require_no_transaction("value()")
+    return snapshots.read_value(using, get_session(session), topic, bridge().drain)
 
 
 def members(topic: str) -> Members:
@@ -250,6 +270,7 @@ arebind_session = make_async(rebind_session)
 aaccess_changed = make_async(access_changed)
 apublish = make_async(publish)
 ahistory = make_async(history)
+avalue = make_async(value)
 amembers = make_async(members)
 asend = make_async(send)
 ais_connected = make_async(is_connected)

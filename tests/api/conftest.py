@@ -62,8 +62,8 @@ def page(alice: Any) -> Caller:
 def rooms() -> Iterator[None]:
     """``room:{number}``: everyone may follow and publish, if the number is one; ``news:{name}`` only the server."""
     before = list(registry.topics)
-    may_publish = {"publish": lambda session, number: int(number) > 0, "presence": True}
-    topic("room:{number}", **may_publish)(lambda session, number: int(number) > 0)
+    facts = {"publish": lambda session, number: int(number) > 0, "snapshot": lambda session, number: [number]}
+    topic("room:{number}", presence=True, **facts)(lambda session, number: int(number) > 0)
     topic("news:{name}")(lambda session, name: True)
     yield
     registry.topics[:] = before

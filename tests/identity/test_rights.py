@@ -96,6 +96,7 @@ ROWS: dict[str, tuple[Callable[[Caller], Any], str]] = {
     "metrics": (lambda one: one.get("sessions/{id}/metrics/"), "events:read"),
     "update": (lambda one: one.patch("sessions/{id}/", {"label": "x"}), "session:manage"),
     "past": (lambda one: one.get("topics/room:1/publications/"), "topics:follow:room:1"),
+    "value": (lambda one: one.get("topics/room:1/value/"), "topics:follow:room:1"),
     "members": (lambda one: one.get("topics/room:1/members/"), "topics:follow:room:1"),
     "publish": (lambda one: one.post("topics/room:1/publications/", {"data": 1}), "topics:publish:room:1"),
     "list": (lambda one: one.get("sessions/"), "sessions:list"),

@@ -17,7 +17,7 @@ from session_mgmt.actions.topics.beginnings import make_mark
 from session_mgmt.actions.topics.reading import read_places
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
-from session_mgmt.exceptions import Busy, DocumentTooLarge, HandlerFailed, InvalidField
+from session_mgmt.exceptions import Busy, DocumentTooLarge, HandlerFailed, InvalidField, TemporaryError
 from session_mgmt.models import ClientSession, Outbox, clock
 from session_mgmt.models.isolation import freeze_reads
 from session_mgmt.models.sql import Statements
@@ -55,34 +55,43 @@ class Value:
     """Value of a topic as compact JSON, and the place of the topic from which on entries change it."""
 
     position: Position
-    data: bytes
+    body: bytes
+
+    @property
+    def data(self) -> Any:
+        """Return the value itself."""
+        return orjson.loads(self.body)
 
     def as_json(self) -> dict[str, Any]:
-        """Build the form of the wire, without decoding the data."""
-        return {"position": self.position.as_json(), "data": orjson.Fragment(self.data)}
+        """Build the form of the wire, without decoding the value."""
+        return {"position": self.position.as_json(), "data": orjson.Fragment(self.body)}
 
 
 def read_value(using: str, session: ClientSession, topic: str, drain: Callable[[], int]) -> Value:
     """Read the value of a topic at one moment; this runs the project's code.
 
-    Raises ``InvalidField`` for a topic without one, ``HandlerFailed`` where the project's function fails, or ``Busy``.
+    Raises ``InvalidField`` for a topic without one, ``HandlerFailed`` where the project's function fails,
+    ``Unavailable`` where a database is away from it, or ``Busy``.
     """
     found = registry.find_topic(topic)
     if found is None or found[0].snapshot is None:
-        raise InvalidField("This topic has no snapshot.", field="log")
+        raise InvalidField("This topic has no value: declare it with snapshot=.", field="log")
     declared, parts = found
     assert declared.snapshot is not None
     with open_snapshot(using, [topic], drain) as places:
         try:
             # Encoded in the block: a query set, or a lazy part of the answer, is read only then.
-            given = encode_python(call_sync(declared.snapshot, session, **parts))
-            data = strict.dump_json(checking.check_value(given, _AROUND_VALUE))
-            if len(data) > settings().max_document_bytes:
-                raise DocumentTooLarge(size=len(data), limit=settings().max_document_bytes)
+            given = call_sync(encode_python, call_sync(declared.snapshot, session, **parts))
+            body = strict.dump_json(checking.check_value(given, _AROUND_VALUE))
+            if len(body) > settings().max_document_bytes:
+                raise DocumentTooLarge(size=len(body), limit=settings().max_document_bytes)
+        except TemporaryError:
+            # A database that is away is no fault of the function.
+            raise
         except Exception as error:
             logger.exception("snapshot of topic %r failed", declared.pattern.text)
             raise HandlerFailed() from error
-    return Value(places[topic], data)
+    return Value(places[topic], body)
 
 
 def _is_waited_for(using: str, topics: set[str]) -> bool:
