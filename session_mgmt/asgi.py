@@ -27,7 +27,8 @@ from session_mgmt.routing import websocket_urlpatterns
 
 def application(django_application: Any, extra_websocket_urlpatterns: list[Any] | None = None) -> ProtocolTypeRouter:
     """Route HTTP to Django and WebSockets to the session consumer, which checks origin and token itself; polls and
-    streams are answered before Django, which would hold a thread for each.
+    streams are answered before Django, which would hold a thread for each, and the other calls of clients pass through
+    its middleware on one thread.
 
     A stopping server tells its clients first. While ``DEBUG`` is on, static files are served too, as ``runserver``
     does. Raises ``ImproperlyConfigured`` for mistakes in ``SESSION_MGMT``.
@@ -35,10 +36,10 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
     _refuse_wrong_settings()
     # Imports the URL conf, REST framework and all: 0.3 s and 19 MB that the first client would wait for.
     info.list_endpoints(uuid.uuid4())
-    if settings.DEBUG and apps.is_installed("django.contrib.staticfiles"):
-        django_application = ASGIStaticFilesHandler(django_application)
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
-    http = HttpApplication(django_application)
+    http: Any = HttpApplication(django_application)
+    if settings.DEBUG and apps.is_installed("django.contrib.staticfiles"):
+        http = ASGIStaticFilesHandler(http)
     return ProtocolTypeRouter({"http": http, "websocket": SocketRouter(patterns), "lifespan": lifespan})
 
 

@@ -27,6 +27,11 @@ app_name = "session_mgmt"
 _ONE = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
 # Ids are text here: an address with a malformed one must answer in JSON too.
 urlpatterns: list[URLPattern | URLResolver] = [
+    # First, because they come by the hundred: each pattern before them is tried for every one.
+    path("connections/", ConnectionsView.as_view(serve=serve_attach, **_CALL), name="connections"),
+    path("connections/poll/", PollView.as_view(serve=serve_poll, **_CALL), name="connection-poll"),
+    path("connections/frames/", FramesView.as_view(serve=serve_frames, **_CALL), name="connection-frames"),
+    path("connections/leave/", LeaveView.as_view(serve=serve_leave, **_CALL), name="connection-leave"),
     path("sessions/", SessionViewSet.as_view({"get": "list", "post": "create"}), name="session-list"),
     path("sessions/enter/", EnterView.as_view(), name="session-enter"),
     path("login/", LoginView.as_view(), name="login"),
@@ -61,10 +66,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("topics/<path:topic>/members/", MembersView.as_view(), name="topic-members"),
     path("tokens/refresh/", RefreshView.as_view(), name="token-refresh"),
     path("tokens/narrow/", NarrowView.as_view(), name="token-narrow"),
-    path("connections/", ConnectionsView.as_view(serve=serve_attach, **_CALL), name="connections"),
-    path("connections/poll/", PollView.as_view(serve=serve_poll, **_CALL), name="connection-poll"),
-    path("connections/frames/", FramesView.as_view(serve=serve_frames, **_CALL), name="connection-frames"),
-    path("connections/leave/", LeaveView.as_view(serve=serve_leave, **_CALL), name="connection-leave"),
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),
     path("schema/page/", SchemaPageView.as_view(), name="schema-page"),

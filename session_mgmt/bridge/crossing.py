@@ -30,6 +30,7 @@ from session_mgmt.bridge.gate import Gate
 from session_mgmt.bridge.heavy import HeavyWorker
 from session_mgmt.bridge.home import HomeLoop
 from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
+from session_mgmt.bridge.request_threads import RequestThreads
 from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, SessionMgmtError, Unavailable
@@ -66,6 +67,7 @@ class Bridge:
         self._patient = Threads("session_mgmt-patient", settings().read_threads)
         self._worker = HeavyWorker()
         self.home = HomeLoop()
+        self._requests = RequestThreads("session_mgmt-request")
         self.head_cache: HeadCache = Recent(_CACHED_HEADS)
         self.lane = Lane(self.using, gate.enter_as_lane if gate else nullcontext)
         self._permissions = Threads("session_mgmt-permission", settings().handler_threads)
@@ -91,6 +93,10 @@ class Bridge:
         our own.
         """
         return self.home.run(work, farewell)
+
+    def start_request(self, work: Callable[[], R]) -> Future[R]:
+        """Run a request of a client over HTTP on a thread that it has for itself."""
+        return self._requests.submit(work)
 
     # -- doorbells -------------------------------------------------------------------------------------------------
 
@@ -302,6 +308,7 @@ class Bridge:
         """Finish waiting work and end all threads."""
         # First: what it says good-bye to is written by the others.
         self.home.close()
+        self._requests.close()
         # The connecting lane hands its events to this one.
         self.connecting.stop()
         self.lane.stop()

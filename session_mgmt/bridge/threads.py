@@ -72,7 +72,7 @@ class Threads:
             while (key := self._take_turn()) is not None:
                 future, work = self._jobs[key][0]
                 if future.set_running_or_notify_cancel():
-                    _fulfil(future, work)
+                    fulfil(future, work)
                     _close_broken_connections()
                 # An idle thread would keep the last job and its result alive.
                 del future, work
@@ -114,7 +114,8 @@ def _close_broken_connections() -> None:
             connection.close_if_unusable_or_obsolete()
 
 
-def _fulfil(future: Future[R], work: Callable[[], R]) -> None:
+def fulfil(future: Future[R], work: Callable[[], R]) -> None:
+    """Do a job, and give its future the result or the error."""
     try:
         result = work()
     except Exception as error:

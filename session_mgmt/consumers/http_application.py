@@ -1,4 +1,6 @@
-"""Polls and streams as an ASGI application in front of Django, which would hold a thread for each of them."""
+"""Calls of clients in front of Django: polls and streams, for which it would hold a thread each, are answered here, and
+for the others its middleware and views are run on one thread.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from session_mgmt.actions import limits
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import origins
 from session_mgmt.consumers.http_calls import record_refusal
+from session_mgmt.consumers.http_handler import build_call_handler
 from session_mgmt.consumers.http_polls import answer_poll, stream_poll
 from session_mgmt.consumers.http_requests import Request, most_bytes
 from session_mgmt.consumers.hub import hub
@@ -37,44 +40,48 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-PATH_END = "connections/poll/"
-ROUTE = "connection-poll"
+POLL, CALLS = "connection-poll", ("connections", "connection-frames", "connection-leave")
+PATH_ENDS = ("connections/poll/", "connections/", "connections/frames/", "connections/leave/")
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
 
 
 class HttpApplication:
-    """Answer polls and streams, and leave every other request to Django."""
+    """Answer polls and streams, pass calls through Django in the short way, and leave every other request to it."""
 
     def __init__(self, django_application: Any) -> None:
         self._django = django_application
+        self._calls = build_call_handler(django_application) or django_application
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         # So views, which run on threads, find the loop of the server.
         bridge().home.adopt()
-        if not _is_poll(scope):
-            await self._django(scope, receive, send)
+        route = _find_route(scope)
+        if route != POLL:
+            await (self._calls if route in CALLS else self._django)(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await _send_answer(scope, send, 204, b"")
         else:
             await _answer(scope, receive, send)
 
 
-def _is_poll(scope: Any) -> bool:
+def _find_route(scope: Any) -> str | None:
+    """Return which call of a client this is, by the name in our URL conf."""
     path = scope.get("path", "")
-    if not path.endswith(PATH_END):
-        return False
-    return _leads_to_polls("/" + strip_script_name(scope).lstrip("/"), django_settings.ROOT_URLCONF)
+    # A session's connections are listed, by GET, at as many addresses as there are sessions.
+    if not path.endswith(PATH_ENDS[0] if scope.get("method") != "POST" else PATH_ENDS):
+        return None
+    return _resolve_route("/" + strip_script_name(scope).lstrip("/"), django_settings.ROOT_URLCONF)
 
 
 # Few paths end so. Whoever makes some up fills it with them, and gains nothing.
 @lru_cache(maxsize=64)
-def _leads_to_polls(path: str, urlconf: Any) -> bool:
+def _resolve_route(path: str, urlconf: Any) -> str | None:
     try:
         match = resolve(path, urlconf)
     except Resolver404:
-        return False
-    return match.url_name == ROUTE and "session_mgmt" in match.app_names
+        return None
+    return match.url_name if "session_mgmt" in match.app_names else None
 
 
 async def _answer(scope: Any, receive: Receive, send: Send) -> None:

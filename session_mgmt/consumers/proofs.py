@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from session_mgmt.actions.sessions import calls
 from session_mgmt.actions.sessions.calls import Call, Proved
@@ -12,6 +13,9 @@ from session_mgmt.exceptions import Busy
 
 # Calls of one group of statements.
 MOST_TOGETHER = 200
+# Where several come together, more will: the next group gathers at least so long, for it costs little more than one
+# member.
+GATHER_SECONDS = 0.02
 # Calls without an answer. More would wait longer than their clients are patient.
 MOST_WAITING = 10_000
 
@@ -19,7 +23,8 @@ MOST_WAITING = 10_000
 class Proofs:
     """One per event loop. While a group is proved the next one gathers; whoever comes alone waits for nobody."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._sleep = sleep
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Call, asyncio.Future[Proved]]] = deque()
         # Kept, because an event loop holds its tasks by weak references only.
@@ -39,8 +44,11 @@ class Proofs:
     async def _prove_all(self) -> None:
         try:
             while self._waiting:
+                gathered = self._loop.time() + GATHER_SECONDS
                 count = min(len(self._waiting), MOST_TOGETHER)
                 await _prove_group([self._waiting.popleft() for _ in range(count)])
+                if (count > 1 or self._waiting) and len(self._waiting) < MOST_TOGETHER:
+                    await self._sleep(gathered - self._loop.time())
         finally:
             # No await since the last look: a call in between would wait for a task that has ended.
             self._proving = None

@@ -29,15 +29,16 @@ async def lane(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def http(scope: Any, receive: Any, send: Any) -> None:
+async def application(scope: Any, receive: Any, send: Any) -> None:
     """Serve the REST side; any other path reports the lane's figures, ``/halls/<n>`` once members can be named."""
-    if scope["path"].startswith("/halls/"):
+    if scope["type"] == "http" and scope["path"].startswith("/halls/"):
         halls.declare(int(scope["path"].rpartition("/")[2]))
-    await (django_application if scope["path"].startswith(("/api/", "/events/")) else lane)(scope, receive, send)
+    answer = ours if scope["type"] != "http" or scope["path"].startswith(("/api/", "/events/")) else lane
+    await answer(scope, receive, send)
 
 
-application = session_mgmt.asgi.application(
-    http,
+ours = session_mgmt.asgi.application(
+    django_application,
     [
         path("plain/updates/", Updates.as_asgi()),
         path("plain/room/", Room.as_asgi()),

@@ -91,6 +91,32 @@ async def test_calls_that_come_while_a_group_is_read_are_proved_by_one_later_rea
     assert await again == "f"
 
 
+async def test_behind_a_group_of_several_the_next_one_gathers_longer(database: Database) -> None:
+    rests: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+
+    async def sleep(seconds: float) -> None:
+        rests.put_nowait(rest := asyncio.get_running_loop().create_future())
+        await rest
+
+    proofs = Proofs(sleep=sleep)
+    waiting = proofs._waiting = Watched()
+    (alone,) = prove(proofs, "a")
+    await database.let_go()
+    assert await alone == "a" and rests.empty()
+    first = prove(proofs, "b", "c")
+    await database.let_go()
+    rest = await rests.get()
+    assert await asyncio.gather(*first) == ["b", "c"]
+    await waiting.come(3)
+    later = prove(proofs, "d", "e")
+    await waiting.come(2)
+    assert database.groups == [["a"], ["b", "c"]]
+    rest.set_result(None)
+    await database.let_go()
+    assert await asyncio.gather(*later) == ["d", "e"]
+    (await rests.get()).set_result(None)
+
+
 async def test_a_failed_read_is_told_to_its_own_group_and_the_next_one_goes_on(database: Database) -> None:
     proofs = Proofs()
     first = prove(proofs, "a", "b")

@@ -1,0 +1,70 @@
+"""Django's handler for calls of clients, which runs all middleware and the view on one thread, as WSGI does.
+
+Under ASGI Django goes to a thread and back for each method of each middleware: sixteen times a call with those of a
+new project.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import signals
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http import HttpResponseBase
+from django.urls import set_script_prefix
+from django.utils.module_loading import import_string
+
+from session_mgmt.bridge import bridge
+
+
+class CallHandler(ASGIHandler):
+    """Handler of Django that takes one thread for a request, and leaves it once."""
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Load the middleware in the form that needs no event loop."""
+        super().load_middleware(is_async=False)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request. It is worked on to its end, whether or not the client waits for it."""
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        response = await _run_on_thread(self._answer, scope, body)
+        try:
+            await self.send_response(response, send)
+        finally:
+            if response.streaming:
+                await _run_on_thread(response.close)
+
+    def _answer(self, scope: Any, body: Any) -> HttpResponseBase:
+        with closing(body):
+            set_script_prefix(get_script_prefix(scope))
+            signals.request_started.send(sender=type(self), scope=scope)
+            request, refusal = self.create_request(scope, body)
+            response: Any = refusal if request is None else self.get_response(request)
+            response._handler_class = type(self)
+            # What is whole is closed here; a middleware may have put a stream in its place.
+            if not response.streaming:
+                response.close()
+            return response
+
+
+def build_call_handler(django_application: Any) -> CallHandler | None:
+    """Build the handler for calls beside Django's own application; ``None`` where it is not the plain one, or where a
+    middleware needs the event loop.
+    """
+    if type(django_application) is not ASGIHandler:
+        return None
+    classes = map(import_string, django_settings.MIDDLEWARE)
+    return CallHandler() if all(getattr(one, "sync_capable", True) for one in classes) else None
+
+
+async def _run_on_thread(work: Any, *args: Any) -> Any:
+    return await asyncio.wrap_future(bridge().start_request(partial(copy_context().run, work, *args)))
