@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sqlite3
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
-from django.db import InterfaceError, OperationalError
+from django.db import ProgrammingError
 from django.utils.module_loading import import_string
 
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import Unavailable
+from session_mgmt.exceptions import SessionMgmtError, Unavailable
 
 # No errors for Python: handlers of errors let them through, so that a program can end.
 _QUITTING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
-# A statement that takes longer than the project allows, and one that SQLite does not understand.
+# Kinds of a driver's error (PEP 249) that pass, with two that do not: a statement that takes longer than the project
+# allows, and one that SQLite does not understand.
+_PASSING: Final = {"OperationalError", "InterfaceError"}
 _SLOW: Final = "57014"
 _WRONG: Final = 1
+# Those that pass though they are of other kinds, by SQLSTATE: a server that only reads now, a snapshot that is too old.
+_PASSING_STATES: Final = {"25006", "72000"}
+# And by SQLite's codes: a file that somebody puts in the place of the database, and has not written to its end.
+_PASSING_CODES: Final = {11, 26}
+# Texts of Django and of ``sqlite3``, for a connection that was lost inside ``atomic()`` and is used again.
+_LOST: Final = {"Cannot open a new connection in an atomic block.", "Cannot operate on a closed database."}
 
 
 class UnusableAnswer(Exception):
@@ -70,15 +80,11 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
     """Call a function of the project.
 
     Raises ``UnusableAnswer`` if it returns a coroutine or a generator, or quits: a decorator can hide from
-    ``check_function`` that it is async. Raises ``Unavailable`` if it fails because a database is away: that is no
-    answer of the project's, and whoever asks may come again.
+    ``check_function`` that it is async. Raises ``Unavailable`` if it fails because a database is away.
     """
     try:
-        answer = function(*arguments, **named)
-    except (OperationalError, InterfaceError) as error:
-        if _is_fault_of_statement(error):
-            raise
-        raise Unavailable(retry_after=1.0) from error
+        with _telling_outages():
+            answer = function(*arguments, **named)
     except _QUITTING as error:
         if threading.current_thread() is threading.main_thread():
             # A signal may have raised it there: the program is to end.
@@ -93,12 +99,49 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
     return answer
 
 
-def _is_fault_of_statement(error: Exception) -> bool:
-    """Return whether the function is to blame, and would fail again; also where it raised the error by itself."""
-    cause = error.__cause__
-    if cause is None or getattr(cause, "sqlstate", None) == _SLOW:
+@contextmanager
+def _telling_outages() -> Iterator[None]:
+    """Raise ``Unavailable`` in place of what fails because a database is away, busy or out of memory: that is no answer
+    of the project's, and whoever asks may come again.
+    """
+    try:
+        yield
+    except SessionMgmtError:
+        # Whatever else happened: this is what the function answers.
+        raise
+    except Exception as error:
+        if not any(map(_tells_of_outage, _iter_reasons(error))):
+            raise
+        raise Unavailable(retry_after=1.0) from error
+
+
+def _iter_reasons(error: BaseException) -> Iterator[BaseException]:
+    """Go through an error and all behind it, also where the function has raised its own ``from None``."""
+    waiting: list[BaseException | None] = [error]
+    seen = set()
+    while waiting:
+        reason = waiting.pop()
+        if reason is not None and id(reason) not in seen:
+            seen.add(id(reason))
+            yield reason
+            waiting += [reason.__cause__, reason.__context__]
+
+
+def _tells_of_outage(reason: BaseException) -> bool:
+    """Return whether the error is a driver's, and the same statement may succeed later.
+
+    Nearly all of Django's are not looked at: it raises them from a driver's, and the function may raise them by itself.
+    """
+    if isinstance(reason, MemoryError) or (isinstance(reason, ProgrammingError) and str(reason) in _LOST):
+        # Also SQLite's word for no memory.
         return True
-    return getattr(cause, "sqlite_errorcode", None) == _WRONG
+    if not isinstance(reason, sqlite3.Error) and not hasattr(reason, "sqlstate"):
+        return False
+    state, code = getattr(reason, "sqlstate", None), getattr(reason, "sqlite_errorcode", None)
+    if state in _PASSING_STATES or (code is not None and code & 0xFF in _PASSING_CODES):
+        return True
+    kinds = {kind.__name__ for kind in type(reason).__mro__}
+    return not kinds.isdisjoint(_PASSING) and state != _SLOW and code != _WRONG
 
 
 def _iter_layers(function: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,19 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+def pytest_runtest_setup() -> None:
+    services.ended.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a test that fails what its servers have said: why one refused something is told nowhere else."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"log of {name}", log) for name, log in services.list_logs() if log]
+    return report
 
 
 def opens_database(item: pytest.Item) -> bool:

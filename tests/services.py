@@ -38,6 +38,7 @@ from tests.ports import take_port
 HOST = "127.0.0.1"
 START_SECONDS = 180
 STOP_SECONDS = 20
+SHOWN_LINES = 60
 
 # Waits for its standard input to close, which happens however its parent dies, and then ends the server.
 REAPER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
@@ -45,6 +46,15 @@ REAPER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
 
 Process: TypeAlias = "subprocess.Popen[bytes] | forking.Forked"
 ServerT = TypeVar("ServerT", bound="Server")
+
+# What servers said that have ended since the last test began, for a test that fails.
+ended: list[tuple[str, str]] = []
+_started: list[Server] = []
+
+
+def list_logs() -> list[tuple[str, str]]:
+    """List servers with the end of what each has said: those that run, and those that have just ended."""
+    return ended + [server.tell() for server in _started]
 
 
 def wait_until(ready: Callable[[], bool], process: Process, log: Path) -> None:
@@ -88,6 +98,8 @@ class Server:
     def start(self) -> None:
         """Start on the same port and files as before; returns when the server answers."""
         self.process = self.launch()
+        if self not in _started:
+            _started.append(self)
         self.reaper = subprocess.Popen(
             [sys.executable, "-SEc", REAPER, str(self.process.pid)], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -175,8 +187,16 @@ class Server:
         """Stop, look at the log, and remove every file; harmless when repeated."""
         atexit.unregister(self.close)
         self.stop()
+        if self in _started:
+            _started.remove(self)
+            ended.append(self.tell())
         check_log(self.log)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tell(self) -> tuple[str, str]:
+        """Return what this server is, and the last lines of its log."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return f"{type(self).__name__} on port {self.port}", "\n".join(lines[-SHOWN_LINES:])
 
 
 class Postgres(Server):

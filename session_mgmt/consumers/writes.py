@@ -29,7 +29,7 @@ from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.inbox import Inbox
 from session_mgmt.consumers.moments import Moment
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.exceptions import Busy, PublishDenied, Replaced, ScopeMissing, SeqGap, SessionMgmtError, Unavailable
+from session_mgmt.exceptions import Busy, Replaced, ScopeMissing, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
 from session_mgmt.protocol import scopes
 from session_mgmt.protocol.codes import Close
@@ -335,8 +335,9 @@ class Writes:
         except SessionMgmtError:
             raise
         except Exception as error:
-            # A function that fails denies: it must not let in whoever makes it fail.
-            raise PublishDenied() from error
+            # Not the application's function, whose failure denies: something of the server, and so no final answer.
+            logger.exception("The rights of a topic could not be asked for")
+            raise Unavailable(retry_after=1.0) from error
         # From here on the topic's publications go straight to the lane.
         self.note_publishable(frame.topic)
         self._submit(frame, self._build_work(frame))

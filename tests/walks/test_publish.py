@@ -145,6 +145,24 @@ async def test_send_is_answered_once_and_its_effects_are_kept_once(peers: Any, c
     assert (await one.receipt(3))["ok"]
 
 
+async def test_a_publication_is_denied_by_nothing_but_the_application(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the server itself cannot ask, the number stays free, and the client comes again."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("as declared")
+
+    one = peers()
+    await one.open(created.token.secret)
+    with monkeypatch.context() as patch:
+        patch.setattr(access, "check_publish", fail)
+        await one.say(type="publish", seq=1, topic="room:1", data=1)
+        assert (await one.receipt(1))["error"]["name"] == "unavailable"
+    await one.say(type="publish", seq=1, topic="room:1", data=1)
+    assert (await one.receipt(1))["ok"]
+
+
 async def test_a_message_whose_handler_meets_an_outage_keeps_its_number(peers: Any, created: Any) -> None:
     answers = iter([raise_away, lambda: {"done": 1}])
 

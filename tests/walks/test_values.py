@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
+from django.utils.functional import lazy
 
 from session_mgmt.actions.topics import snapshots
 from session_mgmt.bridge import bridge
 from session_mgmt.models import Publication
 from session_mgmt.registry import registry, topic
 from session_mgmt.shortcuts import publish
+from tests.away import raise_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIST = "topic:list:1"
@@ -26,6 +28,9 @@ def read_names(session: Any, name: str) -> Any:
         raise ValueError("as declared")
     if name == "large":
         return "x" * 2_000_000
+    if name == "away":
+        # Fails only as it is encoded.
+        return lazy(raise_away, str)()
     return [*Group.objects.order_by("pk").values_list("name", flat=True)]
 
 
@@ -105,16 +110,15 @@ async def test_a_value_that_nobody_may_read_or_that_is_none_is_refused(
 ) -> None:
     peer = peers()
     await peer.open(created.token.secret)
-    refused = {
-        name: (await ask(peer, f"topic:{name}", id_))["name"]
-        for id_, name in enumerate(("list:closed", "nothing:1", "bare:1", "list:broken", "list:large"), start=40)
-    }
+    names = ("list:closed", "nothing:1", "bare:1", "list:broken", "list:large", "list:away")
+    refused = {name: (await ask(peer, f"topic:{name}", id_))["name"] for id_, name in enumerate(names, start=40)}
     assert refused == {
         "list:closed": "topic_denied",
         "nothing:1": "topic_denied",
         "bare:1": "invalid_field",
         "list:broken": "handler_failed",
         "list:large": "handler_failed",
+        "list:away": "unavailable",
     }
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 2
     assert (await ask(peer, "state:main", 50))["name"] == "invalid_field"
