@@ -173,6 +173,8 @@ def test_a_project_without_mistakes_is_told_nothing(settings: Any, monkeypatch: 
     given = {"IDLE_TIMEOUT": timedelta(hours=1), "reconnect_factor": 2, "allowed_origins": ["https://shop.example"]}
     monkeypatch.setattr(deploy_checks, "_iter_subclasses", lambda class_: [Careful])
     monkeypatch.setattr(deploy_checks, "_read_most_descriptors", lambda: 4200)
+    # That of a model of the tests that publishes.
+    monkeypatch.setattr(registry, "topics", declare_topics("orders:{customer:int}"))
     assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=LAYERS, SESSION_MGMT=given, **SAFE) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -11,8 +13,9 @@ from rest_framework.request import Request
 from session_mgmt.actions import access, addresses
 from session_mgmt.actions.access import Actor, Proof
 from session_mgmt.actions.sessions import incidents, stamps, tokens, users
+from session_mgmt.api.errors import Refusal
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthError
+from session_mgmt.exceptions import AuthError, SessionMgmtError
 from session_mgmt.models import Token, clock
 from session_mgmt.protocol.scopes import restrict
 
@@ -24,8 +27,8 @@ RIGHTS = (
 )
 
 
-class SessionTokenAuthentication(BaseAuthentication):
-    """Authentication by ``Authorization: Bearer sma_…``.
+class ProvenToken(BaseAuthentication):
+    """Authentication of this app's own calls by ``Authorization: Bearer sma_…``.
 
     Set ``request.auth`` to an ``Actor`` and ``request.client_session`` to the session. A session that has ended is
     still found, because its client may ask why and for a successor; ``ApiView`` refuses it everywhere else.
@@ -51,6 +54,31 @@ class SessionTokenAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+class SessionTokenAuthentication(ProvenToken):
+    """Authentication of the project's own views by a session's token; ``request.client_session`` is the session.
+
+    A session that has ended is refused, and each refusal is an answer that REST framework gives.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
+        """Return the user and the actor of a live session's token, or ``None`` if the request carries no such token."""
+        with refuse_ended(request):
+            return super().authenticate(request)
+
+
+@contextmanager
+def refuse_ended(request: Request) -> Iterator[None]:
+    """Refuse a session that the block finds and that has ended, in the form that REST framework knows."""
+    try:
+        yield
+        session = getattr(request, "client_session", None)
+        error = None if session is None else tokens.explain_end(session, now=clock.read(settings().database))
+        if error is not None:
+            raise error
+    except SessionMgmtError as error:
+        raise Refusal(error) from error
 
 
 def admit_token(request: Request, token: Token) -> tuple[Any, Actor]:

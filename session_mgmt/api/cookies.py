@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import cookies, tokens
 from session_mgmt.actions.sessions.pairs import Pair
-from session_mgmt.api.authentication import admit_token
+from session_mgmt.api.authentication import admit_token, refuse_ended
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthError
 from session_mgmt.models import clock
@@ -26,8 +26,8 @@ NAME_HEADER = "X-Session-Name"
 _OF_BROWSERS = ("HTTP_ORIGIN", "HTTP_SEC_FETCH_SITE", "HTTP_COOKIE")
 
 
-class SessionCookieAuthentication(BaseAuthentication):
-    """Authentication by the cookie of a page's session, where ``token_mode`` is ``cookie``.
+class ProvenCookie(BaseAuthentication):
+    """Authentication of this app's own calls by the cookie of a page's session, where ``token_mode`` is ``cookie``.
 
     Somebody who is logged in, and calls for another session than the cookie's or has an old cookie, is left to the
     project's own authentication.
@@ -49,6 +49,18 @@ class SessionCookieAuthentication(BaseAuthentication):
             return None
         require_csrf(request)
         return admit_token(request, token)
+
+
+class SessionCookieAuthentication(ProvenCookie):
+    """Authentication of the project's own views by the cookie of a page's session, where ``token_mode`` is ``cookie``.
+
+    A session that has ended is refused, and each refusal is an answer that REST framework gives.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
+        """Return the user and the actor of the live session of a page's cookie, or ``None``. Unsafe calls need CSRF."""
+        with refuse_ended(request):
+            return super().authenticate(request)
 
 
 def _has_login(request: Request) -> bool:

@@ -65,10 +65,13 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
         # Whole seconds (RFC 9110 section 10.2.3), rounded up, so that nobody comes too early.
         response["Retry-After"] = str(math.ceil(ours.retry_after))
     if ours.status == 401:
-        # RFC 6750 3.1: a request without credentials is told the scheme and nothing more.
-        known = isinstance(ours, InvalidToken | TokenExpired)
-        response["WWW-Authenticate"] = 'Bearer error="invalid_token"' if known else "Bearer"
+        response["WWW-Authenticate"] = _make_challenge(ours)
     return response
+
+
+def _make_challenge(error: SessionMgmtError) -> str:
+    # RFC 6750 3.1: a request without credentials is told the scheme and nothing more.
+    return 'Bearer error="invalid_token"' if isinstance(error, InvalidToken | TokenExpired) else "Bearer"
 
 
 def _record_fault(error: SessionMgmtError, session: ClientSession | None) -> None:
@@ -107,3 +110,5 @@ class Refusal(drf.APIException):
         if error.retry_after is not None:
             # REST framework writes it into the header.
             self.wait = math.ceil(error.retry_after)
+        if error.status == 401:
+            self.auth_header = _make_challenge(error)

@@ -21,8 +21,8 @@ from session_mgmt.actions import access, audit, limits
 from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import incidents, lifecycle, tokens
 from session_mgmt.api import errors
-from session_mgmt.api.authentication import SessionTokenAuthentication, find_actor, read_address, read_bearer
-from session_mgmt.api.cookies import SessionCookieAuthentication, read_cookie
+from session_mgmt.api.authentication import ProvenToken, find_actor, read_address, read_bearer
+from session_mgmt.api.cookies import ProvenCookie, read_cookie
 from session_mgmt.api.description import AutoSchema
 from session_mgmt.api.endpoints import Endpoint
 from session_mgmt.api.forms import Form
@@ -77,7 +77,7 @@ class ApiView(APIView):
         """Return this app's authentication, followed by the project's as configured now."""
         theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
         # Ours first: the project's own may take a bearer token for one of theirs, and refuse it.
-        ours = [SessionTokenAuthentication(), SessionCookieAuthentication()]
+        ours = [ProvenToken(), ProvenCookie()]
         return [*ours, *(authentication() for authentication in theirs)]
 
     def get_throttles(self) -> list[Any]:

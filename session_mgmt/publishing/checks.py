@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 from django.apps import AppConfig, apps
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import router
 
 from session_mgmt.conf import settings
+from session_mgmt.protocol.patterns import TopicPattern
 from session_mgmt.publishing.declaring import is_publishing
 from session_mgmt.publishing.publisher import Publisher, get_publisher
+from session_mgmt.registry import registry
+
+# Values that a part may have in a pattern of any type, and more parts than anybody gives a topic.
+_SAMPLES = ("7041", "3f9c1e7a-52b4-4d08-a6ce-9b71d2f0e358", "Qz_9-jX")
+_MOST_PARTS = 4
 
 
 @register(Tags.models)
@@ -27,6 +34,38 @@ def check_publishers(app_configs: Sequence[AppConfig] | None = None, **_: Any) -
                 for message, hint in _list_faults(model, publisher)
             ]
     return found
+
+
+@register(Tags.models)
+def check_followers(**_: Any) -> list[CheckMessage]:
+    """Check that somebody may follow what models publish (W024): a topic that no app declares is denied to all."""
+    found: list[CheckMessage] = []
+    for model in apps.get_models():
+        publisher = get_publisher(model)
+        if publisher is None or model is not publisher.model or not isinstance(publisher.topic, TopicPattern):
+            continue
+        text = publisher.topic.text
+        if not _is_declared(publisher.topic):
+            message = (
+                f"{publisher.label} publishes to {text!r}, and no app declares such a topic: nobody may follow it."
+            )
+            hint = f"Decorate a function of session_topics.py with @topic({text!r}); it says who may."
+            found.append(Warning(message, hint=hint, obj=model, id="session_mgmt.W024"))
+    return found
+
+
+def _is_declared(pattern: TopicPattern) -> bool:
+    if len(pattern.types) > _MOST_PARTS:
+        return True
+    for values in product(_SAMPLES, repeat=len(pattern.types)):
+        try:
+            name = pattern.make_topic(dict(zip(pattern.types, values, strict=True)))
+        except ValueError:
+            # No value of that part's type.
+            continue
+        if registry.find_topic(name) is not None:
+            return True
+    return False
 
 
 def _list_faults(model: Any, publisher: Publisher) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -38,8 +39,36 @@ class Order:
         """Its own business."""
 
 
+class OrderList:
+    """A view of the project."""
+
+    @staticmethod
+    def as_view() -> Any:
+        return lambda request: None
+
+
+class Customer:
+    objects = Order.objects
+
+
+class OrderSerializer:
+    """A serializer of the project."""
+
+
 @pytest.fixture
-def namespace(transactional_db: None) -> Iterator[dict[str, Any]]:
+def project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules that the pages import from the project which they build."""
+    for module, found in {
+        "orders.models": Order,
+        "orders.serializers": OrderSerializer,
+        "orders.views": OrderList,
+        "customers.models": Customer,
+    }.items():
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{found.__name__: found}))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def namespace(transactional_db: None, project: None) -> Iterator[dict[str, Any]]:
     """What a project has before it reads our pages."""
     with inline_bridge(), isolate_apps("tests.shop"):
         user = get_user_model().objects.create_user("ada")

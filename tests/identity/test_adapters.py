@@ -23,10 +23,10 @@ from session_mgmt.actions import access
 from session_mgmt.actions.sessions import lifecycle, narrowing, refreshing, tokens
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.api.authentication import SessionTokenAuthentication
-from session_mgmt.exceptions import InvalidToken, ReauthRequired, SessionMgmtError, TopicDenied
-from session_mgmt.models import AuditEntry, ClientSession, Login, Token, clock
+from session_mgmt.exceptions import InvalidToken, ReauthRequired, SessionMgmtError, TopicDenied, list_errors
+from session_mgmt.models import AuditEntry, ClientSession, Login, SessionActivity, Token, clock
 from session_mgmt.registry import topic
-from session_mgmt.shortcuts import HasScope, RecentAuth, create_session
+from session_mgmt.shortcuts import HasScope, RecentAuth, create_session, terminate_session
 from tests.api.calls import Caller, caller, refused
 from tests.identity.browser import Browser
 from tests.identity.conftest import make_pair, new_nonce, refresh_of
@@ -386,6 +386,39 @@ def test_a_view_of_the_project_asks_for_a_recent_login_and_a_scope(alice: Any, s
     assert pay(jwt)[0] == 401
     settings.SESSION_MGMT = {"auth_time_of": lambda request: time.time()}
     assert pay(jwt)[0] == 200
+
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Wallet(APIView):
+    authentication_classes = [SessionTokenAuthentication]
+
+    def get(self, request: Any) -> Any:
+        return Response(request.user.username)
+
+
+@pytest.mark.parametrize(
+    ("end", "wanted"),
+    [
+        (lambda session: terminate_session(session), "session_terminated"),
+        (
+            lambda session: SessionActivity.objects.update(expires_at=session.created_at - timedelta(days=1)),
+            "session_expired",
+        ),
+        (lambda session: get_user_model().objects.update(is_active=False), "invalid_token"),
+        (lambda session: Token.objects.all().delete(), "invalid_token"),
+    ],
+)
+def test_a_view_of_the_project_admits_no_session_that_has_ended(alice: Any, end: Any, wanted: str) -> None:
+    created = create_session(user=alice)
+    request = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {created.token.secret}")
+    assert Wallet.as_view()(request).data == "alice"
+    end(created.session)
+    answer = Wallet.as_view()(request)
+    (status,) = [error.status for error in list_errors() if error.name == wanted]
+    assert (answer.data["name"], answer.status_code) == (wanted, status)
+    assert answer.has_header("WWW-Authenticate") == (status == 401)
 
 
 # -- each kind of token in its own place ---------------------------------------

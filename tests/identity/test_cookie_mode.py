@@ -10,11 +10,17 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.checks import run_checks
 from django.test import Client
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory
+from rest_framework.views import APIView
 
 from session_mgmt.actions.sessions import cookies
+from session_mgmt.api.cookies import SessionCookieAuthentication
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
+from session_mgmt.exceptions import SessionTerminated
 from session_mgmt.models import ClientSession, Login, Token
+from session_mgmt.shortcuts import terminate_session
 from tests.identity.conftest import make_pair, new_nonce, run_together
 from tests.walks.conftest import BOTH_WAYS
 
@@ -463,3 +469,26 @@ def test_s51_a_lost_answer_to_a_claim_gives_its_cookie_again(on_this_thread: Non
     again = page.enter(nonce).json()
     assert (again["verdict"], again["session"]["session_id"]) == ("claimed", first["session"]["session_id"])
     assert page.cookie == new
+
+
+class Wallet(APIView):
+    authentication_classes = [SessionCookieAuthentication]
+
+    def get(self, request: Any) -> Any:
+        return Response(str(request.client_session.pk))
+
+
+@pytest.mark.django_db
+def test_a_view_of_the_project_admits_no_cookie_of_a_session_that_has_ended() -> None:
+    page = Page()
+    page.enter()
+
+    def ask() -> Any:
+        headers = {"Cookie": f"{COOKIE}={page.cookie}", "Host": HOST}
+        return Wallet.as_view()(APIRequestFactory().get("/", secure=True, headers=headers))
+
+    assert ask().data == page.kept
+    terminate_session(page.kept)
+    assert (ask().data["name"], ask().status_code) == ("session_terminated", SessionTerminated.status)
+    Token.objects.all().delete()
+    assert (ask().data["name"], ask().status_code) == ("invalid_token", 401)

@@ -13,8 +13,9 @@ from rest_framework import serializers
 
 from session_mgmt.protocol.row_keys import write_value
 from session_mgmt.publishing import PublishingManager, PublishingQuerySet, get_publisher, publishes
-from session_mgmt.publishing.checks import check_publishers
+from session_mgmt.publishing.checks import check_followers, check_publishers
 from session_mgmt.publishing.publisher import find_kind
+from session_mgmt.registry import registry, topic
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_isolate_apps("tests.shop")
@@ -112,6 +113,30 @@ def test_the_check_finds_what_was_not_known_yet(django_isolated_apps: Any, monke
     assert len(told) == len(parts)
     for part in parts:
         assert any(part in text for text in told), told
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ((), 1),
+        (("things:{status}",), 0),
+        (("things:{code:slug}",), 0),
+        (("things:{number:int}",), 0),
+        (("things:{key:uuid}",), 0),
+        (("{kind}:{rest}",), 0),
+        (("thing:{status}",), 1),
+        (("things:{status}:more",), 1),
+    ],
+)
+def test_a_model_that_publishes_to_a_topic_that_nobody_declares_is_told(
+    declared: tuple[str, ...], told: int, django_isolated_apps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publishes("things:{status}", serializer=serialize)(make_model())
+    monkeypatch.setattr("session_mgmt.publishing.checks.apps", django_isolated_apps)
+    monkeypatch.setattr(registry, "topics", [])
+    for pattern in declared:
+        topic(pattern)(lambda session, **parts: True)
+    assert [fault.id for fault in check_followers()] == ["session_mgmt.W024"] * told
 
 
 def test_a_serializer_that_returns_no_list_is_an_error() -> None:
