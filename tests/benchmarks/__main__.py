@@ -48,6 +48,7 @@ BENCHMARKS = {
     "scale": processes.run,
     "page_turn": page_turn.run,
     "filters": filters.run,
+    "allow_entry": filters.run_allow_entry,
     "presence": presence.run,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}

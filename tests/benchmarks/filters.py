@@ -1,4 +1,6 @@
-"""Durable publications to readers of whom no filter, all have one filter, or each has one of its own."""
+"""Durable publications to readers of whom none filters, all have one filter, or each has one of its own; and to readers
+about each of whom ``allow_entry`` is asked.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from tests.benchmarks.report import Row, Table, measured
 from tests.benchmarks.scale import Scale
 
 TEXT = "t" * 200
+# As many as a topic with allow_entry may have in a process.
+READERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,11 @@ class Case:
     name: str
     filter: str
     place: str = f'"{ALL}"'
+    kind: str = "offers"
 
     @property
     def topic(self) -> str:
-        return f"offers:{self.filter}"
+        return f"{self.kind}:{self.filter}"
 
     def frame(self) -> str:
         data = f'{{"place":{self.place},"text":"{TEXT}"}}'
@@ -45,10 +50,18 @@ def run(scale: Scale) -> Iterator[Table]:
         Case("own filters, one matches", "different", "$place"),
     ]
     with databases.sqlite() as database, contextlib.ExitStack() as stack:
-        yield _table(stack, database, cases, scale)
+        yield _table(stack, "filters", database, cases, scale)
 
 
-def _table(stack: contextlib.ExitStack, database: Database, cases: list[Case], scale: Scale) -> Table:
+def run_allow_entry(scale: Scale) -> Iterator[Table]:
+    """Return one table with as many readers as such a topic may have in a process, with the publications in SQLite."""
+    cases = [Case("nobody is asked", "none"), Case("allow_entry, all allowed", "none", kind="notes")]
+    few = replace(scale, listeners=min(scale.listeners, READERS))
+    with databases.sqlite() as database, contextlib.ExitStack() as stack:
+        yield _table(stack, "allow_entry", database, cases, few)
+
+
+def _table(stack: contextlib.ExitStack, name: str, database: Database, cases: list[Case], scale: Scale) -> Table:
     loads = _loads(stack, database, cases, scale)
     windows = (scale.publications, 1)[: scale.variants]
     rounds: dict[tuple[str, int], list[dict[str, Any]]] = {}
@@ -56,10 +69,10 @@ def _table(stack: contextlib.ExitStack, database: Database, cases: list[Case], s
         for _ in range(scale.rounds):
             for case in cases:
                 how = {"window": window, "warm": scale.warm, "seconds": _last(scale), "frame": case.frame()}
-                told = loads[case.filter].run(**how, reach=case.reach(scale))
+                told = loads[case.topic].run(**how, reach=case.reach(scale))
                 told["done"] /= case.reach(scale)
                 rounds.setdefault((case.name, window), []).append(told)
-    table = Table("filters", "publications", _settings(database, scale))
+    table = Table(name, "publications", _settings(database, scale))
     for window in windows:
         table.rows += _rows(cases, rounds, window)
     return table
@@ -80,16 +93,16 @@ def _rows(cases: list[Case], rounds: dict[tuple[str, int], list[dict[str, Any]]]
 
 
 def _loads(stack: contextlib.ExitStack, database: Database, cases: list[Case], scale: Scale) -> dict[str, sides.Load]:
-    """Start one server, with readers of a topic for each kind of filter."""
-    topics = {case.filter: case.topic for case in cases}
+    """Start one server, with readers of the topic of each case."""
+    topics = {case.topic: case.filter for case in cases}
     tokens = sides.prepared(database.variables, len(topics) * scale.listeners)
     server = stack.enter_context(sides.serving(database.variables))
     loads = {}
-    for number, (filter_, topic) in enumerate(topics.items()):
+    for number, (topic, filter_) in enumerate(topics.items()):
         some = tokens[number * scale.listeners :][: scale.listeners]
         plan = {"filter": filter_, "logs": [f"topic:{topic}"], "mark": ""}
-        loads[filter_] = sides.Load(server, "picking", sides.SESSION, scale.listeners, some, **plan)
-        stack.callback(loads[filter_].close)
+        loads[topic] = sides.Load(server, "picking", sides.SESSION, scale.listeners, some, **plan)
+        stack.callback(loads[topic].close)
     return loads
 
 
@@ -100,7 +113,7 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "cores": ", ".join(f"{name} on {sorted(core)}" for name, core in pairs),
         "database": database.settings,
         "server": "one uvicorn process for all, " + " ".join(sides.options() + sides.QUIET[:2]),
-        "load": f"1 publisher, {scale.listeners} readers for each kind of filter (it is one of them), {len(TEXT)} bytes"
+        "load": f"1 publisher, {scale.listeners} readers of each topic (it is one of them), {len(TEXT)} bytes"
         " of text; a new publication for each that reached all who want it",
         "lost": "readers who had not exactly what their filter matches",
         "latency": "from publishing to the last receiver",

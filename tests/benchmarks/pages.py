@@ -51,6 +51,15 @@ COLUMNS: dict[str, dict[str, str]] = {
         "lost": "lost",
         **SHARES,
     },
+    "allow_entry": {
+        "CPU second": "per_core",
+        "x nobody": "core_ratio",
+        "CPU ms": "cpu ms",
+        "p50 ms": "p50_ms",
+        "p99 ms": "p99_ms",
+        "lost": "lost",
+        **SHARES,
+    },
     "presence": {
         "CPU second": "per_core",
         "x plain": "core_ratio",

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.topics import judging
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import judging as crowds
 from session_mgmt.consumers.hub import hub
+from session_mgmt.models import Publication, Stream
 from session_mgmt.registry import topic
 from session_mgmt.shortcuts import TopicEntry, history
 from session_mgmt.writes import verbs
@@ -248,6 +250,80 @@ async def test_a_slow_function_holds_up_its_own_topic_alone_and_its_entries_come
         (1, [2], 2),
         (2, [3], 3),
     ]
+
+
+def trim_all() -> None:
+    Publication.objects.all().delete()
+    Stream.objects.update(oldest=F("head") + 1, oldest_tag=F("head_tag"))
+
+
+def trim_to(oldest: int) -> None:
+    before = Publication.objects.get(offset=oldest - 1)
+    Publication.objects.filter(offset__lt=oldest).delete()
+    Stream.objects.update(oldest=oldest, oldest_tag=before.tag)
+
+
+async def test_a_reader_that_comes_back_behind_the_log_is_told_the_gap_and_goes_on_from_there(
+    peers: Any, tabs: Any, created: Any, desk: SimpleNamespace
+) -> None:
+    await publish("all", "nobody")
+    one, tab = peers(), tabs(created.token.secret)
+    connected = await one.open(created.token.secret, logs={DESK: None})
+    await tab.attach({DESK: None})
+    place = connected["logs"][DESK]["position"]
+    await one.drop()
+    await publish("nobody", created.session.pk, "nobody", "all")
+    await bridge().call(trim_to, 5)
+    again = peers()
+    about = {"client_id": connected["client_id"], "logs": {DESK: place}}
+    verdict = (await again.open(created.token.secret, **about))["logs"][DESK]
+    # All that may be gone counts: nobody is asked any more for whom it was.
+    told = {name: verdict[name] for name in ("mode", "from", "to", "reason")}
+    assert told == {"mode": "gap", "from": 3, "to": 6, "reason": "trimmed"}
+    frames = await tab.poll(hold=0)
+    (gap,) = [frame for frame in frames if frame["type"] == "gap"]
+    assert (gap["from"], gap["to"], tab.logs[DESK]["position"][1]) == (3, 6, 6)
+    desk.asked.clear()
+    await publish("nobody", "all")
+    assert await read_up_to(again, verdict["position"], 8) == ([8], again.seen[-1]["position"])
+    while tab.logs[DESK]["position"][1] < 8:
+        await tab.poll()
+    assert [entry[0] for entry in tab.entries[DESK]] == [8]
+    assert {entry.offset for _, entry in desk.asked} == {7, 8}, "of the gap nobody is asked"
+
+
+@pytest.mark.sqlite
+async def test_a_gap_in_front_of_a_slow_judge_begins_where_it_has_judged(
+    peers: Any, created: Any, desk: SimpleNamespace
+) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def wait(session: Any, entry: TopicEntry) -> bool:
+        begun.set()
+        return goes_on.wait(PATIENCE * 3) and for_all(session, entry)
+
+    desk.judge = wait
+    one = peers()
+    connected = await one.open(created.token.secret, logs={DESK: None})
+    await one.until_following(DESK)
+    place = connected["logs"][DESK]["position"]
+    (served,) = [c for c in hub().serving.connections if DESK in c.followings]
+    try:
+        await publish("nobody")
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+        await publish("all", "all")
+        # As after the seconds for which a page is kept.
+        served.followings[DESK].feed.pages.drop()
+        await bridge().call(trim_all)
+    finally:
+        goes_on.set()
+    gap = await one.until_type("gap")
+    judged = one.seen[-2]
+    # First how far it has been judged, of which nothing was allowed; the gap begins behind that.
+    assert (judged["prev"], judged["entries"], judged["position"][1]) == (place[1], [], 1)
+    assert (gap["from"], gap["to"], gap["reason"], gap["position"][1]) == (2, 3, "trimmed", 3)
+    await publish("nobody", "all")
+    assert (await read_up_to(one, gap["position"], 5))[0] == [5]
 
 
 async def test_a_database_that_is_away_ends_the_connection_and_skips_nothing(
