@@ -3,13 +3,14 @@
 from session_mgmt.admin.conflicts import StateConflictAdmin
 from session_mgmt.admin.documents import StateDocumentAdmin
 from session_mgmt.admin.events import SessionEventAdmin
-from session_mgmt.admin.rows import AuditEntryAdmin, OutboxAdmin, StreamAdmin
+from session_mgmt.admin.rows import AuditEntryAdmin, MemberAdmin, OutboxAdmin, StreamAdmin
 from session_mgmt.admin.sessions import ClientSessionAdmin
 from session_mgmt.admin.webhooks import WebhookDeliveryAdmin, WebhookEndpointAdmin
 
 __all__ = [
     "AuditEntryAdmin",
     "ClientSessionAdmin",
+    "MemberAdmin",
     "OutboxAdmin",
     "SessionEventAdmin",
     "StateConflictAdmin",

@@ -1,4 +1,4 @@
-"""Lists of the audit trail, of topics, and of outbox entries that wait or were refused."""
+"""Lists of the audit trail, of topics and who is there, and of outbox entries that wait or were refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.admin.show import format_fact, label_cell
 from session_mgmt.conf import settings
-from session_mgmt.models import AuditEntry, ClientSession, Outbox, Stream
+from session_mgmt.models import AuditEntry, ClientSession, Member, Outbox, Stream
+from session_mgmt.protocol.logs import PRESENCE
 
 
 @admin.register(AuditEntry)
@@ -95,6 +96,27 @@ class StreamAdmin(ReadOnlyAdmin):
     @admin.display(description=_("entries held"), ordering="entries")
     def entries_held(self, stream: Any) -> str:
         return label_cell(_("entries held"), stream.entries)
+
+
+@admin.register(Member)
+class MemberAdmin(ReadOnlyAdmin):
+    """List of who is there in topics that are declared with presence."""
+
+    list_display = ("member", "topic", "since", "is_told")
+    # What members say of themselves is for those who may follow the topic.
+    exclude = ("data", "told", "waiting")
+    readonly_fields = ("topic", "is_told")
+    list_select_related = ("stream",)
+    search_fields = ("member", "stream__topic")
+    ordering = ("-pk",)
+
+    @admin.display(description=_("topic"), ordering="stream__topic")
+    def topic(self, member: Member) -> str:
+        return member.stream.topic.removeprefix(PRESENCE)
+
+    @admin.display(description=_("told"), boolean=True)
+    def is_told(self, member: Member) -> bool:
+        return member.told is not None
 
 
 @admin.register(Outbox)

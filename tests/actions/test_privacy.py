@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -18,22 +20,32 @@ from session_mgmt.actions.privacy.erasure import erase_user
 from session_mgmt.actions.privacy.export import export_user
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.sessions.lifecycle import Device
+from session_mgmt.actions.topics import telling
+from session_mgmt.actions.topics.presence import Move, move_all
+from session_mgmt.actions.webhooks import endpoints
+from session_mgmt.actions.webhooks.recording import known_endpoints
 from session_mgmt.models import (
     AuditEntry,
     ClientSession,
     Connection,
     Login,
+    Member,
+    Outbox,
     Publication,
+    Receipt,
     SessionEvent,
     StateDocument,
     Stream,
+    Subscription,
     Token,
+    clock,
 )
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.registry import registry, topic
 from session_mgmt.shortcuts import publish, send, state
 from tests.api.calls import Caller, caller
 from tests.attaching import attach_client
+from tests.docs.pages import ROOT
 from tests.identity.browser import Browser
 from tests.identity.conftest import alice, bob, new_nonce, peers
 
@@ -89,6 +101,68 @@ def test_everything_of_a_user_is_exported_and_nothing_of_others(alice: Any, bob:
     text = json.dumps(records)
     assert "of bob" not in text
     assert not any(prefix in text for prefix in SECRETS)
+
+
+def read_table() -> dict[str, tuple[str, str]]:
+    """Return the tables of docs/topics/operations.md, each with its fate in an export and in an erasure."""
+    page = (ROOT / "docs/topics/operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", page.split("## People's data", 1)[1], re.MULTILINE)
+    return {name: (export, erasure) for name, export, erasure in rows}
+
+
+def leave_further_traces(user: Any, word: str) -> None:
+    """Leave traces in all tables that ``live_through`` leaves out."""
+    now = clock.read("default")
+    made = lifecycle.create_session(user=user)
+    mine = caller(made)
+    for change, base in ((word, 0), (f"more {word}", 1), (f"most {word}", 1)):
+        body = {"ops": [["set", "/note", change]], "base": base, "strategy": "manual"}
+        assert mine.patch("sessions/{id}/state/main/", body).status_code == 200
+    state.persist(made.session, f"kept {word}")
+    connect = Connect(token=made.token.secret, client_id=None, acked=0, logs={}, agent="t")
+    attached = attach_client(connect, server="web-1")
+    client, claim = attached.client, attached.claim
+    Subscription.objects.create(session=made.session, topic="hall:a", created_at=now)
+    Receipt.objects.create(client_id=client, seq=1, digest=b"1", outcome=b"{}", at=now)
+    assert move_all([Move("hall:a", claim, f"member {word}", json.dumps(word).encode())]) == [None]
+    Outbox.objects.create(
+        kind="update", target=f"{made.session.pk}/main", payload=json.dumps(word).encode(), refused="x", created_at=now
+    )
+    inbox = f"inbox:{user.pk}"
+    Outbox.objects.create(kind="publish", target=inbox, payload=b"1", refused="x", created_at=now)
+    Login.objects.create(user=user, digest=word.encode(), created_at=now, seen_at=now)
+
+
+def test_every_table_of_the_app_has_its_fate_in_an_export_and_in_an_erasure(
+    alice: Any, personal: None, settings: Any, admin_client: Client
+) -> None:
+    settings.SESSION_MGMT = {"webhooks": True, "webhook_http": True, "webhook_networks": ("127.0.0.0/8",)}
+    endpoints.add_endpoint("http://127.0.0.1:9/")
+    known_endpoints.forget()
+    models = {model.__name__: model for model in apps.get_app_config("session_mgmt").get_models()}
+    table = read_table()
+    assert list(table) and set(table) == set(models)
+    live_through(alice, "of alice")
+    leave_further_traces(alice, "of alice")
+    assert [name for name, model in models.items() if not model._default_manager.exists()] == []
+    page = admin_client.get("/admin/session_mgmt/member/").content.decode()
+    assert "member of alice" in page and ">hall:a<" in page
+    assert admin_client.get(f"/admin/session_mgmt/member/{Member.objects.get().pk}/change/").status_code == 200
+    kinds = {record["kind"] for record in export_user(alice)}
+    promised = {kind[1] for export, _ in table.values() if (kind := re.match(r"`(\w+)`", export))}
+    assert kinds == promised
+    assert all(export.startswith(("`", "no: ", "with ")) for export, _ in table.values())
+    erase_user(alice)
+    left = {name: model._default_manager.count() for name, model in models.items()}
+    # A topic of everybody has its own stream, publications, and members until they are told to leave.
+    others = {"Stream": 2, "Publication": 1, "Member": 1, "WebhookEndpoint": 1}
+    assert {name: count for name, count in left.items() if count and name != "AuditEntry"} == others
+    assert {name for name, (_, erasure) in table.items() if erasure.startswith("no: ")} == {"Member", "WebhookEndpoint"}
+    assert "of alice" not in json.dumps(list(AuditEntry.objects.values_list("data", flat=True)))
+    known_endpoints.forget()
+    # Nobody is there any more, and the next server that tells so deletes the row.
+    telling.tell_changes()
+    assert not Member.objects.exists()
 
 
 def test_a_long_log_is_exported_to_its_end(alice: Any, personal: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from django.db.models import Q
 
 from session_mgmt.actions import audit
-from session_mgmt.actions.privacy.personal import find_streams
+from session_mgmt.actions.privacy.personal import find_streams, find_waiting
 from session_mgmt.actions.sessions import deletion
 from session_mgmt.conf import settings
-from session_mgmt.models import AuditEntry, ClientSession, Login, Publication, Stream
+from session_mgmt.models import AuditEntry, ClientSession, Login, Outbox, Publication, Stream
 from session_mgmt.models.isolation import open_transaction
 
 Progress = Callable[[str, int], None]
@@ -81,6 +81,8 @@ class _Erasure:
                 # In one transaction: a session that is gone could not be looked up by its entries again.
                 self._veil(self._find_entries(chunk))
                 deletion.delete_sessions(self._using, chunk)
+                # It would be refused now, and kept for people to look at.
+                find_waiting(self._using, chunk).delete()
             self._count_rows("sessions", len(chunk))
 
     def erase_logins(self) -> None:
@@ -97,6 +99,7 @@ class _Erasure:
                 Stream.objects.using(self._using).select_for_update().filter(pk=stream.pk).first()
                 count, _ = Publication.objects.using(self._using).filter(stream=stream.pk).delete()
                 Stream.objects.using(self._using).filter(pk=stream.pk).delete()
+                Outbox.objects.using(self._using).filter(kind=Outbox.Kind.PUBLISH, target=stream.topic).delete()
             self._count_rows("publications", count)
 
     def veil_entries(self) -> None:

@@ -7,14 +7,26 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.actions.privacy.personal import find_streams
-from session_mgmt.actions.state import bodies
+from session_mgmt.actions.outbox import OutboxEntry
+from session_mgmt.actions.privacy.personal import find_streams, find_waiting
+from session_mgmt.actions.state import bodies, conflicts, history
 from session_mgmt.actions.timeline import reading as timeline
 from session_mgmt.actions.topics import reading as topics
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
-from session_mgmt.models import AuditEntry, ClientSession, Connection, Login, StateDocument, Subscription
+from session_mgmt.models import (
+    Attendance,
+    AuditEntry,
+    ClientSession,
+    Connection,
+    Login,
+    StateDocument,
+    Subscription,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from session_mgmt.models.clock import as_text
+from session_mgmt.protocol.logs import PRESENCE
 
 PAGE = 200
 _CONNECTION = ("transport", "opened_at", "closed_at", "close_code", "messages_in", "messages_out")
@@ -39,14 +51,59 @@ def _export_session(using: str, session: ClientSession) -> Iterator[dict[str, An
     names = ("state", "config", "metadata", "label", "ip", "user_agent", "tenant", "acting", "end_reason")
     moments = ("created_at", "auth_time", "claimed_at", "ended_at")
     facts = {name: getattr(session, name) for name in (*names, *moments)}
-    yield _make_record("session", {"session": session.pk, **facts})
+    yield _make_record("session", {"session": session.pk, **facts, "last_active_at": session.activity.last_active_at})
     for document in StateDocument.objects.using(using).filter(session=session.pk).order_by("pk"):
         yield _export_document(using, session, document)
+        yield from _export_versions(session, document)
     yield from _export_events(using, session)
     for row in Connection.objects.using(using).filter(session=session.pk).order_by("pk").values(*_CONNECTION):
         yield _make_record("connection", {"session": session.pk, **row})
     for topic in Subscription.objects.using(using).filter(session=session.pk).values_list("topic", flat=True):
         yield _make_record("subscription", {"session": session.pk, "topic": topic})
+    for present in _find_attendances(using, session):
+        topic, member = present.stream.topic.removeprefix(PRESENCE), present.member
+        facts = {"member": member.member, "since": member.since, "data": orjson.loads(bytes(member.data))}
+        yield _make_record("member", {"session": session.pk, "topic": topic, **facts})
+    deliveries = WebhookDelivery.objects.using(using).filter(session=session.pk).select_related("endpoint")
+    for delivery in deliveries.order_by("pk").iterator(PAGE):
+        # What was told is the event of the log; who was told is the endpoint, if that was not deleted since.
+        told = {"event": delivery.event, "state": delivery.state, "recorded_at": delivery.recorded_at}
+        yield _make_record("delivery", {"session": session.pk, "endpoint": _name_endpoint(delivery), **told})
+    for row in find_waiting(using, [session.pk]).order_by("pk"):
+        yield _export_waiting(session, OutboxEntry(row.pk, row.kind, row.target, bytes(row.payload), row.key))
+
+
+def _find_attendances(using: str, session: ClientSession) -> Any:
+    rows = Attendance.objects.using(using).filter(client__session=session.pk)
+    return rows.select_related("stream", "member").order_by("pk")
+
+
+def _name_endpoint(delivery: WebhookDelivery) -> str | None:
+    try:
+        return delivery.endpoint.address
+    except WebhookEndpoint.DoesNotExist:
+        return None
+
+
+def _export_waiting(session: ClientSession, entry: OutboxEntry) -> dict[str, Any]:
+    facts = {"session": session.pk, "target": entry.target}
+    try:
+        return _make_record("outbox", {**facts, "data": entry.read_payload()})
+    except StateUnreadable as error:
+        return _make_record("outbox", {**facts, "problem": error.name})
+
+
+def _export_versions(session: ClientSession, document: StateDocument) -> Iterator[dict[str, Any]]:
+    """Yield what people have kept of a document's past, and values of which the others have won."""
+    facts = {"session": session.pk, "name": document.name}
+    try:
+        for kept in history.list_checkpoints(document.pk):
+            body = history.read_version_or_label(document.pk, kept["label"])
+            yield _make_record("checkpoint", {**facts, **kept, "data": body.data})
+        for conflict in conflicts.list_conflicts(document.pk, include_resolved=True):
+            yield _make_record("conflict", {**facts, **conflict})
+    except StateUnreadable as error:
+        yield _make_record("document", {**facts, "version": document.version, "problem": error.name})
 
 
 def _export_document(using: str, session: ClientSession, document: StateDocument) -> dict[str, Any]:
