@@ -31,9 +31,9 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
     its middleware on one thread.
 
     A stopping server tells its clients first. While ``DEBUG`` is on, static files are served too, as ``runserver``
-    does. Raises ``ImproperlyConfigured`` for mistakes in ``SESSION_MGMT``.
+    does. Raises ``ImproperlyConfigured`` for mistakes that ``manage.py check`` tells as errors of this app.
     """
-    _refuse_wrong_settings()
+    _refuse_mistakes()
     # Imports the URL conf, REST framework and all: 0.3 s and 19 MB that the first client would wait for.
     info.list_endpoints(uuid.uuid4())
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
@@ -43,7 +43,7 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
     return ProtocolTypeRouter({"http": http, "websocket": SocketRouter(patterns), "lifespan": lifespan})
 
 
-def _refuse_wrong_settings() -> None:
+def _refuse_mistakes() -> None:
     # Only manage.py runs Django's system checks: a server of its own would start with a misspelt name.
     wrong = [f"{found.msg} {found.hint or ''}".strip() for found in list_mistakes()]
     if wrong:

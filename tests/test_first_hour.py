@@ -113,6 +113,29 @@ def test_wrong_settings_are_told_by_a_server_that_runs_no_checks(given: Any, mes
     assert message in str(told.value)
 
 
+class Elsewhere:
+    """A router that sends the session tables to another database than the users'."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return "elsewhere" if model._meta.app_label == "session_mgmt" else None
+
+    db_for_write = db_for_read
+
+
+def test_what_a_check_refuses_is_refused_by_a_server_that_runs_none(
+    orders: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with override_settings(DATABASE_ROUTERS=[Elsewhere()]), pytest.raises(ImproperlyConfigured, match="A router sends"):
+        asgi.application(answer_of_django)
+    topic("orders:{number:int}")(lambda session, number: True)
+    with pytest.raises(ImproperlyConfigured, match="Declare the exact pattern first"):
+        asgi.application(answer_of_django)
+    registry.topics.pop()
+    monkeypatch.setattr(connection, "vendor", "mysql")
+    with pytest.raises(ImproperlyConfigured, match="Sessions cannot be stored"):
+        asgi.application(answer_of_django)
+
+
 def test_a_server_starts_where_a_check_only_warns() -> None:
     with override_settings(SESSION_MGMT={"absolute_timeout": timedelta(days=60)}):
         assert asgi.application(answer_of_django)

@@ -17,6 +17,7 @@ from session_mgmt.checks.serving import (
     check_throttle_classes,
 )
 from session_mgmt.checks.values import check_name_of_settings, check_settings, check_webhooks
+from session_mgmt.publishing.checks import check_publishers
 
 __all__ = [
     "check_claims",
@@ -45,8 +46,13 @@ __all__ = [
     "list_mistakes",
 ]
 
-# Those of the settings that a server needs, and that ask no database.
+# Those that tell errors, and that ask no database.
 _NEEDED = (
+    check_database,
+    check_engine,
+    check_topics,
+    check_publishers,
+    check_schema_page,
     check_settings,
     check_documents,
     check_state_keys,
@@ -61,6 +67,6 @@ _NEEDED = (
 
 
 def list_mistakes() -> Iterator[CheckMessage]:
-    """Return the errors in SESSION_MGMT, for a server that runs no checks of Django's; warnings are left to those."""
+    """Return the errors of this project, for a server that runs no checks of Django's; warnings are left to those."""
     for check in _NEEDED:
         yield from (found for found in check() if found.level >= ERROR and not found.is_silenced())

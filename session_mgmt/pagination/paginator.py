@@ -24,11 +24,35 @@ from session_mgmt.models import ClientSession, clock
 from session_mgmt.pagination.cursors import NEXT, PREVIOUS, RANGE, Cursor, Reader, read_cursor, write_cursor
 from session_mgmt.pagination.narrowing import Narrowing, read_narrowing
 from session_mgmt.pagination.ordering import Key, Ordering, find_hidden, make_ordering
+from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.position import Position
 from session_mgmt.publishing.publisher import get_publisher, write_pk
 
 # Rows of a range that is read again, of which the list has become longer meanwhile.
 _RANGE_PAGES = 2
+
+
+def _is_size(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+def _is_order(value: Any) -> bool:
+    names = value if isinstance(value, list | tuple) else (value,)
+    return value is None or bool(names and all(isinstance(name, str) and name for name in names))
+
+
+def _is_life(value: Any) -> bool:
+    return isinstance(value, timedelta) and value > timedelta(0)
+
+
+# Attributes of subclasses that a request would fail by, or take for others.
+_ATTRIBUTES = (
+    ("page_size", _is_size, "a whole number above 0"),
+    ("max_page_size", _is_size, "a whole number above 0"),
+    ("ordering", _is_order, "the name of a field, or a list of names"),
+    ("topic", lambda value: value is None or is_topic(value), "the name of a topic, as 'orders:all'"),
+    ("cursor_life", _is_life, "a timedelta above 0"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,14 @@ class LiveCursorPagination(CursorPagination):
     # Topic of the rows where the model's pattern and the conditions of the query set do not say it.
     topic: str | None = None
     cursor_life: ClassVar[timedelta] = timedelta(days=1)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse attributes that cannot work. Raises ``TypeError``."""
+        super().__init_subclass__(**options)
+        for name, is_right, wanted in _ATTRIBUTES:
+            value = getattr(cls, name)
+            if not is_right(value):
+                raise TypeError(f"{name} of {cls.__qualname__} is {wanted}, not {value!r}.")
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Return the rows of the page that the request asks for."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from rest_framework import status
 from rest_framework.exceptions import APIException
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -30,6 +31,16 @@ class LivePages:
 
     remember: ClassVar[str | None] = None
     frozen_places: Mapping[str, Position] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a view that cannot work. Raises ``TypeError``."""
+        super().__init_subclass__(**options)
+        if cls.remember is not None and not (isinstance(cls.remember, str) and cls.remember):
+            raise TypeError(f"remember of {cls.__qualname__} is a name, as 'orders', not {cls.remember!r}.")
+        order = cls.__mro__
+        if ListModelMixin in order and order.index(ListModelMixin) < order.index(LivePages):
+            # Its own list() would be called, and no page would be exact.
+            raise TypeError(f"Write LivePages in front of the other classes of {cls.__qualname__}.")
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Answer a page of the list, as it was at one moment."""

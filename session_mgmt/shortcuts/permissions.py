@@ -24,6 +24,10 @@ class RecentAuth(BasePermission):
     """
 
     def __init__(self, max_age: timedelta) -> None:
+        if not isinstance(max_age, timedelta) or max_age <= timedelta(0):
+            raise TypeError(
+                f"RecentAuth needs a timedelta above 0, as RecentAuth(timedelta(hours=1)), not {max_age!r}."
+            )
         self._max_age = max_age
 
     def __call__(self) -> RecentAuth:

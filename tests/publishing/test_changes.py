@@ -15,7 +15,7 @@ from django.db import NotSupportedError, connection, transaction
 from django.db.models import F, QuerySet
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.exceptions import PublicationTooLarge
+from session_mgmt.exceptions import NumberOutOfRange, PublicationTooLarge
 from session_mgmt.models import Outbox
 from session_mgmt.protocol.patterns import compile_pattern
 from session_mgmt.publishing import get_publisher
@@ -347,3 +347,11 @@ def test_a_row_older_than_the_declaration_that_names_no_topic_is_mended_and_dele
             Note.objects.create(key="new", folder="no\ntopic")
     finally:
         set_publisher(before)
+
+
+def test_a_value_that_json_cannot_carry_is_refused_by_its_place_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = get_publisher(Note)
+    assert publisher is not None
+    monkeypatch.setattr(publisher._resolved, "_function", lambda row: {"sizes": [1, 2**53]})
+    with pytest.raises(NumberOutOfRange, match=r"at /row/sizes/1\.$"), transaction.atomic():
+        Note.objects.create(key="n", folder="a")
