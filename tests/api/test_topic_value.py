@@ -15,11 +15,12 @@ from session_mgmt.models import ClientSession, Subscription
 from session_mgmt.registry import topic
 from session_mgmt.shortcuts import acreate_session, avalue, publish, terminate_session, value
 from tests.api.calls import Caller, refused
+from tests.away import fail_in_postgres
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rooms")]
 VALUE = "topics/room:1/value/"
 BREAKS: dict[str, Exception] = {"broken": ValueError("as declared"), "away": OperationalError("as declared")}
-BREAKS["away"].__cause__ = ConnectionError("as declared")
+BREAKS["away"].__cause__ = fail_in_postgres("57P01")
 
 
 def fail(name: str) -> Any:
