@@ -1,6 +1,7 @@
 /** Polls that are held: a browser has two of them at a time to a server of HTTP/1.1, and those who are looked at go first. */
 
 import { describe, expect, test } from "vitest";
+import type { StartOptions } from "../src/index";
 import { pass, turns, useFakeClock } from "./harness";
 import { LiveBrowser, type LiveTab } from "./liveTabs";
 
@@ -13,14 +14,16 @@ interface Call {
   accept: string | null;
 }
 
+type Given = StartOptions & { protocol?: string };
+
 /** Tabs that are connected over HTTP, and the polls of each that have no answer yet. */
-async function openAll(transport: "sse" | "longpoll", protocol = "http/1.1", count = TABS) {
+async function openAll(transport: "sse" | "longpoll", { protocol = "http/1.1", ...options }: Given = {}) {
   const browser = new LiveBrowser();
   const under = new Map<LiveTab, Set<Call>>();
   const asked = new Map<LiveTab, number[]>();
   const heard = new Map<LiveTab, unknown[]>();
   const tabs: LiveTab[] = [];
-  for (let n = 0; n < count; n += 1) {
+  for (let n = 0; n < TABS; n += 1) {
     const tab = browser.tab();
     const calls = new Set<Call>();
     under.set(tab, calls);
@@ -42,6 +45,7 @@ async function openAll(transport: "sse" | "longpoll", protocol = "http/1.1", cou
         if (!answer.body || transport === "longpoll") calls.delete(call);
         return answer;
       },
+      ...options,
     });
     const seen: unknown[] = [];
     heard.set(tab, seen);
@@ -55,12 +59,12 @@ async function openAll(transport: "sse" | "longpoll", protocol = "http/1.1", cou
 }
 
 describe.each(["sse", "longpoll"] as const)("eight tabs over HTTP/1.1 by %s", (transport) => {
-  test("hold two polls, and all hear everything within ten seconds", async () => {
+  test("hold two polls, and all hear everything at once", async () => {
     const { browser, tabs, heard, holding } = await openAll(transport);
-    await pass(30);
+    await pass(33);
     expect(holding()).toHaveLength(2);
     browser.server.publish("t", "news");
-    await pass(10.1);
+    await pass(1);
     expect(tabs.map((tab) => heard.get(tab))).toEqual(tabs.map(() => ["news"]));
     expect([holding().length, tabs.every(({ client }) => client.status === "connected")]).toEqual([2, true]);
   });
@@ -94,7 +98,81 @@ describe.each(["sse", "longpoll"] as const)("eight tabs over HTTP/1.1 by %s", (t
   });
 });
 
+describe("a seat", () => {
+  test("is left by a tab that is frozen", async () => {
+    const { tabs, holding } = await openAll("longpoll");
+    for (const tab of tabs) tab.show("hidden");
+    await pass(90);
+    const frozen = holding();
+    expect(frozen).toHaveLength(2);
+    for (const tab of frozen) {
+      tab.page.document.dispatchEvent(new Event("freeze"));
+      tab.freeze();
+    }
+    const seen = tabs.find((tab) => !frozen.includes(tab)) as LiveTab;
+    seen.show("visible");
+    await pass(0.1);
+    expect(holding()).toContain(seen);
+  });
+
+  test("of a tab whose lock is taken away is held no more", async () => {
+    const { browser, holding } = await openAll("longpoll");
+    await pass(30);
+    const names = [0, 1].map((at) => `session-mgmt:http://shop.test:held:${at}`);
+    for (const name of names) void browser.locks.request(name, { steal: true }, () => new Promise(() => undefined));
+    await pass(0.1);
+    expect(holding()).toEqual([]);
+  });
+
+  test("is free without Web Locks for tabs that are looked at, and for no others", async () => {
+    const { browser, tabs, heard, holding } = await openAll("longpoll", { locks: null });
+    const seen = tabs.slice(0, 3);
+    for (const tab of tabs) if (!seen.includes(tab)) tab.show("hidden");
+    await pass(30);
+    expect(holding()).toEqual(seen);
+    browser.server.publish("t", "news");
+    await pass(5);
+    expect(tabs.map((tab) => heard.get(tab))).toEqual(tabs.map(() => ["news"]));
+  });
+});
+
 describe("a tab without a seat", () => {
+  test("is rung at most once a second, and once in five while nobody looks", async () => {
+    const { browser, tabs, heard, holding, polls } = await openAll("longpoll");
+    await pass(30);
+    const [one, other] = tabs.filter((tab) => !holding().includes(tab)) as [LiveTab, LiveTab];
+    other.show("hidden");
+    await pass(5);
+    const before = [polls(one).length, polls(other).length] as const;
+    const told = Array.from({ length: 100 }, (_, n) => n);
+    for (const n of told) {
+      browser.server.publish("t", n);
+      await pass(0.1);
+    }
+    await pass(6);
+    expect(tabs.map((tab) => heard.get(tab))).toEqual(tabs.map(() => told));
+    expect(polls(one).length - before[0]).toBeLessThanOrEqual(12);
+    expect(polls(other).length - before[1]).toBeLessThanOrEqual(4);
+  });
+
+  test("is not rung for what it does not follow, and hears within ten seconds where no tab can ring", async () => {
+    const { browser, tabs, heard, holding, polls } = await openAll("longpoll");
+    await pass(30);
+    const [holder] = holding() as [LiveTab];
+    const [other] = tabs.filter((tab) => !holding().includes(tab)) as [LiveTab];
+    await holder.client.topics.subscribe("u", () => undefined).subscribed;
+    const before = polls(other).length;
+    for (let n = 0; n < 9; n += 1) {
+      browser.server.publish("u", n);
+      await pass(1);
+    }
+    expect(polls(other).length - before).toBeLessThanOrEqual(1);
+    browser.channels.loses = () => true;
+    browser.server.publish("t", "news");
+    await pass(10.1);
+    expect(heard.get(other)).toEqual(["news"]);
+  });
+
   test("polls every ten seconds, or every minute while nobody looks", async () => {
     const { tabs, holding, polls } = await openAll("longpoll");
     await pass(30);
@@ -122,7 +200,7 @@ describe("a tab without a seat", () => {
   });
 
   test("is none where calls share a connection", async () => {
-    const { holding } = await openAll("longpoll", "h2");
+    const { holding } = await openAll("longpoll", { protocol: "h2" });
     await pass(30);
     expect(holding()).toHaveLength(TABS);
   });

@@ -2,8 +2,9 @@
 
 import { runGuarded } from "../emitter";
 import { CLOSE, closeName } from "../codes";
-import type { ConnectedFrame, ServerFrame } from "../frames";
+import type { ConnectedFrame, Position, ServerFrame } from "../frames";
 import type { Ending, Link, LinkPort, TransportHost, TransportName } from "../transport";
+import type { FindPlace } from "./bell";
 import { CallFailure, Calls, makeLost, type Answer } from "./calls";
 import { Places, type Asked } from "./places";
 import { Poller, type Mode, type Pace } from "./poller";
@@ -16,7 +17,9 @@ export interface LinkHabits {
   /** Note that streams do not get through. */
   noteBuffered(): void;
   /** Choose the pace of the next poll; `isAnew`: something waits for it. Rejects if the signal is aborted. */
-  choosePace(signal: AbortSignal, isAnew: boolean): Promise<Pace>;
+  choosePace(signal: AbortSignal, isAnew: boolean, findPlace: FindPlace): Promise<Pace>;
+  /** Note the place in a log to which entries have brought this tab. */
+  tellPlace?(log: string, position: Position): void;
   /** Hold nothing of what polls need: there is none for a while. */
   rest?(): void;
 }
@@ -71,7 +74,7 @@ export class HttpLink implements Link {
         habits.noteBuffered();
         port.tellTransport("longpoll");
       },
-      choosePace: (signal, isAnew) => habits.choosePace(signal, isAnew),
+      choosePace: (signal, isAnew) => habits.choosePace(signal, isAnew, port.findPlace),
       ...{ tellRoundTrip, tellMissed },
     });
     env.page?.window.addEventListener("pagehide", this.#leavePage);
@@ -193,7 +196,13 @@ export class HttpLink implements Link {
     runGuarded(() => this.#port.handleFrame(frame, length));
     this.#places.advance(frame, asked);
     this.#places.noteAnswer(frame);
+    if (frame.type === "entries") this.#tellPlace(frame.log);
     if (frame.type === "connected" && this.#state === "attached" && this.#role !== "writer") this.#poller.start();
+  }
+
+  #tellPlace(log: string): void {
+    const place = this.#port.findPlace(log);
+    if (place) this.#habits.tellPlace?.(log, place);
   }
 
   #takeConnected(frame: ConnectedFrame): void {

@@ -1,9 +1,11 @@
 /**
  * Seats of polls that are held. To a server of HTTP/1.1 a browser has six connections, which all its tabs share: a poll
- * that is held takes one, so the tabs together hold two. Tabs that are looked at go first.
+ * that is held takes one, so the tabs together hold two. Tabs that are looked at go first; without Web Locks, which only
+ * secure pages have, those have one each, and the others none.
  */
 
 import type { Environment } from "../environment";
+import { listen } from "../page";
 import { pause } from "../pause";
 
 const SEATS = 2;
@@ -17,7 +19,9 @@ export class Seats {
   #seat: AbortController | null = null;
   /** Ends the waiting for one. */
   #waiting: AbortController | null = null;
-  #tell = (): void => undefined;
+  #endWait = (): void => undefined;
+  /** True if a wait that is about to begin is over. */
+  #isWoken = false;
 
   constructor(env: Environment, origin: string) {
     this.#env = env;
@@ -31,6 +35,7 @@ export class Seats {
   /** Wait so many milliseconds for a seat; return the signal of its end, or null. Rejects if `signal` is aborted. */
   async take(within: number, signal: AbortSignal): Promise<AbortSignal | null> {
     let left = within;
+    this.#isWoken = false;
     if (this.#isHidden) {
       this.leave();
       if (left > MANNERS) {
@@ -39,11 +44,17 @@ export class Seats {
         for (const name of this.#names) if (!this.#seat) await this.#ask(name, { ifAvailable: true });
       }
     } else if (!this.#seat && !this.#waiting) {
-      this.#waiting = new AbortController();
-      for (const name of this.#names) void this.#ask(name, { signal: this.#waiting.signal });
+      const waiting = (this.#waiting = new AbortController());
+      for (const name of this.#names) void this.#ask(name, { signal: waiting.signal });
     }
-    if (!this.#seat && left > 0) await this.#await(left, signal);
+    if (!this.#seat && left > 0 && !this.#isWoken) await this.#await(left, signal);
     return this.#seat?.signal ?? null;
+  }
+
+  /** Let `take` wait no longer. */
+  stopWaiting(): void {
+    this.#isWoken = true;
+    this.#endWait();
   }
 
   /** Give the seat to another tab, and wait for none. */
@@ -55,12 +66,22 @@ export class Seats {
 
   /** Ask for one of the seats; resolves when that is decided. */
   #ask(name: string, options: { ifAvailable?: boolean; signal?: AbortSignal }): Promise<void> {
+    const { locks } = this.#env;
     return new Promise((resolve) => {
+      let seat: AbortController | null = null;
       const take = (lock: unknown): Promise<void> => {
         resolve();
-        return !lock || this.#seat || options.signal?.aborted ? Promise.resolve() : this.#sit();
+        if (!lock || this.#seat || options.signal?.aborted) return Promise.resolve();
+        const left = this.#sit();
+        seat = this.#seat;
+        return left;
       };
-      this.#env.locks?.request(name, options, take).catch(() => resolve());
+      if (!locks) return void take(!this.#isHidden);
+      locks.request(name, options, take).catch(() => {
+        resolve();
+        // A browser that keeps a page may take its locks away.
+        if (seat && seat === this.#seat) this.leave();
+      });
     });
   }
 
@@ -68,32 +89,28 @@ export class Seats {
     this.#waiting?.abort();
     this.#waiting = null;
     const { signal } = (this.#seat = new AbortController());
-    const document = this.#env.page?.document;
-    const leaveIfHidden = (): void => {
-      if (this.#isHidden) this.leave();
-    };
-    document?.addEventListener("visibilitychange", leaveIfHidden);
-    this.#tell();
+    // A page that is frozen would keep it, and poll no more.
+    const unwatch = listen(this.#env.page?.document, ["visibilitychange", "freeze"], ({ type }) => {
+      if (this.#isHidden || type === "freeze") this.leave();
+    });
+    this.#endWait();
     return new Promise((resolve) => {
       signal.addEventListener("abort", () => {
-        document?.removeEventListener("visibilitychange", leaveIfHidden);
+        unwatch();
         resolve();
       });
     });
   }
 
   async #await(within: number, signal: AbortSignal): Promise<void> {
-    let timer: unknown;
-    try {
-      await new Promise<void>((resolve, reject) => {
-        timer = this.#env.clock.setTimeout(resolve, within);
-        this.#tell = resolve;
-        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-        if (signal.aborted) reject(signal.reason);
-      });
-    } finally {
-      this.#env.clock.clearTimeout(timer);
-    }
+    signal.throwIfAborted();
+    const over = new AbortController();
+    const end = (): void => over.abort();
+    this.#endWait = end;
+    signal.addEventListener("abort", end);
+    await pause(this.#env.clock, within, over.signal).catch(() => undefined);
+    signal.removeEventListener("abort", end);
+    signal.throwIfAborted();
   }
 }
 

@@ -23,7 +23,7 @@ export class Follower implements Actor {
   constructor(open: OpenFollower, port: LinkPort, circle: Circle) {
     this.#port = port;
     this.#circle = circle;
-    this.link = open(port, (...asked) => this.#awaitNeed(...asked));
+    this.link = open(port, (signal, isAnew) => this.#awaitNeed(signal, isAnew));
   }
 
   get isAttached(): boolean {
