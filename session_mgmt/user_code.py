@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sqlite3
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
+from django.db import Error as DjangoError
 from django.db import ProgrammingError
 from django.utils.module_loading import import_string
 
@@ -128,14 +128,14 @@ def _iter_reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 def _tells_of_outage(reason: BaseException) -> bool:
-    """Return whether the error is a driver's, and the same statement may succeed later.
+    """Return whether the error is that of a driver, of any database, and the same statement may succeed later.
 
     Nearly all of Django's are not looked at: it raises them from a driver's, and the function may raise them by itself.
     """
     if isinstance(reason, MemoryError) or (isinstance(reason, ProgrammingError) and str(reason) in _LOST):
         # Also SQLite's word for no memory.
         return True
-    if not isinstance(reason, sqlite3.Error) and not hasattr(reason, "sqlstate"):
+    if isinstance(reason, DjangoError):
         return False
     state, code = getattr(reason, "sqlstate", None), getattr(reason, "sqlite_errorcode", None)
     if state in _PASSING_STATES or (code is not None and code & 0xFF in _PASSING_CODES):

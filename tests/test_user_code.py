@@ -47,6 +47,8 @@ PASSES = {
     "SQLite's schema moves": fail_in_sqlite(sqlite3.SQLITE_SCHEMA),
     "half a file": fail_in_sqlite(sqlite3.SQLITE_CORRUPT, sqlite3.DatabaseError),
     "another file": fail_in_sqlite(sqlite3.SQLITE_NOTADB, sqlite3.DatabaseError),
+    # The project may ask a database of which the app knows nothing.
+    "a server of another kind": type("OperationalError", (Exception,), {})(2006, "server has gone away"),
 }
 STAYS = {
     "a slow statement": fail_in_postgres("57014"),

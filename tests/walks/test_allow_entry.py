@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import OperationalError
 from django.db.models import F
 
 from session_mgmt.actions.sessions import lifecycle
@@ -22,6 +21,7 @@ from session_mgmt.models import Publication, Stream
 from session_mgmt.registry import topic
 from session_mgmt.shortcuts import TopicEntry, history
 from session_mgmt.writes import verbs
+from tests.away import raise_away
 from tests.http_transports.conftest import http, tabs
 from tests.walks.conftest import BOTH_WAYS
 
@@ -330,7 +330,7 @@ async def test_a_database_that_is_away_ends_the_connection_and_skips_nothing(
     peers: Any, created: Any, desk: SimpleNamespace
 ) -> None:
     def fail(session: Any, entry: TopicEntry) -> bool:
-        raise OperationalError("gone") from OSError("gone")
+        raise_away()
 
     one = peers()
     connected = await one.open(created.token.secret, logs={DESK: None})
