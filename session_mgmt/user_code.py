@@ -83,7 +83,7 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
     ``check_function`` that it is async. Raises ``Unavailable`` if it fails because a database is away.
     """
     try:
-        with _telling_outages():
+        with telling_outages():
             answer = function(*arguments, **named)
     except _QUITTING as error:
         if threading.current_thread() is threading.main_thread():
@@ -100,7 +100,7 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
 
 
 @contextmanager
-def _telling_outages() -> Iterator[None]:
+def telling_outages() -> Iterator[None]:
     """Raise ``Unavailable`` in place of what fails because a database is away, busy or out of memory: that is no answer
     of the project's, and whoever asks may come again.
     """

@@ -13,9 +13,9 @@ from rest_framework.request import Request
 from session_mgmt.actions import access, addresses
 from session_mgmt.actions.access import Actor, Proof
 from session_mgmt.actions.sessions import incidents, stamps, tokens, users
-from session_mgmt.api.errors import Refusal
+from session_mgmt.api.errors import refuse_in_their_form
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthError, SessionMgmtError
+from session_mgmt.exceptions import AuthError
 from session_mgmt.models import Token, clock
 from session_mgmt.protocol.scopes import restrict
 
@@ -71,14 +71,12 @@ class SessionTokenAuthentication(ProvenToken):
 @contextmanager
 def refuse_ended(request: Request) -> Iterator[None]:
     """Refuse a session that the block finds and that has ended, in the form that REST framework knows."""
-    try:
+    with refuse_in_their_form():
         yield
         session = getattr(request, "client_session", None)
         error = None if session is None else tokens.explain_end(session, now=clock.read(settings().database))
         if error is not None:
             raise error
-    except SessionMgmtError as error:
-        raise Refusal(error) from error
 
 
 def admit_token(request: Request, token: Token) -> tuple[Any, Actor]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
@@ -28,10 +30,12 @@ from session_mgmt.exceptions import (
     StateUnreadable,
     TokenExpired,
     TooManyRequests,
+    Unavailable,
     UnsupportedMediaType,
 )
 from session_mgmt.models import ClientSession
 from session_mgmt.models.outages import OutageLog, explain_outage, is_outage, is_unmigrated
+from session_mgmt.user_code import telling_outages
 
 logger = logging.getLogger(__name__)
 outages = OutageLog(logger, "The database did not answer")
@@ -61,9 +65,11 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(ours, _FAULTS):
         _record_fault(ours, getattr(context.get("request"), "client_session", None))
     response = Response(ours.as_dict(), status=ours.status)
-    if ours.retry_after is not None:
+    # A lane without a database names no time, and over HTTP nobody has a pace of its own to come again.
+    wait = 1 if ours.retry_after is None and isinstance(ours, Unavailable) else ours.retry_after
+    if wait is not None:
         # Whole seconds (RFC 9110 section 10.2.3), rounded up, so that nobody comes too early.
-        response["Retry-After"] = str(math.ceil(ours.retry_after))
+        response["Retry-After"] = str(math.ceil(wait))
     if ours.status == 401:
         response["WWW-Authenticate"] = _make_challenge(ours)
     return response
@@ -112,3 +118,16 @@ class Refusal(drf.APIException):
             self.wait = math.ceil(error.retry_after)
         if error.status == 401:
             self.auth_header = _make_challenge(error)
+
+
+@contextmanager
+def refuse_in_their_form() -> Iterator[None]:
+    """Raise refusals of the block as REST framework knows them, also that of a database that is away."""
+    try:
+        # A statement of the project's own that is wrong is a fault, and no outage.
+        with telling_outages():
+            yield
+    except SessionMgmtError as error:
+        if error.__cause__ is not None and isinstance(error, Unavailable):
+            outages.tell(error.__cause__)
+        raise Refusal(error) from error

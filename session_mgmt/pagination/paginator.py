@@ -17,9 +17,9 @@ from rest_framework.response import Response
 
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.topics import snapshots
-from session_mgmt.api.errors import Refusal
+from session_mgmt.api.errors import refuse_in_their_form
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import CursorExpired, InvalidField, SessionMgmtError
+from session_mgmt.exceptions import CursorExpired, InvalidField
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.pagination.cursors import NEXT, PREVIOUS, RANGE, Cursor, Reader, read_cursor, write_cursor
 from session_mgmt.pagination.narrowing import Narrowing, read_narrowing
@@ -88,10 +88,8 @@ class LiveCursorPagination(CursorPagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Return the rows of the page that the request asks for."""
-        try:
+        with refuse_in_their_form():
             return self._read_page(queryset, request, view)
-        except SessionMgmtError as error:
-            raise Refusal(error) from error
 
     def get_topic(self, queryset: QuerySet[Any], request: Request, view: Any) -> str | None:
         """Return the topic in which changes of these rows are told; ``None`` leaves it to the query set."""
@@ -210,7 +208,7 @@ class LiveCursorPagination(CursorPagination):
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the answer: ``results``, ``next``, ``previous`` and ``live``."""
-        try:
+        with refuse_in_their_form():
             return Response(
                 {
                     "results": data,
@@ -219,8 +217,6 @@ class LiveCursorPagination(CursorPagination):
                     "live": self._tell_live(),
                 }
             )
-        except InvalidField as error:
-            raise Refusal(error) from error
 
     def get_next_link(self) -> str | None:
         """Return the address of the page behind this one, ``None`` at the end of the list."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import QueryDict
 from rest_framework.request import Request
 
 from session_mgmt.actions.state import lookup
+from session_mgmt.api.errors import outages
 from session_mgmt.documents.pointer import escape_token
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.models import ClientSession
@@ -58,6 +60,8 @@ def remember_query(session: ClientSession, name: str, request: Request, paginato
     try:
         if wanted != _read_kept(session, name):
             verbs.update(session.pk, DOCUMENT, "ops", [["set", f"/{MEMBER}/{escape_token(name)}", wanted]])
+    except (OperationalError, InterfaceError) as error:
+        outages.tell(error)
     except SessionMgmtError as error:
         logger.warning("What a session asks of the list %r could not be kept: %s", name, error.name)
 

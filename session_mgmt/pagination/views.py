@@ -13,10 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.topics import snapshots
-from session_mgmt.api.errors import Refusal
+from session_mgmt.api.errors import refuse_in_their_form
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.pagination.paginator import LiveCursorPagination, find_session
 from session_mgmt.pagination.remembering import empty_query, fill_query, remember_query
 from session_mgmt.protocol.position import Position
@@ -48,7 +47,8 @@ class LivePages:
         if session is None or name is None:
             return self._list_moment(request, *args, **kwargs)
         paginator = self.paginator  # type: ignore[attr-defined]
-        is_filled = fill_query(session, name, request, paginator)
+        with refuse_in_their_form():
+            is_filled = fill_query(session, name, request, paginator)
         try:
             response = self._list_moment(request, *args, **kwargs)
         except APIException as error:
@@ -61,13 +61,10 @@ class LivePages:
         return response
 
     def _list_moment(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        try:
-            with ExitStack() as moment:
-                self._freeze(request, moment)
-                response: Response = super().list(request, *args, **kwargs)  # type: ignore[misc]
-        except SessionMgmtError as error:
-            raise Refusal(error) from error
-        return response
+        with refuse_in_their_form(), ExitStack() as moment:
+            self._freeze(request, moment)
+            response: Response = super().list(request, *args, **kwargs)  # type: ignore[misc]
+            return response
 
     def _freeze(self, request: Request, moment: ExitStack) -> None:
         """Let all that is read until ``moment`` ends be of one moment, if it is a page with a topic."""

@@ -10,9 +10,9 @@ from rest_framework.request import Request
 
 from session_mgmt.actions import access
 from session_mgmt.api.authentication import find_actor
-from session_mgmt.api.errors import Refusal
+from session_mgmt.api.errors import refuse_in_their_form
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import InvalidField, ScopeMissing, SessionMgmtError
+from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import clock
 from session_mgmt.protocol import scopes
 
@@ -35,11 +35,9 @@ class RecentAuth(BasePermission):
         return self
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        now = clock.read(settings().database)
-        try:
+        with refuse_in_their_form():
+            now = clock.read(settings().database)
             access.require_recent_login(find_actor(request).auth_time, self._max_age, now)
-        except SessionMgmtError as error:
-            raise Refusal(error) from error
         return True
 
 
@@ -60,8 +58,6 @@ class HasScope(BasePermission):
         return self
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        try:
+        with refuse_in_their_form():
             scopes.require_covered(find_actor(request).restriction, [self._scope])
-        except ScopeMissing as error:
-            raise Refusal(error) from error
         return True
