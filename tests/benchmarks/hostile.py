@@ -22,7 +22,6 @@ from tests.benchmarks.peers import SUBPROTOCOL
 from tests.benchmarks.report import Row, Table
 from tests.benchmarks.scale import Scale
 
-SOCKETS = 50
 PER_SESSION = 10
 DOCUMENT = 240_000
 ROUND_SECONDS = 0.05
@@ -35,11 +34,11 @@ _PING = b"\x89\x80" + bytes(4)
 class Crowd:
     """Sockets of a thread of their own: each subscribes again and again to a document that it does not read."""
 
-    def __init__(self, port: int, tokens: list[str]) -> None:
+    def __init__(self, port: int, tokens: list[str], sockets: int) -> None:
         self._port, self._tokens = port, itertools.cycle(tokens)
         self._stopped = threading.Event()
         self.closed = 0
-        self._sockets = [self._open() for _ in range(SOCKETS)]
+        self._sockets = [self._open() for _ in range(sockets)]
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -94,7 +93,8 @@ def run(scale: Scale) -> Iterator[Table]:
 
 
 def _table(database: Database, scale: Scale) -> Table:
-    tokens = sides.prepared(database.variables, 1 + SOCKETS // PER_SESSION)
+    sockets = scale.unreading
+    tokens = sides.prepared(database.variables, 1 + sockets // PER_SESSION)
     quiet: list[float] = []
     coming: list[float] = []
     loud: list[float] = []
@@ -106,7 +106,7 @@ def _table(database: Database, scale: Scale) -> Table:
         before = _read_memory(server)
         for _ in range(scale.rounds):
             _work(worker, scale.seconds, quiet)
-        crowd = Crowd(server.port, tokens[1:])
+        crowd = Crowd(server.port, tokens[1:], sockets)
         with _watching(server) as memory:
             _work(worker, scale.seconds, coming)
             for _ in range(scale.rounds):
@@ -115,9 +115,9 @@ def _table(database: Database, scale: Scale) -> Table:
         worker.close()
     table = Table(f"hostile clients on {database.name}", "updates", _settings(database, scale))
     table.rows.append(_row("alone", quiet, None, {}))
-    table.rows.append(_row(f"while {SOCKETS} sockets begin", coming, quiet, {}))
+    table.rows.append(_row(f"while {sockets} sockets begin", coming, quiet, {}))
     facts = {"grown MB": (max(memory) - before) / 2**20, "times closed": crowd.closed}
-    table.rows.append(_row(f"beside {SOCKETS} sockets that never read", loud, quiet, facts))
+    table.rows.append(_row(f"beside {sockets} sockets that never read", loud, quiet, facts))
     return table
 
 
@@ -169,8 +169,8 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "database": database.settings,
         "server": "one uvicorn process on one core with the limits that are shipped, " + " ".join(sides.options()),
         "load": f"one client, one update in flight, {1000 * REST_SECONDS:.0f} ms between two",
-        "hostile": f"{SOCKETS} sockets of {SOCKETS // PER_SESSION} sessions that read nothing; each leaves and follows"
-        f" a document of {DOCUMENT // 1000} KB and pings {1 / ROUND_SECONDS:.0f} times a second",
+        "hostile": f"{scale.unreading} sockets of {scale.unreading // PER_SESSION} sessions that read nothing; each"
+        f" leaves and follows a document of {DOCUMENT // 1000} KB and pings {1 / ROUND_SECONDS:.0f} times a second",
         "memory": "resident, at its highest, less than before they came",
         "rounds": f"{scale.rounds} of {scale.seconds} s each; one while they begin",
     }

@@ -31,6 +31,7 @@ class Scale:
     outbox: int = 4000
     processes: tuple[int, ...] = (1, 2, 4)
     variants: int = 3
+    unreading: int = 50
 
 
 FULL = Scale()
@@ -70,4 +71,5 @@ TINY = Scale(
     outbox=8,
     processes=(2,),
     variants=1,
+    unreading=10,
 )

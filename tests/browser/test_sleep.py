@@ -107,13 +107,19 @@ def test_s33_eight_tabs_wake_at_once_with_one_refresh_or_one_recovery_and_lose_n
     # A lock passes from tab to tab faster than what was stored under it: who still sees the storage of before sends the
     # same request once more, and gets the same answer.
     nonces = [{_read_nonce(request) for request in requests if request.url.endswith(call)} for call in ASKED]
-    # Sockets that were on their way when the tabs woke may tell that the session is over before any tab asks.
-    assert tuple(map(len, nonces)) in ({(1, 0)} if is_same else {(0, 1), (1, 1)})
+    if is_same:
+        assert tuple(map(len, nonces)) == (1, 0)
+    else:
+        # Sockets that were on their way when the tabs woke may tell that the session is over before any tab asks. Who
+        # knows of the session of before, but sees already that its request was answered, asks by a new nonce: the
+        # server leads both into one session.
+        assert len(nonces[0]) <= 1 <= len(nonces[1])
     (now,) = {tab.run("session.id") for tab in tabs}
     assert (now == old) == is_same
     # A refresh makes a successor of a token that was used, a recovery the first token of one more session.
     tokens = "SELECT used_at IS NULL FROM session_mgmt_token WHERE kind = 'refresh' AND session_id = ? ORDER BY id"
-    assert read_rows(people.database, tokens, now.replace("-", "")) == ([(0,), (1,)] if is_same else [(1,)])
+    rows = read_rows(people.database, tokens, now.replace("-", ""))
+    assert rows == [(0,), (1,)] if is_same else 1 <= len(rows) <= len(nonces[1])
     assert count_sessions(people) == before + (not is_same)
     told = [each for tab in tabs for each in tab.run("unsent")]
     assert [count for count, _ in told] == ([] if is_same else [1])

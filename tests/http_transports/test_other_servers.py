@@ -103,7 +103,7 @@ async def test_who_says_nothing_or_reads_nothing_is_closed_in_its_time(
 ) -> None:
     """A network that has gone without a word, and a peer that stops to read, on each transport at once."""
     topic, silent = pick_topic(), list[Any]()
-    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(2 * PATIENCE):
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(4 * PATIENCE):
         writer = await stack.enter_async_context(SessionClient.start(server.url, token=token))
         for transport in ("longpoll", "sse"):
             tab = HttpPeer(http, token, transport=transport)

@@ -1,0 +1,174 @@
+"""Which test does which fault of our plan: processes and infrastructure (F), clients and network (C)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """Fault, and one test of several that does it with every ``make test``."""
+
+    number: str
+    what: str
+    file: str
+    test: str
+
+
+FAULTS = [
+    Fault(
+        "F0",
+        "No fault: all that clients do, on changing transports",
+        "faults/test_transports.py",
+        "test_everything_arrives_once_while_every_client_changes_its_transport",
+    ),
+    Fault(
+        "F1",
+        "A server is killed under writes",
+        "faults/test_kill.py",
+        "test_no_write_is_lost_or_doubled_by_twenty_kills",
+    ),
+    Fault(
+        "F2",
+        "A commit whose answer never comes",
+        "bridge/test_user_transactions.py",
+        "test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled",
+    ),
+    Fault(
+        "F3",
+        "A rolling restart of two servers",
+        "faults/test_rolling.py",
+        "test_a_rolling_restart_loses_nothing_and_tells_each_client_when_to_come_back",
+    ),
+    Fault(
+        "F4",
+        "An end of the server that something holds up (a database, not yet a function that hangs)",
+        "consumers/test_shutdown.py",
+        "test_a_database_that_does_not_answer_holds_up_no_shutdown",
+    ),
+    Fault(
+        "F5",
+        "What a server writes late (by its row; no server is paused as a whole)",
+        "walks/test_reconnect.py",
+        "test_a_write_under_an_old_generation_is_refused_by_the_row_itself",
+    ),
+    Fault(
+        "F6",
+        "Redis is killed, under two servers",
+        "faults/test_kill.py",
+        "test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed",
+    ),
+    Fault(
+        "F7",
+        "Redis is flushed",
+        "faults/test_kill.py",
+        "test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed",
+    ),
+    Fault(
+        "F8",
+        "Redis is paused",
+        "faults/test_kill.py",
+        "test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed",
+    ),
+    Fault(
+        "F9",
+        "Redis accepts and says nothing",
+        "backends/test_redis_doorbell.py",
+        "test_a_redis_that_answers_nothing_holds_up_no_ring",
+    ),
+    Fault(
+        "F10",
+        "PostgreSQL is killed, restarted and paused",
+        "faults/test_kill.py",
+        "test_nothing_is_lost_and_no_topic_denied_while_postgres_restarts_pauses_and_ends_connections",
+    ),
+    Fault(
+        "F11",
+        "Connections of the database are ended",
+        "faults/test_kill.py",
+        "test_nothing_is_lost_and_no_topic_denied_while_postgres_restarts_pauses_and_ends_connections",
+    ),
+    Fault(
+        "F12",
+        "Locks that others hold, and errors of a busy database",
+        "bridge/test_connecting.py",
+        "test_a_member_that_waits_too_long_for_a_lock_comes_again",
+    ),
+    Fault(
+        "C1",
+        "A client is gone between its write and the answer",
+        "faults/test_both_clients.py",
+        "test_a_typescript_and_two_python_clients_agree_with_the_server_after_many_cuts",
+    ),
+    Fault(
+        "C2",
+        "Cuts again and again",
+        "faults/test_transports.py",
+        "test_everything_arrives_once_while_connections_are_cut",
+    ),
+    Fault(
+        "C3",
+        "A return at once",
+        "walks/test_reconnect.py",
+        "test_a_client_that_leaves_and_comes_back_at_once_was_not_lost",
+    ),
+    Fault(
+        "C4",
+        "Returns in a row",
+        "walks/test_reconnect.py",
+        "test_ten_drops_in_a_row_all_resume_in_full",
+    ),
+    Fault(
+        "C5",
+        "A return at and past the end of the log",
+        "walks/test_reconnect.py",
+        "test_a_trimmed_log_is_a_gap_with_its_range",
+    ),
+    Fault(
+        "C6",
+        "Positions that lie",
+        "walks/test_reconnect.py",
+        "test_a_position_that_lies_is_never_recovered",
+    ),
+    Fault(
+        "C7",
+        "A reader that never reads",
+        "consumers/test_slow_readers.py",
+        "test_a_reader_may_be_closed_at_its_cap",
+    ),
+    Fault(
+        "C11",
+        "Writes that are repeated",
+        "walks/test_patch.py",
+        "test_a_repeated_update_has_one_effect_and_the_same_answer",
+    ),
+    Fault(
+        "C12",
+        "Two tabs that write one document",
+        "walks/test_model.py",
+        "test_three_clients_agree_with_the_server_in_the_end",
+    ),
+    Fault(
+        "C13",
+        "One client in two places at once",
+        "actions/test_attach_group.py",
+        "test_the_same_client_in_two_transactions_at_once_is_attached_twice_and_the_later_one_stays",
+    ),
+    Fault(
+        "C14",
+        "All clients come back at once",
+        "faults/test_storm.py",
+        "test_nobody_is_lost_in_a_storm_with_a_kill_in_the_middle",
+    ),
+    Fault(
+        "C19",
+        "Subscriptions that race publications",
+        "walks/test_since.py",
+        "test_what_is_replayed_and_what_comes_live_meet_while_others_publish_at_every_await",
+    ),
+    Fault(
+        "C20",
+        "Rights that change under a follower",
+        "identity/test_standing_sockets.py",
+        "test_s26_an_answer_on_its_way_while_rights_change_is_asked_again",
+    ),
+]
