@@ -136,6 +136,14 @@ def test_verifying_only_reads_and_may_be_narrowed() -> None:
     assert list(StateDocument.objects.order_by("pk").values()) == before
 
 
+def test_a_document_that_is_not_there_is_not_told_to_be_sound() -> None:
+    row = made()
+    out = StringIO()
+    with pytest.raises(CommandError, match="There is no document 99999, 99998") as told:
+        call_command("verify_state", "--document", str(row.pk), "--document=99999", "--document=99998", stdout=out)
+    assert (told.value.returncode, out.getvalue()) == (2, "")
+
+
 def test_people_are_told_in_lines() -> None:
     row = made()
     _damaged(row)

@@ -183,7 +183,8 @@ def test_the_command_says_what_it_does_to_people(receiver: Receiver, endpoint: M
             "Did you mean 'session_create",
         ),
         (["rotate"], "--endpoint"),
-        (["rotate", "--endpoint", "99"], "list"),
+        (["rotate", "--endpoint", "99"], "no endpoint 99; .* list"),
+        (["replay", "--endpoint", "99"], "no endpoint 99; .* list"),
     ],
 )
 def test_the_command_refuses_with_a_hint(given: list[str], told: str) -> None:

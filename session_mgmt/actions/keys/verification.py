@@ -56,6 +56,11 @@ def list_documents(names: list[str] | None = None) -> Iterator[int]:
         after = page[-1]
 
 
+def is_document(document: int) -> bool:
+    """Return whether there is a document with this row."""
+    return StateDocument.objects.using(settings().database).filter(pk=document).exists()
+
+
 def verify_document(document: int) -> list[Finding]:
     """List all damage of one document, in the order of its versions; it is only read."""
     statements = Statements(connections[settings().database])

@@ -111,6 +111,8 @@ class Command(BaseCommand):
 
     def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
         hours = options["hours"]
+        if options["endpoint"] is not None:
+            _require_endpoint(options["endpoint"])
         since = None if hours is None else clock.read(settings().database) - timedelta(hours=hours)
         rows = replaying.find_settled(
             endpoint=options["endpoint"], session=options["session"], states=_STATES[options["state"]], since=since
@@ -126,8 +128,9 @@ class Command(BaseCommand):
 
     def _rotate(self, options: dict[str, Any]) -> dict[str, Any]:
         pk = options["endpoint"]
-        if pk is None or not endpoints.list_endpoints().filter(pk=pk).exists():
+        if pk is None:
             raise CommandError("Name an endpoint with --endpoint; `session_webhooks list` has their numbers.")
+        _require_endpoint(pk)
         if options["dry_run"]:
             self._print(f"Endpoint {pk} would get a new secret.")
             return {"dry_run": True, "endpoint": pk}
@@ -137,6 +140,11 @@ class Command(BaseCommand):
             raise CommandError(f"{error} Rotate with --at-once to leave the old secret.") from error
         audit.add_entry(audit.ROTATE_WEBHOOK, endpoint=pk, at_once=options["at_once"])
         return self._show_secret(pk, secret)
+
+
+def _require_endpoint(pk: int) -> None:
+    if not endpoints.list_endpoints().filter(pk=pk).exists():
+        raise CommandError(f"There is no endpoint {pk}; `session_webhooks list` has their numbers.")
 
 
 def _read_key(text: str) -> int:

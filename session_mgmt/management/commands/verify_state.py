@@ -13,7 +13,10 @@ from session_mgmt.actions.keys.verification import Finding
 
 
 class Command(BaseCommand):
-    help = "Look for gaps, broken chains and unreadable rows in all documents; ends with 1 if there is any."
+    help = (
+        "Look for gaps, broken chains and unreadable rows in all documents; ends with 1 if there is any, and with 2 if"
+        " a document that is named does not exist."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--name", action="append", help="Only documents of this name; may be repeated.")
@@ -22,7 +25,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         checked, found = 0, list[Finding]()
-        for document in options["document"] or verification.list_documents(options["name"]):
+        wanted = options["document"] or ()
+        # Of a document that is not there nothing would be found, as of one that is sound.
+        missing = [str(document) for document in wanted if not verification.is_document(document)]
+        if missing:
+            raise CommandError(f"There is no document {', '.join(missing)}.", returncode=2)
+        for document in wanted or verification.list_documents(options["name"]):
             checked += 1
             found += verification.verify_document(document)
             if not options["json"] and options["verbosity"] > 0 and checked % 100 == 0:
