@@ -26,6 +26,7 @@ class Report:
         "_lifetime",
         "_loop",
         "_outlet",
+        "_told",
         "_wrote_at",
     )
 
@@ -36,6 +37,8 @@ class Report:
         self._attachment, self._lifetime, self._heartbeat = attachment, lifetime, heartbeat
         self._inbox, self._outlet = inbox, outlet
         self._wrote_at: float | None = None
+        # How much had happened when the figures were told to the database.
+        self._told = 0
         # The number that the client has acknowledged, and the one that was told to the database.
         self._acked = self._confirmed = 0
 
@@ -55,6 +58,25 @@ class Report:
             bytes_in=self._inbox.bytes,
             bytes_out=self._outlet.bytes,
         )
+
+    @property
+    def has_news(self) -> bool:
+        """Tell whether the figures have changed since they were told to the database."""
+        return self._told != self._count_all()
+
+    def take_figures(self) -> Beat:
+        """Build the figures of a lease flush, which tells them to the database."""
+        self._told = self._count_all()
+        return self.build_figures()
+
+    def tell_again(self) -> None:
+        """Have the figures told by the next flush: the last one failed."""
+        self._told = -1
+
+    def _count_all(self) -> int:
+        # Each of them only grows, and without one of them no other figure changes.
+        heartbeat = self._heartbeat
+        return heartbeat.beats + heartbeat.missed + self._inbox.messages + self._outlet.messages
 
     # -- activity --------------------------------------------------------------------------------------------------
 

@@ -137,11 +137,10 @@ class Rounds:
         """Renew leases, write figures, count activity, forget confirmed receipts."""
         # A copy: connections come and go while the parts are written.
         mine = {c.attachment.connection: c for c in self._serving.connections if c.holds_lease}
-        beats = [connection.report.build_figures() for connection in mine.values()]
-        for start in range(0, len(beats), SLICE):
+        served = list(mine.values())
+        for start in range(0, len(served), SLICE):
             # In slices, between which other writers have their turn.
-            part = beats[start : start + SLICE]
-            closed = await bridge().call(connections.renew_leases, part)
+            closed = await self._renew_leases(served[start : start + SLICE])
             if over := {mine[key].attachment.session.pk for key, code in closed.items() if code in _ENDS}:
                 # First, because their sessions know the reason.
                 await self._close_refused(list(over))
@@ -161,6 +160,17 @@ class Rounds:
             await bridge().call(connections.forget_receipts, dict(confirmed[start : start + SLICE]))
         await self._visitors.flush()
         await self._serving.drop_idle_feeds()
+
+    async def _renew_leases(self, served: list[Served]) -> dict[int, Close]:
+        # Most have nothing to tell: beats come less often than flushes.
+        news = [connection.report for connection in served if connection.report.has_news]
+        quiet = [c.attachment.connection for c in served if not c.report.has_news]
+        try:
+            return await bridge().call(connections.renew_leases, [report.take_figures() for report in news], quiet)
+        except BaseException:
+            for report in news:
+                report.tell_again()
+            raise
 
     # -- positions and revocations ---------------------------------------------------------------------------------
 

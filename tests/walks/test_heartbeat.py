@@ -13,6 +13,7 @@ from session_mgmt.actions.sessions import closing, connections, lifecycle
 from session_mgmt.actions.topics.beginnings import derive_epoch
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
+from session_mgmt.exceptions import Unavailable
 from session_mgmt.models import Connection, Publication, SessionActivity, SessionEvent, Stream
 from session_mgmt.protocol.codes import Close
 from session_mgmt.signals import heartbeat_missed
@@ -144,6 +145,47 @@ async def test_a_flush_writes_all_leases_with_one_statement_and_no_beat_writes(
     assert await bridge().read(flush) == {}
     after = await bridge().read(lambda: list(Connection.objects.values_list("lease_expires_at", flat=True)))
     assert min(after) > min(before)
+
+
+async def test_figures_that_are_stored_are_not_written_again(
+    settings: Any, peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No round and no beat of its own comes in between.
+    settings.SESSION_MGMT = dict.fromkeys(("heartbeat_interval", "lease_flush_interval", "control_interval"), 3600.0)
+    one, two = peers(), peers()
+    for peer in (one, two):
+        await peer.open(created.token.secret)
+    flushes, is_down = [], False
+    original = connections.renew_leases
+
+    def renew_leases(beats: Any, quiet: Any) -> Any:
+        flushes.append((len(beats), len(quiet)))
+        if is_down:
+            raise Unavailable()
+        return original(beats, quiet)
+
+    async def say() -> None:
+        await one.say(type="ping", id=len(flushes))
+        await one.until_type("pong")
+
+    def list_rows() -> list[Any]:
+        return list(Connection.objects.order_by("pk").values_list("messages_in", "lease_expires_at"))
+
+    monkeypatch.setattr(connections, "renew_leases", renew_leases)
+    await hub().rounds.flush_leases()
+    first = await bridge().read(list_rows)
+    await say()
+    is_down = True
+    with pytest.raises(Unavailable):
+        await hub().rounds.flush_leases()
+    is_down = False
+    # What a flush that failed has not told is told by the next one.
+    await hub().rounds.flush_leases()
+    await hub().rounds.flush_leases()
+    assert flushes == [(2, 0), (1, 1), (1, 1), (0, 2)]
+    rows = await bridge().read(list_rows)
+    assert sorted(after[0] - before[0] for before, after in zip(first, rows, strict=True)) == [0, 1]
+    assert all(after[1] > before[1] for before, after in zip(first, rows, strict=True))
 
 
 async def test_a_connection_that_was_swept_is_closed_by_its_own_process(peers: Any, created: Any) -> None:

@@ -35,7 +35,8 @@ FIGURES = {
     "rtt_p95_ms": "double precision",
     "rtt_jitter_ms": "double precision",
 }
-_FLUSH_COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz", **FIGURES}
+_LEASE_COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz"}
+_FLUSH_COLUMNS = {**_LEASE_COLUMNS, **FIGURES}
 
 
 class Beat(NamedTuple):
@@ -54,29 +55,29 @@ class Beat(NamedTuple):
     rtt_jitter_ms: float | None = None
 
 
-def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[int, Close]:
+def renew_leases(beats: Iterable[Beat], quiet: Iterable[int] = (), *, now: datetime | None = None) -> dict[int, Close]:
     """Renew leases and write figures, in one statement for all, and return why connections must be closed here.
 
     Those were closed in the database by somebody else: the session has ended, the client came back elsewhere, or a
-    sweep thought this process dead.
+    sweep thought this process dead. ``quiet`` are connections whose figures are stored already: one statement more
+    renews all their leases, at half the price.
     """
     using = settings().database
+    figures = {beat.connection: beat for beat in beats}
     # In the order in which everybody locks connections.
-    listed = sorted(beats, key=lambda beat: beat.connection)
-    if not listed:
+    keys = sorted({*figures, *quiet})
+    if not keys:
         return {}
     statements = Statements(connections[using])
-    keys = [beat.connection for beat in listed]
     with open_transaction(using):
         now = now or clock.read(using)
         # By the database's clock, as those who judge the lease do.
         lease = statements.moment(now + settings().lease_duration)
         # Locked before they are renewed: a connection that a sweep closes meanwhile must not be opened again.
         rows = statements.select_locked("id, closed_at, close_code, closed_by", CONNECTION, keys, wait=True)
-        open_ = {row[0] for row in rows if row[1] is None}
-        statements.update(
-            CONNECTION, _FLUSH_COLUMNS, [_as_row(beat, lease) for beat in listed if beat.connection in open_]
-        )
+        open_ = [row[0] for row in rows if row[1] is None]
+        statements.update(CONNECTION, _FLUSH_COLUMNS, [_as_row(figures[key], lease) for key in open_ if key in figures])
+        statements.update(CONNECTION, _LEASE_COLUMNS, [(key, lease) for key in open_ if key not in figures])
     # A row that is missing was deleted with its session.
     gone = dict.fromkeys(set(keys).difference(row[0] for row in rows), Close.SESSION_TERMINATED)
     return gone | {row[0]: explain_close(*row[2:]) for row in rows if row[1] is not None}
