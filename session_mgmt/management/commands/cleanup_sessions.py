@@ -7,12 +7,11 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from session_mgmt.actions import audit, cleanup
+from session_mgmt.management.base import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "End expired sessions, close connections of dead processes, and delete rows past their retention."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -6,14 +6,15 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import IntegrityError
 
 from session_mgmt.actions.privacy.erasure import erase_user
+from session_mgmt.management.base import DatabaseCommand
 from session_mgmt.management.people import find_user
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Erase a user's sessions with all that hangs on them, logins, personal publications, traces in the trail."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

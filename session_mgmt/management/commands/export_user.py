@@ -6,14 +6,13 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from session_mgmt.actions import audit
 from session_mgmt.actions.privacy.export import export_user
+from session_mgmt.management.base import DatabaseCommand
 from session_mgmt.management.people import find_user
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Print all that concerns a user as JSON: sessions, documents, events, connections, personal publications."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -6,18 +6,19 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.keys import rotation, usage
 from session_mgmt.actions.keys.rotation import Rotation
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.management.base import DatabaseCommand
 
 _EVERY = 100
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Encrypt everything under the first of state_keys; may be stopped and run again at any time."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

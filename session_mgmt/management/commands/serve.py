@@ -8,13 +8,14 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
 from session_mgmt.conf import settings
 from session_mgmt.management import json_lines
+from session_mgmt.management.base import DatabaseCommand
 
 WEBSOCKETS = "session_mgmt.uvicorn:WebSocketProtocol"
 # A server collects a whole message before the app can refuse it; a frame and its masking fit twice.
@@ -22,7 +23,7 @@ LEAST_MESSAGE = 1024 * 1024
 _PLACE = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})")
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Serve HTTP and WebSockets with uvicorn. SIGTERM tells all clients when to come back, then ends."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

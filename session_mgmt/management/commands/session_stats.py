@@ -8,13 +8,14 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from session_mgmt.actions import monitoring
 from session_mgmt.exceptions import SessionNotFound
+from session_mgmt.management.base import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Show sessions, connections, and how late cleanup, outbox and handlers are."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

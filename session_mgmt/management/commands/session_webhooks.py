@@ -8,12 +8,13 @@ from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.webhooks import endpoints, replaying, sending
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.management.base import DatabaseCommand
 from session_mgmt.models import WebhookDelivery, WebhookEndpoint, clock
 
 _LIST, _ADD, _SEND, _REPLAY, _ROTATE = "list", "add", "send", "replay", "rotate"
@@ -23,7 +24,7 @@ _EVERY = 100
 _MOST_HOURS = 876_000
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "List the endpoints of webhooks with their deliveries, add one, send what is due, replay deliveries, or rotate"
         " a secret."
@@ -78,9 +79,12 @@ class Command(BaseCommand):
             self._print(f"{row['id']} {row['address']} ({state}): {counts}; {', '.join(row['events']) or 'all events'}")
         if not found:
             self._print("There is no endpoint.")
+        self._tell_if_off()
+        return {"webhooks": settings().webhooks, "endpoints": found}
+
+    def _tell_if_off(self) -> None:
         if not settings().webhooks:
             self._print("Nothing is sent: SESSION_MGMT['webhooks'] is off.")
-        return {"webhooks": settings().webhooks, "endpoints": found}
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         if not options["address"]:
@@ -100,6 +104,7 @@ class Command(BaseCommand):
         report = sending.send_due(self._count_one, seconds=float("inf")).as_dict()
         for name, count in report.items():
             self._print(f"{name:<8} {count}")
+        self._tell_if_off()
         return dict(report)
 
     _count = 0

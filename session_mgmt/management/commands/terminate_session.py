@@ -7,17 +7,18 @@ import uuid
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import devices, lifecycle
 from session_mgmt.exceptions import SessionNotFound
+from session_mgmt.management.base import DatabaseCommand
 from session_mgmt.management.people import find_user
 from session_mgmt.models import ClientSession
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "End sessions for good: their tokens stop working and their connections are closed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

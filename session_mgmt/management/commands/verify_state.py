@@ -6,13 +6,14 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from session_mgmt.actions.keys import verification
 from session_mgmt.actions.keys.verification import Finding
+from session_mgmt.management.base import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Look for gaps, broken chains and unreadable rows in all documents; ends with 1 if there is any, and with 2 if"
         " a document that is named does not exist."
