@@ -20,6 +20,8 @@ from session_mgmt.client.writing import FRAME_BYTES, STATE
 MOST_FRAMES = 100
 # Seconds before a call is sent again that had no answer, or frames that the answer has left out.
 AGAIN_AFTER = 1.0
+# The same after many answers that have left out all of them.
+LONGEST_REST = 16.0
 ATTEMPTS = 2
 
 
@@ -103,6 +105,7 @@ class Sender:
         self._take_off()
 
     async def _fly(self) -> None:
+        rest = AGAIN_AFTER
         while self._queue and not self._is_paused:
             batch = self._take_batch()
             answer = await self._send_batch(batch)
@@ -112,8 +115,12 @@ class Sender:
             await self._port.take_sent(answer)
             left = _list_unanswered(batch, answer.frames)
             self._queue[:0] = left
+            # What was left out in part goes on.
+            if len(left) < len(batch):
+                rest = AGAIN_AFTER
             if left:
-                await self._clock.sleep(AGAIN_AFTER)
+                await self._clock.sleep(rest)
+                rest = min(LONGEST_REST, 2 * rest)
 
     async def _send_batch(self, batch: list[Item]) -> Answer | None:
         """Send until there is an answer; None if the attachment has ended."""

@@ -17,7 +17,7 @@ const BUDGETS = {
   "session-client.react.js": 1_000,
   "session-client.requests.js": 3_130,
   "session-client.outboxes.js": 2_880,
-  "session-client.http.js": 7_900,
+  "session-client.http.js": 7_950,
   "session-client.tabs.js": 3_420,
   // It has a server that speaks both ways.
   "session-client.testing.js": 12_650,

@@ -39,6 +39,8 @@ const MOST_FRAMES = 100;
 const FRAME_BYTES = 262_144;
 /** Milliseconds before a call is sent again that had no answer, or frames that the answer has left out. */
 const AGAIN_AFTER = 1_000;
+/** The same after many answers that have left out all of them. */
+const LONGEST_REST = 16_000;
 const ATTEMPTS = 2;
 
 export class Sender {
@@ -51,6 +53,8 @@ export class Sender {
   #queue: Item[] = [];
   #isPlanned = false;
   #isPaused = false;
+  /** Ends the rest before frames are sent again. */
+  #resting = new AbortController();
   /** Call under way; settles with its end. */
   #flight: Promise<void> | null = null;
 
@@ -71,6 +75,7 @@ export class Sender {
   /** Begin no further call; resolves when none is under way. */
   async pause(): Promise<void> {
     this.#isPaused = true;
+    this.#resting.abort();
     await this.#flight;
   }
 
@@ -81,6 +86,7 @@ export class Sender {
 
   stop(): void {
     this.#stop.abort();
+    this.#resting.abort();
     this.#queue = [];
   }
 
@@ -104,13 +110,18 @@ export class Sender {
   }
 
   async #fly(): Promise<void> {
-    while (!this.#isIdle()) {
+    for (let rest = AGAIN_AFTER; !this.#isIdle(); ) {
       const batch = this.#takeBatch();
       const answer = await this.#sendBatch(batch);
       if (!answer || !this.#port.takeAnswer(answer)) return;
       const left = listUnanswered(batch, answer.frames);
       this.#queue.unshift(...left);
-      if (left.length > 0) await this.#rest(AGAIN_AFTER);
+      // What was left out in part goes on.
+      if (left.length < batch.length) rest = AGAIN_AFTER;
+      if (left.length === 0) continue;
+      this.#resting = new AbortController();
+      await pause(this.#clock, rest, this.#resting.signal).catch(() => undefined);
+      rest = Math.min(LONGEST_REST, rest * 2);
     }
   }
 
