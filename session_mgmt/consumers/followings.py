@@ -30,7 +30,8 @@ class Followings(dict[str, Following]):
 
     def __init__(self, connection: Joiner, serving: Serving, rechecks: Rechecks) -> None:
         super().__init__()
-        self._connection, self._serving, self._rechecks = connection, serving, rechecks
+        self._connection: Joiner | None = connection
+        self._serving, self._rechecks = serving, rechecks
         # Pages of topics that ask about each entry are judged one after the other.
         self._judging_turn = asyncio.Lock()
 
@@ -38,7 +39,9 @@ class Followings(dict[str, Following]):
         """Join a log; one that is followed already is followed anew from the given place."""
         # The old place must send nothing any more once the new one has begun.
         self.leave(log.name)
-        connection, session = self._connection, self._connection.attachment.session
+        connection = self._connection
+        assert connection is not None  # nothing is joined after the end
+        session = connection.attachment.session
         feed = self._serving.follow_log(LogRow(log.key, log.name), log.head)
         judged = make_judged_following(connection, feed, log, session, self._judging_turn)
         following = self[log.name] = judged or Following(connection, feed, log)
@@ -54,10 +57,11 @@ class Followings(dict[str, Following]):
             following.stop()
             self._serving.unfollow_log(following.feed)
 
-    def leave_all(self) -> None:
-        """Leave every log."""
+    def close(self) -> None:
+        """Leave every log, for good."""
         for name in list(self):
             self.leave(name)
+        self._connection = None
 
     def tell_places(self) -> None:
         """Tell how far logs have come of which the client wants a part, where nothing was in it."""

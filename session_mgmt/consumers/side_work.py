@@ -38,13 +38,17 @@ class SideWork:
     __slots__ = ("_connection", "_loop", "_requests", "_tasks")
 
     def __init__(self, connection: Worker) -> None:
-        self._loop, self._connection = asyncio.get_running_loop(), connection
+        self._loop = asyncio.get_running_loop()
+        # Nobody is left to work for after the end.
+        self._connection: Worker | None = connection
         # Kept, because an event loop holds its tasks by weak references only.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._requests = asyncio.Semaphore(MOST_REQUESTS)
 
     def start(self, work: Work) -> None:
         """Begin a piece of work."""
+        if self._connection is None:
+            return
         # Not a coroutine: one that is cancelled before its first step would never have been awaited.
         task = self._loop.create_task(self._guard(work))
         self._tasks.add(task)
@@ -54,26 +58,31 @@ class SideWork:
         try:
             await work()
         except SessionMgmtError as error:
-            self._connection.push_error(error)
+            if self._connection is not None:
+                self._connection.push_error(error)
         except Exception:
             logger.exception("Work of a connection failed")
-            self._connection.stop(Close.INTERNAL_ERROR)
+            if self._connection is not None:
+                self._connection.stop(Close.INTERNAL_ERROR)
 
     def start_request(self, work: Work) -> None:
         """Begin to answer a request; until it is answered, it counts in the inbox."""
-        self._connection.inbox.add_frame(REQUEST_COST)
-        self.start(partial(self._answer_request, work))
+        if self._connection is not None:
+            inbox = self._connection.inbox
+            inbox.add_frame(REQUEST_COST)
+            self.start(partial(self._answer_request, work, inbox))
 
-    async def _answer_request(self, work: Work) -> None:
+    async def _answer_request(self, work: Work, inbox: Inbox) -> None:
         try:
             # Others wait here and count in the inbox, which stops the reading when they become many (promise R5).
             async with self._requests:
                 await work()
         finally:
-            self._connection.inbox.finish_frame(REQUEST_COST)
+            inbox.finish_frame(REQUEST_COST)
 
     def stop(self) -> None:
-        """Cancel all that is under way."""
+        """Cancel all that is under way, and begin nothing any more."""
+        self._connection = None
         # A copy, because a task that ends takes itself off the set.
         for task in tuple(self._tasks):
             task.cancel()

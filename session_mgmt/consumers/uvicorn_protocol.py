@@ -69,6 +69,10 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self._server_state.connections.add(self)
+        # What has read the handshake is done, and holds itself by its parser: only the garbage collector would end it.
+        before = transport.get_protocol()
+        if hasattr(before, "parser"):
+            before.parser = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._other is not None:
@@ -82,6 +86,8 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         self.resume_writing()
         self._stop_timer()
         self.forget_rest()
+        # What takes the frames holds this object in turn.
+        self._take_frame = self._count_hidden = None
         if exc is None:
             self.transport.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -250,6 +251,21 @@ async def test_work_that_ends_before_it_began_leaves_no_coroutine_behind(peers: 
         await asyncio.gather(*connection.side_work._tasks, return_exceptions=True)
         gc.collect()
     assert [str(warning.message) for warning in caught if "never awaited" in str(warning.message)] == []
+
+
+async def test_a_connection_that_has_ended_waits_for_no_garbage_collector(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={"session": None, MAIN: None, ROOM: None})
+    await one.until_following(MAIN)
+    connection, writes = weakref.ref(one_connection()), weakref.ref(one_connection().writes)
+    gc.disable()
+    try:
+        await one.drop()
+        # The wheel of beats holds it until its turn, and no longer.
+        hub().rounds._wheel.clear()
+        assert (connection(), writes()) == (None, None)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("size", [1, 255, 256, 1000])

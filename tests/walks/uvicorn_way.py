@@ -27,6 +27,9 @@ class Transport(asyncio.Transport):
         self.read = asyncio.Event()
         self.read.set()
 
+    def get_protocol(self) -> Any:
+        return None
+
     def write(self, data: Any) -> None:
         if not self.ended:
             self.written += bytes(data)
@@ -62,14 +65,15 @@ def build_config(application: Any, **options: Any) -> Any:
 
 
 class _Speaking(Transport):
-    """Transport that tells about each write."""
+    """Transport that tells about each write, and counts them."""
 
     def __init__(self, peer: tuple[str, int] | None) -> None:
         super().__init__(peer)
-        self.wrote = asyncio.Event()
+        self.wrote, self.writes = asyncio.Event(), 0
 
     def write(self, data: Any) -> None:
         super().write(data)
+        self.writes += 1
         self.wrote.set()
 
     def close(self) -> None:
@@ -108,6 +112,10 @@ class UvicornCommunicator:
         async with asyncio.timeout(timeout):
             head = await self._read_until(b"\r\n\r\n")
         return head.startswith(b"HTTP/1.1 101 "), None
+
+    @property
+    def writes(self) -> int:
+        return self._transport.writes
 
     async def _read_until(self, mark: bytes) -> bytes:
         while mark not in self._transport.written:

@@ -63,7 +63,11 @@ class Ask:
     denied: dict[str, SessionMgmtError] = field(default_factory=dict)
     transport: str = WEBSOCKET
     asked_version: int | None = None
-    new_id: str = field(default_factory=new_client_id)
+    new_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.connect.client_id is None:
+            object.__setattr__(self, "new_id", new_client_id())
 
     @property
     def connects(self) -> bool:
