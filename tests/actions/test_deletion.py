@@ -15,7 +15,7 @@ from session_mgmt.actions import audit, cleanup
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Write
-from session_mgmt.actions.sessions import lifecycle, resume
+from session_mgmt.actions.sessions import deletion, lifecycle, resume
 from session_mgmt.actions.state import prepare
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import InvalidField, SessionMgmtError
@@ -119,6 +119,13 @@ def test_the_purge_of_a_session_wins_over_a_write(user: Any) -> None:
     assert cleanup.run_cleanup().purged == 1
     assert not ClientSession.objects.exists()
     assert not Client.objects.exists()
+
+
+def test_a_successor_outlives_the_session_that_it_came_from() -> None:
+    first, second = (lifecycle.create_session().session for _ in range(2))
+    ClientSession.objects.filter(pk=second.pk).update(recovered_from=first)
+    deletion.delete_sessions("default", [first.pk])
+    assert ClientSession.objects.values_list("pk", "recovered_from").get() == (second.pk, None)
 
 
 def test_writes_that_come_while_a_deletion_runs_are_refused_by_name(user: Any) -> None:
