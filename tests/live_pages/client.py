@@ -176,8 +176,11 @@ class Client:
             self._move(parts, pk, home, row)
         elif shown is not None:
             self.is_stale = True
+        elif home is None and not any(fits and part.holds(row.key) for part in self._parts):
+            # A page that comes may not have it while another one does.
+            self._more.discard(pk)
         else:
-            (self._more.discard if home is None else self._more.add)(pk)
+            self._more.add(pk)
 
     def _move(self, parts: list[Part], pk: str, home: Part | None, row: Row | None) -> None:
         for part in parts:
