@@ -35,6 +35,7 @@ class Demands:
 
     kills: int = 0
     cuts: int = 0
+    pauses: int = 0
     switches: int = 0
     unanswered_at_kill: int = 0
     acknowledged: int = 0
@@ -99,6 +100,9 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
     cuts = [record for record in evidence.records if record["type"] == "cut" and record["met"]]
     if len(cuts) < demands.cuts:
         yield f"{len(cuts)} cuts of {demands.cuts} met somebody"
+    moved = [record for record in evidence.records if record["type"] == "resume" and record["moved"]]
+    if len(moved) < demands.pauses:
+        yield f"during {len(moved)} pauses of {demands.pauses} somebody moved"
     if few:
         yield f"{len(few)} kills with fewer than {demands.unanswered_at_kill} requests unanswered"
 

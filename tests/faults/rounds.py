@@ -31,6 +31,8 @@ KINDS = {
     "kills over HTTP, two servers, PostgreSQL": replace(POSTGRES, servers=2, transport="http"),
     "cuts on all transports, SQLite": replace(SHORT, kills=0, cuts=10, transport="any"),
     "cuts on all transports, PostgreSQL": replace(POSTGRES, kills=0, cuts=10, transport="any"),
+    "servers that stand still, SQLite": replace(SHORT, kills=0, pauses=5, servers=2),
+    "servers that stand still, PostgreSQL": replace(POSTGRES, kills=0, pauses=5, servers=2),
     "a restored backup, SQLite": replace(SHORT, kills=2, restore=True),
     "a restored backup, PostgreSQL": replace(POSTGRES, kills=2, restore=True),
     "kills while tokens are exchanged, SQLite": replace(SHORT, tokens=5.0),
@@ -61,7 +63,7 @@ class Sum:
         self.rounds += 1
         self.acknowledged += len({record["op"] for record in records if record["type"] == "ok"})
         self.unanswered += len({op for record in records if record["type"] == "kill" for op in record["ops"]})
-        self.faults += types["kill"] + types["cut"] + types["outage"] + types["restore"]
+        self.faults += types["kill"] + types["cut"] + types["outage"] + types["restore"] + types["pause"]
         self.lost += violations["S1"] + violations["T4"]
         self.doubled += violations["S6"] + violations["T3"]
         self.longest = max([self.longest, *recovery_times(records)])
@@ -150,4 +152,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    programs.install_missing(list(programs.WHEELS))
     sys.exit(main())

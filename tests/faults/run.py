@@ -26,6 +26,7 @@ from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.nemesis import Cutter, Nemesis
 from tests.faults.outages import Outages
+from tests.faults.pauses import Pauser
 from tests.faults.peer import PIPELINE
 from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.faults.roamers import TRANSPORTS, Roamers
@@ -48,6 +49,7 @@ class Options:
     that a document's log keeps, 0 for all. `servers`: without a broker between them. `transport`: what the clients use
     (`roamers.TRANSPORTS`), with `switching`: seconds until each takes another one, until all have done so `switches`
     times. `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
+    `pauses`: one of two servers stands still so often, and goes on (tests/faults/pauses.py).
     `pipeline`: writes that each client has on their way. `rest_after`: writes that each has acknowledged after a kill
     before it rests until the next one.
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
@@ -81,6 +83,7 @@ class Options:
     switches: int = 0
     servers: int = 1
     cuts: int = 0
+    pauses: int = 0
     broken: str | None = None
     sought: frozenset[str] = frozenset()
     keep: Path | None = None
@@ -97,7 +100,7 @@ class Options:
 
     @property
     def faults(self) -> int:
-        return self.kills + self.cuts
+        return self.kills + self.cuts + self.pauses
 
     @property
     def takeovers(self) -> bool:
@@ -119,6 +122,7 @@ class Options:
         return Demands(
             kills=self.kills,
             cuts=self.cuts,
+            pauses=self.pauses,
             switches=self.switches,
             unanswered_at_kill=self.unanswered,
             acknowledged=40 * self.faults,
@@ -184,6 +188,8 @@ async def run(
         await nemesis.torment(options.kills, options.calm, options.pause)
         if proxies:
             await Cutter(nemesis, proxies).torment(options.cuts, options.calm, options.pause)
+        if options.pauses:
+            await Pauser(nemesis).torment(options.pauses, options.calm, options.pause)
         await _work_on(history, database, options)
         notes = await _heal(crowd, database, options.patience)
         # What clients do while they are stopped is not in the dump.
@@ -310,6 +316,7 @@ def report(options: Options, outcome: Outcome) -> str:
         + (f", broken: {options.broken}" if options.broken else ""),
         f"acknowledged        {len(acknowledged)}  (refused for good {len(refused)})",
         f"kills               {len(kills)}",
+        *_pausing(records),
         *_cutting(records, options),
         f"unanswered at kills {len(caught)}  (each {_spread([kill['unanswered'] for kill in kills])})",
         f"recovered           {len(caught & (acknowledged | refused))} of {len(caught)}",
@@ -337,6 +344,11 @@ def _cutting(records: list[Record], options: Options) -> list[str]:
     )
     lines = [f"cuts                {cuts.total()}  ({dict(cuts)})"] if cuts else []
     return [*lines, f"attachments         {attached.total()}  ({dict(attached)})"] if options.transport else lines
+
+
+def _pausing(records: list[Record]) -> list[str]:
+    moved = [record["moved"] for record in records if record["type"] == "resume"]
+    return [f"pauses              {len(moved)}  (clients that moved meanwhile {_spread(moved)})"] if moved else []
 
 
 def _trimming(records: list[Record], trimmed: int) -> list[str]:
@@ -429,7 +441,7 @@ def main() -> int:
     )
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--kills", type=int, help="20 unless there are cuts")
+    parser.add_argument("--kills", type=int, help="20 unless there are other faults")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
     parser.add_argument("--calm", type=float, default=4.0, help="seconds without a fault before the first")
@@ -448,12 +460,15 @@ def main() -> int:
     parser.add_argument("--switches", type=int, default=0, help="how often they do so, all together, at least")
     parser.add_argument("--servers", type=int, choices=[1, 2], default=1, help="how many, without a broker")
     parser.add_argument("--cuts", type=int, default=0, help="faults of the network; the kills are then 0 unless given")
+    parser.add_argument("--pauses", type=int, default=0, help="how often one of two servers stands still, and goes on")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
     given = parser.parse_args()
     if given.kills is None:
-        given.kills = 0 if given.cuts or given.switching else 20
+        given.kills = 0 if given.cuts or given.switching or given.pauses else 20
     options = Options(**vars(given))
+    if options.pauses and (options.servers < 2 or options.transport):
+        parser.error("--pauses needs --servers 2, and goes without --transport")
     if options.tokens and options.restore:
         parser.error("--restore undoes tokens that browsers hold, so it goes without --tokens")
     outcome = execute(options)

@@ -41,15 +41,15 @@ FAULTS = [
     ),
     Fault(
         "F4",
-        "An end of the server that something holds up (a database, not yet a function that hangs)",
-        "consumers/test_shutdown.py",
-        "test_a_database_that_does_not_answer_holds_up_no_shutdown",
+        "The server is told to end while a function hangs",
+        "faults/test_drain.py",
+        "test_a_function_that_hangs_keeps_no_server_from_ending_and_its_message_is_handled_by_the_next_one",
     ),
     Fault(
         "F5",
-        "What a server writes late (by its row; no server is paused as a whole)",
-        "walks/test_reconnect.py",
-        "test_a_write_under_an_old_generation_is_refused_by_the_row_itself",
+        "A server stands still as a whole, and goes on",
+        "faults/test_pauses.py",
+        "test_what_a_server_writes_after_it_stood_still_counts_once_or_not_at_all",
     ),
     Fault(
         "F6",

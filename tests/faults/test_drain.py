@@ -17,9 +17,14 @@ import websockets
 from session_mgmt.conf import settings
 from session_mgmt.consumers.websocket import SUBPROTOCOL
 from session_mgmt.protocol.codes import Close
-from tests.faults.servers import AppServer
+from tests import services
+from tests.faults.servers import AppServer, environment, migrate
+from tests.faults.subject import HANGS
+from tests.faults.workload import until
 
 CLIENTS = 20
+# Only a hang lasts so long.
+HANG_SECONDS = 120.0
 
 pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
 
@@ -30,11 +35,25 @@ def created(server: AppServer) -> Any:
         return json.load(answer)
 
 
-async def connected(address: str, token: str) -> Any:
+def find_sockets(server: AppServer) -> str:
+    return server.url.replace("http", "ws").replace("/api/", "/ws/session/")
+
+
+async def connected(address: str, token: str, client: str | None = None) -> tuple[Any, str]:
+    """Give a socket that is connected, and the id of its client."""
     socket = await websockets.connect(address, subprotocols=[SUBPROTOCOL], compression=None, open_timeout=60)  # type: ignore[list-item]
-    await socket.send(json.dumps({"type": "connect", "token": token, "logs": {"state:main": None}, "acked": 0}))
-    assert json.loads(await socket.recv())["type"] == "connected"
-    return socket
+    wish = {"type": "connect", "token": token, "client_id": client, "logs": {"state:main": None}, "acked": 0}
+    await socket.send(json.dumps(wish))
+    frame = json.loads(await socket.recv())
+    assert frame["type"] == "connected"
+    return socket, frame["client_id"]
+
+
+async def answered(socket: Any) -> Any:
+    """Give the next receipt."""
+    while (frame := json.loads(await socket.recv()))["type"] != "receipt":
+        pass
+    return frame
 
 
 async def last_words(socket: Any) -> Any:
@@ -49,8 +68,7 @@ async def last_words(socket: Any) -> Any:
 
 async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: AppServer, sqlite_file: Path) -> None:
     made = await asyncio.to_thread(created, server)
-    address = server.url.replace("http", "ws").replace("/api/", "/ws/session/")
-    sockets = [await connected(address, made["token"]) for _ in range(CLIENTS)]
+    sockets = [(await connected(find_sockets(server), made["token"]))[0] for _ in range(CLIENTS)]
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
     words = await asyncio.gather(*map(last_words, sockets))
@@ -63,3 +81,27 @@ async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: App
         closed = rows.execute("SELECT close_code, closed_by FROM session_mgmt_connection").fetchall()
     assert closed == [(Close.DRAINING, "server")] * CLIENTS
     assert not [line for line in server.output() if "Traceback" in line or "ERROR" in line]
+
+
+async def test_a_function_that_hangs_keeps_no_server_from_ending_and_its_message_is_handled_by_the_next_one(
+    sqlite_file: Path,
+) -> None:
+    message = {"type": "send", "seq": 1, "data": {"v": "once", "topic": "faults:alone"}}
+    variables = environment("", "", sqlite_file, None)
+    migrate(variables)
+    with services.running(AppServer("A", {**variables, "SESSION_MGMT_TEST_HANG": "1"})) as stuck:
+        made = await asyncio.to_thread(created, stuck)
+        socket, client = await connected(find_sockets(stuck), made["token"])
+        await socket.send(json.dumps(message))
+        assert await until(lambda: HANGS in stuck.output(), HANG_SECONDS)
+        assert stuck.process is not None
+        stuck.process.send_signal(signal.SIGTERM)
+        assert (await last_words(socket))[1] == Close.DRAINING
+        await asyncio.to_thread(stuck.process.wait)
+    with services.running(AppServer("B", variables)) as fresh:
+        socket, _ = await connected(find_sockets(fresh), made["token"], client)
+        for replayed in (None, True):
+            await socket.send(json.dumps(message))
+            receipt = await answered(socket)
+            assert (receipt["ok"], receipt["data"], receipt.get("replayed")) == (True, {"seen": "once"}, replayed)
+        await socket.close()

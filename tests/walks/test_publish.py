@@ -7,9 +7,10 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from session_mgmt.actions import access
+from session_mgmt.actions.timeline import messages
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import writes
 from session_mgmt.consumers.hub import hub
@@ -177,6 +178,35 @@ async def test_a_message_whose_handler_meets_an_outage_keeps_its_number(peers: A
     await one.say(type="send", seq=1, data={})
     told = await one.receipt(1)
     assert (told["data"], told.get("replayed")) == ({"done": 1}, None)
+
+
+async def test_a_handler_that_fails_by_what_a_faster_attempt_wrote_has_no_fault(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that stood still may find its message answered by another one: in the end, and not before."""
+
+    def fail() -> Any:
+        raise IntegrityError("there already")
+
+    answers = iter([lambda: {"done": 1}, fail, fail])
+
+    @on_message
+    def answer(session: Any, data: Any) -> Any:
+        return next(answers)()
+
+    one = peers()
+    await one.open(created.token.secret)
+    await one.say(type="send", seq=1, data={})
+    assert (await one.receipt(1))["data"] == {"done": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(messages, "_find_answer", lambda *_: None)
+        await one.say(type="send", seq=1, data={})
+        told = await one.receipt(1)
+    assert (told["data"], told["replayed"]) == ({"done": 1}, True)
+    assert "handler failed" not in caplog.text
+    await one.say(type="send", seq=2, data={})
+    assert (await one.receipt(2))["error"]["name"] == "handler_failed"
+    assert "The message handler failed" in caplog.text and "there already" in caplog.text
 
 
 async def test_what_a_failing_handler_wrote_is_undone_and_its_answer_kept(peers: Any, created: Any) -> None:

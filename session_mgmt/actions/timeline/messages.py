@@ -57,26 +57,21 @@ def receive_message(
     try:
         with open_late_transaction(using, gate) as late:
             outcome = _run_handler(session, data)
-            if outcome.error is not None:
-                # By an exception, so that the writes of the handler are rolled back with it.
-                raise _Undone(outcome)
             # Some SQL by hand passes Django's wrappers by, and would commit by itself if nothing had begun.
             late.begin()
             return _keep_answer(using, session.pk, claim, outcome)
     except _Undone as undone:
-        if undone.is_answered:
-            return undone.outcome
-        with open_late_transaction(using, gate) as late:
-            late.begin()
-            return _keep_answer(using, session.pk, claim, undone.outcome, undo=False)
+        return undone.outcome if undone.is_answered else _keep_refusal(using, session.pk, claim, undone, gate)
 
 
 class _Undone(Exception):
-    """Reason to roll back; ``is_answered``: the message has this answer already."""
+    """Reason to roll back what the handler wrote; ``is_answered``: the message has this answer already. ``fault`` is
+    the error of the handler, if that is the reason.
+    """
 
-    def __init__(self, outcome: Outcome, *, is_answered: bool = False) -> None:
+    def __init__(self, outcome: Outcome, *, is_answered: bool = False, fault: Exception | None = None) -> None:
         super().__init__()
-        self.outcome, self.is_answered = outcome, is_answered
+        self.outcome, self.is_answered, self.fault = outcome, is_answered, fault
 
 
 def _find_answer(using: str, fence: Fence) -> Outcome | None:
@@ -113,9 +108,22 @@ def _keep_answer(using: str, session: uuid.UUID, claim: Claim, outcome: Outcome,
     return outcome
 
 
+def _keep_refusal(
+    using: str, session: uuid.UUID, claim: Claim, undone: _Undone, gate: AbstractContextManager[Any]
+) -> Outcome:
+    with open_late_transaction(using, gate) as late:
+        late.begin()
+        answer = _keep_answer(using, session, claim, undone.outcome, undo=False)
+    # Another attempt may have been faster, and this one have failed by what that has written: no fault of the handler.
+    if undone.fault is not None and answer is undone.outcome:
+        logger.error("The message handler failed", exc_info=undone.fault)
+    return answer
+
+
 def _run_handler(session: ClientSession, data: Any) -> Outcome:
+    """Return the handler's answer. Raises ``_Undone`` with a refusal in its place."""
     if not registry.message_handlers:
-        return refuse_write(NoHandler())
+        raise _Undone(refuse_write(NoHandler()))
     try:
         answer = call_sync(registry.message_handlers[-1], session, data)
         return accept_write(None, data=strict.check_value(answer, checking.document_limits()))
@@ -123,10 +131,9 @@ def _run_handler(session: ClientSession, data: Any) -> Outcome:
     except TemporaryError:
         raise
     except SessionMgmtError as error:
-        return refuse_write(error)
-    except Exception:
-        logger.exception("The message handler failed")
-        return refuse_write(HandlerFailed())
+        raise _Undone(refuse_write(error)) from error
+    except Exception as error:
+        raise _Undone(refuse_write(HandlerFailed()), fault=error) from error
 
 
 def hash_message(data: Any) -> bytes:

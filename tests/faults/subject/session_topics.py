@@ -4,6 +4,8 @@ publishes from inside a transaction, hence through the outbox.
 
 from __future__ import annotations
 
+import os
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.db import transaction
 
 from session_mgmt.registry import Presence
 from session_mgmt.shortcuts import on_message, publish, topic
+from tests.faults.subject import HANGS
 from tests.faults.subject.rows import change_row
 
 
@@ -40,6 +43,9 @@ def may_list(session: Any, name: str) -> bool:
 @on_message
 def answer(session: Any, data: Any) -> dict[str, Any]:
     """The effect can be counted: one publication per message that was handled and committed."""
+    if os.environ.get("SESSION_MGMT_TEST_HANG"):
+        print(HANGS, flush=True)
+        threading.Event().wait()
     with transaction.atomic():
         publish(data["topic"], {key: data[key] for key in ("v", "k") if key in data})
         if "row" in data:
