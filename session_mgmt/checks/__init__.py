@@ -9,6 +9,7 @@ from session_mgmt.checks.declarations import check_message_handler, check_topics
 from session_mgmt.checks.documents import check_documents, check_keys_in_use, check_state_keys
 from session_mgmt.checks.people import check_claims, check_cookie_mode, check_hooks, check_user_standing
 from session_mgmt.checks.serving import (
+    check_channel_layer,
     check_deploy,
     check_development_server,
     check_doorbell,
@@ -20,6 +21,7 @@ from session_mgmt.checks.values import check_name_of_settings, check_settings, c
 from session_mgmt.publishing.checks import check_publishers
 
 __all__ = [
+    "check_channel_layer",
     "check_claims",
     "check_cookie_mode",
     "check_database",
@@ -53,6 +55,7 @@ _NEEDED = (
     check_topics,
     check_publishers,
     check_schema_page,
+    check_channel_layer,
     check_settings,
     check_documents,
     check_state_keys,

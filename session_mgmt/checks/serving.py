@@ -51,6 +51,21 @@ def check_throttle_classes(**_: Any) -> list[CheckMessage]:
 
 
 @register_check()
+def check_channel_layer(**_: Any) -> list[CheckMessage]:
+    """Check that the channel layer can be imported (E036): otherwise every connection fails when it opens."""
+    name = getattr(django_settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND")
+    if name is None:
+        return []
+    try:
+        import_string(name)
+    except (ImportError, AttributeError, TypeError) as error:
+        hint = 'pip install "session_mgmt[redis]"' if "redis" in str(name) else "Write the dotted path of a class."
+        message = f"The BACKEND of CHANNEL_LAYERS is {name!r}, which cannot be imported: {error}"
+        return [Error(message, hint=hint, id="session_mgmt.E036")]
+    return []
+
+
+@register_check()
 def check_doorbell(**_: Any) -> list[CheckMessage]:
     """Check that the database of doorbells can carry them (E030)."""
     alias = conf.settings().doorbell_database
