@@ -1,7 +1,9 @@
 """Pace of work in chunks: each takes milliseconds, and leaves time for others before the next one.
 
 A transaction on SQLite holds up every writer of the database, and one that waits asks again only now and then: without
-rests in between it could be unlucky for seconds. On PostgreSQL only writers of the same rows wait.
+rests in between it could be unlucky for seconds. The pauses between its questions grow to 100 ms, and are never longer
+than it has waited already, but for the first few milliseconds; so a rest as long as the chunk lets it in. On PostgreSQL
+only writers of the same rows wait.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable
 
 # Seconds of one chunk.
 GOAL = 0.015
-# Of the time that a chunk took.
+# Of the time that a chunk worked. One that waited for the disk or the processor rests at least as long as it took.
 REST = 2.0
 LEAST, FIRST = 8, 64
 
@@ -25,26 +27,28 @@ class Pace:
         *,
         is_sqlite: bool,
         timer: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         # A commit of PostgreSQL may take longer than its work, and holds up nobody: fewer rows would cost more commits.
         self._most, self._least = most, min(LEAST if is_sqlite else FIRST, most)
-        self._rest = REST if is_sqlite else 0.0
+        self._is_sqlite = is_sqlite
         # SQLite works on this thread, and its waits for the lock are no reason for smaller chunks.
         self._timer = timer or (time.thread_time if is_sqlite else time.perf_counter)
-        self._sleep = sleep
+        self._clock, self._sleep = clock, sleep
         self.size = min(FIRST, most)
 
     def run(self, chunk: Callable[[int], int]) -> tuple[int, bool]:
         """Carry out ``chunk(size)`` and rest; return its number of rows, and whether there may be more."""
-        size, began = self.size, self._timer()
+        size, started, began = self.size, self._clock(), self._timer()
         rows = chunk(size)
-        took = self._timer() - began
-        self._adapt(took)
-        self._sleep(took * self._rest)
+        worked = self._timer() - began
+        self._adapt(worked)
+        if self._is_sqlite:
+            self._sleep(max(worked * REST, self._clock() - started))
         return rows, rows >= size
 
-    def _adapt(self, took: float) -> None:
+    def _adapt(self, worked: float) -> None:
         # In steps of two at most: one chunk that a busy moment made slow must not decide about all that follow.
-        factor = min(2.0, max(0.5, GOAL / took)) if took > 0 else 2.0
+        factor = min(2.0, max(0.5, GOAL / worked)) if worked > 0 else 2.0
         self.size = max(self._least, min(self._most, int(self.size * factor)))

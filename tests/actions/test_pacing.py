@@ -10,17 +10,23 @@ from session_mgmt.actions.pacing import FIRST, GOAL, LEAST, REST, Pace
 
 
 class Work:
-    """Chunks that take so many seconds a row; ``sizes`` are those asked for, ``rests`` the times between them."""
+    """Chunks that work so many seconds a row and wait for ``idle`` more; ``sizes`` are those asked for, ``rests`` the
+    times between them.
+    """
 
     def __init__(self, seconds: float, *, most: int = 1000, is_sqlite: bool = True) -> None:
-        self.seconds, self.now = seconds, 0.0
+        self.seconds, self.worked, self.now = seconds, 0.0, 0.0
+        self.idle = 0.0
         self.sizes: list[int] = []
         self.rests: list[float] = []
-        self.pace = Pace(most, is_sqlite=is_sqlite, timer=lambda: self.now, sleep=self.rests.append)
+        self.pace = Pace(
+            most, is_sqlite=is_sqlite, timer=lambda: self.worked, clock=lambda: self.now, sleep=self.rests.append
+        )
 
     def chunk(self, size: int) -> int:
         self.sizes.append(size)
-        self.now += self.seconds * size
+        self.worked += self.seconds * size
+        self.now += self.seconds * size + self.idle
         return size
 
     def run(self, times: int, chunk: Callable[[int], int] | None = None) -> list[tuple[int, bool]]:
@@ -61,6 +67,28 @@ def test_on_sqlite_others_have_twice_the_time_of_each_chunk() -> None:
     assert work.rests == pytest.approx([REST * size * 1e-4 for size in work.sizes])
 
 
+# How long SQLite pauses between two looks at a lock (sqliteDefaultBusyCallback of its main.c); the last one repeats.
+BUSY_PAUSES = (0.001, 0.002, 0.005, 0.010, 0.015, 0.020, 0.025, 0.025, 0.025, 0.050, 0.050, 0.100)
+
+
+def wait_for_lock(held: float, came: float) -> float:
+    """Return when a writer that came in the middle of a chunk looks for the first time after it."""
+    now, pauses = came, iter(BUSY_PAUSES)
+    while now < held:
+        now += next(pauses, BUSY_PAUSES[-1])
+    return now
+
+
+@pytest.mark.parametrize("idle", [0.0, 0.005, 0.03, 0.1, 0.4, 2.0])
+def test_on_sqlite_a_writer_that_waits_is_let_in_after_the_chunk(idle: float) -> None:
+    work = Work(GOAL / FIRST)
+    work.idle = idle
+    work.run(1)
+    (rest,) = work.rests
+    came = [work.now * part / 100 for part in range(100)]
+    assert all(wait_for_lock(work.now, moment) <= work.now + rest for moment in came)
+
+
 def test_on_postgres_slow_commits_make_no_smaller_chunks() -> None:
     work = Work(1.0, is_sqlite=False)
     work.run(3)
@@ -70,7 +98,7 @@ def test_on_postgres_slow_commits_make_no_smaller_chunks() -> None:
 def test_on_postgres_nobody_waits_for_a_rest() -> None:
     work = Work(1e-4, is_sqlite=False)
     work.run(2)
-    assert work.rests == [0.0, 0.0]
+    assert work.rests == []
 
 
 def test_only_a_full_chunk_means_that_there_may_be_more() -> None:
