@@ -15,12 +15,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db import connections as database_connections
 from django.db.models import Q, QuerySet
 
 from session_mgmt.actions import leftovers
 from session_mgmt.actions.leftovers import Leftover
-from session_mgmt.actions.pacing import Pace
+from session_mgmt.actions.pacing import Pace, make_pace
 from session_mgmt.actions.sessions import closing, deletion, expiry, leaving
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import retention as timelines
@@ -118,7 +117,7 @@ class _Run:
             self._count_rows(step, rows)
 
     def _make_pace(self) -> Pace:
-        return Pace(self._chunk, is_sqlite=database_connections[settings().database].vendor == "sqlite")
+        return make_pace(settings().database, self._chunk)
 
     def _trim_streams(self) -> None:
         pace, after = self._make_pace(), 0
@@ -150,12 +149,14 @@ class _Run:
             self._count_rows("streams", pace.run(delete_next)[0])
 
     def _trim_documents(self) -> None:
+        pace = make_pace(settings().database)
         for document in compaction.iter_due(self._chunk, self._now):
             # A step for each document: one that is damaged keeps no other from being cut.
-            self._run_step("revisions", partial(self._trim_document, document))
+            self._run_step("revisions", partial(self._trim_document, pace, document))
 
-    def _trim_document(self, document: int) -> None:
-        self._count_rows("revisions", compaction.compact_readable(document, now=self._given))
+    def _trim_document(self, pace: Pace, document: int) -> None:
+        gone = pace.take(lambda: compaction.compact_readable(document, now=self._given))
+        self._count_rows("revisions", gone)
 
     def _purge_sessions(self) -> None:
         """Delete ended sessions past the retention, with all that hangs on them."""

@@ -10,12 +10,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import connections
+
+R = TypeVar("R")
 
 # Seconds of one chunk.
 GOAL = 0.015
 # Of the time that a chunk worked. One that waited for the disk or the processor rests at least as long as it took.
 REST = 2.0
 LEAST, FIRST = 8, 64
+
+
+def make_pace(using: str, most: int = 1) -> Pace:
+    """Return the pace of work on a database, with chunks of at most so many rows."""
+    connection = connections[using]
+    # Inside somebody's transaction a rest would only make that longer.
+    return Pace(most, is_sqlite=connection.vendor == "sqlite" and not connection.in_atomic_block)
 
 
 class Pace:
@@ -40,13 +52,19 @@ class Pace:
 
     def run(self, chunk: Callable[[int], int]) -> tuple[int, bool]:
         """Carry out ``chunk(size)`` and rest; return its number of rows, and whether there may be more."""
-        size, started, began = self.size, self._clock(), self._timer()
-        rows = chunk(size)
+        size = self.size
+        rows = self.take(lambda: chunk(size))
+        return rows, rows >= size
+
+    def take(self, piece: Callable[[], R]) -> R:
+        """Carry out a piece of work and rest."""
+        started, began = self._clock(), self._timer()
+        done = piece()
         worked = self._timer() - began
         self._adapt(worked)
         if self._is_sqlite:
             self._sleep(max(worked * REST, self._clock() - started))
-        return rows, rows >= size
+        return done
 
     def _adapt(self, worked: float) -> None:
         # In steps of two at most: one chunk that a busy moment made slow must not decide about all that follow.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -16,6 +17,7 @@ from django.db.models import QuerySet
 
 from session_mgmt.actions import clients, outbox, vaults
 from session_mgmt.actions.keys import usage
+from session_mgmt.actions.pacing import Pace, make_pace
 from session_mgmt.actions.state import merge_rows, stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import StoredHead
 from session_mgmt.actions.vaults import Vault
@@ -65,27 +67,32 @@ def rotate_all(progress: Progress | None = None, *, dry_run: bool = False) -> Ro
     """
     report = Rotation()
     tell = progress or (lambda kind, count: None)
+    pace = make_pace(settings().database)
     for document in _list_due_documents():
-        done = dry_run or _try_document(document)
+        done = dry_run or pace.take(partial(_try_document, document))
         report.documents += done
         report.unreadable += not done
         tell("documents", report.documents)
     for rows in _list_due_receipts():
-        report.receipts += len(rows) if dry_run else _rotate_batch(_rotate_receipt, rows)
+        report.receipts += len(rows) if dry_run else _rotate_batch(pace, _rotate_receipt, rows)
         tell("receipts", report.receipts)
     for entries in _list_due_entries():
-        report.outbox_entries += len(entries) if dry_run else _rotate_batch(_rotate_entry, entries)
+        report.outbox_entries += len(entries) if dry_run else _rotate_batch(pace, _rotate_entry, entries)
         tell("outbox entries", report.outbox_entries)
     due = [row for row in endpoints.list_endpoints() if _is_due(bytes(row.secrets), always=True)]
-    report.webhooks += len(due) if dry_run else _rotate_batch(_rotate_endpoint, due)
+    report.webhooks += len(due) if dry_run else _rotate_batch(pace, _rotate_endpoint, due)
     tell("webhooks", report.webhooks)
     return report
 
 
-def _rotate_batch(rotate_row: Callable[[Any], int], rows: list[Any]) -> int:
+def _rotate_batch(pace: Pace, rotate_row: Callable[[Any], int], rows: list[Any]) -> int:
     """Rotate a batch in one transaction: a commit for each would cost more than all the rest."""
-    with open_transaction(settings().database):
-        return sum(map(rotate_row, rows))
+
+    def rotate_rows() -> int:
+        with open_transaction(settings().database):
+            return sum(map(rotate_row, rows))
+
+    return pace.take(rotate_rows) if rows else 0
 
 
 def _list_due_documents() -> Iterator[int]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
 
 from session_mgmt.actions import audit
+from session_mgmt.actions.pacing import make_pace
 from session_mgmt.actions.privacy.personal import find_streams, find_waiting
 from session_mgmt.actions.sessions import deletion
+from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
 from session_mgmt.models import AuditEntry, ClientSession, Login, Outbox, Publication, Stream
 from session_mgmt.models.isolation import open_transaction
 
 Progress = Callable[[str, int], None]
+# Most rows of a transaction.
 CHUNK = 200
 
 
@@ -76,7 +80,11 @@ class _Erasure:
 
     def erase_sessions(self) -> None:
         """Delete sessions, chunk by chunk, and the traces of each chunk in the audit trail with it."""
-        while chunk := list(self._find_sessions().order_by("pk").values_list("pk", flat=True)[:CHUNK]):
+        self._work_off(self._erase_some_sessions)
+
+    def _erase_some_sessions(self, limit: int) -> int:
+        chunk = list(self._find_sessions().order_by("pk").values_list("pk", flat=True)[:limit])
+        if chunk:
             with open_transaction(self._using):
                 # In one transaction: a session that is gone could not be looked up by its entries again.
                 self._veil(self._find_entries(chunk))
@@ -84,23 +92,45 @@ class _Erasure:
                 # It would be refused now, and kept for people to look at.
                 find_waiting(self._using, chunk).delete()
             self._count_rows("sessions", len(chunk))
+        return len(chunk)
 
     def erase_logins(self) -> None:
         """Delete logins; a replayed cookie of an ended one finds no user to make a session for once that is deleted."""
-        while chunk := list(self._find_logins().order_by("pk").values_list("pk", flat=True)[:CHUNK]):
+        self._work_off(self._erase_some_logins)
+
+    def _erase_some_logins(self, limit: int) -> int:
+        chunk = list(self._find_logins().order_by("pk").values_list("pk", flat=True)[:limit])
+        if chunk:
             Login.objects.using(self._using).filter(pk__in=chunk).delete()
             self._count_rows("logins", len(chunk))
+        return len(chunk)
 
     def erase_publications(self) -> None:
         """Delete the logs of personal topics: who follows one again learns that its history is lost."""
         for stream in find_streams(self._using, self._user):
-            with open_transaction(self._using):
-                # Publishers of this topic wait, and then begin a new log.
-                Stream.objects.using(self._using).select_for_update().filter(pk=stream.pk).first()
-                count, _ = Publication.objects.using(self._using).filter(stream=stream.pk).delete()
-                Stream.objects.using(self._using).filter(pk=stream.pk).delete()
-                Outbox.objects.using(self._using).filter(kind=Outbox.Kind.PUBLISH, target=stream.topic).delete()
+            self._work_off(partial(self._erase_some_publications, stream.pk))
+            self._count_rows("publications", self._erase_stream(stream))
+
+    def _erase_some_publications(self, stream: int, limit: int) -> int:
+        count = retention.cut_front(self._using, stream, limit=limit)
+        if count:
             self._count_rows("publications", count)
+        return count
+
+    def _erase_stream(self, stream: Stream) -> int:
+        """Delete a log, and return the number of publications that came since it was emptied."""
+        with open_transaction(self._using):
+            # Publishers of this topic wait, and then begin a new log.
+            Stream.objects.using(self._using).select_for_update().filter(pk=stream.pk).first()
+            count, _ = Publication.objects.using(self._using).filter(stream=stream.pk).delete()
+            Stream.objects.using(self._using).filter(pk=stream.pk).delete()
+            Outbox.objects.using(self._using).filter(kind=Outbox.Kind.PUBLISH, target=stream.topic).delete()
+        return count
+
+    def _work_off(self, chunk: Callable[[int], int]) -> None:
+        pace, goes_on = make_pace(self._using, CHUNK), True
+        while goes_on:
+            _, goes_on = pace.run(chunk)
 
     def veil_entries(self) -> None:
         """Take person, address and facts out of the entries that the user has made."""

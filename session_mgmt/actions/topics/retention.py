@@ -84,10 +84,26 @@ def _trim_stream(statements: Statements, now: datetime, row: Row, room: int) -> 
     gone = list(takewhile(lambda entry: entry[0] <= over or entry[2] < now - retain, page))
     if not gone:
         return 0
-    # The tag of the last deleted entry is kept: a reader that stands there has missed nothing.
-    first, tag = gone[-1][0] + 1, gone[-1][1]
-    statements.run(f"UPDATE {STREAM} SET oldest = %s, oldest_tag = %s WHERE id = %s", [first, tag, stream])
-    statements.run(f'DELETE FROM {PUBLICATION} WHERE stream_id = %s AND "offset" < %s', [stream, first])
+    _delete_front(statements, stream, *gone[-1][:2])
+    return len(gone)
+
+
+def _delete_front(statements: Statements, stream: int, last: int, tag: str) -> None:
+    """Delete the entries up to the last one given; its tag is kept: a reader that stands there has missed nothing."""
+    statements.run(f"UPDATE {STREAM} SET oldest = %s, oldest_tag = %s WHERE id = %s", [last + 1, tag, stream])
+    statements.run(f'DELETE FROM {PUBLICATION} WHERE stream_id = %s AND "offset" <= %s', [stream, last])
+
+
+def cut_front(using: str, stream: int, *, limit: int) -> int:
+    """Delete the oldest up to ``limit`` publications of a log, whatever it is to keep, and return their number."""
+    statements = Statements(connections[using])
+    with open_transaction(using):
+        if not statements.select_locked("id", STREAM, [stream], wait=True):
+            return 0
+        mine = Publication.objects.using(using).filter(stream=stream).order_by("offset")
+        gone = list(mine.values_list("offset", "tag")[:limit])
+        if gone:
+            _delete_front(statements, stream, *gone[-1])
     return len(gone)
 
 

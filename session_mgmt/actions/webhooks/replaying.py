@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import QuerySet
 
+from session_mgmt.actions.pacing import make_pace
 from session_mgmt.conf import settings
 from session_mgmt.models import WebhookCursor, WebhookDelivery, clock
 from session_mgmt.models.isolation import open_transaction
@@ -38,9 +40,10 @@ def replay(rows: QuerySet[WebhookDelivery], progress: Progress | None = None, *,
     ``progress(count)`` is called after each chunk.
     """
     total, after = 0, 0
+    pace = make_pace(settings().database)
     while page := list(rows.filter(pk__gt=after).order_by("pk")[:CHUNK]):
         after = page[-1].pk
-        total += _replay_page(page, now)
+        total += pace.take(partial(_replay_page, page, now))
         if progress is not None:
             progress(total)
     return total
