@@ -24,10 +24,10 @@ from session_mgmt.writes.verbs import publish_all
 _MOST_ROWS = 500
 
 
-def split_rows(pks: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+def split_rows(pks: Iterable[Any], most: int = _MOST_ROWS) -> Iterator[tuple[Any, ...]]:
     """Split primary keys into parts for one query each."""
     left = iter(pks)
-    while part := tuple(islice(left, _MOST_ROWS)):
+    while part := tuple(islice(left, most)):
         yield part
 
 

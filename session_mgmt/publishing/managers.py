@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.db import NotSupportedError
-from django.db.models import Manager, QuerySet
+from django.db.models import Manager, Q, QuerySet
 
 from session_mgmt.publishing import changes
 from session_mgmt.publishing.deletions import delete_together
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     _Manager = Manager[Any]
 else:
     _QuerySet = QuerySet
+
+
+# Rows of one UPDATE, and alternatives of one condition: databases take no more parameters, and no deeper conditions.
+_MOST_UPDATED, _MOST_ALTERNATIVES = 30_000, 200
 
 
 class PublishingQuerySet(_QuerySet):
@@ -35,8 +41,9 @@ class PublishingQuerySet(_QuerySet):
             before: dict[Any, str | None] = dict.fromkeys(found)
             if publisher.can_move(kwargs):
                 before = changes.lock_rows(publisher, self.db, before)
-            # Of no rows as well: the names of its fields are checked.
-            parts = list(changes.split_rows(before)) or [()]
+            # By one statement: its conditions and its values may look at others of these rows, which a part before has
+            # changed. Of no rows as well: the names of its fields are checked.
+            parts = list(changes.split_rows(before, _MOST_UPDATED)) or [()]
             count = sum(super(PublishingQuerySet, self.filter(pk__in=part)).update(**kwargs) for part in parts)
             changes.tell_rows(publisher, self.db, before, before)
         return count
@@ -80,12 +87,30 @@ class PublishingQuerySet(_QuerySet):
         self._for_write = True
         with changes.open_change(publisher, self.db):
             made = super().bulk_create(objs, *options)
-            changes.tell_rows(publisher, self.db, [obj.pk for obj in made])
+            # One that was given a key of its own has kept it, though the row that it has changed has another.
+            changed = self._find_by_values(made, unique_fields or ()) if update_conflicts else []
+            changes.tell_rows(publisher, self.db, [*(obj.pk for obj in made), *changed])
         return made
 
     # Django's marks: templates call none of them, and a manager has no `delete`, which would empty the table.
     update.alters_data = delete.alters_data = bulk_create.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def _find_by_values(self, objs: Collection[Any], unique_fields: Collection[str]) -> list[Any]:
+        """Return the keys of the stored rows that have the values of these in their unique fields."""
+        options = self.model._meta
+        fields = [options.pk if name == "pk" else options.get_field(name) for name in unique_fields]
+        if options.pk in fields:
+            return []
+        # Null equals no other null, and changes no row, unless a constraint says otherwise.
+        has_equal_nulls = any(getattr(one, "nulls_distinct", None) is False for one in options.constraints)
+        values = [{field.attname: getattr(obj, field.attname) for field in fields} for obj in objs]
+        wanted = [one for one in values if has_equal_nulls or None not in one.values()]
+        found: list[Any] = []
+        for at in range(0, len(wanted), _MOST_ALTERNATIVES):
+            same = reduce(or_, (Q(**one) for one in wanted[at : at + _MOST_ALTERNATIVES]))
+            found += self.model._base_manager.using(self.db).filter(same).values_list("pk", flat=True)
+        return found
 
     def _find_publisher(self) -> Publisher | None:
         """Return the model's publisher; ``None`` too for a query that Django refuses, which says why."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import NotSupportedError, connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Subquery
 from django.test.utils import CaptureQueriesContext
 
 from session_mgmt.exceptions import NumberOutOfRange, PublicationTooLarge
@@ -259,6 +259,31 @@ def test_a_change_that_cannot_be_told_is_not_made(kind: str, told: Told, monkeyp
         calls[kind]()
     assert set(Note.objects.values_list("key", "folder", "friends")) == {("n", "a", None), ("f", "a", None)}
     assert told() == []
+
+
+def test_a_change_of_many_rows_that_looks_at_others_of_them_changes_and_tells_all(ann: Customer, told: Told) -> None:
+    rows = [Order(customer=ann, status="new", total=1) for _ in range(502)]
+    rows[0].status = "open"
+    Order.objects.bulk_create(rows)
+    told()
+    assert Order.objects.filter(customer__orders__status="open").update(status="paid") == len(rows)
+    assert {pk for _, _, pk in told()} == {str(row.pk) for row in rows}
+    first = Order.objects.order_by("pk").values("total")[:1]
+    Order.objects.update(total=Subquery(first) + 1)
+    assert set(Order.objects.values_list("status", "total")) == {("paid", Decimal(2))}
+
+
+def test_an_upsert_by_another_field_tells_of_the_rows_that_it_has_changed(ann: Customer, told: Told) -> None:
+    known = [Order.objects.create(customer=ann, number=str(number)) for number in range(2)]
+    Order.objects.create(customer=ann)
+    told()
+    news = [Order(pk=7000, customer=ann, number="0"), Order(customer=ann, number="1"), Order(pk=7001, customer=ann)]
+    for new in news:
+        new.status = "paid"
+    Order.objects.bulk_create(news, update_conflicts=True, unique_fields=["number"], update_fields=["status"])
+    changed = set(Order.objects.filter(status="paid").values_list("pk", flat=True))
+    assert changed == {known[0].pk, known[1].pk, 7001}
+    assert {pk for _, _, pk in told()} == {str(pk) for pk in changed}
 
 
 def count_statements(change: Callable[[], Any]) -> int:

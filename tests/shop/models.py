@@ -28,6 +28,7 @@ class Order(models.Model):
     status = models.CharField(max_length=20, default="open")
     total = models.DecimalField(max_digits=12, decimal_places=2, default=0)
     created = models.DateTimeField(null=True)
+    number = models.CharField(max_length=20, null=True, unique=True)
     tags = models.ManyToManyField(Tag)
     courier = models.ForeignKey(Tag, null=True, on_delete=models.SET_NULL, related_name="carried")
 
