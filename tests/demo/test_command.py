@@ -69,21 +69,17 @@ def ends(pid: int) -> bool:
         os.close(descriptor)
 
 
-def test_a_killed_server_is_started_again_and_requests_wait_for_it(tmp_path: Path) -> None:
-    with running(tmp_path / "db.sqlite3") as (_, client):
+def test_a_killed_server_is_started_again_and_a_polite_end_takes_it_along(tmp_path: Path) -> None:
+    with running(tmp_path / "db.sqlite3") as (process, client):
         before = serving(client)["pid"]
         assert client.post("demo-control/kill").json()["servers"][0]["up"] is False
+        # Requests wait for it.
         assert client.get("").status_code == 200
         after = serving(client)
         assert after["pid"] != before and (after["starts"], after["kills"]) == (2, 1)
-
-
-def test_a_polite_end_takes_the_server_along(database: Path) -> None:
-    with running(database) as (process, client):
-        server = serving(client)["pid"]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
-        assert not Path(f"/proc/{server}").exists()
+        assert not Path(f"/proc/{after['pid']}").exists()
 
 
 def test_a_killed_supervisor_leaves_no_server_behind(database: Path) -> None:
