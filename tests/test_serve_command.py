@@ -59,7 +59,7 @@ def test_uvicorn_is_given_what_session_clients_need(ran: Any, free_port: int, ca
         (["99999"], "is no place"),
         (["--workers", "0"], "--workers is 1 or more"),
         (["--workers", "2", "--reload"], "--reload starts one process"),
-        (["--drain", "-1"], "--drain is 0 or more"),
+        (["--drain", "-1"], "--drain is 0 to 3600"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
 from django.db.models import Q, QuerySet
 
 from session_mgmt.actions import leftovers
@@ -26,6 +26,7 @@ from session_mgmt.actions.timeline import retention as timelines
 from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, clock
+from session_mgmt.models.outages import is_read_only, is_unmigrated
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +101,17 @@ class _Run:
         """Run a step; one that fails is logged and counted, and keeps no other from running."""
         try:
             work()
+        except DatabaseError as error:
+            # No other step would fare better without tables, or where nothing may be written.
+            if is_unmigrated(error) or is_read_only(error):
+                raise
+            self._count_failure(step)
         except Exception:
-            logger.exception("The step %s of the cleanup failed", step)
-            self.report.failed += 1
+            self._count_failure(step)
+
+    def _count_failure(self, step: str) -> None:
+        logger.exception("The step %s of the cleanup failed", step)
+        self.report.failed += 1
 
     def _repeat_chunks(self, step: str, chunk: Callable[[int], int]) -> None:
         self._run_step(step, lambda: self._work_off(step, chunk))

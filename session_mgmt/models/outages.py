@@ -15,6 +15,7 @@ TELL_EVERY = 10.0
 _UNDEFINED = ("42P01", "42703")
 # A primary that was demoted, or set to read only; psycopg calls it an internal error.
 _READ_ONLY = "25006"
+_NO_PRIVILEGE = "42501"
 _DEADLOCK = "40P01"
 _LOCK_TIMEOUT = "55P03"
 _MIGRATE = "The tables of session_mgmt are missing or older than the code: run manage.py migrate."
@@ -49,7 +50,7 @@ def is_outage(error: BaseException) -> bool:
     # Also for a lock that SQLite did not get and a statement that was cancelled: both may succeed later.
     if isinstance(error, OperationalError | InterfaceError):
         return True
-    return getattr(error.__cause__, "sqlstate", None) == _READ_ONLY
+    return is_read_only(error)
 
 
 def is_unmigrated(error: BaseException) -> bool:
@@ -59,6 +60,18 @@ def is_unmigrated(error: BaseException) -> bool:
         # SQLite has no codes for these, only texts.
         state in _UNDEFINED or str(error).startswith(("no such table:", "no such column:"))
     )
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Return True for a write to a database that takes none."""
+    state = getattr(error.__cause__, "sqlstate", None)
+    # SQLite has no code for it, only a text.
+    return state == _READ_ONLY or str(error) == "attempt to write a readonly database"
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Return True for a statement that the privileges of the database's user do not allow."""
+    return getattr(error.__cause__, "sqlstate", None) == _NO_PRIVILEGE
 
 
 def is_deadlock(error: BaseException) -> bool:

@@ -61,6 +61,13 @@ def is_document(document: int) -> bool:
     return StateDocument.objects.using(settings().database).filter(pk=document).exists()
 
 
+def is_name(name: str) -> bool:
+    """Return whether there is a document of this name."""
+    # What a shell hands on that is no UTF-8, no database takes.
+    is_text = name.encode(errors="replace").decode() == name
+    return is_text and StateDocument.objects.using(settings().database).filter(name=name).exists()
+
+
 def verify_document(document: int) -> list[Finding]:
     """List all damage of one document, in the order of its versions; it is only read."""
     statements = Statements(connections[settings().database])

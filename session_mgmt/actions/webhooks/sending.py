@@ -65,13 +65,17 @@ class SendingReport:
 
 
 def send_due(
-    progress: Progress | None = None, *, seconds: float = RUN_SECONDS, now: datetime | None = None
+    progress: Progress | None = None,
+    *,
+    seconds: float = RUN_SECONDS,
+    now: datetime | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> SendingReport:
     """Send all that is due, for about ``seconds``; ``progress(outcome)`` is called after each delivery.
 
-    ``now`` is of the database's clock.
+    ``now`` is of the database's clock. Once ``stop()`` is true no other call begins.
     """
-    run = _Run(progress or _ignore_progress, now, monotonic() + seconds)
+    run = _Run(progress or _ignore_progress, now, monotonic() + seconds, stop or _go_on_always)
     with ThreadPoolExecutor(MOST_CALLS, "webhook") as pool:
         run.send(pool)
     return run.report
@@ -79,6 +83,10 @@ def send_due(
 
 def _ignore_progress(outcome: str) -> None:
     """Do nothing: nobody watches."""
+
+
+def _go_on_always() -> bool:
+    return False
 
 
 def compute_wait(attempts: int) -> timedelta:
@@ -89,9 +97,10 @@ def compute_wait(attempts: int) -> timedelta:
 
 
 class _Run:
-    def __init__(self, progress: Progress, now: datetime | None, until: float) -> None:
+    def __init__(self, progress: Progress, now: datetime | None, until: float, stop: Callable[[], bool]) -> None:
         self.report = SendingReport()
         self._progress, self._given, self._until, self._using = progress, now, until, settings().database
+        self._stop = stop
         # Endpoints that do not answer: each call would cost the whole timeout.
         self._silent: set[int] = set()
         # Turns whose endpoint is being called, with the moment at which the call began.
@@ -110,7 +119,7 @@ class _Run:
 
     def may_begin(self) -> bool:
         """Tell whether another call may begin: those that end meanwhile do not wait for the slow ones."""
-        if not settings().webhooks:
+        if self._stop() or not settings().webhooks:
             return False
         return monotonic() < self._until or any(began < self._until for _, began in self._calls.values())
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.privacy.export import export_user
-from session_mgmt.management.base import DatabaseCommand
+from session_mgmt.management.base import ReportCommand
 from session_mgmt.management.people import find_user
 
 
-class Command(DatabaseCommand):
+class Command(ReportCommand):
     help = "Print all that concerns a user as JSON: sessions, documents, events, connections, personal publications."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -28,15 +28,15 @@ class Command(DatabaseCommand):
         audit.add_entry(audit.EXPORT_USER, user_id=str(user.pk))
         records = export_user(user)
         if options["json"]:
-            self.stdout.write(json.dumps({"user": str(user.pk), "records": list(records)}))
+            self.print_json({"user": str(user.pk), "records": list(records)})
             return
         for number, record in enumerate(records, 1):
             self.stdout.write(json.dumps(record))
-            if number % 1000 == 0 and options["verbosity"] > 0:
-                self.stderr.write(f"{number} records")
+            if number % 1000 == 0 and not self.is_quiet:
+                self.tell_progress(f"{number} records")
 
     def _print_counts(self, user: Any) -> None:
         counts: dict[str, int] = {}
         for record in export_user(user):
             counts[record["kind"]] = counts.get(record["kind"], 0) + 1
-        self.stdout.write(json.dumps({"dry_run": True, "records": counts}))
+        self.print_json({"dry_run": True, "records": counts})

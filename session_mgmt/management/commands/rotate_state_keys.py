@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -13,12 +12,12 @@ from session_mgmt.actions.keys import rotation, usage
 from session_mgmt.actions.keys.rotation import Rotation
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
-from session_mgmt.management.base import DatabaseCommand
+from session_mgmt.management.base import ReportCommand
 
 _EVERY = 100
 
 
-class Command(DatabaseCommand):
+class Command(ReportCommand):
     help = "Encrypt everything under the first of state_keys; may be stopped and run again at any time."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,11 +25,16 @@ class Command(DatabaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._quiet, self._told = options["json"] or options["verbosity"] == 0, 0
+        self._told = 0
         try:
             report = rotation.rotate_all(self._show_progress, dry_run=options["dry_run"])
         except StateUnreadable as error:
-            raise CommandError(error.detail) from error
+            raise CommandError(f"{error.detail} Name one in state_keys (docs/howto/encryption.md).") from error
+        except KeyboardInterrupt:
+            if not options["dry_run"]:
+                with self.stops.hold():
+                    audit.add_entry("rotate_state_keys", rows=dict(self.done))
+            raise
         if not options["dry_run"]:
             audit.add_entry("rotate_state_keys", rows=report.as_dict())
         # Counted anew from the rows: this tells whether the old key may be taken out of the settings.
@@ -38,7 +42,7 @@ class Command(DatabaseCommand):
         missing = usage.list_missing_keys(set(rows))
         if options["json"]:
             told = {"dry_run": options["dry_run"], **report.as_dict(), "keys": rows, "missing": missing}
-            self.stdout.write(json.dumps(told))
+            self.print_json(told)
         else:
             self._print_report(report, rows)
         if missing:
@@ -55,7 +59,8 @@ class Command(DatabaseCommand):
 
     def _show_progress(self, what: str, count: int) -> None:
         """Print a count every 100 rows. Counts arrive one by one or in batches, and restart with each kind of row."""
+        self.done[what] = count
         self._told = min(self._told, count)
-        if not self._quiet and count - self._told >= _EVERY:
+        if not self.is_quiet and count - self._told >= _EVERY:
             self._told = count
-            self.stderr.write(f"{what}: {count}")
+            self.tell_progress(f"{what}: {count}")

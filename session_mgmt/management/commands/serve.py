@@ -20,6 +20,8 @@ from session_mgmt.management.base import DatabaseCommand
 WEBSOCKETS = "session_mgmt.uvicorn:WebSocketProtocol"
 # A server collects a whole message before the app can refuse it; a frame and its masking fit twice.
 LEAST_MESSAGE = 1024 * 1024
+# An hour: whoever waits longer for a stop kills.
+LONGEST_DRAIN = 3600
 _PLACE = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})")
 
 
@@ -51,8 +53,8 @@ class Command(DatabaseCommand):
     def _refuse_contradictions(self, options: dict[str, Any]) -> None:
         if options["workers"] < 1:
             raise CommandError("--workers is 1 or more.")
-        if options["drain"] < 0:
-            raise CommandError("--drain is 0 or more seconds.")
+        if not 0 <= options["drain"] <= LONGEST_DRAIN:
+            raise CommandError(f"--drain is 0 to {LONGEST_DRAIN} seconds.")
         if options["reload"] and options["workers"] > 1:
             raise CommandError("--reload starts one process. Leave --workers out.")
 
@@ -129,5 +131,7 @@ def _refuse_taken(host: str, port: int) -> None:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((bare, port))
-        except OSError as error:
-            raise CommandError(f"Nothing can listen on {host}:{port}: {error.strerror or error}.") from error
+        except (OSError, TypeError, ValueError) as error:
+            # A name that no encoding takes is a `TypeError`.
+            reason = getattr(error, "strerror", None) or error
+            raise CommandError(f"Nothing can listen on {host!r}, port {port}: {reason}.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from django.core.management.base import CommandError
 
 from session_mgmt.actions import monitoring
 from session_mgmt.exceptions import SessionNotFound
-from session_mgmt.management.base import DatabaseCommand
+from session_mgmt.management.base import ReportCommand
 
 
-class Command(DatabaseCommand):
+class Command(ReportCommand):
     help = "Show sessions, connections, and how late cleanup, outbox and handlers are."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -25,7 +24,7 @@ class Command(DatabaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         figures = self._read_figures(options["session"])
         if options["json"]:
-            self.stdout.write(json.dumps(figures))
+            self.print_json(figures)
             return
         for name, value in flatten_figures(figures):
             self.stdout.write(f"{name:<28} {value}")

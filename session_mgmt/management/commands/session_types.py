@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from session_mgmt.management.base import ShellCommand
 from session_mgmt.protocol.typescript import TypeWriter, write_key
 from session_mgmt.registry import Registry, registry
 
@@ -16,7 +17,7 @@ HEAD: Final = "// Written by manage.py session_types from session_topics.py; do 
 MAIN: Final = "main"
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     help = "Write the types of topics, messages and documents for the browser client, in TypeScript."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -34,13 +35,17 @@ class Command(BaseCommand):
         else:
             try:
                 file.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
+            except (OSError, ValueError) as error:
+                raise CommandError(f"{str(file)!r} cannot be written: {getattr(error, 'strerror', error)}.") from error
 
 
 def check_file(file: Path, text: str) -> None:
     """Raise ``CommandError`` if a file is not up to date."""
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+    try:
+        is_right = file.read_bytes() == text.encode()
+    except (OSError, ValueError):
+        is_right = False
+    if not is_right:
         raise CommandError(f"{file} is not up to date; run: manage.py session_types {file}")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -14,17 +14,25 @@ from session_mgmt.actions import audit
 from session_mgmt.actions.webhooks import endpoints, replaying, sending
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
-from session_mgmt.management.base import DatabaseCommand
+from session_mgmt.management.base import ReportCommand
 from session_mgmt.models import WebhookDelivery, WebhookEndpoint, clock
 
 _LIST, _ADD, _SEND, _REPLAY, _ROTATE = "list", "add", "send", "replay", "rotate"
+# What each of them takes besides --json; another one would be ignored, as a dry run that sends.
+_OPTIONS = {
+    _LIST: set[str](),
+    _ADD: {"address", "event", "tenant"},
+    _SEND: set[str](),
+    _REPLAY: {"endpoint", "session", "state", "hours", "dry_run"},
+    _ROTATE: {"endpoint", "at_once", "dry_run"},
+}
 _STATES = {"dead": ("dead",), "sent": ("sent",), "all": ("dead", "sent")}
 _EVERY = 100
 # A century.
 _MOST_HOURS = 876_000
 
 
-class Command(DatabaseCommand):
+class Command(ReportCommand):
     help = (
         "List the endpoints of webhooks with their deliveries, add one, send what is due, replay deliveries, or rotate"
         " a secret."
@@ -46,20 +54,17 @@ class Command(DatabaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._quiet = options["json"] or options["verbosity"] == 0
+        _refuse_others(options)
         verbs = {_LIST: self._list, _ADD: self._add, _SEND: self._send, _REPLAY: self._replay, _ROTATE: self._rotate}
-        told = verbs[options["do"]](options)
-        if options["json"]:
-            self.stdout.write(json.dumps(told))
+        # A secret is shown once: whoever stops the command between its making and its showing would never have it.
+        with self.stops.hold() if options["do"] in (_ADD, _ROTATE) else nullcontext():
+            told = verbs[options["do"]](options)
+            if options["json"]:
+                self.print_json(told)
 
     def _print(self, text: str) -> None:
-        if not self._quiet:
+        if not self.is_quiet:
             self.stdout.write(text)
-
-    def _tell_progress(self, text: str) -> None:
-        if not self._quiet:
-            # To stderr, so that the report on stdout can be piped into another program.
-            self.stderr.write(text)
 
     def _list(self, options: dict[str, Any]) -> dict[str, Any]:
         found = [
@@ -94,6 +99,7 @@ class Command(DatabaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         audit.add_entry(audit.ADD_WEBHOOK, endpoint=made.endpoint.pk)
+        self.done["added"] += 1
         return self._show_secret(made.endpoint.pk, made.secret)
 
     def _show_secret(self, pk: int, secret: str) -> dict[str, Any]:
@@ -101,18 +107,18 @@ class Command(DatabaseCommand):
         return {"endpoint": pk, "secret": secret}
 
     def _send(self, options: dict[str, Any]) -> dict[str, Any]:
-        report = sending.send_due(self._count_one, seconds=float("inf")).as_dict()
+        # A stop waits for the calls that are under way: what was sent is noted, or it would be sent again.
+        with self.stops.hold():
+            report = sending.send_due(self._count_one, seconds=float("inf"), stop=self.stops.is_waiting).as_dict()
         for name, count in report.items():
             self._print(f"{name:<8} {count}")
         self._tell_if_off()
         return dict(report)
 
-    _count = 0
-
     def _count_one(self, outcome: str) -> None:
-        self._count += 1
-        if self._count % _EVERY == 0:
-            self._tell_progress(f"{self._count} deliveries")
+        self.done[outcome] += 1
+        if self.done.total() % _EVERY == 0 and not self.is_quiet:
+            self.tell_progress(f"{self.done.total()} deliveries")
 
     def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
         hours = options["hours"]
@@ -126,10 +132,20 @@ class Command(DatabaseCommand):
             count = rows.count()
             self._print(f"{count} would be sent again")
         else:
-            count = replaying.replay(rows, lambda done: self._tell_progress(f"{done} deliveries"))
+            try:
+                count = replaying.replay(rows, self._count_replayed)
+            except KeyboardInterrupt:
+                with self.stops.hold():
+                    audit.add_entry(audit.REPLAY_WEBHOOKS, deliveries=self.done.total())
+                raise
             audit.add_entry(audit.REPLAY_WEBHOOKS, deliveries=count)
             self._print(f"{count} will be sent again")
         return {"dry_run": options["dry_run"], "replayed": count}
+
+    def _count_replayed(self, count: int) -> None:
+        self.done["replayed"] = count
+        if not self.is_quiet:
+            self.tell_progress(f"{count} deliveries")
 
     def _rotate(self, options: dict[str, Any]) -> dict[str, Any]:
         pk = options["endpoint"]
@@ -145,6 +161,15 @@ class Command(DatabaseCommand):
             raise CommandError(f"{error} Rotate with --at-once to leave the old secret.") from error
         audit.add_entry(audit.ROTATE_WEBHOOK, endpoint=pk, at_once=options["at_once"])
         return self._show_secret(pk, secret)
+
+
+def _refuse_others(options: dict[str, Any]) -> None:
+    initial: dict[str, Any] = {name: None for names in _OPTIONS.values() for name in names}
+    initial |= {"event": [], "tenant": "", "state": "dead", "at_once": False, "dry_run": False}
+    for name, value in initial.items():
+        if name not in _OPTIONS[options["do"]] and options[name] != value:
+            takers = ", ".join(do for do, names in _OPTIONS.items() if name in names)
+            raise CommandError(f"{options['do']} takes no --{name.replace('_', '-')}, which is for: {takers}.")
 
 
 def _require_endpoint(pk: int) -> None:

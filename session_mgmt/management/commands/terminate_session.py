@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from argparse import ArgumentParser
 from typing import Any
@@ -13,12 +12,12 @@ from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import devices, lifecycle
 from session_mgmt.exceptions import SessionNotFound
-from session_mgmt.management.base import DatabaseCommand
+from session_mgmt.management.base import ReportCommand
 from session_mgmt.management.people import find_user
 from session_mgmt.models import ClientSession
 
 
-class Command(DatabaseCommand):
+class Command(ReportCommand):
     help = "End sessions for good: their tokens stop working and their connections are closed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,7 +36,7 @@ class Command(DatabaseCommand):
         states = {session: self._read_state(session) for session in dict.fromkeys(wanted)}
         outcomes = {str(session): self._end_session(session, state, options) for session, state in states.items()}
         if options["json"]:
-            self.stdout.write(json.dumps({"dry_run": options["dry_run"], "sessions": outcomes}))
+            self.print_json({"dry_run": options["dry_run"], "sessions": outcomes})
         else:
             for session, outcome in outcomes.items():
                 self.stdout.write(f"{session} {outcome}")
@@ -59,6 +58,8 @@ class Command(DatabaseCommand):
             return state
         if state != ClientSession.State.ACTIVE:
             return "ended before"
-        devices.end_device(SERVER, session, reason=options["reason"])
-        audit.add_entry("terminate", session=session, reason=options["reason"][:60])
+        with self.stops.hold():
+            devices.end_device(SERVER, session, reason=options["reason"])
+            audit.add_entry("terminate", session=session, reason=options["reason"][:60])
+            self.done["terminated"] += 1
         return "terminated"

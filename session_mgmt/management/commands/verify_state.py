@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -10,10 +9,10 @@ from django.core.management.base import CommandError
 
 from session_mgmt.actions.keys import verification
 from session_mgmt.actions.keys.verification import Finding
-from session_mgmt.management.base import DatabaseCommand
+from session_mgmt.management.base import ReportCommand
 
 
-class Command(DatabaseCommand):
+class Command(ReportCommand):
     help = (
         "Look for gaps, broken chains and unreadable rows in all documents; ends with 1 if there is any, and with 2 if"
         " a document that is named does not exist."
@@ -29,13 +28,14 @@ class Command(DatabaseCommand):
         wanted = options["document"] or ()
         # Of a document that is not there nothing would be found, as of one that is sound.
         missing = [str(document) for document in wanted if not verification.is_document(document)]
+        missing += [repr(name) for name in options["name"] or () if not verification.is_name(name)]
         if missing:
             raise CommandError(f"There is no document {', '.join(missing)}.", returncode=2)
         for document in wanted or verification.list_documents(options["name"]):
             checked += 1
             found += verification.verify_document(document)
-            if not options["json"] and options["verbosity"] > 0 and checked % 100 == 0:
-                self.stderr.write(f"{checked} documents, {len(found)} findings")
+            if not self.is_quiet and checked % 100 == 0:
+                self.tell_progress(f"{checked} documents, {len(found)} findings")
         # Receipts and outbox entries belong to no document, so that a choice of documents leaves them out.
         if not options["document"] and not options["name"]:
             found += verification.verify_loose_rows()
@@ -46,7 +46,7 @@ class Command(DatabaseCommand):
     def _print_report(self, checked: int, found: list[Finding], as_json: bool) -> None:
         if as_json:
             listed = [finding.as_dict() for finding in found]
-            self.stdout.write(json.dumps({"documents": checked, "findings": listed}))
+            self.print_json({"documents": checked, "findings": listed})
             return
         for finding in found:
             row = f"document {finding.document} {finding.row} {finding.version}"

@@ -1,0 +1,252 @@
+"""Every command ends with a line and a code: stopped by a signal, with nobody to read it, with JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import load_command_class
+from django.core.management.base import CommandError
+from django.db import OperationalError, connections
+
+from session_mgmt.actions import cleanup
+from session_mgmt.actions.sessions import devices, lifecycle
+from session_mgmt.actions.webhooks import endpoints, sending
+from session_mgmt.management.base import CLOSED_PIPE
+from session_mgmt.management.stopping import Stopped
+from session_mgmt.models import AuditEntry, ClientSession, WebhookEndpoint
+from tests.commands.test_commands import due
+from tests.docs.tables import COMMANDS
+
+pytestmark = pytest.mark.sqlite
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Arguments with which each one begins its work.
+ARGUMENTS: dict[str, list[str]] = {
+    "cleanup_sessions": [],
+    "erase_user": ["ann"],
+    "export_user": ["ann"],
+    "rotate_state_keys": [],
+    "serve": [],
+    "session_stats": [],
+    "session_types": [],
+    "session_webhooks": ["list"],
+    "terminate_session": ["--user", "ann"],
+    "verify_state": [],
+}
+REPORTS = sorted(ARGUMENTS.keys() - {"serve", "session_types"})
+
+
+@pytest.fixture(autouse=True)
+def connections_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``manage.py`` closes them when a command has ended."""
+    monkeypatch.setattr(connections, "close_all", lambda: None)
+
+
+def run(command: Any, *given: str) -> tuple[int, str, str]:
+    """Run a command as ``manage.py`` does; return its exit code, output and errors."""
+    command.stdout._out, command.stderr._out = StringIO(), StringIO()
+    code = 0
+    try:
+        command.run_from_argv(["manage.py", "command", *given, "--skip-checks"])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return code, command.stdout._out.getvalue(), command.stderr._out.getvalue()
+
+
+def load(name: str) -> Any:
+    return load_command_class("session_mgmt", name)
+
+
+def test_the_table_has_every_command() -> None:
+    assert sorted(ARGUMENTS) == sorted(path.stem for path in COMMANDS.glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_signal_ends_a_command_with_a_line_and_its_code(name: str, number: int) -> None:
+    command = load(name)
+    command.handle = lambda *args, **options: signal.raise_signal(number)
+    code, out, told = run(command, *ARGUMENTS[name])
+    assert (code, out) == (128 + number, "")
+    assert told.startswith(f"Stopped by {signal.Signals(number).name}. ")
+    assert told.count("\n") == 1
+    assert "Run it again" in told
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        command = load("session_stats")
+        command.handle = lambda *args, **options: signal.raise_signal(signal.SIGINT)
+        assert run(command)[0] == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_nobody_has_to_read_the_output(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        command = load(name)
+        command.handle = lambda *args, **options: print("a line")
+        command.stderr._out = StringIO()
+        with pytest.raises(SystemExit) as ended:
+            command.run_from_argv(["manage.py", name, *ARGUMENTS[name], "--skip-checks"])
+    assert ended.value.code == CLOSED_PIPE
+    assert command.stderr._out.getvalue() == ""
+
+
+@pytest.mark.usefixtures("on_this_thread")
+def test_a_command_goes_on_when_nobody_reads_its_progress() -> None:
+    class Closed(StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    due(3)
+    command = load("cleanup_sessions")
+    command.stderr._out = Closed()
+    command.stdout._out = StringIO()
+    command.run_from_argv(["manage.py", "cleanup_sessions", "--skip-checks"])
+    assert "expired        3" in command.stdout._out.getvalue()
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize(
+    ("error", "code"), [(CommandError("Not so.", returncode=2), 2), (OperationalError("away"), 3), (Stopped(2), 130)]
+)
+def test_with_json_an_error_is_an_object_too(name: str, error: BaseException, code: int) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    command = load(name)
+    command.handle = fail
+    ended, out, told = run(command, *ARGUMENTS[name], "--json")
+    assert (ended, json.loads(out)["error"] in told) == (code, True)
+
+
+@pytest.mark.usefixtures("on_this_thread")
+def test_an_error_after_the_report_makes_no_second_object() -> None:
+    code, out, _ = run(load("terminate_session"), "00000000-0000-0000-0000-000000000000", "--json")
+    assert (code, list(json.loads(out))) == (1, ["dry_run", "sessions"])
+
+
+def test_a_cleanup_ends_at_once_where_nothing_may_be_written(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_: Any) -> None:
+        raise OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(cleanup.clock, "read", lambda using: None)
+    monkeypatch.setattr(cleanup.expiry, "expire_due", fail)
+    code, _, told = run(load("cleanup_sessions"))
+    assert (code, told.count("\n"), caplog.records) == (3, 1, [])
+    assert "The database refused: attempt to write a readonly database." in told
+
+
+# -- arguments that cannot be meant ------------------------------------------------------------------------------------
+
+WRONG: list[tuple[list[str], int, str]] = [
+    (["verify_state", "--name", "cart"], 2, "There is no document 'cart'."),
+    (["verify_state", "--name", "\udcff"], 2, "There is no document"),
+    (["verify_state", "--document", str(10**30)], 2, "There is no document"),
+    (["terminate_session", "--user", ""], 1, "Name sessions"),
+    (["erase_user", "\udcff"], 1, "There is no user"),
+    (["session_types", "a\0b"], 1, "cannot be written: embedded null byte"),
+    (["session_types", "/proc/self/mem", "--check"], 1, "is not up to date"),
+    (["session_types", "/dev/null/types.ts"], 1, "cannot be written: Not a directory"),
+    (["session_webhooks", "send", "--dry-run"], 1, "send takes no --dry-run, which is for: replay, rotate."),
+    (["session_webhooks", "send", "--endpoint", "1"], 1, "send takes no --endpoint"),
+    (["session_webhooks", "add", "--dry-run", "--address", "https://a.example"], 1, "add takes no --dry-run"),
+    (["session_webhooks", "list", "--event", "message"], 1, "list takes no --event"),
+    (["session_webhooks", "replay", "--at-once"], 1, "replay takes no --at-once"),
+    (["session_webhooks", "rotate", "--hours", "0"], 1, "rotate takes no --hours"),
+    (["serve", "--drain", str(10**30)], 1, "--drain is 0 to 3600 seconds"),
+    (["serve", "sh\udcffop:8000"], 1, "Nothing can listen on"),
+    (["rotate_state_keys"], 1, "Name one in state_keys"),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("given", "code", "told"), WRONG, ids=[" ".join(given)[:40] for given, _, _ in WRONG])
+def test_a_wrong_argument_is_refused_in_a_line(
+    given: list[str], code: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("session_mgmt.management.commands.serve._refuse_unmigrated", lambda: None)
+    ended, out, error = run(load(given[0]), *given[1:])
+    assert (ended, out, error.count("\n")) == (code, "", 1)
+    assert told in error
+
+
+# -- nothing is left half done -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("on_this_thread")
+def test_a_stopped_cleanup_tells_and_records_what_it_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleanup.closing, "close_dead", lambda **_: signal.raise_signal(signal.SIGTERM))
+    due(2)
+    code, _, told = run(load("cleanup_sessions"), "--verbosity", "0")
+    assert (code, told) == (143, "Stopped by SIGTERM. Done so far: expired 2. Run it again for the rest.\n")
+    assert AuditEntry.objects.get().data == {"expired": 2}
+
+
+@pytest.mark.usefixtures("on_this_thread")
+def test_a_session_that_is_being_ended_is_ended_with_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    user = get_user_model().objects.create_user("ann")
+    for _ in range(2):
+        lifecycle.create_session(user=user)
+    end_device = devices.end_device
+
+    def end_and_stop(*args: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return end_device(*args, **options)
+
+    monkeypatch.setattr(devices, "end_device", end_and_stop)
+    code, _, told = run(load("terminate_session"), "--user", "ann")
+    assert (code, told) == (130, "Stopped by SIGINT. Done so far: terminated 1. Run it again for the rest.\n")
+    assert ClientSession.objects.filter(state="terminated").count() == 1
+    assert AuditEntry.objects.count() == 1
+
+
+@pytest.mark.usefixtures("on_this_thread")
+@pytest.mark.parametrize("do", ["add", "rotate"])
+def test_a_secret_that_was_made_is_shown(do: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = "add_endpoint" if do == "add" else "rotate_secret"
+    existing = endpoints.add_endpoint("https://a.example", [])
+    make = getattr(endpoints, made)
+
+    def make_and_stop(*args: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return make(*args, **options)
+
+    monkeypatch.setattr(endpoints, made, make_and_stop)
+    given = ["--address", "https://b.example"] if do == "add" else ["--endpoint", str(existing.endpoint.pk)]
+    code, out, _ = run(load("session_webhooks"), do, *given)
+    assert code == 130
+    assert "whsec_" in out
+    assert WebhookEndpoint.objects.count() == (2 if do == "add" else 1)
+
+
+@pytest.mark.usefixtures("on_this_thread")
+def test_a_stop_waits_for_the_calls_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def send(progress: Any, *, seconds: float, stop: Any) -> sending.SendingReport:
+        asked.append(stop())
+        signal.raise_signal(signal.SIGINT)
+        asked.append(stop())
+        progress("sent")
+        return sending.SendingReport(sent=1)
+
+    monkeypatch.setattr(sending, "send_due", send)
+    code, _, told = run(load("session_webhooks"), "send")
+    assert (code, asked) == (130, [False, True])
+    assert "sent 1" in told
