@@ -39,6 +39,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 180
 STOP_SECONDS = 20
 SHOWN_LINES = 60
+# That PostgreSQL gives.
+CONNECTIONS = 200
 
 # Waits for its standard input to close, which happens however its parent dies, and then ends the server.
 REAPER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
@@ -207,9 +209,10 @@ class Postgres(Server):
 
     stop_signal = signal.SIGINT  # "fast": does not wait for clients to leave
 
-    def __init__(self, durable: bool = False, model: Postgres | None = None) -> None:
+    def __init__(self, durable: bool = False, model: Postgres | None = None, connections: int = CONNECTIONS) -> None:
         binaries = programs.postgres()
         super().__init__(durable)
+        self.connections = connections
         self.data = self.folder / "data"
         self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # the server refuses to run as root
         if self.account:
@@ -246,7 +249,7 @@ class Postgres(Server):
             raise RuntimeError(f"initdb failed:\n{result.stdout}{result.stderr}")
 
     def command(self) -> list[str]:
-        options = ["max_connections=200", "listen_addresses=" + HOST, "unix_socket_directories="]
+        options = [f"max_connections={self.connections}", "listen_addresses=" + HOST, "unix_socket_directories="]
         if not self.durable:
             # synchronous_commit stays on: without it a SIGKILL of the server takes acknowledged commits with it.
             options += ["fsync=off", "full_page_writes=off"]

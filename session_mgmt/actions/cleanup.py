@@ -26,7 +26,7 @@ from session_mgmt.actions.timeline import retention as timelines
 from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, clock
-from session_mgmt.models.outages import is_read_only, is_unmigrated
+from session_mgmt.models.outages import is_outage, is_read_only, is_unmigrated
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +105,14 @@ class _Run:
             # No other step would fare better without tables, or where nothing may be written.
             if is_unmigrated(error) or is_read_only(error):
                 raise
-            self._count_failure(step)
-        except Exception:
-            self._count_failure(step)
+            self._count_failure(step, error)
+        except Exception as error:
+            self._count_failure(step, error)
 
-    def _count_failure(self, step: str) -> None:
-        logger.exception("The step %s of the cleanup failed", step)
+    def _count_failure(self, step: str, error: Exception) -> None:
+        # Of a database that is away or locked a line says all; a fault needs its traceback.
+        is_fault = not is_outage(error)
+        logger.error("The step %s of the cleanup failed: %s", step, str(error).strip(), exc_info=is_fault)
         self.report.failed += 1
 
     def _repeat_chunks(self, step: str, chunk: Callable[[int], int]) -> None:

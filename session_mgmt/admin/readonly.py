@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.db import Error
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
+from django.utils.translation import gettext as _
 
 from session_mgmt.actions import addresses, audit
 from session_mgmt.actions.sessions import hooks
 from session_mgmt.conf import settings
+from session_mgmt.models.outages import OutageLog, is_outage
 from session_mgmt.user_code import find_hook
+
+logger = logging.getLogger(__name__)
+outages = OutageLog(logger, "The database did not answer a page of the admin")
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -26,6 +36,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     class Media:
         css = {"all": ["session_mgmt/admin.css"]}
+
+    @property
+    def urls(self) -> list[URLPattern]:
+        """Return the pages, each of which says in a line that the database is away."""
+        return [
+            URLPattern(page.pattern, _answer_outages(page.callback), page.default_args, page.name)
+            for page in self.get_urls()
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request).using(settings().database)
@@ -52,3 +70,21 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def note_action(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
         """Write an audit entry: actor, action and address, never any content."""
         audit.add_entry(action, user=request.user, session=session, ip=addresses.read_meta(request.META), **data)
+
+
+def _answer_outages(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Let a view answer 503 where the database is away, locked or full: an error page would tell of a fault."""
+
+    @functools.wraps(view)
+    def answer(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **named)
+        except Error as error:
+            if not is_outage(error):
+                raise
+            outages.tell(error)
+            text = _("The database did not answer. Try again in a moment, and look first whether this was done.")
+            headers = {"Retry-After": "1", "Cache-Control": "no-store"}
+            return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8", headers=headers)
+
+    return answer

@@ -25,7 +25,7 @@ from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
-from session_mgmt.models.outages import explain_outage, is_outage, is_unmigrated
+from session_mgmt.models.outages import explain_outage, is_lock_timeout, is_outage, is_unmigrated
 
 logger = logging.getLogger("session_mgmt.lane")
 
@@ -290,7 +290,8 @@ class Lane:
                     rest, wait = unknown.keep_repeatable(rest), True
                     if not rest:
                         return Group(), unknown.complete(batch, [], [])
-                if pause is None or self._stopped.wait(pause):
+                # It has waited as long as it may: twice more, and its writer would have given up long ago.
+                if pause is None or is_lock_timeout(error) or self._stopped.wait(pause):
                     break
         # `busy` says that nothing was written, which nobody knows once COMMIT was sent.
         refusal = unknown.refusal if unknown.has_happened else refuse_write(Busy(retry_after=1.0))

@@ -18,6 +18,8 @@ _READ_ONLY = "25006"
 _NO_PRIVILEGE = "42501"
 _DEADLOCK = "40P01"
 _LOCK_TIMEOUT = "55P03"
+# SQLite's code for a lock that it has waited for as long as its `timeout`.
+_SQLITE_BUSY = 5
 _MIGRATE = "The tables of session_mgmt are missing or older than the code: run manage.py migrate."
 
 
@@ -80,8 +82,9 @@ def is_deadlock(error: BaseException) -> bool:
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Return True for a statement that has waited too long for a row of somebody else."""
-    return getattr(error.__cause__, "sqlstate", None) == _LOCK_TIMEOUT
+    """Return True for a statement that has waited as long as it may for a row, or SQLite's file, of somebody else."""
+    state, code = getattr(error.__cause__, "sqlstate", None), getattr(error.__cause__, "sqlite_errorcode", None)
+    return state == _LOCK_TIMEOUT or code == _SQLITE_BUSY
 
 
 def explain_outage(error: BaseException) -> Unavailable:

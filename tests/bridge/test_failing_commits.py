@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.test import Client as Http
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.group_commit import Group
 from session_mgmt.bridge import bridge, lane
-from session_mgmt.exceptions import Unavailable
+from session_mgmt.exceptions import Busy, Unavailable
 from session_mgmt.models import Publication
 from session_mgmt.shortcuts import publish
 
@@ -51,6 +52,25 @@ def test_a_commit_that_keeps_failing_is_tried_three_times(commits: Commits) -> N
     assert commits.calls == 3
     commits.failing = False
     assert publish("room:1", 1, key="k").offset == 1
+
+
+def test_who_waits_for_a_lock_as_long_as_it_may_does_not_wait_twice_more(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_locked(*_: Any, **__: Any) -> None:
+        commits.calls += 1
+        raise error
+
+    reason = sqlite3.OperationalError("database is locked")
+    reason.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    error = OperationalError("database is locked")
+    error.__cause__ = reason
+    with monkeypatch.context() as held:
+        held.setattr(group_commit, "write_group", be_locked)
+        with pytest.raises(Busy):
+            publish("room:1", 1)
+    assert commits.calls == 1
+    assert publish("room:1", 1).offset == 1
 
 
 def test_failing_commits_are_told_in_one_line_and_their_end_in_another(

@@ -1,19 +1,28 @@
-"""Outages of what the servers stand on: Redis, and PostgreSQL with the connections that they hold to it."""
+"""Outages of what the servers stand on: Redis, PostgreSQL with the connections that they hold to it, and SQLite's file
+with its lock and its disk.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import psycopg
 import redis as redis_client
 
 from tests import services
 from tests.faults.history import History
+from tests.faults.servers import AppServer
+from tests.faults.shortages import connections_taken, disk_full, lock_held
 
 LONGEST = 0.5
+# SQLite's own patience in servers that meet shortages: the lock is held for several times as long.
+LOCK_SECONDS = 0.2
+LONGER = 3
 CLIENTS = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
 BELLS = f"{CLIENTS} AND application_name = 'session_mgmt doorbell'"
 
@@ -22,7 +31,13 @@ class Outages:
     """Takes one of the servers given away for a moment, or what it knows, or its connections."""
 
     def __init__(
-        self, history: History, chance: random.Random, redis: services.Redis | None, postgres: services.Postgres | None
+        self,
+        history: History,
+        chance: random.Random,
+        redis: services.Redis | None,
+        postgres: services.Postgres | None,
+        sqlite: Path | None,
+        servers: Sequence[AppServer],
     ) -> None:
         self._history, self._chance = history, chance
         self._kinds: list[tuple[str, Callable[[float], object]]] = []
@@ -39,6 +54,12 @@ class Outages:
                 ("postgres_pause", lambda seconds: _pause(postgres, seconds)),
                 ("postgres_cut", lambda _: _end_connections(postgres, CLIENTS)),
                 ("postgres_deafen", lambda _: _end_connections(postgres, BELLS)),
+                ("postgres_crowd", lambda seconds: _last(connections_taken(postgres), LONGER * seconds)),
+            ]
+        if sqlite is not None:
+            self._kinds += [
+                ("sqlite_lock", lambda seconds: _last(lock_held(sqlite), LOCK_SECONDS + LONGER * seconds)),
+                ("disk_full", lambda seconds: _last(disk_full(servers), seconds)),
             ]
 
     def __bool__(self) -> bool:
@@ -63,6 +84,11 @@ def _pause(server: services.Server, seconds: float) -> None:
     server.pause()
     time.sleep(seconds)
     server.resume()
+
+
+def _last(shortage: AbstractContextManager[None], seconds: float) -> None:
+    with shortage:
+        time.sleep(seconds)
 
 
 def _end_connections(server: services.Postgres, which: str) -> None:

@@ -37,6 +37,10 @@ KINDS = {
     "a restored backup, PostgreSQL": replace(POSTGRES, kills=2, restore=True),
     "kills while tokens are exchanged, SQLite": replace(SHORT, tokens=5.0),
     "kills while tokens are exchanged, PostgreSQL": replace(POSTGRES, tokens=5.0),
+    "SQLite locked and without a disk": replace(SHORT, outages=True),
+    "SQLite locked and without a disk, over HTTP, two servers": replace(
+        SHORT, outages=True, servers=2, transport="http"
+    ),
     "Redis and PostgreSQL taken away": replace(POSTGRES, scale=True, outages=True),
     "PostgreSQL with the doorbells taken away": replace(POSTGRES, servers=2, bell=True, outages=True),
 }

@@ -25,7 +25,7 @@ from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.nemesis import Cutter, Nemesis
-from tests.faults.outages import Outages
+from tests.faults.outages import LOCK_SECONDS, Outages
 from tests.faults.pauses import Pauser
 from tests.faults.peer import PIPELINE
 from tests.faults.proxy import FaultProxy, fault_proxy
@@ -37,6 +37,8 @@ from tests.faults.workload import Crowd, list_behind, until
 HEAL_SECONDS = 120.0
 BROKEN_SECONDS = 12.0
 OUTLIVED = 2
+# Of a PostgreSQL that has them all taken now and then, which costs a process for each.
+FEW_CONNECTIONS = 80
 MORE = 1.25
 SHOWN = 12
 
@@ -45,7 +47,8 @@ SHOWN = 12
 class Options:
     """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and
     Redis, which is killed, paused and flushed as well. `outages`: a PostgreSQL of our own is killed, restarted and
-    paused as well, and its connections are ended; `bell`: it carries the doorbells. `trim`: the number of revisions
+    paused as well, and its connections are ended and taken, or SQLite is locked and its disk is full; `bell`:
+    PostgreSQL carries the doorbells. `trim`: the number of revisions
     that a document's log keeps, 0 for all. `servers`: without a broker between them. `transport`: what the clients use
     (`roamers.TRANSPORTS`), with `switching`: seconds until each takes another one, until all have done so `switches`
     times. `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
@@ -165,6 +168,8 @@ async def run(
     variables["SESSION_MGMT_TEST_HEARTBEAT"] = "1.0"
     if options.bell:
         variables["SESSION_MGMT_TEST_BELL"] = "default"
+    if options.outages:
+        variables["SESSION_MGMT_TEST_LOCK"] = str(LOCK_SECONDS)
     await asyncio.to_thread(migrate, variables)
     servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else options.servers]]
     database = Database(database_url, sqlite)
@@ -181,7 +186,8 @@ async def run(
         crowd.set_pipeline(options.pipeline)
         crowd.start()
         chance = random.Random(options.seed)
-        outages = Outages(history, chance, redis, postgres)
+        on_disk = sqlite if options.outages and not database_url else None
+        outages = Outages(history, chance, redis, postgres, on_disk, servers)
         nemesis = _choose_nemesis(options, history, crowd, servers, chance, outages, database)
         if options.restore:
             await nemesis.restore(make_backup(database_url, sqlite), database)
@@ -421,7 +427,8 @@ def execute(options: Options, database_url: str = "", redis: services.Redis | No
     with contextlib.ExitStack() as stack:
         own = None
         if options.database == "postgres" and (options.outages or not database_url):
-            own = stack.enter_context(services.postgres())
+            most = FEW_CONNECTIONS if options.outages else services.CONNECTIONS
+            own = stack.enter_context(services.running(services.Postgres(connections=most)))
             database_url = own.url
         if options.scale and redis is None:
             redis = stack.enter_context(services.redis())
@@ -449,7 +456,11 @@ def main() -> int:
     parser.add_argument(
         "--scale", action="store_true", help="two servers, and Redis killed, paused and flushed as well"
     )
-    parser.add_argument("--outages", action="store_true", help="PostgreSQL killed, restarted, paused and cut as well")
+    parser.add_argument(
+        "--outages",
+        action="store_true",
+        help="also PostgreSQL killed, restarted, paused, cut and used up, or SQLite locked and its disk full",
+    )
     parser.add_argument("--bell", action="store_true", help="doorbells by PostgreSQL, without Redis")
     parser.add_argument("--rest-after", type=int, help="writes of each client after a kill before it rests")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")

@@ -14,6 +14,9 @@ FLUSH = float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5"))
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.subject"]  # noqa: F405
 ROOT_URLCONF = "tests.faults.subject.urls"
 ALLOWED_HOSTS = ["*"]
+if not DATABASE_URL and (LOCK := os.environ.get("SESSION_MGMT_TEST_LOCK")):  # noqa: F405
+    # Seconds that SQLite waits for a lock.
+    DATABASES["default"]["OPTIONS"]["timeout"] = float(LOCK)  # noqa: F405
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

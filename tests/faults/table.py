@@ -89,9 +89,15 @@ FAULTS = [
     ),
     Fault(
         "F12",
-        "Locks that others hold, and errors of a busy database",
-        "bridge/test_connecting.py",
-        "test_a_member_that_waits_too_long_for_a_lock_comes_again",
+        "Every connection of PostgreSQL taken, or SQLite's lock held for longer than anybody waits",
+        "faults/test_shortages.py",
+        "test_who_asks_a_database_that_gives_nothing_comes_again_and_nothing_is_lost",
+    ),
+    Fault(
+        "F13",
+        "A full disk",
+        "faults/test_shortages.py",
+        "test_who_asks_a_database_that_gives_nothing_comes_again_and_nothing_is_lost",
     ),
     Fault(
         "C1",

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.faults.table import FAULTS
 
 TESTS = Path(__file__).resolve().parents[1]
-PROCESSES = [f"F{number}" for number in range(13)]
+PROCESSES = [f"F{number}" for number in range(14)]
 CLIENTS = [f"C{number}" for number in (*range(1, 8), *range(11, 15), 19, 20)]
 
 
