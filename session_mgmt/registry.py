@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, is_typeddict
 from session_mgmt.protocol.events import EVENT_TYPES, MESSAGE
 from session_mgmt.protocol.logs import PRESENCE
 from session_mgmt.protocol.patterns import TopicPattern, compile_pattern
+from session_mgmt.protocol.typescript import is_annotation
 from session_mgmt.user_code import ask, check_function
 
 MessageHandler = Callable[[Any, Any], Any]
@@ -199,6 +200,9 @@ def topic(
     if pattern.startswith(PRESENCE):
         raise ValueError(f"{pattern!r}: {PRESENCE} is what the app names presence by; write presence=True instead.")
     _check_retention(pattern, retain, entries)
+    # A mistake would be seen by nobody: the browser's types would say `any`.
+    if not is_annotation(data):
+        raise TypeError(f"data of topic {pattern!r} is a type, such as a TypedDict or list[int], not {data!r}.")
     if personal is not None and personal not in compiled.types:
         raise ValueError(f"personal of topic {pattern!r} names one of its parts, which {personal!r} is not.")
     _check_recheck(pattern, recheck)

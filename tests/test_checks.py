@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from django.core.checks import CheckMessage, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from session_mgmt import checks, deploy_checks
+from session_mgmt import checks, conf, deploy_checks
 from session_mgmt.actions import vaults
 from session_mgmt.asgi import application
 from session_mgmt.consumers.websocket import SessionConsumer
@@ -215,6 +216,43 @@ def test_a_page_cache_is_measured_as_sqlite_does(command: str, is_small: bool, s
 )
 def test_no_check_fails_for_a_type_that_another_one_tells(given: dict[str, Any], settings: Any) -> None:
     assert "session_mgmt.E003" in [message.id for message in found(settings, SESSION_MGMT=given)]
+
+
+# Of each kind that a setting could be given by mistake; no setting takes one of them but where it is named here.
+WRONG_VALUES: list[Any] = [
+    b"x",
+    -1,
+    10**30,
+    float("nan"),
+    object(),
+    {1},
+    [None],
+    [1],
+    ["no.such.thing"],
+    "no.such.thing",
+]
+TAKES = {"encrypt_state": ["no.such.thing"], "token_keys": ["no.such.thing"]}
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(conf.Settings)])
+def test_each_setting_refuses_what_it_cannot_be(name: str, settings: Any) -> None:
+    for value in WRONG_VALUES:
+        settings.SESSION_MGMT = {name: value}
+        told = list(checks.list_mistakes())
+        if name in TAKES and value == TAKES[name]:
+            continue
+        assert told, value
+        assert all(message.hint for message in told), value
+        assert any(name in f"{message.msg} {message.hint}" for message in told), (value, told)
+    with pytest.raises(ImproperlyConfigured, match=name):
+        application(None)
+
+
+def test_a_setting_in_upper_and_in_lower_case_is_there_twice(settings: Any) -> None:
+    told = found(settings, SESSION_MGMT={"MAX_OPS": 5, "max_ops": 6})
+    assert [message.msg for message in told if message.id == "session_mgmt.E002"] == [
+        "SESSION_MGMT has 'max_ops' twice."
+    ]
 
 
 @pytest.mark.parametrize("value", [True, "1", None, 1.5])

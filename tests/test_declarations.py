@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, NewType
 
 import pytest
 from rest_framework import generics
@@ -65,6 +65,10 @@ TAKE_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 # Where a value is given: its name, and values of every wrong kind.
 TAKE_VALUES: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "@topic": (lambda given: topic(given)(allow), [3, None, allow, b"a", "a:{pk", "<pk>", ""]),
+    "data": (
+        lambda given: topic("a:{pk}", data=given)(allow),
+        [3, "Order", {"n": int}, [int], allow, True, Permission()],
+    ),
     "retain": (lambda given: topic("a:{pk}", retain=given)(allow), [3600, "1d", timedelta(0), Permission]),
     "entries": (lambda given: topic("a:{pk}", entries=given)(allow), [0, "9", True, 1.5, timedelta(1)]),
     "recheck": (lambda given: topic("a:{pk}", recheck=given)(allow), [60, "1m", timedelta(0)]),
@@ -127,6 +131,18 @@ def test_a_wrong_value_is_refused_by_its_name(name: str) -> None:
         if isinstance(told.value, TypeError) and not name.startswith("@"):
             assert name in str(told.value), told.value
     assert registry == Registry()
+
+
+@pytest.mark.parametrize("permission", [RecentAuth, HasScope])
+def test_a_permission_without_its_parentheses_says_how_it_is_written(permission: Any) -> None:
+    with pytest.raises(TypeError, match=rf"as {permission.__name__}\("):
+        generics.ListAPIView(permission_classes=[permission]).get_permissions()
+
+
+@pytest.mark.parametrize("given", [Any, None, int, list[int], int | None, Literal["a"], NewType("Id", int), Permission])
+def test_what_an_annotation_may_be_is_the_data_of_a_topic(given: Any) -> None:
+    topic("a:{pk}", data=given)(allow)
+    assert registry.topics[0].data == given
 
 
 def test_a_mixin_behind_the_class_that_it_changes_is_refused() -> None:

@@ -61,6 +61,8 @@ def load_keyring() -> Keyring | None:
     Raises ``ValueError`` for malformed ones, ``StateUnreadable`` without ``cryptography``.
     """
     pairs = settings().state_keys
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise ValueError("Each of them is a pair of a key id and a key.")
     # Cached by value: tests and rotations change the settings of a running process.
     return _build_keyring(tuple((str(name), key) for name, key in pairs)) if pairs else None
 

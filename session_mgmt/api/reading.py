@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from email.message import Message
 from typing import Any
@@ -12,9 +14,12 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from session_mgmt.actions import checking
-from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, UnsupportedMediaType
+from session_mgmt.documents.values import SAFE_INTEGER
+from session_mgmt.exceptions import InvalidJSON, NumberOutOfRange, SessionMgmtError, UnsupportedMediaType
 
 _CHUNK = 64 * 1024
+# Of a name that came from outside and goes back and into logs.
+_SHOWN_NAME = 100
 
 
 class Untouched(BaseParser):
@@ -34,7 +39,45 @@ def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError])
 
     Raises ``InvalidJSON`` and the errors of limits.
     """
-    return checking.parse_json(read_body(request, most=most, too_large=too_large), most)
+    raw = read_body(request, most=most, too_large=too_large)
+    try:
+        return checking.parse_json(raw, most)
+    except NumberOutOfRange as error:
+        field = _find_vast_field(raw)
+        # A lone surrogate, which no answer can carry, is not printable.
+        if field is None or not field.isprintable():
+            raise
+        raise NumberOutOfRange(error.detail, field=field[:_SHOWN_NAME]) from error
+
+
+def _find_vast_field(raw: bytes) -> str | None:
+    """Return the field of the body whose value has a number that is out of range, or ``None``.
+
+    Only after the refusal: the parser of the standard library is slower, and lets each number be looked at.
+    """
+    try:
+        body = json.loads(raw, parse_int=_read_number, parse_float=_read_number)
+    except ValueError:
+        return None
+    fields = body.items() if isinstance(body, dict) else ()
+    return next((name for name, value in fields if _holds_infinity(value)), None)
+
+
+def _read_number(text: str) -> float:
+    number = float(text)
+    is_vast = text.lstrip("-").isdigit() and abs(number) > SAFE_INTEGER
+    return math.inf if is_vast else abs(number)
+
+
+def _holds_infinity(value: Any) -> bool:
+    """Look at all that is inside, without a call for each level: the text decides how deep it is."""
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if one == math.inf:
+            return True
+        rest += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return False
 
 
 def read_body(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> bytes:

@@ -90,6 +90,10 @@ def find_wrong_types() -> list[CheckMessage]:
     known = {f.name: getattr(_INITIAL, f.name) for f in fields(conf.Settings)}
     found: list[CheckMessage] = []
     for name, value in given.items():
+        if isinstance(name, str) and name != name.lower() and name.lower() in given:
+            message, hint = f"SESSION_MGMT has {name.lower()!r} twice.", "Names in upper and lower case are the same."
+            found.append(Error(message, hint=hint, id="session_mgmt.E002"))
+            continue
         if not isinstance(name, str) or name.lower() not in known:
             hint = _suggest_name(str(name), known)
             found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))

@@ -45,6 +45,13 @@ _PLAIN: Final[dict[Any, str]] = {
 }
 
 
+def is_annotation(value: Any) -> bool:
+    """Return True for what an annotation may be; text is none, for nobody knows where its names are defined."""
+    is_special = value is Any or value is None or isinstance(value, NewType)
+    # The last one is an alias of the `type` statement.
+    return is_special or isinstance(value, type) or get_origin(value) is not None or hasattr(value, "__value__")
+
+
 class TypeWriter:
     """Writer of types; it keeps the interface of each class that it has met, which may refer to itself."""
 

@@ -23,7 +23,8 @@ class RecentAuth(BasePermission):
     Any other request is answered with 401 ``reauth_required``; a login of which the time is unknown is never recent.
     """
 
-    def __init__(self, max_age: timedelta) -> None:
+    # The initial value is for REST framework, which calls a class that was named without parentheses.
+    def __init__(self, max_age: timedelta = timedelta(0)) -> None:
         if not isinstance(max_age, timedelta) or max_age <= timedelta(0):
             raise TypeError(
                 f"RecentAuth needs a timedelta above 0, as RecentAuth(timedelta(hours=1)), not {max_age!r}."
@@ -47,7 +48,9 @@ class HasScope(BasePermission):
     Requests with another login than a session's token have no scopes and pass; other permissions judge those.
     """
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str = "") -> None:
+        if not isinstance(scope, str) or not scope:
+            raise TypeError(f"HasScope needs a scope, as HasScope('app:reports'), not {scope!r}.")
         try:
             (self._scope,) = scopes.check_scopes([scope])
         except InvalidField as error:

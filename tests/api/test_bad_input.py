@@ -57,6 +57,17 @@ def held(mine: Caller) -> Caller:
     return mine
 
 
+@pytest.mark.parametrize("number", ["9007199254740992", "1e400", '[[{"a": -1E999}]]', "9" * 5000], ids=len)
+def test_a_number_that_is_out_of_range_is_told_by_its_field(held: Caller, number: str) -> None:
+    body = f'{{"key": 1e300, "merge": {{"b": {number}}}}}'.encode()
+    answer = held.patch(MAIN, raw=body)
+    assert refused(answer, "number_out_of_range", 400)
+    assert answer.json()["field"] == "merge"
+    nameless = held.patch(MAIN, raw=b'{"\\ud800": 1e400}')
+    assert refused(nameless, "number_out_of_range", 400)
+    assert "field" not in nameless.json()
+
+
 def untouched(mine: Caller) -> bool:
     document = StateDocument.objects.get(session=mine.session)
     return document.version == 1 and ClientSession.objects.get(pk=mine.session).metadata == {"tab": 1}
