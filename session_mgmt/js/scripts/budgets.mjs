@@ -5,17 +5,18 @@ import { gzipSync } from "node:zlib";
 
 const BUDGETS = {
   // It chooses what carries it.
-  "session-client.js": 27_600,
+  "session-client.js": 19_840,
+  "session-client.content.js": 9_110,
   "session-client.copies.js": 2_710,
-  "session-client.sending.js": 1_520,
-  "session-client.digests.js": 1_780,
+  "session-client.sending.js": 1_570,
+  "session-client.digests.js": 2_020,
   "session-client.changes.js": 4_110,
   "session-client.substitutes.js": 970,
   "session-client.debug.js": 2_500,
-  "session-client.batch.js": 1_550,
+  "session-client.batch.js": 1_900,
   "session-client.pages.js": 4_960,
   "session-client.react.js": 1_000,
-  "session-client.requests.js": 3_130,
+  "session-client.requests.js": 3_200,
   "session-client.outboxes.js": 2_880,
   "session-client.http.js": 7_950,
   "session-client.tabs.js": 3_420,

@@ -14,7 +14,7 @@ const BANNER = `/*! session_mgmt browser client ${VERSION}, BSD-3-Clause. Built 
 
 const CLIENT = "src/index.ts";
 /** Parts that are entries of the package as well, for pages that have them in their own scripts. */
-const PART_ENTRIES = ["http", "copies", "tabs", "debug"];
+const PART_ENTRIES = ["content", "http", "copies", "tabs", "debug"];
 /** Further entries of the package: each is a file of its own, which takes no more than types from the client. */
 const ENTRIES = ["testing", "react", "pages"];
 

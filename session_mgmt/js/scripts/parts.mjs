@@ -57,24 +57,24 @@ export async function findShared(root, entry, clientModules) {
   const shared = new Map();
   for (const module of await listModules(root, entry)) {
     if (ours.has(module)) continue;
-    for (const [request, names] of readImports(module, await readFile(module, "utf8"))) {
+    for (const [request, names, isWhole] of readImports(module, await readFile(module, "utf8"))) {
       const path = request.startsWith(".") && resolveModule(module, request);
+      // A part is given values by their names.
+      if (isWhole && ours.has(path)) throw new Error(`${module}: name what is imported from ${request}.`);
       if (ours.has(path)) shared.set(path, new Set([...(shared.get(path) ?? []), ...names]));
     }
   }
   return shared;
 }
 
-/** Return the names of values that a module imports, by the request of each import. */
+/** Return what a module imports: each request, the names of values, and whether it is the whole module. */
 function readImports(path, text) {
   const { statements } = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022);
   return statements.filter(ts.isImportDeclaration).map(({ moduleSpecifier, importClause }) => {
     const elements = importClause?.namedBindings?.elements ?? [];
     const isWhole = importClause?.namedBindings && ts.isNamespaceImport(importClause.namedBindings);
-    // A part is given values by their names.
-    if (isWhole && moduleSpecifier.text.startsWith(".")) throw new Error(`${path}: name what is imported.`);
     const values = importClause?.isTypeOnly ? [] : elements.filter(({ isTypeOnly }) => !isTypeOnly);
-    return [moduleSpecifier.text, values.map(({ name, propertyName }) => (propertyName ?? name).text)];
+    return [moduleSpecifier.text, values.map(({ name, propertyName }) => (propertyName ?? name).text), isWhole];
   });
 }
 

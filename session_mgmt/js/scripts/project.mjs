@@ -10,7 +10,7 @@ import ts from "typescript";
 
 const PROGRAM = "tests/project/main.ts";
 /** Parts that the program names at its start. */
-const NAMED_PARTS = ["session-client.http-", "session-client.copies-", "session-client.tabs-"];
+const NAMED_PARTS = ["session-client.content-", "session-client.http-", "session-client.copies-", "session-client.tabs-"];
 const SETTINGS = {
   bundler: { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
   node16: { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },

@@ -9,7 +9,7 @@ import { ConnectionControls } from "./controls";
 import type { Copies } from "./copies";
 import type { Credentials } from "./credentials";
 import type { Owner } from "./database";
-import { Documents, fetchDocument } from "./documents";
+import type { Documents } from "./documents";
 import type { Emitter, Unsubscribe } from "./emitter";
 import { readEnvironment, type Environment, type Surroundings } from "./environment";
 import { replaceFacts, SessionError, silenceRejection } from "./errors";
@@ -35,12 +35,12 @@ import { Stats, type ClientStats } from "./stats";
 import { Shelf } from "./storage";
 import { nameOwner, nameScope, prepareStart, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
-import { Topics } from "./topics";
+import type { Topics } from "./topics";
 import type { Transport, TransportHost } from "./transport";
 import { chooseTransport } from "./choosing";
 import type { Json } from "./values";
 import { watchUpdates, type Updates } from "./updates";
-import { Writer, type WriterPort } from "./writer";
+import type { Writer, WriterPort } from "./writer";
 
 export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly state: StateDocument<TypeOf<A, "state">>;
@@ -103,14 +103,14 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#pending = new Pending(emitter, record, waiting);
     this.#transport = this.#newTransport(parts);
     this.#connection = this.#newConnection(env);
-    const logbook = (this.#logbook = this.#newLogbook());
+    const logbook = (this.#logbook = this.#newLogbook(parts));
     const writer = (this.#writer = this.#newWriter(parts));
     this.#copies = copies;
     this.#outboxes = parts.outboxes;
     const documents = (this.#documents = this.#newDocuments(parts));
     const handshake = (this.#handshake = new Handshake({ credentials, identity, record, writer, documents, logbook, name }));
     const timeline = new Timeline(record, emitter, this.#stats);
-    this.topics = this.#newTopics();
+    this.topics = this.#newTopics(parts);
     const heard = { connection: this.#connection, logbook, writer, topics: this.topics, stats: this.#stats, emitter };
     this.#inbox = new Inbox(heard);
     const { clock } = env;
@@ -321,11 +321,11 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     return new Connection(env, port, this.#stats);
   }
 
-  #newLogbook(): Logbook {
+  #newLogbook({ content }: Parts): Logbook {
     return new Logbook({
       ...this.#env,
       askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
-      fetchDocument: (url) => fetchDocument(this.#rest, url, this.#credentials.token),
+      fetchDocument: (url) => content.fetchDocument(this.#rest, url, this.#credentials.token),
       tellFailed: (log, { message }) => this.#emitter.emit("error", SessionError.local("snapshot_failed", `${log}: ${message}`, true)),
       abandonConnection: () => this.#connection.abandonLink(),
       tellRange: (event, ...range) => {
@@ -335,7 +335,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     });
   }
 
-  #newWriter({ env, bounds, sync }: Parts): Writer {
+  #newWriter({ env, content, bounds, sync }: Parts): Writer {
     const port: WriterPort = {
       sendFrame: (frame) => this.#connection.sendFrame(frame),
       findReplica: (name) => this.#documents.findReplica(name),
@@ -343,11 +343,11 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       readFailure: () => this.#connection.readFailure(),
       tellPending: () => this.#pending.planReport(),
     };
-    return new Writer(this.#record, env.clock, bounds, this.#emitter, this.#stats, port, sync);
+    return new content.Writer(this.#record, env.clock, bounds, this.#emitter, this.#stats, port, sync);
   }
 
-  #newDocuments({ env, strategy, schema, keepsSealed }: Parts): Documents {
-    return new Documents({
+  #newDocuments({ env, content, strategy, schema, keepsSealed }: Parts): Documents {
+    return new content.Documents({
       logbook: this.#logbook,
       writer: this.#writer,
       rest: this.#rest,
@@ -364,8 +364,8 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     });
   }
 
-  #newTopics(): Topics {
-    return new Topics(this.#logbook, this.#record, this.#stats, {
+  #newTopics({ content }: Parts): Topics {
+    return new content.Topics(this.#logbook, this.#record, this.#stats, {
       askSocket: (frame) => askForReply(this.#connection, this.#env.clock, frame),
       events: this.#emitter,
       publishEntry: async (frame, signal) => (await this.#writer.publishEntry(frame, signal)).position ?? null,

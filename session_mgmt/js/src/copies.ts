@@ -16,6 +16,7 @@ import { BASE, BODY, isBase, type Base, type Entry, type Records } from "./copyR
 import { keysUnder, openDatabase, readRecords, removeOthers, runTransaction, type Owner } from "./database";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
+import type { applyOperations } from "./operations";
 import { watchLeaving } from "./page";
 
 const DATABASE = "session-mgmt";
@@ -60,8 +61,8 @@ export class Copies {
   }
 
   /** Return the copy of one document; `keepsSealed`: also if the server stores it encrypted. */
-  openDocument(document: string, keepsSealed: boolean): DocumentCopy {
-    return new DocumentCopy(this, document, keepsSealed);
+  openDocument(...copied: [name: string, keepsSealed: boolean, apply: typeof applyOperations]): DocumentCopy {
+    return new DocumentCopy(this, ...copied);
   }
 
   /** Return the records of a document that were found at the start. */

@@ -3,7 +3,7 @@
 import type { Copies } from "./copies";
 import { BASE, BODY, isBase, type Entry, type Records } from "./copyRecords";
 import type { Position } from "./frames";
-import { applyOperations, type Operation } from "./operations";
+import type { applyOperations, Operation } from "./operations";
 import type { Json } from "./values";
 
 export interface Kept {
@@ -30,6 +30,7 @@ export class DocumentCopy {
   readonly #copies: Copies;
   readonly #name: string;
   readonly #keepsSealed: boolean;
+  readonly #apply: typeof applyOperations;
   readonly #seqs = new Map<string, number>();
   /** End of the chain; null if there is none to continue. */
   #at: Position | null = null;
@@ -37,10 +38,12 @@ export class DocumentCopy {
   #entries = { count: 0, bytes: 0 };
   #sealed = false;
 
-  constructor(copies: Copies, name: string, keepsSealed: boolean) {
+  /** `apply`: return a value after operations. */
+  constructor(copies: Copies, name: string, keepsSealed: boolean, apply: typeof applyOperations) {
     this.#copies = copies;
     this.#name = name;
     this.#keepsSealed = keepsSealed;
+    this.#apply = apply;
     const records = copies.takeRecords(name);
     this.kept = records && this.#rebuildValue(records);
     this.#at = this.kept?.position ?? null;
@@ -135,7 +138,7 @@ export class DocumentCopy {
       const entry = records.get(version + 1);
       if (!isEntry(entry) || entry.epoch !== epoch || entry.after !== tag) return { data, position };
       try {
-        data = applyOperations(data, entry.ops);
+        data = this.#apply(data, entry.ops);
       } catch {
         return { data, position };
       }

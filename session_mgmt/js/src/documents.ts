@@ -8,6 +8,7 @@ import { SessionError } from "./errors";
 import type { Position, Strategy } from "./frames";
 import type { Logbook, Reader, SyncAnswer } from "./logbook";
 import { loadRequests } from "./loading";
+import { applyOperations } from "./operations";
 import type { DocumentHead } from "./past";
 import type { ClientRecord } from "./record";
 import { Replica } from "./replica";
@@ -122,7 +123,7 @@ export class Documents {
   #openCopy(name: string, replica: Replica): DocumentCopy | null {
     const { copies, keepsSealed, tellCached: cached, clock } = this.#parts;
     if (!copies) return null;
-    const copy = copies.openDocument(name, keepsSealed);
+    const copy = copies.openDocument(name, keepsSealed, applyOperations);
     if (!copy.kept) return copy;
     replica.restoreCopy(copy.kept.data, copy.kept.position);
     clock.setTimeout(() => {

@@ -2,6 +2,7 @@
 
 import type { RetryPolicy } from "./backoff";
 import type { ErrorFields } from "./errors";
+import type { UnsentWrite } from "./events";
 import type { Operation } from "./operations";
 import type { Replaced } from "./replaced";
 import type { Json, JsonObject } from "./values";
@@ -221,6 +222,11 @@ export function toWire(frame: WriteFrame): WriteFrame {
   if (frame.type !== "update") return frame;
   const { replaced, unseen, ...sent } = frame;
   return unseen ? { ...sent, replaced: replaced ?? {} } : sent;
+}
+
+/** Return a stored write as the application is told of it. */
+export function toUnsent({ seq, frame }: { seq: number; frame: WriteFrame }): UnsentWrite {
+  return { seq, write: toWire(frame) };
 }
 
 export interface PublishFrame {

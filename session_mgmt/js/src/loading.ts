@@ -2,6 +2,7 @@
 
 import type * as Batch from "./batch";
 import type * as Changes from "./changes/index";
+import type * as Content from "./content";
 import type * as Copies from "./copies";
 import type * as Debug from "./debug";
 import type * as Digests from "./digests";
@@ -16,6 +17,11 @@ import type * as Tabs from "./tabs/index";
 
 /** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
 export type Part = (shared: never) => object;
+
+/** Load documents, topics and the way of writing. Throws `part_unavailable`. */
+export function loadContent(): Promise<typeof Content> {
+  return awaitPart(import("./content"));
+}
 
 /** Load what makes requests that few pages make. Throws `part_unavailable`. */
 export function loadRequests(): Promise<typeof Requests> {
@@ -70,6 +76,11 @@ export function loadHttp(): Promise<typeof Http> {
 /** Load the panel. Throws `part_unavailable`. */
 export function loadDebug(): Promise<typeof Debug> {
   return awaitPart(import("./debug"));
+}
+
+/** Return true once it is known that the server has no parts of this version any more. */
+export function arePartsGone(): boolean {
+  return areGone;
 }
 
 /** Callbacks of those who want to know that the server has no parts of this version any more. */

@@ -13,7 +13,7 @@ export interface OutboxBounds {
   bytes: number;
 }
 
-export const DEFAULT_BOUNDS: OutboxBounds = { writes: 1000, bytes: 1_048_576 };
+const DEFAULT_BOUNDS: OutboxBounds = { writes: 1000, bytes: 1_048_576 };
 
 const ACK_EVERY = 32;
 const RETRY_FIRST = 0.25;
@@ -79,11 +79,11 @@ export class Outbox {
   #retries = 0;
   #timer: unknown = null;
 
-  constructor(record: OutboxRecord, clock: Clock, port: OutboxPort, bounds: OutboxBounds = DEFAULT_BOUNDS) {
+  constructor(record: OutboxRecord, clock: Clock, port: OutboxPort, bounds?: Partial<OutboxBounds>) {
     this.#record = record;
     this.#clock = clock;
     this.#port = port;
-    this.#bounds = bounds;
+    this.#bounds = { ...DEFAULT_BOUNDS, ...bounds };
     this.reload();
   }
 

@@ -7,14 +7,14 @@ import type { Documents } from "./documents";
 import type { Emitter } from "./emitter";
 import type { Environment } from "./environment";
 import type { SessionEvents } from "./events";
-import type { SessionFields } from "./frames";
+import { toUnsent, type SessionFields } from "./frames";
 import { describeProof } from "./handshake";
 import { Mirror } from "./mirror";
 import { OutboxStore, type ClientRow } from "./outboxStore";
 import type { Pending } from "./pending";
 import type { ClientRecord } from "./record";
 import type { Transport } from "./transport";
-import { toUnsent, type Writer } from "./writer";
+import type { Writer } from "./writer";
 
 export { removeRecords } from "./forgetting";
 
@@ -67,6 +67,7 @@ export class Outboxes {
         const unsent = writes.map(([seq, frame]) => toUnsent({ seq, frame }));
         emitter.emit("unsent", unsent, reason);
       },
+      newOutbox: (...parts) => writer.newOutbox(...parts),
       tellConflict: (write, receipt) => writer.tellConflict(write, receipt, true),
     });
   }

@@ -4,7 +4,7 @@ import { CLOSE } from "./codes";
 import type { Environment } from "./environment";
 import { AGENT, type ConnectedFrame, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
 import type { Mirror } from "./mirror";
-import { Outbox, type OutboxRecord, type Write } from "./outbox";
+import type { Outbox, OutboxPort, OutboxRecord, Write } from "./outbox";
 import type { Outboxes } from "./outboxes";
 import type { ClientRow, OutboxStore } from "./outboxStore";
 import { moveBase } from "./rebase";
@@ -15,6 +15,8 @@ export interface SendingPort {
   /** Return the fields of `connect` that prove the session. */
   readProof(): object;
   findPosition(document: string): Position | null;
+  /** Return an outbox of any size. */
+  newOutbox(record: OutboxRecord, port: OutboxPort): Outbox;
   /** Report writes of closed tabs that can't be sent. */
   tellUnsent(writes: [seq: number, write: WriteFrame][], reason: string): void;
   /** Report the conflicts of a write whose promise is gone. */
@@ -22,7 +24,6 @@ export interface SendingPort {
 }
 
 const SILENCE = 15_000;
-const BOUNDS = { writes: Infinity, bytes: Infinity };
 
 /** Connection of a closed tab's client, for as long as its writes take. */
 export class Sending {
@@ -54,7 +55,7 @@ export class Sending {
       abandonConnection: () => this.stop(),
     };
     const mirror = outboxes.newMirror(() => this.#row, () => undefined);
-    this.#outbox = new Outbox(new Remains(mirror, writes), env.clock, outboxPort, BOUNDS);
+    this.#outbox = port.newOutbox(new Remains(mirror, writes), outboxPort);
   }
 
   /** Send everything; resolves with the code that the connection ended with. */

@@ -1,7 +1,8 @@
 /** Preparation of a client: its session, its record, and what outlives it in this browser. */
 
 import type { Sync } from "./batch";
-import type { Begun } from "./beginning";
+import { Backoff } from "./backoff";
+import { RENEW_AGAIN, type Begun } from "./beginning";
 import type { Copies } from "./copies";
 import { Credentials } from "./credentials";
 import type { Owner } from "./database";
@@ -11,9 +12,9 @@ import { SessionError, silenceRejection } from "./errors";
 import type { SessionEvents } from "./events";
 import type { SessionFields, Strategy } from "./frames";
 import { Identity } from "./identity";
-import { loadBatch, loadCopies, loadHttp, loadOutboxes, loadTabs } from "./loading";
+import { arePartsGone, loadBatch, loadContent, loadCopies, loadHttp, loadOutboxes, loadTabs } from "./loading";
 import type { StartOptions } from "./options";
-import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
+import type { OutboxBounds } from "./outbox";
 import type { Outboxes } from "./outboxes";
 import { pause } from "./pause";
 import { ClientRecord } from "./record";
@@ -29,11 +30,12 @@ export interface Parts {
   credentials: Credentials;
   identity: Identity;
   begun: Begun;
+  content: Content;
   record: ClientRecord;
   /** Outboxes of this browser; null where nothing outlives the tab. */
   outboxes: Outboxes | null;
   emitter: Emitter<SessionEvents>;
-  bounds: OutboxBounds;
+  bounds: Partial<OutboxBounds> | undefined;
   strategy: Strategy | undefined;
   schema: Schema | undefined;
   /** Undefined if every update goes at once. */
@@ -84,7 +86,8 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const wantedMode = options.tokenMode ?? (options.share === "tab" ? "bearer" : undefined);
   const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, wantedMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
-  // It comes while the server is asked.
+  // They come while the server is asked.
+  const loadingContent = silenceRejection(loadContent());
   const loading = planOutboxes(options, env);
   const begun = await identity.begin(signal);
   credentials.dropTokens(new Shelf(env.session, scope, warn));
@@ -92,7 +95,13 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     openOutboxes(loading, env, warn),
     openCopies(options, env, nameOwner(scope, credentials.session), tell),
   ]);
+  const close = (error: unknown): never => {
+    outboxes?.store.close();
+    copies?.close();
+    throw error;
+  };
   if (identity.isHidden) copies?.hideFound();
+  const content = await awaitContent(loadingContent, env, tell, signal).catch(close);
   const sync = await loadSync(options, env, tell);
   const share = await loadShare(options, env, tell);
   const slot = `${scope}client:${options.slot ?? ""}:`;
@@ -100,21 +109,18 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const shelf = new Shelf(env.session, slot, warn);
   const tellStored = (): void => stored.tell();
   const opening = ClientRecord.open({ env, shelf, scope: slot, outboxes, ownerScope: scope, tellStored });
-  const record = await opening.catch((error) => {
-    outboxes?.store.close();
-    copies?.close();
-    throw error;
-  });
+  const record = await opening.catch(close);
   return {
     env,
     rest,
     credentials,
     identity,
     begun,
+    content,
     record,
     outboxes,
     emitter,
-    bounds: { ...DEFAULT_BOUNDS, ...options.outbox },
+    bounds: options.outbox,
     strategy,
     schema,
     sync,
@@ -126,6 +132,31 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     share,
     stored,
   };
+}
+
+type Content = Awaited<ReturnType<typeof loadContent>>;
+
+/**
+ * Wait for documents, topics and the way of writing, as for the server: an error is told once, and they are loaded again.
+ * Throws `part_unavailable` if the server has them no more, or the signal's reason.
+ */
+async function awaitContent(
+  loading: Promise<Content>,
+  { clock, random }: Environment,
+  tell: Tell,
+  signal: AbortSignal | undefined,
+): Promise<Content> {
+  const backoff = new Backoff(random);
+  for (let content = loading; ; content = loadContent()) {
+    try {
+      return await content;
+    } catch (error) {
+      // The page was made for another version.
+      if (arePartsGone()) throw error;
+      if (backoff.attempt === 0) tell(error as SessionError);
+      await pause(clock, backoff.nextWait() ?? RENEW_AGAIN, signal);
+    }
+  }
 }
 
 function requireSharing({ tokenMode, share }: StartOptions): void {

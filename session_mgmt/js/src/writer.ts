@@ -6,9 +6,8 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents, UnsentWrite } from "./events";
-import { toWire, type PublishFrame, type ReceiptFrame, type UpdateFrame } from "./frames";
-import type { WriteFrame } from "./frames";
-import { Outbox, type OutboxBounds, type OutboxPort, type Write } from "./outbox";
+import { toUnsent, type PublishFrame, type ReceiptFrame, type UpdateFrame, type WriteFrame } from "./frames";
+import { Outbox, type OutboxBounds, type OutboxPort, type OutboxRecord, type Write } from "./outbox";
 import type { ClientRecord } from "./record";
 import { moveBase } from "./rebase";
 import type { Replica } from "./replica";
@@ -37,6 +36,7 @@ export class Writer {
   readonly outbox: Outbox;
   readonly digesting: Digesting;
   limits: ValueLimits = DEFAULT_VALUE_LIMITS;
+  readonly #clock: Clock;
   readonly #emitter: Emitter<SessionEvents>;
   readonly #stats: Stats;
   readonly #port: WriterPort;
@@ -49,12 +49,13 @@ export class Writer {
   constructor(
     record: ClientRecord,
     clock: Clock,
-    bounds: OutboxBounds,
+    bounds: Partial<OutboxBounds> | undefined,
     emitter: Emitter<SessionEvents>,
     stats: Stats,
     port: WriterPort,
     sync?: Sync,
   ) {
+    this.#clock = clock;
     this.#emitter = emitter;
     this.#stats = stats;
     this.#port = port;
@@ -107,6 +108,11 @@ export class Writer {
       };
       signal?.addEventListener("abort", giveUpWaiting, { once: true });
     });
+  }
+
+  /** Return an outbox of any size, for writes that are not this client's. */
+  newOutbox(record: OutboxRecord, port: OutboxPort): Outbox {
+    return new Outbox(record, this.#clock, port, { writes: Infinity, bytes: Infinity });
   }
 
   /** Send the updates that wait for their delay. */
@@ -240,9 +246,4 @@ export class Writer {
   #findReplicaOf(write: Write): Replica | undefined {
     return write.frame.type === "update" ? this.#port.findReplica(write.frame.doc) : undefined;
   }
-}
-
-/** Return a write as the application is told of it. */
-export function toUnsent({ seq, frame }: Pick<Write, "seq" | "frame">): UnsentWrite {
-  return { seq, write: toWire(frame) };
 }

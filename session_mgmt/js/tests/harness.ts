@@ -6,6 +6,7 @@ import { afterEach, beforeEach, vi } from "vitest";
 // Loaded before the clock stands still: loading takes real time.
 import "../src/batch";
 import "../src/changes/index";
+import "../src/content";
 import "../src/digests";
 import "../src/http/index";
 import { SessionClient, type SessionEvents, type StartOptions, type TransportName } from "../src/index";

@@ -1,7 +1,7 @@
 /** Parts that the client loads later, and cannot. */
 
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { Browser, pass, passUntil, record, until, turns, useFakeClock } from "./harness";
+import { Browser, pass, passUntil, record, until, turns, useFakeClock, type Tab } from "./harness";
 import { SessionError, type SessionClient } from "../src/index";
 import type { MemoryStore } from "../src/testing";
 
@@ -33,6 +33,7 @@ vi.mock("../src/outboxes", async (original) => {
   return { ...part, Outboxes: { open: (env: never) => (outboxes.open ?? part.Outboxes.open)(env) } };
 });
 const changes = vi.hoisted(() => ({ failures: 0, loads: 0 }));
+const content = vi.hoisted(() => ({ failures: 0, loads: 0, wait: null as Promise<void> | null, isGone: false }));
 const substitutes = vi.hoisted(() => ({ failures: 0 }));
 vi.mock("../src/loading", async (original) => {
   const all = (await original()) as typeof import("../src/loading");
@@ -52,7 +53,15 @@ vi.mock("../src/loading", async (original) => {
     if (changes.failures >= 0) throw SessionError.local("part_unavailable", "It could not be loaded.", true);
     return all.loadChanges();
   };
-  return { ...all, loadOutboxes, loadSubstitutes, loadChanges };
+  const loadContent = async (): Promise<unknown> => {
+    content.loads += 1;
+    await content.wait;
+    content.failures -= 1;
+    if (content.failures >= 0) throw SessionError.local("part_unavailable", "It could not be loaded.", true);
+    return all.loadContent();
+  };
+  const arePartsGone = (): boolean => content.isGone;
+  return { ...all, loadOutboxes, loadSubstitutes, loadChanges, loadContent, arePartsGone };
 });
 const requests = vi.hoisted(() => ({ failures: 1 }));
 vi.mock("../src/requests/index", (original) => {
@@ -64,6 +73,7 @@ vi.mock("../src/requests/index", (original) => {
 useFakeClock();
 afterEach(() => {
   outboxes.open = null;
+  Object.assign(content, { failures: 0, loads: 0, wait: null, isGone: false });
   changes.failures = 0;
 });
 
@@ -179,6 +189,84 @@ test("a start does not wait long for the part that keeps outboxes, and what come
   arrive({ store: { close } } as never);
   await until(() => close.mock.calls.length === 1);
   (await starting).close();
+});
+
+describe("documents, topics and the way of writing", () => {
+  /** Leave a write in a tab that was never sent. */
+  async function leaveWrite(browser: Browser): Promise<Tab> {
+    const tab = browser.tab();
+    const client = await tab.openConnected();
+    browser.server.cut();
+    void client.state.inc("/visits");
+    await turns();
+    await tab.close(client);
+    browser.server.mend();
+    return tab;
+  }
+
+  test("are asked for before the server is, and not after its answer", async () => {
+    const browser = new Browser();
+    const starting = browser.tab().start();
+    expect([content.loads, browser.server.sessions.length]).toEqual([1, 0]);
+    (await starting).close();
+    expect(content.loads).toBe(1);
+  });
+
+  test("that come late let the page enter meanwhile, and a write of the page before goes first", async () => {
+    const browser = new Browser();
+    const tab = await leaveWrite(browser);
+    let arrive = (): void => undefined;
+    content.wait = new Promise((resolve) => (arrive = resolve));
+    const began = vi.fn();
+    const starting = tab.start();
+    void starting.then(began);
+    await pass(60);
+    expect(began).not.toHaveBeenCalled();
+    arrive();
+    const client = await starting;
+    void client.state.inc("/visits");
+    // Seen at once, as ever.
+    expect([client.state.get("/visits"), client.pending]).toEqual([2, 2]);
+    await until(() => client.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ visits: 2 });
+    client.close();
+  });
+
+  test("that the network keeps away are loaded again, which is told once, and no write is lost", async () => {
+    const browser = new Browser();
+    const tab = await leaveWrite(browser);
+    content.failures = 4;
+    const errors: string[] = [];
+    const starting = tab.start({ onError: ({ name }) => errors.push(name) });
+    let client: SessionClient | null = null;
+    void starting.then((started) => (client = started));
+    await passUntil(() => client?.status === "connected" && client.pending === 0);
+    expect([browser.server.session.document("main").value, errors]).toEqual([{ visits: 1 }, ["part_unavailable"]]);
+    (await starting).close();
+  });
+
+  test("that the server has no more end the start, and the next page sends what waits", async () => {
+    const browser = new Browser();
+    const tab = await leaveWrite(browser);
+    Object.assign(content, { failures: Infinity, isGone: true });
+    const close = vi.spyOn(IDBDatabase.prototype, "close");
+    await expect(tab.start()).rejects.toMatchObject({ name: "part_unavailable", temporary: true });
+    expect(close).toHaveBeenCalledOnce();
+    content.failures = 0;
+    const client = await tab.openConnected();
+    await until(() => client.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ visits: 1 });
+  });
+
+  test("are waited for no longer when the page gives its start up", async () => {
+    content.failures = Infinity;
+    const leaving = new AbortController();
+    const starting = new Browser().tab().start({ signal: leaving.signal });
+    starting.catch(() => undefined);
+    await pass(60);
+    leaving.abort(new Error("left"));
+    await expect(starting).rejects.toThrow("left");
+  });
 });
 
 describe("without the part that takes changes of the session", () => {

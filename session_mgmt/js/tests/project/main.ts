@@ -3,6 +3,7 @@
 import { SessionClient, SessionError, type StartOptions } from "session-mgmt-client";
 import { SessionProvider, usePages, useTopic, useValue } from "session-mgmt-client/react";
 import cache from "session-mgmt-client/cache";
+import content from "session-mgmt-client/content";
 import debug from "session-mgmt-client/debug";
 import http from "session-mgmt-client/http";
 import tabs from "session-mgmt-client/tabs";
@@ -10,7 +11,7 @@ import { pages } from "session-mgmt-client/pages";
 import { FakeServer } from "session-mgmt-client/testing";
 
 const server = new FakeServer();
-const options: StartOptions = { fetch: server.fetch, WebSocket: server.WebSocket, cache: "indexeddb", parts: [http, cache, tabs] };
+const options: StartOptions = { fetch: server.fetch, WebSocket: server.WebSocket, cache: "indexeddb", parts: [content, http, cache, tabs] };
 const session = await SessionClient.start(options);
 session.on("error", (error) => console.log(error instanceof SessionError, error.name));
 const { version } = await session.state.set("/cart/coupon", "WELCOME");
