@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from django.db import connections, transaction
+from django.db import DatabaseError, NotSupportedError, connections, transaction
+
+from session_mgmt.models.outages import is_read_only
 
 _READ_COMMITTED: Final = 2
 
@@ -48,7 +50,7 @@ def open_transaction(using: str) -> Iterator[None]:
 
 @contextmanager
 def freeze_reads(using: str) -> Iterator[None]:
-    """Let all reads of the block see the database at one moment, and nothing write in it.
+    """Let all reads of the block see the database at one moment, and nothing write in it: ``NotSupportedError``.
 
     Inside a transaction, as in a test, the block is an ordinary part of that.
     """
@@ -59,7 +61,8 @@ def freeze_reads(using: str) -> Iterator[None]:
         with transaction.atomic(using=using):
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield
+            with connection.execute_wrapper(_explain_write):
+                yield
     else:
         with _begin_reading(connection), _forbid_writes(connection), transaction.atomic(using=using):
             yield
@@ -82,7 +85,24 @@ def _forbid_writes(connection: Any) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA query_only = ON")
     try:
-        yield
+        with connection.execute_wrapper(_explain_write):
+            yield
     finally:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA query_only = OFF")
+
+
+def _explain_write(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+    """Run a statement. One that would write is a fault of the code: elsewhere the same error is a server's that takes
+    no writes now, and whoever came again would never be told.
+    """
+    try:
+        return execute(sql, params, many, context)
+    except DatabaseError as error:
+        if not is_read_only(error):
+            raise
+    # Without that error, by which all behind it is taken for an outage.
+    raise NotSupportedError(
+        "This statement writes, and whoever reads one moment (open_snapshot(), snapshot= of a topic, a view with"
+        f" LivePages) cannot: {sql}"
+    )

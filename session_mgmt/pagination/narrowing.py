@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from django.db.models import ForeignKey, QuerySet
+from django.db.models import DecimalField, ForeignKey, QuerySet
 from django.db.models.expressions import Col
 from django.db.models.lookups import Exact, In, IsNull
 from django.db.models.sql.where import AND, WhereNode
@@ -99,7 +100,22 @@ def _read_condition(condition: Any, queryset: QuerySet[Any]) -> tuple[Any, list[
     while isinstance(field, ForeignKey):
         field = field.target_field
     # Null is in no list, to the database.
-    return column.target, [field.to_python(value) for value in given if value is not None]
+    stored = [_as_stored(field, field.to_python(value)) for value in given if value is not None]
+    return _OTHER if None in stored else (column.target, stored)
+
+
+def _as_stored(field: Any, value: Any) -> Any:
+    """Return a value as the column gives it, digit for digit; ``None`` for one that it cannot hold as it is."""
+    if not isinstance(field, DecimalField):
+        return value
+    if field.decimal_places is None:
+        # Each row has the digits that somebody wrote.
+        return None
+    try:
+        stored = value.quantize(Decimal(1).scaleb(-field.decimal_places))
+    except InvalidOperation:
+        return None
+    return stored if stored == value else None
 
 
 def _compares_bytes(publisher: Publisher, name: str, using: str) -> bool:

@@ -30,7 +30,8 @@ def write_value(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
-        return format(value, "f")
+        # Zero has no sign to a database; SQLite gives one all the same.
+        return format(value if value else abs(value), "f")
     if isinstance(value, timedelta):
         return write_value(value // _MICROSECOND)
     if isinstance(value, UUID):

@@ -170,6 +170,9 @@ def explain_missing(restriction: Restriction | None, need: Need | None, of: str 
         return ScopeMissing("Nothing allows this.", scope="")
     if restriction is None or need.what is None:
         return None
+    if need.what == FOLLOW and of is not None:
+        # Whoever may follow a topic may see who is there, as far as scopes go.
+        of = of.removeprefix(PRESENCE)
     missing = restriction.find_missing(need.what, of)
     return None if missing is None else ScopeMissing(f"The token lacks the scope {missing}.", scope=missing)
 
@@ -182,8 +185,7 @@ def explain_log(restriction: Restriction | None, log: str) -> ScopeMissing | Non
         return explain_missing(restriction, _EVENTS)
     for prefix, what in ((STATE, READ_STATE), (TOPIC, FOLLOW)):
         if log.startswith(prefix):
-            # Whoever may follow a topic may see who is there, as far as scopes go.
-            return explain_missing(restriction, Need(what), log.removeprefix(prefix).removeprefix(PRESENCE))
+            return explain_missing(restriction, Need(what), log.removeprefix(prefix))
     return None
 
 

@@ -98,6 +98,7 @@ ROWS: dict[str, tuple[Callable[[Caller], Any], str]] = {
     "past": (lambda one: one.get("topics/room:1/publications/"), "topics:follow:room:1"),
     "value": (lambda one: one.get("topics/room:1/value/"), "topics:follow:room:1"),
     "members": (lambda one: one.get("topics/room:1/members/"), "topics:follow:room:1"),
+    "past of presence": (lambda one: one.get("topics/presence:room:1/publications/"), "topics:follow:room:1"),
     "publish": (lambda one: one.post("topics/room:1/publications/", {"data": 1}), "topics:publish:room:1"),
     "list": (lambda one: one.get("sessions/"), "sessions:list"),
     "end": (lambda one: one.delete("sessions/{id}/"), "session:manage"),
@@ -113,6 +114,14 @@ def test_a_call_needs_its_scope_and_the_refusal_names_it(pair: tuple[Caller, Cal
     assert refused(answer, "scope_missing", 403)
     assert answer.json()["scope"] == needed and needed in answer.json()["message"]
     assert call(narrowed(pair[0], needed)).status_code < 300
+
+
+@pytest.mark.usefixtures("rooms")
+def test_a_scope_for_other_topics_shows_nobody_who_is_there(mine: Caller) -> None:
+    for scope in ("topics:follow:presence:*", "topics:follow:p*", "topics:follow:presence:room:1"):
+        reader = narrowed(mine, scope)
+        for call in ("topics/presence:room:1/publications/", "topics/room:1/members/"):
+            assert refused(reader.get(call), "scope_missing", 403), scope
 
 
 def test_a_change_that_waited_needs_the_scope_to_write_also_in_a_call_that_reads(pair: tuple[Caller, Caller]) -> None:

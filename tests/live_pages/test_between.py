@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import NotSupportedError, connection, transaction
 
 from session_mgmt.actions.topics import snapshots
 from session_mgmt.pagination.paginator import LiveCursorPagination
@@ -100,3 +100,15 @@ def test_inside_a_transaction_of_the_project_a_page_is_not_exact(customer: shop.
     with transaction.atomic():
         page = visitor.read(ordering="-total")
         assert not page["live"]["exact"] and page["results"] == show(customer)
+
+
+class ListThatWrites(ExactOrderList):
+    def get_queryset(self) -> Any:
+        shop.Tag.objects.create(name="seen")
+        return super().get_queryset()
+
+
+def test_a_view_that_writes_while_its_page_is_read_is_a_fault_and_no_outage(customer: shop.Customer) -> None:
+    visitor = Visitor(create_session().token.secret, view=ListThatWrites, customer=customer.pk)
+    with pytest.raises(NotSupportedError, match="LivePages"):
+        visitor.ask()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from session_mgmt.pagination import collations
 from session_mgmt.pagination.narrowing import Narrowing, read_narrowing
 from session_mgmt.pagination.ordering import make_ordering
 from session_mgmt.publishing import get_publisher, publishes
-from tests.shop.models import Order
+from tests.shop.models import Customer, Order
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.django_db]
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -25,7 +25,9 @@ JUDGED: list[tuple[Any, dict[str, Any]]] = [
     (Q(status="open"), {"status": "open"}),
     (Q(status="open") & Q(total=Decimal("1.50")), {"status": "open", "total": "1.50"}),
     (Q(status__in=["a", None]), {"status": "a"}),
-    (Q(total__in=[1, 2]), {"total": {"in": ["1", "2"]}}),
+    (Q(total__in=[1, 2]), {"total": {"in": ["1.00", "2.00"]}}),
+    (Q(total=0.1) & Q(pk=3), {"total": "0.10", "id": 3}),
+    (Q(total=Decimal("-0")), {"total": "0.00"}),
     (Q(status__in=[]), {"status": {"in": []}}),
     (Q(created=None), {"created": None}),
     (Q(created__isnull=True), {"created": None}),
@@ -38,6 +40,8 @@ OTHERS: list[Any] = [
     Q(status__iexact="open"),
     Q(status__contains="o"),
     Q(total__gt=1),
+    Q(total=Decimal("1.505")),
+    Q(total__in=[1, Decimal("1e40")]),
     Q(created__year=2026),
     Q(created__isnull=False),
     Q(courier=1),
@@ -65,6 +69,15 @@ def test_a_client_judges_values_of_keys(condition: Q, filters: dict[str, Any]) -
 @pytest.mark.parametrize("condition", OTHERS, ids=range(len(OTHERS)))
 def test_only_the_server_judges_the_rest(condition: Q) -> None:
     assert read(OF_ANN.filter(condition)).has_others
+
+
+def test_values_of_filters_are_written_as_publications_write_those_of_rows() -> None:
+    values = {"status": "open", "total": "9.5", "created": datetime(2026, 1, 2, 1, tzinfo=timezone(timedelta(hours=1)))}
+    made = Order.objects.create(customer_id=Customer.objects.create().pk, **values)
+    publisher = get_publisher(Order)
+    assert publisher is not None
+    (row,) = Order.objects.filter(**values)
+    assert read(OF_ANN.filter(**values, pk=str(made.pk))).filters == publisher.key_of(row)
 
 
 def test_the_topic_is_that_of_all_rows_or_none() -> None:

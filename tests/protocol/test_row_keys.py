@@ -37,6 +37,7 @@ VALUES: list[tuple[Any, Any]] = [
     (timedelta.max, str(timedelta.max // timedelta(microseconds=1))),
     (Decimal("1E+2"), "100"),
     (Decimal("-0.10"), "-0.10"),
+    (Decimal("-0.00"), "0.00"),
     (UUID("12345678-1234-5678-1234-567812345678"), "12345678-1234-5678-1234-567812345678"),
 ]
 

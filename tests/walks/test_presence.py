@@ -154,6 +154,17 @@ async def test_changes_of_one_second_are_one_entry_and_what_came_to_nothing_is_n
     assert await tell(now, seconds=9) == 0 and len(await entries()) == 2
 
 
+async def test_a_clock_that_is_set_back_keeps_nobody_waiting_for_the_moment_of_the_last_entry(peers: Any) -> None:
+    one, two = peers(), peers()
+    await one.open((await bridge().call(make)).token.secret)
+    await two.open((await bridge().call(make)).token.secret)
+    await ask(one, "enter")
+    ahead = await bridge().read(clock.read, "default") + timedelta(hours=1)
+    assert await bridge().call(telling.tell_changes, now=ahead) == 1
+    await ask(two, "enter")
+    assert await tell() == 1
+
+
 async def test_a_drop_within_the_grace_tells_nothing_and_a_longer_one_tells_once(peers: Any) -> None:
     created = await bridge().call(make)
     guest = peers()

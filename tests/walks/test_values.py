@@ -31,6 +31,8 @@ def read_names(session: Any, name: str) -> Any:
     if name == "away":
         # Fails only as it is encoded.
         return lazy(raise_away, str)()
+    if name == "writes":
+        Group.objects.create(name="read now")
     return [*Group.objects.order_by("pk").values_list("name", flat=True)]
 
 
@@ -110,7 +112,7 @@ async def test_a_value_that_nobody_may_read_or_that_is_none_is_refused(
 ) -> None:
     peer = peers()
     await peer.open(created.token.secret)
-    names = ("list:closed", "nothing:1", "bare:1", "list:broken", "list:large", "list:away")
+    names = ("list:closed", "nothing:1", "bare:1", "list:broken", "list:large", "list:writes", "list:away")
     refused = {name: (await ask(peer, f"topic:{name}", id_))["name"] for id_, name in enumerate(names, start=40)}
     assert refused == {
         "list:closed": "topic_denied",
@@ -118,9 +120,10 @@ async def test_a_value_that_nobody_may_read_or_that_is_none_is_refused(
         "bare:1": "invalid_field",
         "list:broken": "handler_failed",
         "list:large": "handler_failed",
+        "list:writes": "handler_failed",
         "list:away": "unavailable",
     }
-    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 2
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 3
     assert (await ask(peer, "state:main", 50))["name"] == "invalid_field"
     # The thread is free again, and reads outside of any moment.
     assert (await ask(peer, id_=51))["data"] == []
