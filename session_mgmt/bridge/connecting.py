@@ -21,7 +21,7 @@ from django.db import Error, connections
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import resume
 from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment, Held
-from session_mgmt.bridge.threads import Threads
+from session_mgmt.bridge.threads import Threads, join_threads
 from session_mgmt.exceptions import Busy, SessionMgmtError, Unavailable
 from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_timeout, is_outage, is_unmigrated
 
@@ -127,15 +127,15 @@ class ConnectingLane:
                 self._thread.start()
             self._condition.notify()
 
-    def stop(self) -> None:
-        """Finish waiting work and end the threads."""
+    def stop(self, until: float | None = None) -> None:
+        """Finish waiting work and end the threads; ``until`` is when nobody waits any longer."""
         with self._condition:
             self._stopping.set()
             self._condition.notify()
         if self._thread is not None:
-            # A thread that waits for a dead database must not keep the process from ending.
-            self._thread.join(timeout=10)
-        self._held.close()
+            join_threads([self._thread], until)
+        # Only now: the last group may have sent members the slow way.
+        join_threads(self._held.finish(), until)
 
     def _run_lane(self) -> None:
         try:

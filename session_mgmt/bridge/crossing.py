@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import Error, connections, transaction
@@ -31,7 +32,7 @@ from session_mgmt.bridge.heavy import HeavyWorker
 from session_mgmt.bridge.home import HomeLoop
 from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
 from session_mgmt.bridge.request_threads import RequestThreads
-from session_mgmt.bridge.threads import Threads
+from session_mgmt.bridge.threads import STOP_SECONDS, Threads, join_threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, SessionMgmtError, Unavailable
 from session_mgmt.models.outages import explain_outage, is_outage, is_unmigrated
@@ -305,16 +306,18 @@ class Bridge:
         return bool(transaction.get_connection(self.using).atomic_blocks)
 
     def close(self) -> None:
-        """Finish waiting work and end all threads."""
+        """Finish waiting work and end all threads, all of them within the same seconds."""
         # First: what it says good-bye to is written by the others.
         self.home.close()
         self._requests.close()
+        until = monotonic() + STOP_SECONDS
         # The connecting lane hands its events to this one.
-        self.connecting.stop()
-        self.lane.stop()
-        for threads in (self._reads, self._control, self._handlers, self._permissions, self._patient):
-            threads.close()
-        self._worker.close()
+        self.connecting.stop(until)
+        self.lane.stop(until)
+        pools = (self._reads, self._control, self._handlers, self._permissions, self._patient)
+        # Told first and waited for together: functions of the project may hang on each of their threads.
+        join_threads([thread for pool in pools for thread in pool.finish()], until)
+        self._worker.close(until)
         # Last: all of them ring.
         doorbell().close()
 

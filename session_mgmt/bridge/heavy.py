@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TypeVar
 
-from session_mgmt.bridge.threads import Threads
+from session_mgmt.bridge.threads import Threads, join_threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import TooHeavy
 from session_mgmt.worker.parent import exit_with_parent
@@ -65,8 +65,8 @@ class HeavyWorker:
                 process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def close(self) -> None:
-        """End the process; work that has not begun is given up."""
+    def close(self, until: float | None = None) -> None:
+        """End the process; work that has not begun is given up. ``until`` is when nobody waits any longer."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        self._turns.close()
+        join_threads(self._turns.finish(), until)

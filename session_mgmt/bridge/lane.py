@@ -22,7 +22,7 @@ from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.drains import Looked, Work
 from session_mgmt.actions.group_commit import Decision, Group, Locked, Write
 from session_mgmt.actions.outcome import refuse_write
-from session_mgmt.bridge.threads import Threads
+from session_mgmt.bridge.threads import Threads, join_threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
 from session_mgmt.models.outages import explain_outage, is_lock_timeout, is_outage, is_unmigrated
@@ -108,16 +108,15 @@ class Lane:
             self._looked[entry] = work
         self.nudge()
 
-    def stop(self) -> None:
-        """Finish waiting work and end the threads."""
+    def stop(self, until: float | None = None) -> None:
+        """Finish waiting work and end the threads; ``until`` is when nobody waits any longer."""
         with self._condition:
             self._stopping = True
             self._stopped.set()
             self._notify_threads()
-        for thread in self._threads:
-            # A thread that waits for a dead database must not keep the process from ending.
-            thread.join(timeout=10)
-        self._emitting.close()
+        join_threads(self._threads, until)
+        # Only now: the last groups are told to receivers.
+        join_threads(self._emitting.finish(), until)
 
     def _wake_threads(self) -> None:
         if not self._threads:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
+from time import monotonic
 from typing import Any, TypeVar
 
 from django.db import connections
 
 R = TypeVar("R")
+
+# Seconds for the end of all threads of a process together: one that hangs must not keep the process from ending.
+STOP_SECONDS = 10.0
 
 
 class Threads:
@@ -52,13 +56,16 @@ class Threads:
             self._condition.notify()
         return future
 
-    def close(self) -> None:
-        """Finish waiting work, end the threads, and close their database connections."""
+    def finish(self) -> list[threading.Thread]:
+        """Take no more work; return the threads, which finish what waits, close their connections and end."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()
-        for thread in self._threads:
-            thread.join(timeout=10)
+        return self._threads
+
+    def close(self) -> None:
+        """Finish waiting work, end the threads, and close their database connections."""
+        join_threads(self.finish())
 
     def _start_thread(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
@@ -101,6 +108,13 @@ class Threads:
                 self._condition.notify()
             else:
                 del self._jobs[key]
+
+
+def join_threads(threads: Iterable[threading.Thread], until: float | None = None) -> None:
+    """Wait for the end of threads, of all together for ``STOP_SECONDS`` or until a moment of the monotonic clock."""
+    until = monotonic() + STOP_SECONDS if until is None else until
+    for thread in threads:
+        thread.join(max(0.0, until - monotonic()))
 
 
 def _close_broken_connections() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from session_mgmt.bridge.threads import Threads
+from session_mgmt.bridge import threads as module
+from session_mgmt.bridge.threads import STOP_SECONDS, Threads, join_threads
 
 PATIENCE = 60.0
 
@@ -108,3 +109,21 @@ def test_a_job_after_one_that_hid_a_lost_connection_has_a_new_one(one: Threads) 
 
     one.submit(lose_connection).result(PATIENCE)
     assert one.submit(ask_database).result(PATIENCE) == (1,)
+
+
+def test_threads_that_hang_are_waited_for_together_and_not_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, waited = [5.0], []
+
+    class Hanging(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            assert timeout is not None
+            waited.append(timeout)
+            now[0] += timeout
+
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    join_threads([Hanging() for _ in range(8)])
+    assert waited == [STOP_SECONDS, *[0.0] * 7]
+    join_threads([Hanging()], now[0] - 1.0)
+    assert waited[8:] == [0.0]

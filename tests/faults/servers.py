@@ -59,6 +59,19 @@ class AppServer(services.Server):
         return self.log.read_text(errors="replace").splitlines()
 
 
+class ServedApp(AppServer):
+    """Project under ``manage.py serve``, started as an operator does: it ends as a process of its own."""
+
+    def launch(self) -> services.Process:
+        return services.Server.launch(self)
+
+    def command(self) -> list[str]:
+        return [sys.executable, "manage.py", "serve", f"{HOST}:{self.port}", "--level", "warning"]
+
+    def popen_options(self) -> dict[str, object]:
+        return {"cwd": ROOT, "env": dict(self.environment)}
+
+
 def environment(
     database_url: str, redis_url: str, sqlite_path: Path, broken: str | None, trim: int = 0, tokens: float = 0.0
 ) -> dict[str, str]:

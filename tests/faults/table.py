@@ -43,7 +43,7 @@ FAULTS = [
         "F4",
         "The server is told to end while a function hangs",
         "faults/test_drain.py",
-        "test_a_function_that_hangs_keeps_no_server_from_ending_and_its_message_is_handled_by_the_next_one",
+        "test_functions_that_hang_keep_no_server_from_ending_and_their_messages_are_handled_by_the_next_one",
     ),
     Fault(
         "F5",

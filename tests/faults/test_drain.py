@@ -18,7 +18,7 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers.websocket import SUBPROTOCOL
 from session_mgmt.protocol.codes import Close
 from tests import services
-from tests.faults.servers import AppServer, environment, migrate
+from tests.faults.servers import AppServer, ServedApp, environment, migrate
 from tests.faults.subject import HANGS
 from tests.faults.workload import until
 
@@ -83,25 +83,28 @@ async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: App
     assert not [line for line in server.output() if "Traceback" in line or "ERROR" in line]
 
 
-async def test_a_function_that_hangs_keeps_no_server_from_ending_and_its_message_is_handled_by_the_next_one(
+async def test_functions_that_hang_keep_no_server_from_ending_and_their_messages_are_handled_by_the_next_one(
     sqlite_file: Path,
 ) -> None:
     message = {"type": "send", "seq": 1, "data": {"v": "once", "topic": "faults:alone"}}
     variables = environment("", "", sqlite_file, None)
     migrate(variables)
-    with services.running(AppServer("A", {**variables, "SESSION_MGMT_TEST_HANG": "1"})) as stuck:
-        made = await asyncio.to_thread(created, stuck)
-        socket, client = await connected(find_sockets(stuck), made["token"])
-        await socket.send(json.dumps(message))
-        assert await until(lambda: HANGS in stuck.output(), HANG_SECONDS)
+    with services.running(ServedApp("A", {**variables, "SESSION_MGMT_TEST_HANG": "1"})) as stuck:
+        # One for each thread that may run functions of the project.
+        made = [await asyncio.to_thread(created, stuck) for _ in range(settings().handler_threads)]
+        found = [await connected(find_sockets(stuck), one["token"]) for one in made]
+        for socket, _ in found:
+            await socket.send(json.dumps(message))
+        assert await until(lambda: stuck.output().count(HANGS) == len(made), HANG_SECONDS)
         assert stuck.process is not None
         stuck.process.send_signal(signal.SIGTERM)
-        assert (await last_words(socket))[1] == Close.DRAINING
+        assert {(await last_words(socket))[1] for socket, _ in found} == {Close.DRAINING}
         await asyncio.to_thread(stuck.process.wait)
     with services.running(AppServer("B", variables)) as fresh:
-        socket, _ = await connected(find_sockets(fresh), made["token"], client)
-        for replayed in (None, True):
-            await socket.send(json.dumps(message))
-            receipt = await answered(socket)
-            assert (receipt["ok"], receipt["data"], receipt.get("replayed")) == (True, {"seen": "once"}, replayed)
-        await socket.close()
+        for one, (_, client) in zip(made, found, strict=True):
+            socket, _ = await connected(find_sockets(fresh), one["token"], client)
+            for replayed in (None, True):
+                await socket.send(json.dumps(message))
+                receipt = await answered(socket)
+                assert (receipt["ok"], receipt["data"], receipt.get("replayed")) == (True, {"seen": "once"}, replayed)
+            await socket.close()
