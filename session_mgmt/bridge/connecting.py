@@ -32,7 +32,7 @@ logger = logging.getLogger("session_mgmt.connecting")
 MOST_TOGETHER = 32
 # Beside writes: a group that takes longer is followed by smaller ones. A member of a group of 8 costs the lane half as
 # much again as one of 32, and one of 16 an eighth more (measured).
-LONGEST_GROUP = 0.02
+LONGEST_GROUP = 0.015
 FEWEST_TOGETHER = 16
 # Seconds between the attempts of one group; a database that restarts takes longer, and clients come again.
 PAUSES = (0.05, 0.25)

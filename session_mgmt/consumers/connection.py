@@ -191,7 +191,7 @@ class Connection:
     def mark_active(self) -> None:
         """Count a write as activity of the session; beats and polls are none."""
         self.report.note_write()
-        self.hub.serving.crowd_size.note_write()
+        self.hub.serving.crowd.size.note_write()
 
     def beat(self, now: float) -> None:
         """Look for signs of life: ask for one if that is due, and close if too many were not answered."""

@@ -53,7 +53,7 @@ class Hub:
         ]
         self._remote_listener = bridge().remote_listener(self._handle_ring, self._note_missed)
         self.serving = Serving(self._remote_listener)
-        self.arrivals = Arrivals(self.server, self.serving.crowd_size)
+        self.arrivals = Arrivals(self.server, self.serving.crowd.size)
         self.rechecks = Rechecks(self.serving, self.arrivals.grants)
         self.proofs = Proofs()
         self.late_writes = LateWrites()

@@ -7,7 +7,8 @@ import uuid
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from weakref import WeakValueDictionary
+from functools import partial
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 # Requests to follow or leave a log, of one session over all its connections here. Each costs statements or even a
 # transaction of its own, and a write shares one with others.
@@ -132,7 +133,7 @@ class CrowdSize:
 
     @property
     def handshakes(self) -> int:
-        """Return the number of handshakes answered in a turn; at most as many connect in one group."""
+        """Return the number of handshakes begun or answered in a turn; at most as many connect in one group."""
         return 12 if self._has_writers() else 32
 
     @property
@@ -151,19 +152,27 @@ class LoopTurns:
         self._loop, self._choose_most = asyncio.get_running_loop(), choose_most
         # Number that may still begin in this turn, while there is one.
         self._left: int | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Callable[[], bool]] = deque()
 
-    async def take(self) -> None:
-        """Begin in this turn of the loop if there is room, or in the first one that has, in the order of asking."""
+    def begin(self, work: Callable[[], bool]) -> None:
+        """Do work in this turn of the loop if there is room, or in the first one that has, in the order of asking.
+
+        It returns False where there was nothing left to do.
+        """
         if self._left is None:
             self._left = self._choose_most()
             self._loop.call_soon(self._begin_turn)
-        if self._left:
+        if not self._left:
+            self._waiting.append(work)
+        elif work():
             self._left -= 1
-            return
+
+    async def take(self) -> None:
+        """Begin in this turn of the loop if there is room, or in the first one that has, in the order of asking."""
         turn: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append(turn)
-        await turn
+        self.begin(partial(_set_done, turn))
+        if not turn.done():
+            await turn
 
     def _begin_turn(self) -> None:
         self._left = None
@@ -171,13 +180,38 @@ class LoopTurns:
             return
         left = self._choose_most()
         while self._waiting and left:
-            turn = self._waiting.popleft()
-            # Whoever waited may have been cancelled.
-            if not turn.done():
-                turn.set_result(None)
-                left -= 1
+            left -= self._waiting.popleft()()
         self._left = left
         self._loop.call_soon(self._begin_turn)
+
+
+def _set_done(future: asyncio.Future[None]) -> bool:
+    # Whoever waited may have been cancelled.
+    if future.done():
+        return False
+    future.set_result(None)
+    return True
+
+
+class Crowd:
+    """Crowd that comes to one event loop: its size in a turn, and its turns at what it does one after the other."""
+
+    def __init__(self) -> None:
+        self.size = CrowdSize()
+        # Requests that were read, and handshakes that the application was given.
+        self.requests, self.openings = (LoopTurns(lambda: self.size.handshakes) for _ in range(2))
+
+
+_CROWDS: WeakKeyDictionary[asyncio.AbstractEventLoop, Crowd] = WeakKeyDictionary()
+
+
+def crowd() -> Crowd:
+    """Return the crowd of the running event loop; a server's class for sockets meets it before any hub is made."""
+    loop = asyncio.get_running_loop()
+    found = _CROWDS.get(loop)
+    if found is None:
+        found = _CROWDS[loop] = Crowd()
+    return found
 
 
 class RestedTurns:

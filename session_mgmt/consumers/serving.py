@@ -18,7 +18,7 @@ from session_mgmt.bridge import RemoteListener, bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
 from session_mgmt.consumers.lifetime import Lifetime
-from session_mgmt.consumers.pacing import CrowdSize, LoopTurns, Paces, RestedTurns
+from session_mgmt.consumers.pacing import Paces, RestedTurns, crowd
 from session_mgmt.consumers.pages import Shelf
 from session_mgmt.consumers.reports import Report
 from session_mgmt.exceptions import SessionMgmtError
@@ -82,8 +82,7 @@ class Serving:
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
         self.following_turns = RestedTurns()
-        self.crowd_size = CrowdSize()
-        self.openings = LoopTurns(lambda: self.crowd_size.handshakes)
+        self.crowd = crowd()
         self._shelf = Shelf(self._loop.time, self._loop.call_later)
         self._sockets: Counter[str] = Counter()
         self._quiet_lives: dict[str, float] = {}

@@ -26,6 +26,7 @@ from websockets.frames import Frame, Opcode
 
 from session_mgmt.conf import settings
 from session_mgmt.consumers.handshake import Handshake, build_answer, build_refusal, read_handshake
+from session_mgmt.consumers.pacing import crowd
 from session_mgmt.consumers.uvicorn_incoming import Incoming, Message
 
 logger = logging.getLogger("uvicorn.error")
@@ -136,10 +137,18 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             self._give_over(head)
             return
         self._handshake, self._events = handshake, deque([{"type": "websocket.connect"}])
+        # Now: a socket that has been closed tells no addresses.
         self._scope = self._build_scope(handshake)
+        crowd().requests.begin(self._start_application)
+
+    def _start_application(self) -> bool:
+        """Let the application serve the connection; False if it has ended while it waited for this turn."""
+        if self.disconnected or self.close_sent:
+            return False
         task = self._loop.create_task(self._run(self._scope))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
+        return True
 
     def _give_over(self, head: bytes) -> None:
         """Let uvicorn's own class serve the connection, from its first byte on."""

@@ -79,7 +79,7 @@ class SessionConsumer(AsyncConsumer):
             await self._serve_socket(receive, send, Close.TOO_MANY_REQUESTS)
             return
         try:
-            await serving.openings.take()
+            await serving.crowd.openings.take()
             await self._serve_socket(receive, send, await self._find_refusal())
         finally:
             if address:

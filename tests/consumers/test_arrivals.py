@@ -154,7 +154,7 @@ async def test_only_writes_of_clients_make_the_turns_of_a_crowd_smaller(
     monkeypatch.setattr(pacing, "WRITES_GO_ON", 3600.0)
     one = peers()
     await one.open(created.token.secret)
-    size = hub().serving.crowd_size
+    size = hub().serving.crowd.size
     quiet = size.handshakes, size.answers
     await one.say(type="ping", id=1)
     await one.until_type("pong")

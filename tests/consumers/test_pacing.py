@@ -274,6 +274,30 @@ async def test_of_a_crowd_so_many_begin_in_one_turn_of_the_loop_and_in_their_ord
     assert begun[-1] == 7
 
 
+async def test_work_that_has_nothing_left_to_do_takes_nobodys_place_in_a_turn() -> None:
+    # Nothing is awaited here, so the loop begins no turn of its own.
+    turns, done = LoopTurns(lambda: 2), list[int]()
+
+    def work(number: int, is_left: bool = True) -> None:
+        def act() -> bool:
+            done.append(number)
+            return is_left
+
+        turns.begin(act)
+
+    work(0)
+    work(1, is_left=False)
+    work(2)
+    # Two that had something to do: the turn is full.
+    for number in (3, 4, 5, 6):
+        work(number, is_left=number != 4)
+    assert done == [0, 1, 2]
+    turns._begin_turn()
+    assert done == [0, 1, 2, 3, 4, 5]
+    turns._begin_turn()
+    assert done == [0, 1, 2, 3, 4, 5, 6]
+
+
 async def test_a_crowd_is_served_in_smaller_turns_for_a_while_after_a_write() -> None:
     size, timers = CrowdSize(), Timers()
     size._loop = timers  # type: ignore[assignment]

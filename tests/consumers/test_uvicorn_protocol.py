@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from session_mgmt.conf import settings
 from session_mgmt.consumers.frame_reader import LOT
+from session_mgmt.consumers.pacing import crowd
 from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
 from session_mgmt.uvicorn import find_class
 from tests.benchmarks import wire
@@ -207,6 +208,23 @@ async def test_another_address_is_served_by_uvicorns_own_class_to_its_end() -> N
     await sending
     seen = await side.finish()
     assert seen.messages == ["one"] and b"two" in seen.written and not side.state.connections
+
+
+async def test_of_a_crowd_of_requests_so_many_reach_the_application_in_one_turn_of_the_loop() -> None:
+    most = crowd().size.handshakes
+    sides = [Side(WebSocketProtocol, ask) for _ in range(most + 3)]
+    given = [len(side.state.tasks) for side in sides]
+    assert given == [1] * most + [0] * 3
+    gone, ending, *_ = sides[most:]
+    # One whose client has left, and one whose server ends: nobody is left to be served.
+    gone.protocol.connection_lost(None)
+    ending.protocol.shutdown()
+    crowd().requests._begin_turn()
+    assert [len(side.state.tasks) for side in sides[most:]] == [0, 0, 1]
+    assert b" 500 " in ending.transport.written and ending.transport.ended
+    for side in (*sides[:most], sides[-1]):
+        await side.opened
+        assert (await side.finish()).code == 1005
 
 
 @pytest.mark.parametrize("kind", [WebSocketProtocol, WebSocketsSansIOProtocol])
