@@ -19,8 +19,10 @@ class AuditEntry(models.Model):
     id = models.BigAutoField(primary_key=True)
     action = models.CharField(max_length=60)
     # The entry outlives the person who acted, too.
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
-    session = models.UUIDField(null=True, db_index=True)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
+    session = models.UUIDField(null=True)
     ip = models.GenericIPAddressField(null=True)
     data = PortableJSONField(default=dict)
     at = MomentField(db_index=True)
@@ -28,6 +30,10 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name = _("audit entry")
         verbose_name_plural = _("audit entries")
+        indexes = [
+            models.Index(fields=["actor"], name="sm_audit_actor", condition=models.Q(actor__isnull=False)),
+            models.Index(fields=["session"], name="sm_audit_session", condition=models.Q(session__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return self.action

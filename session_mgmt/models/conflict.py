@@ -34,7 +34,7 @@ class StateConflict(models.Model):
     server = models.BinaryField(null=True)
     client_value = models.BinaryField(null=True)
     size = models.BigIntegerField()
-    client = models.ForeignKey(Client, null=True, on_delete=models.SET_NULL, related_name="+")
+    client = models.ForeignKey(Client, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
     at = MomentField()
     resolved_at = MomentField(null=True, blank=True)
     resolution = models.CharField(max_length=10, choices=Resolution.choices, default=Resolution.OPEN, blank=True)
@@ -43,7 +43,10 @@ class StateConflict(models.Model):
         verbose_name = _("state conflict")
         verbose_name_plural = _("state conflicts")
         permissions = [("resolve_stateconflict", "Can resolve state conflicts")]
-        indexes = [models.Index(fields=["document", "resolved_at"], name="sm_conflict_open")]
+        indexes = [
+            models.Index(fields=["document", "resolved_at"], name="sm_conflict_open"),
+            models.Index(fields=["client"], name="sm_conflict_client", condition=models.Q(client__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.document_id}@{self.version}"

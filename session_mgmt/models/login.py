@@ -19,7 +19,7 @@ class Login(models.Model):
     id = models.BigAutoField(primary_key=True)
     digest = models.BinaryField(max_length=32, unique=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    cookie_digest = models.BinaryField(max_length=32, null=True, db_index=True)
+    cookie_digest = models.BinaryField(max_length=32, null=True)
     created_at = MomentField()
     seen_at = MomentField()
     ended_at = MomentField(null=True)
@@ -28,7 +28,12 @@ class Login(models.Model):
     class Meta:
         verbose_name = _("login")
         verbose_name_plural = _("logins")
-        indexes = [models.Index(fields=["seen_at"], name="sm_login_seen")]
+        indexes = [
+            models.Index(fields=["seen_at"], name="sm_login_seen"),
+            models.Index(
+                fields=["cookie_digest"], name="sm_login_cookie", condition=models.Q(cookie_digest__isnull=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"login {self.pk}"

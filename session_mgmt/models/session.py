@@ -22,7 +22,12 @@ class ClientSession(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="client_sessions"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="client_sessions",
+        db_index=False,
     )
     state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)
     config = PortableJSONField(default=dict, blank=True)
@@ -45,7 +50,9 @@ class ClientSession(models.Model):
     claimed_at = MomentField(null=True, blank=True, editable=False)
     # SHA-256 of the request that made the session, so that a repetition is given the same one.
     nonce = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
-    login = models.ForeignKey(Login, null=True, blank=True, on_delete=models.SET_NULL, related_name="sessions")
+    login = models.ForeignKey(
+        Login, null=True, blank=True, on_delete=models.SET_NULL, related_name="sessions", db_index=False
+    )
     # When a request of its browser had no login, which may be another answer's doing and is asked about twice.
     login_missing_at = MomentField(null=True, blank=True, editable=False)
     ended_at = MomentField(null=True, blank=True)
@@ -74,7 +81,18 @@ class ClientSession(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["user", "created_at"], name="sm_user_live", condition=models.Q(state="active")),
+            # Of rows that have one: most have none where visitors are many, and SQLite then would read the whole table
+            # for each look-up, once ANALYZE has told it that nearly all entries are equal.
+            models.Index(fields=["user"], name="sm_session_user", condition=models.Q(user__isnull=False)),
+            models.Index(fields=["login"], name="sm_session_login", condition=models.Q(login__isnull=False)),
+            models.Index(
+                fields=["recovered_from"], name="sm_session_successor", condition=models.Q(recovered_from__isnull=False)
+            ),
+            models.Index(
+                fields=["user", "created_at"],
+                name="sm_user_active",
+                condition=models.Q(state="active", user__isnull=False),
+            ),
             models.Index(fields=["created_at"], name="sm_created"),
             # Of ended sessions only: the cleanup reads it from its front.
             models.Index(fields=["ended_at"], name="sm_ended", condition=models.Q(ended_at__isnull=False)),

@@ -119,7 +119,7 @@ class StateRevision(models.Model):
     id = models.BigAutoField(primary_key=True)
     document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="revisions", db_index=False)
     version = models.BigIntegerField()
-    client = models.ForeignKey(Client, null=True, on_delete=models.SET_NULL, related_name="+")
+    client = models.ForeignKey(Client, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
     seq = models.BigIntegerField(null=True)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PATCH)
     ops = models.BinaryField()
@@ -140,6 +140,9 @@ class StateRevision(models.Model):
                 fields=["document", "key"], name="sm_revision_key", condition=models.Q(key__isnull=False)
             ),
             models.CheckConstraint(name="sm_revision_version", condition=models.Q(version__gte=1)),
+        ]
+        indexes = [
+            models.Index(fields=["client"], name="sm_revision_client", condition=models.Q(client__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 
@@ -17,15 +19,15 @@ from session_mgmt.actions import cleanup, group_commit
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.outcome import Outcome
-from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.sessions import lifecycle, recovery
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics import reading
 from session_mgmt.actions.topics.ledger import Publication
-from session_mgmt.models import SessionActivity, clock
+from session_mgmt.models import AuditEntry, ClientSession, Login, SessionActivity, Token, clock
 from session_mgmt.models.sql import Statements
-from session_mgmt.shortcuts import publish, state
+from session_mgmt.shortcuts import end_user_sessions, erase_user, publish, state
 from tests.actions.conftest import Desk
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -181,6 +183,60 @@ def test_a_sweep_costs_what_goes_and_not_what_stays() -> None:
     assert count_statements(50) == count_statements(1)
 
 
+@pytest.fixture
+def analyzed(transactional_db: None) -> Iterator[Any]:
+    """A user with a login and sessions, among many rows that have neither user nor login, after ``ANALYZE``."""
+    user = get_user_model().objects.create_user("ann")
+    login = Login.objects.create(digest=b"d" * 32, user=user, created_at=now_and(), seen_at=now_and())
+    for _ in range(3):
+        session = lifecycle.create_session(user=user).session
+    ClientSession.objects.filter(pk=session.pk).update(login=login)
+    state.update(lifecycle.create_session().session, {"n": 1})
+    many = [ClientSession(created_at=session.created_at) for _ in range(300)]
+    ClientSession.objects.bulk_create(many)
+    activity = SessionActivity.objects.get(pk=session.pk)
+    times = {name: getattr(activity, name) for name in ("last_active_at", "absolute_deadline", "expires_at")}
+    SessionActivity.objects.bulk_create([SessionActivity(session=row, idle_seconds=60, **times) for row in many])
+    AuditEntry.objects.bulk_create([AuditEntry(action="cleanup", at=session.created_at) for _ in many])
+    token = {"kind": "access", "created_at": session.created_at, "expires_at": times["expires_at"]}
+    Token.objects.bulk_create([Token(session=row, digest=row.pk.bytes, **token) for row in many])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    yield user
+    with connection.cursor() as cursor:
+        # For the tests that come later, in the same file.
+        cursor.execute("DELETE FROM sqlite_stat1")
+        cursor.execute("ANALYZE sqlite_schema")
+
+
+@pytest.mark.sqlite
+def test_the_few_rows_that_have_a_value_are_found_among_many_that_have_none(analyzed: Any) -> None:
+    ended = lifecycle.create_session().session
+    with traced() as statements:
+        created = lifecycle.create_session(user=analyzed)
+        recovery.find_successor("default", ended)
+        assert AuditEntry.objects.filter(session=ended.pk).count() == 0
+        assert Token.objects.filter(parent=1).count() == 0
+        assert ClientSession.objects.filter(login__in=[1, 2]).count() == 1
+        end_user_sessions(analyzed, keep=created.session)
+        cleanup.run_cleanup()
+        assert erase_user(analyzed).sessions == 4
+    assert len(statements) > 50
+    # What else is read as a whole is small, or is asked for by facts that are no columns.
+    sparse = re.compile("SCAN session_mgmt_(clientsession|token|login)")
+    assert [scan for scan in list_scans(statements) if sparse.match(scan)] == []
+
+
+def test_a_column_that_may_be_empty_is_indexed_where_it_is_not() -> None:
+    """SQLite else reads the whole table for a value, once ``ANALYZE`` has told it that nearly all entries are equal."""
+    whole = []
+    for model in apps.get_app_config("session_mgmt").get_models():
+        whole += [field for field in model._meta.local_fields if field.null and field.db_index and not field.unique]
+        plain = [index for index in model._meta.indexes if index.condition is None]
+        whole += [index for index in plain if model._meta.get_field(index.fields[0]).null]
+    assert whole == []
+
+
 def test_no_foreign_key_has_an_index_that_a_wider_one_begins_with() -> None:
     doubled = [
         f"{model.__name__}.{field.name}"
@@ -204,7 +260,8 @@ def test_the_tables_hold_the_indexes_that_the_models_declare() -> None:
             found = connection.introspection.get_constraints(cursor, model._meta.db_table)
         declared = {each.name for each in [*model._meta.indexes, *model._meta.constraints]}
         assert declared <= set(found), model.__name__
-        single = {tuple(facts["columns"]) for facts in found.values() if facts["index"] and not facts["unique"]}
+        whole = {name: facts for name, facts in found.items() if facts["index"] and name not in declared}
+        single = {tuple(facts["columns"]) for facts in whole.values() if not facts["unique"]}
         for field in model._meta.local_fields:
             if isinstance(field, models.ForeignKey) and not field.db_index:
                 assert (field.column,) not in single, field
