@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
@@ -59,7 +58,7 @@ def test_an_event_is_told_with_its_facts_and_its_numbers(receiver: Receiver, end
     first, second = (call.payload for call in receiver.calls)
     assert first["type"], first["sequence"] == ("session_created", 1)
     assert second == {
-        "id": f"{session.pk}.{endpoint.endpoint.pk}.2",
+        "id": second["id"],
         "type": "session_updated",
         "timestamp": second["timestamp"],
         "session_id": str(session.pk),
@@ -396,6 +395,21 @@ def test_an_endpoint_that_another_process_has_deleted_makes_no_write_fail(receiv
     assert not WebhookCursor.objects.exists()
 
 
-def test_ids_name_session_endpoint_and_sequence() -> None:
-    session = uuid.UUID(int=1)
-    assert recording.make_message_id(7, session, 3) == f"{session}.7.3"
+def test_a_number_that_comes_again_after_a_restored_backup_has_another_id(receiver: Receiver, endpoint: Made) -> None:
+    session, watch = create_session().session, Clock()
+    assert watch.send()["sent"] == 1
+    backup = WebhookCursor.objects.get()
+    update_session(session, 1)
+    assert watch.send()["sent"] == 1
+    # What came after the backup is gone, the number of the delivery too.
+    WebhookDelivery.objects.filter(sequence__gt=backup.head).delete()
+    backup.save()
+    update_session(session, 2)
+    receiver.answer = lambda payload: 503
+    assert watch.send()["failed"] == 1
+    receiver.answer = lambda payload: 204
+    assert watch.send(timedelta(minutes=1))["sent"] == 1
+    before, failed, after = receiver.calls[-3:]
+    assert before.payload["sequence"] == after.payload["sequence"] == 2
+    assert before.id != after.id == failed.id == after.payload["id"]
+    assert after.id.startswith(f"{session.pk}.{endpoint.endpoint.pk}.{after.payload['sequence']}.")

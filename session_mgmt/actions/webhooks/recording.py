@@ -13,6 +13,7 @@ import orjson
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, WebhookDelivery, WebhookEndpoint
 from session_mgmt.models.clock import as_text
+from session_mgmt.models.identifiers import new_tag
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import WEBHOOK_CURSOR, WEBHOOK_DELIVERY
 from session_mgmt.protocol.events import MESSAGE
@@ -148,9 +149,9 @@ class _Run:
         self._sql.insert(WEBHOOK_DELIVERY, _DELIVERY_COLUMNS, deliveries)
 
 
-def make_message_id(endpoint: int, session: uuid.UUID, sequence: int) -> str:
+def read_message_id(payload: bytes) -> str:
     """Return the id of a delivery, which is the same with every attempt."""
-    return f"{session}.{endpoint}.{sequence}"
+    return str(orjson.loads(payload)["id"])
 
 
 def encode_payload(event: Recorded, endpoint: int, sequence: int, owner: tuple[str | None, str], at: datetime) -> bytes:
@@ -158,7 +159,8 @@ def encode_payload(event: Recorded, endpoint: int, sequence: int, owner: tuple[s
     user, tenant = owner
     return orjson.dumps(
         {
-            "id": make_message_id(endpoint, event.session, sequence),
+            # With a tag: after a restored backup the same number comes again, and whoever remembers ids must take it.
+            "id": f"{event.session}.{endpoint}.{sequence}.{new_tag()}",
             "type": event.type,
             "timestamp": as_text(at),
             "session_id": str(event.session),

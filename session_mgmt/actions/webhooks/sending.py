@@ -25,7 +25,7 @@ from django.db.models import F, QuerySet
 
 from session_mgmt.actions.webhooks import calling, endpoints, signing
 from session_mgmt.actions.webhooks.calling import CallFailed
-from session_mgmt.actions.webhooks.recording import make_message_id
+from session_mgmt.actions.webhooks.recording import read_message_id
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import WebhookCursor, WebhookDelivery, clock
@@ -247,7 +247,7 @@ class _Turn:
 
     def _make_call(self, delivery: WebhookDelivery, now: datetime) -> Call:
         endpoint, body = self._cursor.endpoint, bytes(delivery.payload)
-        message_id = make_message_id(endpoint.pk, delivery.session_id, delivery.sequence)
+        message_id = read_message_id(body)
         # Of this attempt: receivers refuse what was signed long ago.
         timestamp = int(now.timestamp())
         headers = {
