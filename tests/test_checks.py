@@ -88,6 +88,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E035": {},
     "W023": {},
     "E036": {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels_redis.nowhere.Layer"}}},
+    "E037": {"DATABASES": {"default": {"ENGINE": POSTGRES, "AUTOCOMMIT": False}}},
     "E033": {"SESSION_MGMT": {"webhook_timeout": 90.0}},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},

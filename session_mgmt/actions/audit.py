@@ -11,11 +11,10 @@ import uuid
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-
 from session_mgmt.actions.addresses import veil_address
 from session_mgmt.conf import settings
 from session_mgmt.models import AuditEntry, clock
+from session_mgmt.models.isolation import call_after_commit
 from session_mgmt.security_log import log_event
 
 READ_SESSION, READ_STATE, READ_HISTORY = "read_session", "read_state", "read_history"
@@ -58,4 +57,4 @@ def add_entry(
 
 def log_committed(using: str, event: str, **facts: Any) -> None:
     """Write a line of the security log once the current transaction has committed: an undone event never happened."""
-    transaction.on_commit(partial(log_event, event, **facts), using=using, robust=True)
+    call_after_commit(using, partial(log_event, event, **facts))

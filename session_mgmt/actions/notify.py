@@ -21,6 +21,7 @@ from django.dispatch import Signal
 from session_mgmt.actions.outcome import Appended
 from session_mgmt.backends import doorbell
 from session_mgmt.documents import pointer
+from session_mgmt.models.isolation import call_after_commit
 from session_mgmt.registry import registry
 from session_mgmt.signals import session_event, state_changed
 from session_mgmt.user_code import call_sync
@@ -147,7 +148,7 @@ def ring_attached(heads: dict[str, int], replaced: Sequence[tuple[int, int]]) ->
 
 def ring_outbox(using: str) -> None:
     """Wake whoever drains, once the current transaction has committed."""
-    transaction.on_commit(lambda: doorbell().ring({OUTBOX: 0}), using=using, robust=True)
+    call_after_commit(using, lambda: doorbell().ring({OUTBOX: 0}))
 
 
 def order_close(sessions: Iterable[uuid.UUID], code: int, reason: str = "") -> dict[str, Any]:

@@ -303,7 +303,9 @@ class Bridge:
     def inside_transaction(self) -> bool:
         """Tell whether the caller holds a transaction on our database, so that only the outbox may be used."""
         # Whoever waited for the lane inside a transaction could wait for a lane that waits for one of their rows.
-        return bool(transaction.get_connection(self.using).atomic_blocks)
+        connection = transaction.get_connection(self.using)
+        # With autocommit off all is inside one, which the project ends by itself.
+        return bool(connection.atomic_blocks) or (connection.connection is not None and not connection.autocommit)
 
     def close(self) -> None:
         """Finish waiting work and end all threads, all of them within the same seconds."""

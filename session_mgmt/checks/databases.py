@@ -51,6 +51,16 @@ def check_engine(**_: Any) -> list[CheckMessage]:
 
 
 @register_check()
+def check_autocommit(**_: Any) -> list[CheckMessage]:
+    """Check that the database's AUTOCOMMIT is on (E037): without it Django commits nothing, of the app's neither."""
+    if django_settings.DATABASES.get(conf.settings().database, {}).get("AUTOCOMMIT", True):
+        return []
+    message = "AUTOCOMMIT of the sessions' database is False: nothing that the app writes would be committed."
+    hint = "Leave it on, and use transaction.atomic(); single pieces of code may call transaction.set_autocommit()."
+    return [Error(message, hint=hint, id="session_mgmt.E037")]
+
+
+@register_check()
 def check_sqlite(**_: Any) -> list[CheckMessage]:
     """Check that SQLite transactions are IMMEDIATE (W001): a deferred one that reads and then writes fails with
     "database is locked".

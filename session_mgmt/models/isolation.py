@@ -7,8 +7,8 @@ a serialization error as soon as two processes write, and under SERIALIZABLE all
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from django.db import DatabaseError, NotSupportedError, connections, transaction
@@ -23,7 +23,7 @@ def read_committed(using: str) -> Iterator[None]:
     """Use the level for the transaction that the block begins; inside a transaction that one's level stays."""
     connection: Any = connections[using]
     # SQLite has one writer, and inside a transaction PostgreSQL takes no other level.
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
+    if connection.vendor != "postgresql" or connection.in_atomic_block or not connection.get_autocommit():
         yield
         return
     connection.ensure_connection()
@@ -46,6 +46,18 @@ def open_transaction(using: str) -> Iterator[None]:
     """Commit the block's writes together, or nothing of it if it raises; inside a transaction as a part of that."""
     with read_committed(using), transaction.atomic(using=using):
         yield
+
+
+def call_after_commit(using: str, function: Callable[[], Any]) -> None:
+    """Call a function once the caller's transaction has committed, or now if there is none; its failure stops nobody.
+
+    Where the project has switched autocommit off, Django calls it as that is switched on again.
+    """
+    connection: Any = connections[using]
+    # There Django takes no function outside of a block. This one begins nothing, and commits nothing.
+    is_manual = not connection.in_atomic_block and not connection.get_autocommit()
+    with transaction.atomic(using=using, savepoint=False) if is_manual else nullcontext():
+        transaction.on_commit(function, using=using, robust=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings as django_settings
-from django.db import connections, transaction
+from django.db import connections
 
 from session_mgmt.actions import access, checking, notify, outbox
 from session_mgmt.actions.access import Proof
@@ -45,6 +45,7 @@ from session_mgmt.exceptions import (
     StateUnreadable,
 )
 from session_mgmt.models import StateRevision, clock
+from session_mgmt.models.isolation import call_after_commit
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import MESSAGE
 from session_mgmt.protocol.logs import PRESENCE, stream_key
@@ -73,7 +74,7 @@ def publish(
         using, ring = bridge().using, partial(notify.send_ephemeral, stream_key(topic), topic, check_data(data))
         proofs.check_proof(using, proof)
         # Robust: the caller's transaction has committed, and no failing listener may make it look as if it had not.
-        transaction.on_commit(ring, using=using, robust=True)
+        call_after_commit(using, ring)
         return None
     body = encode_data(data)
     if bridge().inside_transaction():

@@ -12,18 +12,21 @@ import uuid
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import OperationalError, transaction
 
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.group_commit import Group, Write
+from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.topics.ledger import Publication as NewPublication
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import QueuedWrite
 from session_mgmt.exceptions import Unavailable
 from session_mgmt.models import ClientSession, Outbox, Publication, StateDocument, StateRevision, Stream
-from session_mgmt.shortcuts import create_session, drain, publish, send, state
+from session_mgmt.shortcuts import create_session, drain, open_snapshot, publish, send, state
 from tests.bridge.threads import held, together
+from tests.shop.models import Customer, Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 postgres = pytest.mark.postgres
@@ -237,6 +240,34 @@ def test_creating_a_session_inside_a_transaction_that_rolls_back_leaves_nothing(
         lifecycle.create_session()
         transaction.set_rollback(True)
     assert ClientSession.objects.count() == 0
+
+
+def test_with_autocommit_off_all_is_told_if_and_only_if_the_project_commits() -> None:
+    ann = get_user_model().objects.create_user("ann")
+    session = create_session(user=ann).session
+
+    def change(name: str) -> None:
+        assert isinstance(publish("room:1", name), Ticket)
+        publish("room:1", "for those who are there", ephemeral=True)
+        state.update(session, {name: True})
+        Order.objects.create(customer=Customer.objects.create())
+        ann.set_password(name)
+        ann.save()
+
+    transaction.set_autocommit(False)
+    try:
+        change("undone")
+        transaction.rollback()
+        change("kept")
+        transaction.commit()
+        with pytest.raises(RuntimeError), open_snapshot("room:1"):
+            raise AssertionError("nothing may be read")
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    drain()
+    assert (_room("room:1"), state.get(session)) == (["kept"], {"kept": True})
+    assert [order["op"] for order in _room(f"orders:{Order.objects.get().customer_id}")] == ["put"]
 
 
 def _fail() -> None:

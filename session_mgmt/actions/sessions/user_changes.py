@@ -14,14 +14,13 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import FieldDoesNotExist
-from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.signals import m2m_changed, post_save, pre_delete
 
 from session_mgmt.actions import notify
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession
-from session_mgmt.models.isolation import open_transaction
+from session_mgmt.models.isolation import call_after_commit, open_transaction
 
 # Sessions of one order; a channel layer is for small messages.
 _TOGETHER = 1000
@@ -58,7 +57,7 @@ def _after_save(instance: Any, created: bool, using: str, update_fields: Any, **
     watched = {"password", *(name.partition("__")[0] for name in settings().user_standing)}
     if created or using != settings().database or (update_fields is not None and not watched & set(update_fields)):
         return
-    transaction.on_commit(partial(_look_at_user, using, instance.pk), using=using, robust=True)
+    call_after_commit(using, partial(_look_at_user, using, instance.pk))
 
 
 def _look_at_user(using: str, user: Any) -> None:
