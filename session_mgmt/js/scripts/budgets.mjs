@@ -5,11 +5,10 @@ import { gzipSync } from "node:zlib";
 
 const BUDGETS = {
   // It chooses what carries it.
-  "session-client.js": 19_840,
-  "session-client.content.js": 9_110,
+  "session-client.js": 19_850,
+  "session-client.content.js": 10_020,
   "session-client.copies.js": 2_710,
   "session-client.sending.js": 1_570,
-  "session-client.digests.js": 2_020,
   "session-client.changes.js": 4_110,
   "session-client.substitutes.js": 970,
   "session-client.debug.js": 2_500,

@@ -1,7 +1,6 @@
 /** Delayed synchronisation: updates gather in the last, still unsent write of the outbox, and go as one. */
 
 import { coalesceOperations } from "./coalesce";
-import type { Digesting } from "./digesting";
 import type { Clock } from "./environment";
 import type { SessionError } from "./errors";
 import type { ReceiptFrame, UpdateFrame } from "./frames";
@@ -9,6 +8,7 @@ import { operationsOf } from "./merge";
 import type { Operation } from "./operations";
 import type { Outbox, Write } from "./outbox";
 import { watchLeaving, type PageLike } from "./page";
+import type { digestReplaced } from "./replaced";
 import type { Replica } from "./replica";
 import type { Json } from "./values";
 
@@ -29,7 +29,7 @@ export type Settle = (answer: ReceiptFrame | SessionError) => void;
 export interface BatchPort {
   fitsFrame(frame: UpdateFrame): boolean;
   findReplica(document: string): Replica | undefined;
-  digesting: Digesting;
+  digestReplaced: typeof digestReplaced;
 }
 
 interface Part {
@@ -137,9 +137,8 @@ export class Batch {
 
   #amendFrame({ write, view }: Draft, ops: readonly Operation[]): UpdateFrame {
     const { ops: _ops, merge: _merge, data: _data, replaced: _replaced, ...around } = write.frame as UpdateFrame;
-    const frame = { ...around, ops: [...ops] };
-    if (frame.base !== undefined) this.#port.digesting.addDigests(frame, view);
-    return frame;
+    const replaced = around.base === undefined ? {} : { replaced: this.#port.digestReplaced(view, ops) };
+    return { ...around, ...replaced, ops: [...ops] };
   }
 
   #planFlush(draft: Draft): void {

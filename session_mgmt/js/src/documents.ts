@@ -95,7 +95,6 @@ export class Documents {
     const copy = this.#openCopy(name, replica);
     const document = new StateDocument(name, replica, {
       sendUpdate: (content, signal) => writer.addWrite(content, signal),
-      addDigests: (frame, view) => writer.digesting.addDigests(frame, view),
       callServer: (method, path, body, headers) => this.#callDocument(name, method, path, body, headers),
       syncDocument: () => this.#syncDocument(name, replica),
       readLimits: () => writer.limits,

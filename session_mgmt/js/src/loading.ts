@@ -5,7 +5,6 @@ import type * as Changes from "./changes/index";
 import type * as Content from "./content";
 import type * as Copies from "./copies";
 import type * as Debug from "./debug";
-import type * as Digests from "./digests";
 import type { Unsubscribe } from "./emitter";
 import { SessionError } from "./errors";
 import type * as Http from "./http/index";
@@ -41,11 +40,6 @@ export function loadChanges(): Promise<typeof Changes> {
 /** Load what sends the writes of closed tabs. Throws `part_unavailable`. */
 export function loadSending(): Promise<typeof Sending> {
   return awaitPart(import("./sending"));
-}
-
-/** Load what makes digests of values. Throws `part_unavailable`. */
-export function loadDigests(): Promise<typeof Digests> {
-  return awaitPart(import("./digests"));
 }
 
 /** Load what takes the place of Web Locks. Throws `part_unavailable`. */

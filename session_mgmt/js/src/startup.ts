@@ -86,8 +86,8 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const wantedMode = options.tokenMode ?? (options.share === "tab" ? "bearer" : undefined);
   const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, wantedMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
-  // They come while the server is asked.
-  const loadingContent = silenceRejection(loadContent());
+  // Files come while the server is asked.
+  loadAhead(options);
   const loading = planOutboxes(options, env);
   const begun = await identity.begin(signal);
   credentials.dropTokens(new Shelf(env.session, scope, warn));
@@ -101,7 +101,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     throw error;
   };
   if (identity.isHidden) copies?.hideFound();
-  const content = await awaitContent(loadingContent, env, tell, signal).catch(close);
+  const content = await awaitContent(env, tell, signal).catch(close);
   const sync = await loadSync(options, env, tell);
   const share = await loadShare(options, env, tell);
   const slot = `${scope}client:${options.slot ?? ""}:`;
@@ -134,6 +134,15 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   };
 }
 
+/** Begin to load all files that the start will wait for, each by itself. */
+function loadAhead({ cache, sync, oneSocket }: StartOptions): void {
+  const loads: (() => Promise<unknown>)[] = [loadContent];
+  if (cache) loads.push(loadCopies);
+  if (sync?.mode === "delayed") loads.push(loadBatch);
+  if (oneSocket) loads.push(loadTabs, loadHttp);
+  for (const load of loads) void silenceRejection(load());
+}
+
 type Content = Awaited<ReturnType<typeof loadContent>>;
 
 /**
@@ -141,15 +150,14 @@ type Content = Awaited<ReturnType<typeof loadContent>>;
  * Throws `part_unavailable` if the server has them no more, or the signal's reason.
  */
 async function awaitContent(
-  loading: Promise<Content>,
   { clock, random }: Environment,
   tell: Tell,
   signal: AbortSignal | undefined,
 ): Promise<Content> {
   const backoff = new Backoff(random);
-  for (let content = loading; ; content = loadContent()) {
+  for (;;) {
     try {
-      return await content;
+      return await loadContent();
     } catch (error) {
       // The page was made for another version.
       if (arePartsGone()) throw error;

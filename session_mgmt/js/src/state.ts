@@ -1,14 +1,16 @@
 /** Document as the application uses it: read at once, written at once, confirmed by the server later. */
 
 import type { NumberPlace, OperationsOn, Place, Read, Written } from "./application";
+import { checksumOf } from "./digest";
 import type { Unsubscribe } from "./emitter";
 import { silenceRejection } from "./errors";
 import type { Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
 import { operationsOf } from "./merge";
 import { applyOperations, checkOperations, type Operation } from "./operations";
-import { lendMethods, loadDigests, loadRequests } from "./loading";
+import { lendMethods, loadRequests } from "./loading";
 import { toUpdateResult, type UpdateResult } from "./past";
 import * as pointer from "./pointer";
+import { digestReplaced } from "./replaced";
 import type { Listener, Replica } from "./replica";
 import type { DocumentRequests } from "./requests/index";
 import { findMismatch, type Schema } from "./schema";
@@ -28,8 +30,6 @@ export interface UpdateOptions extends WriteOptions {
 
 export interface StatePort {
   sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-  /** Add to an update the digests of what it replaces. */
-  addDigests(frame: UpdateFrame, view: Json): void;
   /** Call a path under `state/{name}/`; return the answer's body. */
   callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
   syncDocument(): Promise<void>;
@@ -178,8 +178,7 @@ export class StateDocument<S = Json> {
 
   /** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
   async checksum(): Promise<string> {
-    const { view } = this.#replica;
-    return (await loadDigests()).checksumOf(view);
+    return checksumOf(this.#replica.view);
   }
 
   getState(): Read<S, "">;
@@ -224,7 +223,7 @@ export class StateDocument<S = Json> {
     const seen = epoch === undefined ? {} : { base, epoch, tag };
     const terms = { ...(strategy ? { strategy } : {}), ...(atomic ? { atomic } : {}) };
     const frame: UpdateFrame = { type: "update", doc: this.name, ...seen, ...terms, ...content };
-    if (base !== undefined) this.#port.addDigests(frame, view);
+    if (base !== undefined) frame.replaced = digestReplaced(view, operationsOf(frame));
     return frame;
   }
 

@@ -1,7 +1,6 @@
 /** Take the application's writes: checks them, keeps them in the outbox, and settles their promises. */
 
 import type { Batch, Settle, Sync } from "./batch";
-import { Digesting } from "./digesting";
 import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
@@ -10,6 +9,7 @@ import { toUnsent, type PublishFrame, type ReceiptFrame, type UpdateFrame, type 
 import { Outbox, type OutboxBounds, type OutboxPort, type OutboxRecord, type Write } from "./outbox";
 import type { ClientRecord } from "./record";
 import { moveBase } from "./rebase";
+import { digestReplaced } from "./replaced";
 import type { Replica } from "./replica";
 import type { Stats } from "./stats";
 import { byteLength, normalizeValue, DEFAULT_VALUE_LIMITS, type Json, type ValueLimits } from "./values";
@@ -34,7 +34,6 @@ const FRAME_MARGIN = 64;
 
 export class Writer {
   readonly outbox: Outbox;
-  readonly digesting: Digesting;
   limits: ValueLimits = DEFAULT_VALUE_LIMITS;
   readonly #clock: Clock;
   readonly #emitter: Emitter<SessionEvents>;
@@ -62,21 +61,11 @@ export class Writer {
     const { sendFrame, findReplica, abandonConnection, tellPending } = port;
     const rebaseWrites: OutboxPort["rebaseWrites"] = (...refused) => this.#rebaseWrites(...refused);
     this.outbox = new Outbox(record, clock, { sendFrame, abandonConnection, rebaseWrites, tellPending }, bounds);
-    this.digesting = new Digesting({
-      readWrites: () => this.outbox.writes,
-      storeWrite: ({ seq, frame, held }) => {
-        // On a newer base it would be refused for its size.
-        if (frame.type === "update" && !this.#fitsFrame(frame)) delete frame.replaced;
-        record.storeWrite(seq, frame, held);
-      },
-      tellError: (error) => emitter.emit("error", error),
-    });
     const fitsFrame = (frame: UpdateFrame): boolean => this.#fitsFrame(frame);
-    this.#batch = sync ? new sync.Batch(this.outbox, clock, sync, { fitsFrame, findReplica, digesting: this.digesting }) : null;
+    this.#batch = sync ? new sync.Batch(this.outbox, clock, sync, { fitsFrame, findReplica, digestReplaced }) : null;
   }
 
   applyLimits(limits: Record<string, number>): void {
-    void this.digesting.load();
     this.#frameBytes = limits.frame_bytes ?? FRAME_BYTES;
     this.#mostOperations = limits.ops ?? MOST_OPERATIONS;
     this.#publicationBytes = limits.publication_bytes ?? PUBLICATION_BYTES;

@@ -7,7 +7,6 @@ import { afterEach, beforeEach, vi } from "vitest";
 import "../src/batch";
 import "../src/changes/index";
 import "../src/content";
-import "../src/digests";
 import "../src/http/index";
 import { SessionClient, type SessionEvents, type StartOptions, type TransportName } from "../src/index";
 import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";

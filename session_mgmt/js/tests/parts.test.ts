@@ -33,7 +33,9 @@ vi.mock("../src/outboxes", async (original) => {
   return { ...part, Outboxes: { open: (env: never) => (outboxes.open ?? part.Outboxes.open)(env) } };
 });
 const changes = vi.hoisted(() => ({ failures: 0, loads: 0 }));
-const content = vi.hoisted(() => ({ failures: 0, loads: 0, wait: null as Promise<void> | null, isGone: false }));
+const content = vi.hoisted(() => ({ failures: 0, wait: null as Promise<void> | null, isGone: false }));
+/** Parts in the order in which they were first asked for. */
+const asked = vi.hoisted(() => new Set<string>());
 const substitutes = vi.hoisted(() => ({ failures: 0 }));
 vi.mock("../src/loading", async (original) => {
   const all = (await original()) as typeof import("../src/loading");
@@ -54,14 +56,18 @@ vi.mock("../src/loading", async (original) => {
     return all.loadChanges();
   };
   const loadContent = async (): Promise<unknown> => {
-    content.loads += 1;
     await content.wait;
     content.failures -= 1;
     if (content.failures >= 0) throw SessionError.local("part_unavailable", "It could not be loaded.", true);
     return all.loadContent();
   };
   const arePartsGone = (): boolean => content.isGone;
-  return { ...all, loadOutboxes, loadSubstitutes, loadChanges, loadContent, arePartsGone };
+  const mocked = { ...all, loadOutboxes, loadSubstitutes, loadChanges, loadContent, arePartsGone };
+  const noted = Object.entries(mocked).map(([name, value]) => {
+    if (!/^load[A-Z]/.test(name)) return [name, value];
+    return [name, () => (asked.add(name), (value as () => unknown)())];
+  });
+  return Object.fromEntries(noted);
 });
 const requests = vi.hoisted(() => ({ failures: 1 }));
 vi.mock("../src/requests/index", (original) => {
@@ -73,7 +79,8 @@ vi.mock("../src/requests/index", (original) => {
 useFakeClock();
 afterEach(() => {
   outboxes.open = null;
-  Object.assign(content, { failures: 0, loads: 0, wait: null, isGone: false });
+  Object.assign(content, { failures: 0, wait: null, isGone: false });
+  asked.clear();
   changes.failures = 0;
 });
 
@@ -204,12 +211,18 @@ describe("documents, topics and the way of writing", () => {
     return tab;
   }
 
-  test("are asked for before the server is, and not after its answer", async () => {
+  test("are asked for before the server is, with all other files that a start waits for", async () => {
     const browser = new Browser();
-    const starting = browser.tab().start();
-    expect([content.loads, browser.server.sessions.length]).toEqual([1, 0]);
-    (await starting).close();
-    expect(content.loads).toBe(1);
+    asked.clear();
+    const starting = browser.tab().start({ cache: "indexeddb", oneSocket: true, sync: { mode: "delayed" } });
+    const first = [...asked].sort();
+    expect(first).toEqual(["loadBatch", "loadContent", "loadCopies", "loadHttp", "loadOutboxes", "loadTabs"]);
+    expect(browser.server.sessions).toEqual([]);
+    const client = await starting;
+    await until(() => client.status === "connected");
+    // What takes changes is not waited for.
+    expect([...asked].filter((name) => !first.includes(name))).toEqual(["loadChanges"]);
+    client.close();
   });
 
   test("that come late let the page enter meanwhile, and a write of the page before goes first", async () => {

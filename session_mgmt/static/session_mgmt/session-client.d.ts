@@ -414,6 +414,7 @@ export type Operation = readonly [
 ];
 declare function applyOperations(document: Json, operations: readonly Operation[]): Json;
 export type Replaced = Record<string, string | null>;
+declare function digestReplaced(view: Json, operations: readonly Operation[]): Replaced;
 /** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
 export type Position = readonly [
 	epoch: string,
@@ -1360,8 +1361,6 @@ export interface UpdateOptions extends WriteOptions {
 }
 export interface StatePort {
 	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-	/** Add to an update the digests of what it replaces. */
-	addDigests(frame: UpdateFrame, view: Json): void;
 	/** Call a path under `state/{name}/`; return the answer's body. */
 	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
 	syncDocument(): Promise<void>;
@@ -1429,21 +1428,6 @@ export declare class StateDocument<S = Json> {
 	getStateSize(): number;
 	onStateChange(listener: Listener<Read<S, "">>): Unsubscribe;
 }
-export interface DigestingPort {
-	/** List the writes that wait. */
-	readWrites(): readonly Write[];
-	/** Store a write that has its digests only now. */
-	storeWrite(write: Write): void;
-	tellError(error: SessionError): void;
-}
-declare class Digesting {
-	#private;
-	constructor(port: DigestingPort);
-	/** Add to an update the digests of what it replaces in `view`, now or once they can be made. */
-	addDigests(frame: UpdateFrame, view: Json): void;
-	/** Load what makes digests, unless it is there. An error is told once; the next update loads it again. */
-	load(): Promise<void>;
-}
 /** When updates are sent; times in milliseconds. */
 export interface SyncOptions {
 	mode: "immediate" | "delayed";
@@ -1461,7 +1445,7 @@ export type Settle = (answer: ReceiptFrame | SessionError) => void;
 export interface BatchPort {
 	fitsFrame(frame: UpdateFrame): boolean;
 	findReplica(document: string): Replica | undefined;
-	digesting: Digesting;
+	digestReplaced: typeof digestReplaced;
 }
 declare class Batch {
 	#private;
@@ -1528,7 +1512,6 @@ export interface WriterPort {
 declare class Writer {
 	#private;
 	readonly outbox: Outbox;
-	readonly digesting: Digesting;
 	limits: ValueLimits;
 	constructor(record: ClientRecord, clock: Clock, bounds: Partial<OutboxBounds> | undefined, emitter: Emitter<SessionEvents>, stats: Stats, port: WriterPort, sync?: Sync);
 	applyLimits(limits: Record<string, number>): void;
