@@ -67,19 +67,28 @@ class Nemesis:
     async def _kill(self, server: AppServer) -> bool:
         """Kill, start again, and tell whether every client was then served."""
         self._end(server)
-        await self._begin(server)
+        await self.begin(server)
         self.crowd.let_rest(self.rest_after)
         return await self.all_served()
 
     def _end(self, server: AppServer) -> None:
+        self._note_end(server)
+        server.kill()
+
+    def collect(self, server: AppServer) -> None:
+        """Collect a server that has ended itself."""
+        self._note_end(server)
+        server.wait()
+
+    def _note_end(self, server: AppServer) -> None:
         assert server.process is not None
         pid, unanswered = server.process.pid, self.crowd.unanswered
         ops = [write.op for peer in self.crowd.peers if peer.ready for write in peer.outbox.values()]
         self.history.add("nemesis", "kill", server=server.name, pid=pid, unanswered=unanswered, ops=ops)
-        server.kill()
         self.kills += 1
 
-    async def _begin(self, server: AppServer) -> None:
+    async def begin(self, server: AppServer) -> None:
+        """Start a server, and note when it answers."""
         await asyncio.to_thread(server.start)
         self.history.add("nemesis", "ready", server=server.name)
 
@@ -108,7 +117,7 @@ class Nemesis:
         await until(lambda: not any(peer.ready for peer in crowd.peers), BUSY_SECONDS)
         await asyncio.to_thread(backup.put_back)
         self.history.add("nemesis", "restore", heads=database.last_offsets())
-        await self._begin(server)
+        await self.begin(server)
         seen = [(peer, other.sight.offsets) for other in away for peer in crowd.peers_beside(other, away)]
         await until(lambda: all(_is_past(peer.sight.offsets, offsets, PASSED) for peer, offsets in seen), BUSY_SECONDS)
         for peer in away:
@@ -125,7 +134,7 @@ class Nemesis:
         await until(lambda: not any(peer.ready for peer in self.crowd.peers), BUSY_SECONDS)
         self.history.add("nemesis", "backup")
         await asyncio.to_thread(backup.take)
-        await self._begin(server)
+        await self.begin(server)
 
 
 class Cutter:

@@ -18,6 +18,7 @@ from typing import Any
 from tests import programs
 from tests.faults.check import INVALID, UNKNOWN, VALID
 from tests.faults.run import Options, Outcome, execute, recovery_times, report
+from tests.faults.sweep import POINTS
 
 SHORT = Options(kills=5, calm=1.0, pause=1.0)
 POSTGRES = replace(SHORT, database="postgres")
@@ -25,6 +26,8 @@ POSTGRES = replace(SHORT, database="postgres")
 KINDS = {
     "kills, SQLite": SHORT,
     "kills, PostgreSQL": POSTGRES,
+    "kills at every point, SQLite": replace(SHORT, kills=0, points=POINTS, transport="any"),
+    "kills at every point, PostgreSQL": replace(POSTGRES, kills=0, points=POINTS, transport="any"),
     "kills while logs are trimmed, SQLite": replace(SHORT, trim=20),
     "kills while logs are trimmed, PostgreSQL": replace(POSTGRES, trim=20),
     "kills over HTTP, two servers, SQLite": replace(SHORT, servers=2, transport="http"),

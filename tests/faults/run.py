@@ -31,6 +31,7 @@ from tests.faults.peer import PIPELINE
 from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.faults.roamers import TRANSPORTS, Roamers
 from tests.faults.servers import HOST, AppServer, environment, migrate
+from tests.faults.sweep import POINTS, Sweeper, count_deaths
 from tests.faults.workload import Crowd, list_behind, until
 
 # Only what is never going to come takes so long, on any machine.
@@ -53,6 +54,7 @@ class Options:
     (`roamers.TRANSPORTS`), with `switching`: seconds until each takes another one, until all have done so `switches`
     times. `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
     `pauses`: one of two servers stands still so often, and goes on (tests/faults/pauses.py).
+    `points`: the server is killed at each of these, before and after its COMMIT, too (tests/faults/sweep.py).
     `pipeline`: writes that each client has on their way. `rest_after`: writes that each has acknowledged after a kill
     before it rests until the next one.
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
@@ -87,6 +89,7 @@ class Options:
     servers: int = 1
     cuts: int = 0
     pauses: int = 0
+    points: tuple[str, ...] = ()
     broken: str | None = None
     sought: frozenset[str] = frozenset()
     keep: Path | None = None
@@ -123,12 +126,12 @@ class Options:
     @property
     def demands(self) -> Demands:
         return Demands(
-            kills=self.kills,
+            kills=self.kills + count_deaths(self.points),
             cuts=self.cuts,
             pauses=self.pauses,
             switches=self.switches,
-            unanswered_at_kill=self.unanswered,
-            acknowledged=40 * self.faults,
+            unanswered_at_kill=0 if self.points else self.unanswered,
+            acknowledged=40 * self.faults + 10 * len(self.points),
             takeovers=self.faults // 4 if self.takeovers else 0,
             retries=self.faults // 2,
             trimmed=5 * self.trim,
@@ -196,6 +199,8 @@ async def run(
             await Cutter(nemesis, proxies).torment(options.cuts, options.calm, options.pause)
         if options.pauses:
             await Pauser(nemesis).torment(options.pauses, options.calm, options.pause)
+        if options.points:
+            await Sweeper(nemesis, sqlite, options.points).torment()
         await _work_on(history, database, options)
         notes = await _heal(crowd, database, options.patience)
         # What clients do while they are stopped is not in the dump.
@@ -472,11 +477,18 @@ def main() -> int:
     parser.add_argument("--servers", type=int, choices=[1, 2], default=1, help="how many, without a broker")
     parser.add_argument("--cuts", type=int, default=0, help="faults of the network; the kills are then 0 unless given")
     parser.add_argument("--pauses", type=int, default=0, help="how often one of two servers stands still, and goes on")
+    parser.add_argument(
+        "--points",
+        action="store_const",
+        const=POINTS,
+        default=(),
+        help="the server is killed at each of its points, too",
+    )
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
     given = parser.parse_args()
     if given.kills is None:
-        given.kills = 0 if given.cuts or given.switching or given.pauses else 20
+        given.kills = 0 if given.cuts or given.switching or given.pauses or given.points else 20
     options = Options(**vars(given))
     if options.pauses and (options.servers < 2 or options.transport):
         parser.error("--pauses needs --servers 2, and goes without --transport")

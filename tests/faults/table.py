@@ -29,9 +29,9 @@ FAULTS = [
     ),
     Fault(
         "F2",
-        "A commit whose answer never comes",
-        "bridge/test_user_transactions.py",
-        "test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled",
+        "A server is killed right before and right after its commits",
+        "faults/test_points.py",
+        "test_no_write_is_lost_or_doubled_by_kills_before_and_after_commits",
     ),
     Fault(
         "F3",

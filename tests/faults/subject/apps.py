@@ -18,6 +18,9 @@ class Subject(AppConfig):
     name = "tests.faults.subject"
 
     def ready(self) -> None:
+        # It needs the models.
+        points = import_module("tests.faults.points")
+        points.watch_points(points.obey_orders)
         if TOKENS:
             _cut_off_soon()
             _answer_late()
