@@ -17,14 +17,15 @@ from session_mgmt.protocol.row_keys import write_value
 from session_mgmt.user_code import call_sync, check_function
 
 NUMBER, DECIMAL, TEXT, BOOLEAN = "number", "decimal", "text", "boolean"
-_NUMBERS = ("Integer", "SmallInteger", "PositiveInteger", "PositiveSmallInteger", "Float")
+_NUMBERS = ("Integer", "SmallInteger", "PositiveInteger", "PositiveSmallInteger")
+_DECIMALS = ("BigInteger", "PositiveBigInteger", "Decimal", "Duration", "Float")
 _AUTOMATIC = ("Auto", "BigAuto", "SmallAuto")
 _TEXTS = ("Char", "Text", "Slug", "Email", "URL", "UUID", "Date", "DateTime", "Time", "FilePath")
-# How clients compare the values of a field. Large integers are text beyond what JavaScript has exactly; no database
-# counts its automatic keys so far.
+# How clients compare the values of a field. Large numbers are text beyond what JSON carries exactly; no database counts
+# its automatic keys so far.
 _KINDS: Final = {
     **dict.fromkeys((f"{name}Field" for name in (*_NUMBERS, *_AUTOMATIC)), NUMBER),
-    **dict.fromkeys(("BigIntegerField", "PositiveBigIntegerField", "DecimalField", "DurationField"), DECIMAL),
+    **dict.fromkeys((f"{name}Field" for name in _DECIMALS), DECIMAL),
     **dict.fromkeys((f"{name}Field" for name in _TEXTS), TEXT),
     "BooleanField": BOOLEAN,
 }
