@@ -18,13 +18,14 @@ from uuid import UUID
 from session_mgmt.actions import drains
 from session_mgmt.actions.drains import Unmeasured
 from session_mgmt.actions.sessions import connections, controls, lifecycle, standing, stopping
-from session_mgmt.actions.sessions.controls import Control
+from session_mgmt.actions.sessions.controls import Control, Known
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.presence import Presences
 from session_mgmt.consumers.rechecks import Rechecks
+from session_mgmt.consumers.reports import Report
 from session_mgmt.consumers.serving import SLICE, Served, Serving
 from session_mgmt.consumers.visitors import Visitors
 from session_mgmt.exceptions import SessionMgmtError
@@ -163,8 +164,12 @@ class Rounds:
 
     async def _renew_leases(self, served: list[Served]) -> dict[int, Close]:
         # Most have nothing to tell: beats come less often than flushes.
-        news = [connection.report for connection in served if connection.report.has_news]
-        quiet = [c.attachment.connection for c in served if not c.report.has_news]
+        news, quiet = list[Report](), list[int]()
+        for connection in served:
+            if connection.report.has_news:
+                news.append(connection.report)
+            else:
+                quiet.append(connection.attachment.connection)
         try:
             return await bridge().call(connections.renew_leases, [report.take_figures() for report in news], quiet)
         except BaseException:
@@ -188,12 +193,11 @@ class Rounds:
         self._close_expired_tokens()
         serving = list(self._serving.sessions)
         try:
-            for start in range(0, len(serving), SLICE):
-                part = serving[start : start + SLICE]
-                # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
-                known = self._serving.list_generations(part)
-                fenced = await bridge().control(stopping.find_fenced, known)
+            # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
+            answers = [await bridge().control(stopping.find_fenced, part) for part in self._serving.list_generations()]
+            for part in self._serving.list_all_known():
                 await self.look_at_sessions(part)
+            for fenced in answers:
                 for client, (generation, code) in fenced.items():
                     self._serving.stop_fenced(client, generation, code)
             await self._visitors.close_silent()
@@ -218,18 +222,17 @@ class Rounds:
             while self._to_look_at:
                 part = list(islice(self._to_look_at, SLICE))
                 self._to_look_at.difference_update(part)
-                await self.look_at_sessions(part)
+                if known := self._serving.list_known(part):
+                    await self.look_at_sessions(known)
         except SessionMgmtError as error:
             # The next round asks again.
             logger.warning("Sessions could not be looked at: %s", error)
         finally:
             self._looking = None
 
-    async def look_at_sessions(self, sessions: Iterable[UUID]) -> None:
+    async def look_at_sessions(self, known: Mapping[UUID, Known]) -> None:
         """Find out whether sessions that are served here may go on, by one query."""
-        known = self._serving.list_known(sessions)
-        if known:
-            self._judge_sessions(await bridge().control(controls.find_controls, known))
+        self._judge_sessions(await bridge().control(controls.find_controls, known))
 
     def _judge_sessions(self, found: Mapping[UUID, Control]) -> None:
         for session, control in found.items():
@@ -259,10 +262,11 @@ class Rounds:
     # -- background writes -----------------------------------------------------------------------------------------
 
     async def _work_off_backlog(self) -> None:
-        # Asked by a read first, because an idle process should take no locks.
-        if await bridge().control(handlers.outbox_waits):
+        # Asked by a read first, because an idle process should take no locks; and in one journey to the thread.
+        has_outbox, has_events = await bridge().control(handlers.find_waiting)
+        if has_outbox:
             bridge().nudge()
-        if await bridge().control(handlers.events_wait):
+        if has_events:
             await bridge().run_user_code(None, handlers.run_pending, gate=bridge().gate)
 
     def schedule_look(self, waiting: Unmeasured) -> None:

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
@@ -27,6 +27,8 @@ from session_mgmt.protocol.position import Position
 
 logger = logging.getLogger(__name__)
 
+K = TypeVar("K")
+V = TypeVar("V")
 Run = Callable[..., Awaitable[dict[str, Position | None]]]
 
 KEEP_IDLE_FEED = 60.0
@@ -67,6 +69,13 @@ class Served(Protocol):
 
     def beat(self, now: float) -> None:
         """Look for signs of life, and ask for one if that is due."""
+
+
+def _slice(pairs: Iterable[tuple[K, V]]) -> Iterator[dict[K, V]]:
+    # A copy: connections come and go while the slices are asked about.
+    copy = list(pairs)
+    for start in range(0, len(copy), SLICE):
+        yield dict(copy[start : start + SLICE])
 
 
 class Serving:
@@ -149,13 +158,17 @@ class Serving:
         for connection in self.sessions.get(session, ()):
             connection.report.forget_active(told)
 
-    def list_generations(self, sessions: Iterable[uuid.UUID]) -> dict[int, int]:
-        """Return the generations of the clients of sessions, as they are connected here."""
-        mine = (served.attachment for session in sessions for served in self.sessions.get(session, ()))
-        return {attachment.client: attachment.generation for attachment in mine}
+    def list_generations(self) -> Iterator[dict[int, int]]:
+        """Return the generations of all clients, as they are connected here, in slices."""
+        # By client: to find their connections by session hashes a UUID for each, which is done in Python.
+        return _slice((client, served.attachment.generation) for client, served in self.clients.items())
+
+    def list_all_known(self) -> Iterator[dict[uuid.UUID, Known]]:
+        """Return how all sessions that are served here were found the last time, in slices."""
+        return _slice(self._known.items())
 
     def list_known(self, sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Known]:
-        """Return how the sessions that are served here were found the last time."""
+        """Return how sessions were found the last time, if they are served here."""
         return {session: known for session in sessions if (known := self._known.get(session)) is not None}
 
     def find_access_version(self, session: uuid.UUID) -> int | None:

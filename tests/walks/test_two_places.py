@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import lifecycle, resume
+from session_mgmt.actions.sessions import controls, lifecycle, resume, stopping
 from session_mgmt.backends.doorbell import Doorbell
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers import serving
 from session_mgmt.consumers.hub import hub
 from session_mgmt.protocol.frames import Connect
 from tests.attaching import attach_client
@@ -105,6 +106,34 @@ async def test_the_end_of_a_session_is_the_reason_although_it_fences_its_clients
     await bridge().call(lifecycle.terminate_session, SERVER, created.session.pk)
     await hub().rounds.check_sessions()
     assert await one.closed() == 4503
+
+
+@pytest.mark.sqlite
+async def test_a_round_asks_about_all_clients_and_sessions_in_slices(
+    peers: Any, created: Any, deaf: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "SLICE", 2)
+    sizes: list[int] = []
+
+    def count(find: Any) -> Any:
+        def ask(known: Any) -> Any:
+            sizes.append(len(known))
+            return find(known)
+
+        return ask
+
+    monkeypatch.setattr(stopping, "find_fenced", count(stopping.find_fenced))
+    monkeypatch.setattr(controls, "find_controls", count(controls.find_controls))
+    made = [created, *[await bridge().call(lifecycle.create_session) for _ in range(2)]]
+    opened = [peers() for _ in made]
+    clients = [await peer.open(one.token.secret) for peer, one in zip(opened, made, strict=True)]
+    await attach_elsewhere(created, clients[0]["client_id"])
+    await bridge().call(lifecycle.terminate_session, SERVER, made[2].session.pk)
+    await hub().rounds.check_sessions()
+    assert sizes == [2, 1, 2, 1]
+    assert [await opened[0].closed(), await opened[2].closed()] == [4507, 4503]
+    await opened[1].say(**CHANGE, seq=1)
+    assert (await opened[1].receipt(1))["ok"]
 
 
 async def test_of_three_places_only_the_newest_goes_on(peers: Any, created: Any, deaf: None) -> None:

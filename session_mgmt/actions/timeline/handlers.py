@@ -89,6 +89,11 @@ def events_wait() -> bool:
     return bool(registry.durable) and SessionEvent.objects.using(settings().database).filter(pending=True).exists()
 
 
+def find_waiting() -> tuple[bool, bool]:
+    """Return whether anything waits in the outbox, and whether an event waits for its durable handlers."""
+    return outbox_waits(), events_wait()
+
+
 def run_pending(limit: int = 100, *, gate: AbstractContextManager[Any] = _NO_GATE, now: float | None = None) -> int:
     """Run the durable handlers of up to ``limit`` events, oldest first, and return how many were done.
 
