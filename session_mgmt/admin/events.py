@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.admin.large_tables import NewestPaginator
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.admin.show import event_line, link_session
 from session_mgmt.models import SessionEvent
@@ -41,6 +42,7 @@ class SessionEventAdmin(ReadOnlyAdmin):
     fields = ("at", "type", "seq", "of_session", "facts")
     readonly_fields = ("of_session", "facts")
     list_filter = (TypeFilter, "at")
+    paginator = NewestPaginator
     list_select_related = ("session__user",)
     search_fields = ("session",)
     search_help_text = _("A session's id.")

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.admin.large_tables import NewestPaginator, NewestValuesFilter
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.admin.show import format_fact, label_cell
 from session_mgmt.conf import settings
@@ -25,7 +26,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_display = ("at", "action", "actor_name", "about", "facts_text")
     fields = ("at", "action", "actor", "ip", "whole_session", "of_document", "facts_text")
     readonly_fields = ("whole_session", "of_document", "facts_text")
-    list_filter = ("action", "at")
+    list_filter = (("action", NewestValuesFilter), "at")
+    paginator = NewestPaginator
     list_select_related = ("actor",)
     search_fields = ("session",)
     ordering = ("-at",)
@@ -127,7 +129,7 @@ class OutboxAdmin(ReadOnlyAdmin):
     """
 
     list_display = ("id", "kind", "target", "refused", "created_at")
-    list_filter = ("kind", "refused")
+    list_filter = ("kind", ("refused", NewestValuesFilter))
     search_fields = ("target",)
     # It holds content of documents, for which there are other permissions.
     exclude = ("payload",)

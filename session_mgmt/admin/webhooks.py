@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from session_mgmt.actions import audit
 from session_mgmt.actions.sessions import hooks
 from session_mgmt.actions.webhooks import calling, endpoints, replaying
+from session_mgmt.admin.large_tables import NewestValuesFilter
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.admin.show import as_json, label_cell, link_session
 from session_mgmt.conf import settings
@@ -172,7 +173,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_display = ("recorded_at", "event_told", "of_session", "outcome")
     fields = ("recorded_at", "event_told", "of_session", "outcome", "sequence", "settled_at", "payload_text")
     readonly_fields = ("event_told", "of_session", "outcome", "payload_text")
-    list_filter = ("state", "event", "endpoint")
+    list_filter = ("state", ("event", NewestValuesFilter), "endpoint")
     list_select_related = ("endpoint", "session__user")
     ordering = ("-id",)
     actions = ("replay_selected",)

@@ -1,0 +1,54 @@
+"""Lists of tables that may have millions of rows read a bounded number of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from session_mgmt.admin import large_tables
+from session_mgmt.admin.rows import AuditEntryAdmin
+from session_mgmt.models import AuditEntry, clock
+
+pytestmark = pytest.mark.django_db
+TRAIL = "/admin/session_mgmt/auditentry/"
+LISTED = [model for model in apps.get_app_config("session_mgmt").get_models() if admin.site.is_registered(model)]
+
+
+@pytest.fixture
+def trail(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Five entries, of which the list shows the newest three, two on a page."""
+    monkeypatch.setattr(large_tables, "MOST_ROWS", 3)
+    monkeypatch.setattr(AuditEntryAdmin, "list_per_page", 2)
+    at = clock.read("default")
+    AuditEntry.objects.bulk_create([AuditEntry(action=f"did_{number}", at=at) for number in range(5)])
+
+
+def test_a_list_counts_no_further_than_it_shows(operator: Client, trail: None) -> None:
+    with CaptureQueriesContext(connection) as caught:
+        last = operator.get(f"{TRAIL}?p=2").context["cl"]
+    assert (last.result_count, len(last.result_list)) == (3, 1)
+    counts = [each["sql"] for each in caught if "COUNT(" in each["sql"]]
+    assert len(counts) == 1
+    assert "LIMIT 3" in counts[0]
+
+
+def test_a_filter_offers_what_the_newest_rows_have_and_what_was_chosen(operator: Client, trail: None) -> None:
+    page = operator.get(TRAIL).content.decode()
+    assert [number for number in range(5) if f"?action=did_{number}" in page] == [2, 3, 4]
+    chosen = operator.get(f"{TRAIL}?action=did_0")
+    assert [entry.action for entry in chosen.context["cl"].result_list] == ["did_0"]
+    assert "?action=did_0" in chosen.content.decode()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("model", LISTED, ids=lambda model: model._meta.model_name)
+def test_no_list_reads_all_values_of_a_column(model: Any, operator: Client) -> None:
+    with CaptureQueriesContext(connection) as caught:
+        assert operator.get(f"/admin/session_mgmt/{model._meta.model_name}/").status_code == 200
+    assert [each["sql"] for each in caught if "SELECT DISTINCT" in each["sql"]] == []
