@@ -24,6 +24,7 @@ from session_mgmt.actions.sessions import devices, hooks, stopping
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.people import PeoplePages
 from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionNotFound
 from session_mgmt.models import ClientSession, Connection, clock
 from session_mgmt.models.moments import MomentField
 from session_mgmt.protocol.codes import Close
@@ -32,6 +33,8 @@ _QUESTIONS = {
     "terminate": _("End these sessions for good?"),
     "disconnect": _("Disconnect these sessions?"),
 }
+# Below the fields that Django takes in one form (1000), and what one request does in seconds.
+MOST_CHOSEN = 500
 CONNECTED, RECONNECTING, DISCONNECTED = "connected", "reconnecting", "disconnected"
 
 
@@ -216,13 +219,23 @@ class ClientSessionAdmin(PeoplePages):
     @admin.action(description=_("Let selected sessions reconnect"), permissions=["disconnect"])
     def reconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Let the selected sessions reconnect; their clients come back at once, so nobody is asked."""
-        self._act_on_all(request, "reconnect", queryset)
+        self._act_on_all(request, "reconnect", self._read_chosen(request, queryset))
+
+    def _read_chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[ClientSession]:
+        """Return the chosen sessions; none, and say why, where they are more than one request may hold."""
+        chosen = list(queryset[: MOST_CHOSEN + 1])
+        if len(chosen) <= MOST_CHOSEN:
+            return chosen
+        text = gettext("Nothing was done: choose at most %d sessions at once, by a filter or a search.") % MOST_CHOSEN
+        self.message_user(request, text, messages.WARNING)
+        return []
 
     def _confirm_or_act(self, request: HttpRequest, do: str, queryset: QuerySet[Any]) -> HttpResponse | None:
-        if request.POST.get("confirmed") == "yes":
-            self._act_on_all(request, do, queryset)
-            return None
-        return self._ask(request, do, list(queryset))
+        chosen = self._read_chosen(request, queryset)
+        if chosen and request.POST.get("confirmed") != "yes":
+            return self._ask(request, do, chosen)
+        self._act_on_all(request, do, chosen)
+        return None
 
     def _ask(self, request: HttpRequest, do: str, found: list[ClientSession]) -> HttpResponse:
         """Ask before doing it: the page's form is that of the list's action."""
@@ -236,18 +249,24 @@ class ClientSessionAdmin(PeoplePages):
         }
         return TemplateResponse(request, "admin/session_mgmt/clientsession/confirm.html", context)
 
-    def _act_on_all(self, request: HttpRequest, do: str, queryset: QuerySet[Any]) -> None:
+    def _act_on_all(self, request: HttpRequest, do: str, chosen: list[ClientSession]) -> None:
+        if not chosen:
+            return
         reason = request.POST.get("reason", "")
         # One by one, each with its own audit entry: of fifty sessions some may have ended meanwhile.
-        done = sum(self._act_on_one(request, do, session.pk, reason) for session in queryset)
+        done = sum(self._act_on_one(request, do, session.pk, reason) for session in chosen)
         told = ngettext("Done for %d session.", "Done for %d sessions.", done) % done
         self.message_user(request, told, messages.SUCCESS)
 
     def _act_on_one(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
         """Run one verb and write its audit entry. Return ``False`` if there was nothing to do."""
         if do == "terminate":
-            # As the server itself: the permission was checked above, and is another one than that of an owner.
-            if not devices.end_device(SERVER, session, reason=(reason or "administrator")[:60]):
+            try:
+                # As the server itself: the permission was checked above, and is another one than that of an owner.
+                if not devices.end_device(SERVER, session, reason=(reason or "administrator")[:60]):
+                    return False
+            except SessionNotFound:
+                # The cleanup has deleted it since it was chosen.
                 return False
             self.note_action(request, audit.TERMINATE, session, reason=reason[:60])
             return True

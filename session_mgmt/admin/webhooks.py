@@ -210,8 +210,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Send again"), permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        keys = list(queryset.values_list("pk", flat=True))
-        count = replaying.replay(replaying.find_settled(states=(State.DEAD, State.SENT)).filter(pk__in=keys))
+        # By a query and not by its keys: of a whole list they are more than a statement may hold.
+        chosen = queryset.order_by().values("pk")
+        count = replaying.replay(replaying.find_settled(states=(State.DEAD, State.SENT)).filter(pk__in=chosen))
         self.note_action(request, audit.REPLAY_WEBHOOKS, None, deliveries=count)
         text = ngettext("%d delivery will be sent again.", "%d deliveries will be sent again.", count) % count
         self.message_user(request, text, messages.SUCCESS)

@@ -13,8 +13,9 @@ from django.test import Client
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, lifecycle, resume
+from session_mgmt.actions.sessions import connections, devices, lifecycle, resume
 from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.admin import sessions
 from session_mgmt.backends import doorbell
 from session_mgmt.models import AuditEntry, ClientSession, Connection, Outbox, SessionActivity, StateDocument, clock
 from session_mgmt.protocol.frames import Connect
@@ -239,6 +240,34 @@ def test_ending_selected_sessions_asks_first(operator: Client) -> None:
     operator.post(LIST, {**form, "confirmed": "yes", "reason": "test"})
     assert ClientSession.objects.get(state="active").pk == third
     assert AuditEntry.objects.filter(action="terminate").count() == 2
+
+
+def test_a_session_that_is_deleted_once_it_is_chosen_is_not_counted(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, kept = (lifecycle.create_session().session.pk for _ in range(2))
+    end_device = devices.end_device
+
+    def delete_first(actor: Any, session: Any, **options: Any) -> bool:
+        ClientSession.objects.filter(pk=gone).delete()
+        return end_device(actor, session, **options)
+
+    monkeypatch.setattr(devices, "end_device", delete_first)
+    form = {"action": "terminate_selected", "_selected_action": [str(gone), str(kept)], "confirmed": "yes"}
+    assert "Done for 1 session." in operator.post(LIST, form, follow=True).content.decode()
+    assert ClientSession.objects.get(pk=kept).state == "terminated"
+
+
+@pytest.mark.parametrize("do", ["terminate", "disconnect", "reconnect"])
+def test_more_sessions_than_a_request_may_hold_are_refused(
+    do: str, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_CHOSEN", 2)
+    first, *_ = (lifecycle.create_session().session.pk for _ in range(3))
+    form = {"action": f"{do}_selected", "_selected_action": [str(first)], "select_across": "1", "index": "0"}
+    for given in (form, {**form, "confirmed": "yes"}):
+        assert "Nothing was done: choose at most 2" in operator.post(LIST, given, follow=True).content.decode()
+    assert not AuditEntry.objects.filter(action=do).exists()
 
 
 def test_cleaning_up_now_needs_its_own_permission(alice: Any) -> None:

@@ -59,7 +59,11 @@ class Command(ReportCommand):
         if state != ClientSession.State.ACTIVE:
             return "ended before"
         with self.stops.hold():
-            devices.end_device(SERVER, session, reason=options["reason"])
+            try:
+                devices.end_device(SERVER, session, reason=options["reason"])
+            except SessionNotFound:
+                # The cleanup has deleted it since it was looked up.
+                return "not_found"
             audit.add_entry("terminate", session=session, reason=options["reason"][:60])
             self.done["terminated"] += 1
         return "terminated"
