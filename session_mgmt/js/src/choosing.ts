@@ -3,7 +3,7 @@
 import { SessionError } from "./errors";
 import { loadHttp } from "./loading";
 import { makeSockets, openSocket, type Socket } from "./socket";
-import { isLost, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
+import { isLost, makeEnding, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
 import type { TransportName } from "./transport";
 
 /** Way over HTTP, as it is loaded. */
@@ -43,7 +43,6 @@ const LOAD_AFTER = 500;
 export const USEFUL_AFTER = 10_000;
 /** Sockets in a row that are lost, where some got through, before HTTP is tried. */
 const ENOUGH_FAILURES = 3;
-const LOST: Ending = { code: 1006, name: "network_error", retryAfter: null, reconnect: null, reason: null };
 
 /** Return the name under which the browser keeps what it knows of the way to a server. */
 export function nameMemory({ rest }: TransportHost): string {
@@ -150,7 +149,7 @@ function beginLink(
       return inner?.checkLife && (() => inner?.checkLife?.());
     },
     sendFrame: (frame) => inner?.sendFrame(frame) ?? 0,
-    endWith: (code, name = null) => (inner ? inner.endWith(code, name) : end({ ...LOST, code, name })),
+    endWith: (code, name = null) => (inner ? inner.endWith(code, name) : end(makeEnding(code, name))),
     drop: (code) => {
       isOver = true;
       clock.clearTimeout(timer);
@@ -158,6 +157,6 @@ function beginLink(
     },
   };
   if (hasSocket) beginSocket();
-  else handOver(go, LOST);
+  else handOver(go, makeEnding(1006, "network_error"));
   return link;
 }

@@ -19,6 +19,11 @@ export interface Ending {
   reason: string | null;
 }
 
+/** Return an end, of which nobody has said more than this. */
+export function makeEnding(code: number, name: string | null = null, said: Partial<Ending> = {}): Ending {
+  return { code, name, retryAfter: null, reconnect: null, reason: null, ...said };
+}
+
 /** Return true for an end that no server has told: the network's, or that of something on the way. */
 export function isLost({ code, name }: Ending): boolean {
   // A server that restarts, or has no room, says so.

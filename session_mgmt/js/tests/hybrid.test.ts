@@ -79,6 +79,23 @@ describe("a network", () => {
     expect(client.stats().connections).toBe(2);
   });
 
+  test("that holds a call back keeps nobody from the change, and what was in the call counts once", async () => {
+    const browser = new Browser();
+    browser.server.network.sockets = "refused";
+    let isHeld = false;
+    const fetch = async (url: string, init?: RequestInit): Promise<Response> => {
+      if (isHeld && url.endsWith("/frames/")) await new Promise((_, reject) => init?.signal?.addEventListener("abort", reject));
+      return browser.server.fetch(url, init);
+    };
+    const client = await browser.tab().open({ ...ALL, fetch } as StartOptions);
+    await timeToConnect(client);
+    isHeld = true;
+    void client.state.inc("/visits");
+    browser.server.network.sockets = "open";
+    await passUntil(() => carrier(client) === "websocket" && client.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ visits: 1 });
+  });
+
   test("whose sockets open and die again and again counts as blocked", async () => {
     const browser = new Browser();
     const client = await open(browser);

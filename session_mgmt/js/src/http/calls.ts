@@ -4,7 +4,7 @@ import { closeName } from "../codes";
 import type { ErrorFields } from "../errors";
 import type { ServerFrame } from "../frames";
 import { PORTAL_WAIT } from "../rest";
-import type { Ending, TransportHost } from "../transport";
+import { makeEnding, type Ending, type TransportHost } from "../transport";
 
 export type CallName = "connections" | "poll" | "frames" | "leave";
 
@@ -114,9 +114,5 @@ function makeForeign({ status, type }: Response): CallFailure {
   if (status >= 500 || status === 429) return makeLost();
   // No portal lets pages of another origin read its answer: the headers of CORS are there, and do not expose ours.
   const name = type === "cors" ? "header_not_exposed" : "not_our_server";
-  return new CallFailure("foreign", status, makeEnding(CONNECTION_LOST, name, PORTAL_WAIT));
-}
-
-function makeEnding(code: number, name: string, retryAfter: number | null = null): Ending {
-  return { code, name, retryAfter, reconnect: null, reason: null };
+  return new CallFailure("foreign", status, makeEnding(CONNECTION_LOST, name, { retryAfter: PORTAL_WAIT }));
 }

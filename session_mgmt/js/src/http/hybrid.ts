@@ -4,9 +4,8 @@
  */
 
 import { CLOSE } from "../codes";
-import { pause } from "../pause";
 import type { Socket } from "../socket";
-import { isLost, type Ending, type Link, type LinkPort, type TransportHost } from "../transport";
+import { isLost, makeEnding, type Ending, type Link, type LinkPort, type TransportHost } from "../transport";
 import { HttpLink, type LinkHabits } from "./link";
 import { QUESTION, type SocketUse, type Way } from "./way";
 
@@ -15,8 +14,7 @@ const OPEN_WITHIN = 800;
 const READY_WITHIN = 1_500;
 /** Milliseconds for which a slow socket may go on opening while HTTP carries. */
 const OPENING_LASTS = 10_000;
-/** Milliseconds for which a change waits for a call under way, and for which the new attachment may take. */
-const CALL_LASTS = 2_000;
+/** Milliseconds that the new attachment may take after a change. */
 const SWITCH_WITHIN = 3_000;
 /** Milliseconds for which an attach that was given up may still reach the server. */
 const GHOST_LASTS = 20_000;
@@ -67,7 +65,7 @@ export class HybridLink implements Link {
 
   endWith(code: number, name: string | null = null): void {
     if (this.#active) return this.#active.endWith(code, name);
-    this.#end({ code, name, retryAfter: null, reconnect: null, reason: null });
+    this.#end(makeEnding(code, name));
   }
 
   drop(code?: number): void {
@@ -208,10 +206,7 @@ export class HybridLink implements Link {
     let isLostEarly = false;
     socket.port = { handleOpen: () => undefined, handleFrame: () => undefined, handleEnd: () => (isLostEarly = true) };
     this.#late = socket;
-    const patience = new AbortController();
-    const late = pause(this.#clock, CALL_LASTS, patience.signal).catch(() => undefined);
-    await Promise.race([link.pause(), late]);
-    patience.abort();
+    await link.pause();
     if (this.#isOver) return;
     this.#late = null;
     if (link !== this.#active) return socket.drop();

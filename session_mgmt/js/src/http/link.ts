@@ -3,7 +3,8 @@
 import { runGuarded } from "../emitter";
 import { CLOSE, closeName } from "../codes";
 import type { ConnectedFrame, Position, ServerFrame } from "../frames";
-import type { Ending, Link, LinkPort, TransportHost, TransportName } from "../transport";
+import { pause } from "../pause";
+import { makeEnding, type Ending, type Link, type LinkPort, type TransportHost, type TransportName } from "../transport";
 import type { FindPlace } from "./bell";
 import { CallFailure, Calls, makeLost, type Answer } from "./calls";
 import { Places, type Asked } from "./places";
@@ -31,6 +32,8 @@ export type Role = "connection" | "follower" | "writer";
 const NOT_SENT: ReadonlySet<string> = new Set(["ack", "pong"]);
 /** Bytes of a call of frames that are not frames. */
 const ROOM = 8_192;
+/** Milliseconds for which a change to another attachment waits for a call under way. */
+const CALL_LASTS = 2_000;
 
 export class HttpLink implements Link {
   readonly #host: TransportHost;
@@ -102,7 +105,7 @@ export class HttpLink implements Link {
 
   endWith(code: number, name: string | null = null): void {
     if (code === CLOSE.NORMAL) this.#leave();
-    this.#end({ code, name, retryAfter: null, reconnect: null, reason: null });
+    this.#end(makeEnding(code, name));
   }
 
   drop(code: number = CLOSE.NORMAL): void {
@@ -120,9 +123,12 @@ export class HttpLink implements Link {
     this.#habits.rest?.();
   }
 
-  /** Begin no further call of frames; resolves when none is under way. */
-  pause(): Promise<void> {
-    return this.#sender.pause();
+  /** Begin no further call of frames; resolves when none is under way, or when the one that is takes long. */
+  async pause(): Promise<void> {
+    const patience = new AbortController();
+    const late = pause(this.#host.env.clock, CALL_LASTS, patience.signal).catch(() => undefined);
+    await Promise.race([this.#sender.pause(), late]);
+    patience.abort();
   }
 
   resume(): void {

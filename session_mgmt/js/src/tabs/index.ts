@@ -31,7 +31,7 @@ class Sharing implements Transport {
 
   open(port: LinkPort): Link {
     const openFollower: OpenFollower = (inner, choosePace) => this.#openQuiet(this.#host, inner, choosePace);
-    const parts = { clock: this.#host.env.clock, circle: this.#join(), own: this.#own, openFollower };
+    const parts = { circle: this.#join(), own: this.#own, openFollower };
     return new SharedLink(parts, port);
   }
 

@@ -1,17 +1,11 @@
 /** Attachment of a tab that leads or follows, and changes from the one to the other without a word to the application. */
 
-import type { Clock } from "../environment";
-import { pause } from "../pause";
-import type { Ending, Link, LinkPort, Transport } from "../transport";
+import { makeEnding, type Ending, type Link, type LinkPort, type Transport } from "../transport";
 import type { Circle } from "./circle";
 import { Follower, type OpenFollower } from "./follower";
 import { Leader } from "./leader";
 
-/** Milliseconds for which a change waits for a call under way. */
-const CALL_LASTS = 2_000;
-
 export interface SharedParts {
-  clock: Clock;
   circle: Circle;
   /** Transport of this tab itself. */
   own: Transport;
@@ -51,7 +45,7 @@ export class SharedLink implements Link {
 
   endWith(code: number, name: string | null = null): void {
     if (this.#role) this.#role.link.endWith(code, name);
-    else this.#end(makeEnding(code, name, null));
+    else this.#end(makeEnding(code, name));
   }
 
   drop(code?: number): void {
@@ -68,7 +62,7 @@ export class SharedLink implements Link {
         ? new Leader(own, this.#port, circle)
         : new Follower(openFollower, this.#port, circle);
     } catch {
-      this.#end(makeEnding(0, "invalid_address", false));
+      this.#end(makeEnding(0, "invalid_address", { reconnect: false }));
     }
   }
 
@@ -78,10 +72,7 @@ export class SharedLink implements Link {
     if (!before?.isAttached || this.#isChanging || this.#isRight(before)) return;
     const http = before instanceof Follower ? before.link : null;
     this.#isChanging = true;
-    const patience = new AbortController();
-    const late = pause(this.#parts.clock, CALL_LASTS, patience.signal).catch(() => undefined);
-    await Promise.race([http?.pause(), late]);
-    patience.abort();
+    await http?.pause();
     this.#isChanging = false;
     if (before !== this.#role) return;
     // Meanwhile the role may have come back.
@@ -110,8 +101,4 @@ export class SharedLink implements Link {
     circle.actor = {};
     circle.tellRole = () => undefined;
   }
-}
-
-function makeEnding(code: number, name: string | null, reconnect: boolean | null): Ending {
-  return { code, name, reconnect, retryAfter: null, reason: null };
 }
