@@ -72,8 +72,8 @@ FAULTS = [
     Fault(
         "F9",
         "Redis accepts and says nothing",
-        "backends/test_redis_doorbell.py",
-        "test_a_redis_that_answers_nothing_holds_up_no_ring",
+        "faults/test_silent_redis.py",
+        "test_clients_of_two_servers_write_and_hear_of_each_other_beside_a_redis_that_says_nothing",
     ),
     Fault(
         "F10",
@@ -102,8 +102,8 @@ FAULTS = [
     Fault(
         "C1",
         "A client is gone between its write and the answer",
-        "faults/test_both_clients.py",
-        "test_a_typescript_and_two_python_clients_agree_with_the_server_after_many_cuts",
+        "faults/test_returns.py",
+        "test_a_client_that_dies_with_its_write_on_its_way_and_is_back_at_once_loses_and_doubles_nothing",
     ),
     Fault(
         "C2",
@@ -114,14 +114,14 @@ FAULTS = [
     Fault(
         "C3",
         "A return at once",
-        "walks/test_reconnect.py",
-        "test_a_client_that_leaves_and_comes_back_at_once_was_not_lost",
+        "faults/test_returns.py",
+        "test_a_client_that_dies_with_its_write_on_its_way_and_is_back_at_once_loses_and_doubles_nothing",
     ),
     Fault(
         "C4",
         "Returns in a row",
-        "walks/test_reconnect.py",
-        "test_ten_drops_in_a_row_all_resume_in_full",
+        "faults/test_returns.py",
+        "test_a_client_that_dies_with_its_write_on_its_way_and_is_back_at_once_loses_and_doubles_nothing",
     ),
     Fault(
         "C5",
@@ -156,8 +156,8 @@ FAULTS = [
     Fault(
         "C13",
         "One client in two places at once",
-        "actions/test_attach_group.py",
-        "test_the_same_client_in_two_transactions_at_once_is_attached_twice_and_the_later_one_stays",
+        "faults/test_returns.py",
+        "test_of_one_client_in_several_places_at_once_the_newest_writes_and_no_other",
     ),
     Fault(
         "C14",
