@@ -12,6 +12,9 @@ export const ROOT = fileURLToPath(new URL("..", import.meta.url));
 export const { version: VERSION } = JSON.parse(await readFile(`${ROOT}package.json`, "utf8"));
 const BANNER = `/*! session_mgmt browser client ${VERSION}, BSD-3-Clause. Built from session_mgmt/js; do not edit. */`;
 
+/** Comments that stay: the banner, and those by which bundlers leave an import alone. */
+const FOR_OTHERS = /^!|@vite-ignore|webpackIgnore/;
+
 const CLIENT = "src/index.ts";
 /** Parts that are entries of the package as well, for pages that have them in their own scripts. */
 const PART_ENTRIES = ["content", "http", "copies", "tabs", "debug"];
@@ -48,7 +51,8 @@ async function bundle(script) {
   const sourceMap = options.sourcemap === false ? false : { content, includeSources: true, url: `${name}.map` };
   // esbuild knows short names for private members, and terser shorter code.
   const isModule = name !== CLASSIC.name;
-  const { code, map } = await minify(text, { module: isModule, ecma: 2020, compress: { passes: 2 }, sourceMap });
+  const format = { comments: FOR_OTHERS };
+  const { code, map } = await minify(text, { module: isModule, ecma: 2020, compress: { passes: 2 }, format, sourceMap });
   return map ? [[`${name}.map`, shortenPaths(map)], [name, code]] : [[name, code]];
 }
 

@@ -12,6 +12,8 @@ import ts from "typescript";
 
 const LOADED = /\bimport\("(\.[^"]+)"\)/g;
 const SHARED = "shared:";
+/** Module of the client that imports a file anew; its sources need it not, so only what is built names it. */
+const AGAIN = "src/again.ts";
 
 /** Return the paths of the modules that a bundle of `entry` has, without those that it loads later. */
 export async function listModules(root, entry) {
@@ -85,6 +87,7 @@ export function loadFromFiles(root, sharedOf, nameFile) {
       const text = await readFile(path, "utf8");
       const names = [...text.matchAll(LOADED)].map(([, request]) => nameOf(request));
       const given = names.map((name) => `import * as shared_${name} from "${SHARED}${name}";\n`);
+      if (names.length > 0) given.push(`import { importAgain } from "./${relative(dirname(path), resolve(root, AGAIN))}";\n`);
       const body = text.replace(LOADED, (_, request) => writeLoading(nameOf(request), nameFile));
       return { contents: body + given.join(""), loader: "ts" };
     });
@@ -99,7 +102,7 @@ export function loadFromFiles(root, sharedOf, nameFile) {
 }
 
 function writeLoading(name, nameFile) {
-  return `import("./${nameFile(name)}").then((part) => part.default(shared_${name}))`;
+  return `import("./${nameFile(name)}").catch(importAgain).then((part) => part.default(shared_${name}))`;
 }
 
 function writeExport(module, names) {

@@ -1,0 +1,17 @@
+/** Another address for the file of a part, for browsers that keep a failed import for as long as the page lives. */
+
+let attempts = 0;
+
+/**
+ * Import the file that an error of `import()` names, by an address that no import has failed at. Throws the error where it
+ * names none, as Safari's does.
+ */
+export async function importAgain(
+  error: unknown,
+  load: (address: string) => Promise<unknown> = (address) => import(/* @vite-ignore */ /* webpackIgnore: true */ address),
+): Promise<unknown> {
+  const [address] = /https?:[^\s'"]+/.exec(String(error)) ?? [];
+  if (!address) throw error;
+  attempts += 1;
+  return load(`${address}${address.includes("?") ? "&" : "?"}again=${attempts}`);
+}
