@@ -69,6 +69,12 @@ class InvalidField(RequestError):
     number, name = 103, "invalid_field"
     message = "A field is missing or has the wrong type."
 
+    def __init__(self, detail: str | None = None, *, field: str | None = None, **facts: Any) -> None:
+        if field is not None:
+            facts["field"] = field
+            detail = detail or f"The field {field} is missing or has the wrong type."
+        super().__init__(detail, **facts)
+
 
 class FrameTooLarge(RequestError):
     number, name, status = 104, "frame_too_large", 413
@@ -187,7 +193,7 @@ class PermissionDenied(AuthError):
 
 class AuthRequired(AuthError):
     number, name = 203, "auth_required"
-    message = "Authentication is needed."
+    message = "Log in. Visitors need the setting anonymous_sessions."
 
 
 class OriginDenied(AuthError):

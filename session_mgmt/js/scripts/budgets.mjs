@@ -5,17 +5,17 @@ import { gzipSync } from "node:zlib";
 
 const BUDGETS = {
   // It chooses what carries it.
-  "session-client.js": 19_850,
-  "session-client.content.js": 10_020,
+  "session-client.js": 20_200,
+  "session-client.content.js": 10_990,
   "session-client.copies.js": 2_710,
   "session-client.sending.js": 1_570,
   "session-client.changes.js": 4_110,
   "session-client.substitutes.js": 970,
   "session-client.debug.js": 2_500,
-  "session-client.batch.js": 1_900,
-  "session-client.pages.js": 4_960,
+  "session-client.batch.js": 1_950,
+  "session-client.pages.js": 5_030,
   "session-client.react.js": 1_000,
-  "session-client.requests.js": 3_200,
+  "session-client.requests.js": 3_290,
   "session-client.outboxes.js": 2_880,
   "session-client.http.js": 7_950,
   "session-client.tabs.js": 3_340,

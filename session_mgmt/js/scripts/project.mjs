@@ -9,6 +9,10 @@ import { build } from "esbuild";
 import ts from "typescript";
 
 const PROGRAM = "tests/project/main.ts";
+/** Pages whose examples compile as they stand there, and what they take from the page around them. */
+const PAGES = ["README.md", "../../docs/howto/npm.md", "../../docs/howto/tabs.md", "../../docs/howto/frameworks.md", "../../docs/reference/js-client.md"];
+const SURROUNDINGS = "tests/project/page.d.ts";
+const EXAMPLE = /^```ts\n([^]*?)^```$/gm;
 /** Parts that the program names at its start. */
 const NAMED_PARTS = ["session-client.content-", "session-client.http-", "session-client.copies-", "session-client.tabs-"];
 const SETTINGS = {
@@ -23,7 +27,9 @@ export async function tryPackage(root, tarball) {
     await installPackage(root, folder, tarball);
     const program = join(folder, "main.ts");
     await writeFile(program, await readFile(join(root, PROGRAM)));
-    const wrong = Object.entries(SETTINGS).flatMap(([name, options]) => compile(name, program, options));
+    // In one program: a second one would read all declarations again.
+    const paths = { bundler: [program, ...(await writeExamples(root, folder))], node16: [program] };
+    const wrong = Object.entries(SETTINGS).flatMap(([name, options]) => compile(name, paths[name], options));
     return [...wrong, ...(await bundle(folder, program))];
   } finally {
     await rm(folder, { recursive: true });
@@ -41,11 +47,27 @@ async function installPackage(root, folder, tarball) {
   }
 }
 
-function compile(name, program, options) {
+/** Write each example as a module of its own; return the paths. One that adds to the package's types is the program's. */
+async function writeExamples(root, folder) {
+  const surroundings = join(folder, "page.d.ts");
+  await writeFile(surroundings, await readFile(join(root, SURROUNDINGS)));
+  const paths = [surroundings];
+  for (const page of PAGES) {
+    for (const [, text] of (await readFile(join(root, page), "utf8")).matchAll(EXAMPLE)) {
+      if (text.includes("declare module")) continue;
+      paths.push(join(folder, `example-${paths.length}.ts`));
+      await writeFile(paths.at(-1), `${text}\nexport {};\n`);
+    }
+  }
+  return paths;
+}
+
+function compile(name, paths, options) {
   const lib = ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"];
   const all = { ...options, target: ts.ScriptTarget.ES2022, lib, strict: true, noEmit: true, types: [] };
-  const found = ts.getPreEmitDiagnostics(ts.createProgram([program], all));
-  return found.map(({ messageText }) => `types, ${name}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
+  const found = ts.getPreEmitDiagnostics(ts.createProgram(paths, all));
+  const place = ({ file, start }) => file?.text.slice(0, start).split("\n").at(-1) ?? "";
+  return found.map((each) => `types, ${name}: ${ts.flattenDiagnosticMessageText(each.messageText, "\n")} after ${place(each)}`);
 }
 
 async function bundle(folder, program) {

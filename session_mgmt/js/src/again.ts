@@ -13,5 +13,6 @@ export async function importAgain(
   const [address] = /https?:[^\s'"]+/.exec(String(error)) ?? [];
   if (!address) throw error;
   attempts += 1;
-  return load(`${address}${address.includes("?") ? "&" : "?"}again=${attempts}`);
+  // A second question mark is a part of the first one's text.
+  return load(`${address}?again=${attempts}`);
 }

@@ -35,7 +35,7 @@ export const RENEW_AGAIN = 5_000;
 /** Milliseconds for which a start waits for an answer, if there is a session that it can begin with. */
 const PATIENCE = 8_000;
 /** Refusals that say nothing about the session in storage: the page is not its user's. */
-export const OF_THE_PAGE: ReadonlySet<string> = new Set(["login_mismatch", "wrong_token_mode"]);
+export const OF_THE_PAGE: ReadonlySet<string> = new Set(["login_mismatch", "wrong_token_mode", "invalid_option"]);
 
 export class Beginning {
   readonly #entrance: Entrance;

@@ -1,6 +1,5 @@
 /** Transport of a client: a WebSocket, and HTTP where none gets through. What speaks HTTP is loaded when it is needed. */
 
-import { SessionError } from "./errors";
 import { loadHttp } from "./loading";
 import { makeSockets, openSocket, type Socket } from "./socket";
 import { isLost, makeEnding, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
@@ -49,9 +48,8 @@ export function nameMemory({ rest }: TransportHost): string {
   return `session-mgmt:${rest.base}:transport`;
 }
 
-/** Return what carries a client. Throws `invalid_option` if nothing may. */
+/** Return what carries a client, of what is allowed. */
 export function chooseTransport(allowed: readonly TransportName[] = ALL, host: TransportHost): Transport {
-  if (allowed.length === 0) throw SessionError.local("invalid_option", "No transport is allowed: name one in `transports`.");
   const maySocket = allowed.includes("websocket");
   if (`${allowed}` === "websocket") return makeSockets(host);
   // What the browser knows of the way can be read by what is loaded only.

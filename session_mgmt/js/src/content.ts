@@ -3,6 +3,7 @@
  * session is found. No client begins without it, so a write never waits for a file.
  */
 
+export { checkOptions } from "./checking";
 export { Documents, fetchDocument } from "./documents";
 export { Topics } from "./topics";
 export { Writer } from "./writer";

@@ -1,5 +1,6 @@
 /** Connection as the application controls it. */
 
+import { isAmount, requireThat } from "./arguments";
 import type { RetryPolicy } from "./backoff";
 import type { Connection } from "./connection";
 import type { Emitter, Unsubscribe } from "./emitter";
@@ -88,6 +89,7 @@ export class ConnectionControls {
 
   /** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
   setupHeartbeat(interval = 25): Unsubscribe {
+    requireThat(isAmount(interval) && interval > 0, "interval is a number above 0");
     this.stopHeartbeat();
     const sendBeat = (): void => {
       const seconds = this.#connection.isHidden ? Math.max(interval, HIDDEN_EVERY) : interval;
@@ -108,6 +110,7 @@ export class ConnectionControls {
    * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
    */
   setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null> {
+    for (const [name, value] of Object.entries(config)) requireThat(value === undefined || isAmount(value), `${name} is a number`);
     const { deadline, interval, missedLimit, batch, ...retry } = config;
     this.#connection.configure(retry, deadline);
     const given = { interval, missed_limit: missedLimit, batch };

@@ -28,6 +28,8 @@ export interface Named {
   endpoints: Endpoints;
   /** After a logout the page gets a session of nobody's. */
   onLogout?: "anonymous";
+  /** Session that was left for this one, and why: for the tabs that learn of it here. */
+  left?: { session: string; reason: string };
 }
 
 export interface Kept extends Named {

@@ -1,5 +1,7 @@
 /** Documents that this client follows, by name. */
 
+import { encodePart } from "./addresses";
+import { requireText, requireThat } from "./arguments";
 import type { Copies } from "./copies";
 import type { DocumentCopy } from "./copy";
 import type { Credentials } from "./credentials";
@@ -58,6 +60,8 @@ export class Documents {
   }
 
   getDocument(name: string): StateDocument {
+    requireText(name, "the name of a document");
+    requireThat(!name.includes("/"), "the name of a document has no slash");
     return (this.#known.get(name) ?? this.#followDocument(name)).document;
   }
 
@@ -201,7 +205,7 @@ export class Documents {
   }
 
   #callDocument(name: string, method: string, path: string, body?: unknown, headers?: Headers): Promise<Json> {
-    return this.#callState(method, `${encodeURIComponent(name)}/${path}`, body, headers);
+    return this.#callState(method, `${encodePart(name, "the name of a document")}/${path}`, body, headers);
   }
 
   async #callState(method: string, path: string, body?: unknown, headers: Headers = {}): Promise<Json> {

@@ -1,5 +1,7 @@
 /** Callbacks by name. A callback that throws never stops the others, nor the stream that called it. */
 
+import { requireFunction } from "./arguments";
+
 export type Unsubscribe = () => void;
 
 const MOST_UNHEARD = 20;
@@ -15,6 +17,7 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
   }
 
   on<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe {
+    requireFunction(callback, "the callback");
     const callbacks = this.#callbacks.get(type) ?? new Set();
     this.#callbacks.set(type, callbacks);
     // Wrapped, so that one function may be registered twice and each registration ended by itself.
@@ -30,6 +33,7 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
 
   /** Call back at the next event only. */
   once<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe {
+    requireFunction(callback, "the callback");
     const stop = this.on(type, (...args) => {
       stop();
       callback(...args);

@@ -26,7 +26,15 @@ export interface Entered extends PairFields {
 export interface Call {
   /** Expected user; undefined if the page does not know. */
   user: string | null | undefined;
+  /** Why the page cannot go on as before, where the server does not say it. */
+  reason?: string;
   signal?: AbortSignal;
+}
+
+/** What a call is about; sent again, it is the same one. */
+interface Request {
+  readonly kept: Kept | null;
+  nonce: string;
 }
 
 // Another answer may just be changing the page's cookie.
@@ -51,28 +59,31 @@ export class Entrance {
 
   /** Enter with what is kept, and store what the answer gives. Throws what the server refused. */
   async enter(kept: Kept | null, call: Call): Promise<Entered> {
-    let answer = await this.#ask(kept, call);
-    if (answer.verdict === "ask") answer = await this.#ask(kept, call, await this.#choose(answer.documents ?? []));
-    this.#keep(kept, answer);
+    // In the task in which the caller has read what is kept: another tab without Web Locks may store its answer, and
+    // remove the nonce, while this one asks again. With the same nonce both get one session.
+    const request = { kept, nonce: this.#credentials.beginRequest() };
+    let answer = await this.#ask(request, call);
+    if (answer.verdict === "ask") answer = await this.#ask(request, call, await this.#choose(answer.documents ?? []));
+    this.#keep(request, answer, call.reason);
     return answer;
   }
 
-  async #ask(kept: Kept | null, call: Call, choice?: "claim" | "fresh"): Promise<Entered> {
+  async #ask(request: Request, call: Call, choice?: "claim" | "fresh"): Promise<Entered> {
     const tried = new Set<string>();
     for (;;) {
-      const body = { ...this.#describe(kept, call.user), ...(choice && { choice }) };
+      const body = { ...this.#describe(request, call.user), ...(choice && { choice }) };
       try {
         return (await this.#rest.sendRequest("POST", "sessions/enter/", { body, signal: call.signal })).body as Entered;
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;
-        await this.#prepareAgain(error, tried, call.signal);
+        await this.#prepareAgain(error, request, tried, call.signal);
       }
     }
   }
 
-  #describe(kept: Kept | null, user: string | null | undefined): object {
+  #describe({ kept, nonce }: Request, user: string | null | undefined): object {
     return {
-      nonce: this.#credentials.beginRequest(),
+      nonce,
       kept: kept && describeKept(kept),
       previous: this.#credentials.previous,
       ...(user === undefined ? {} : { user }),
@@ -82,38 +93,41 @@ export class Entrance {
   }
 
   /** Do what a refusal asks for before the call is sent again; throws it if nothing helps. */
-  async #prepareAgain(error: SessionError, tried: Set<string>, signal?: AbortSignal): Promise<void> {
+  async #prepareAgain(error: SessionError, request: Request, tried: Set<string>, signal?: AbortSignal): Promise<void> {
     const { name } = error;
     if (name === "login_missing") return pause(this.#env.clock, MISSING_AGAIN, signal);
     const isFirst = !tried.has(name);
     tried.add(name);
     // The nonce is of a call that somebody else's page began, or it is too old.
-    if (name === "invalid_field" && error.facts.field === "nonce" && isFirst) return this.#credentials.endRequest();
-    throw error;
+    if (name !== "invalid_field" || error.facts.field !== "nonce" || !isFirst) throw error;
+    this.#credentials.endRequest();
+    request.nonce = this.#credentials.beginRequest();
   }
 
   async #choose(documents: VisitorDocument[]): Promise<"claim" | "fresh"> {
     return (await this.#onAsk?.(documents)) ?? "fresh";
   }
 
-  #keep(kept: Kept | null, answer: Entered): void {
+  #keep({ kept, nonce }: Request, answer: Entered, why = ""): void {
     const { session, endpoints, reason, on_logout: onLogout } = answer;
+    const before = kept?.session.session_id;
+    const left = before && before !== session.session_id && { left: { session: before, reason: reason || why } };
     this.#credentials.requireMode(answer.token_mode);
-    const named = { session, endpoints, ...(onLogout === "anonymous" && { onLogout }) };
-    this.#credentials.store(this.#proveBy(answer, named, kept));
+    const named = { session, endpoints, ...(onLogout === "anonymous" && { onLogout }), ...left };
+    this.#credentials.store(this.#proveBy(answer, named, kept, nonce));
     if (reason === "login_gone" && kept) this.#credentials.previous = kept.session.session_id;
     else if (session.user_id !== null) this.#credentials.previous = null;
   }
 
   /** Return what is kept with the proof that the answer gives, or lets go on. */
-  #proveBy({ token_mode: mode, ...pair }: Entered, named: Named, kept: Kept | null): Kept {
+  #proveBy({ token_mode: mode, ...pair }: Entered, named: Named, kept: Kept | null, nonce: string): Kept {
     if (mode === "cookie") return this.#credentials.keepCookie(named, pair.login_due_in);
     if (kept?.session.session_id !== named.session.session_id) {
       return this.#credentials.renew({ ...named, token: "" }, pair);
     }
     const { turn: _turn, onLogout: _onLogout, ...before } = kept;
     const token = before.refresh ?? before.token;
-    const exchange = token ? { token, nonce: this.#credentials.beginRequest() } : undefined;
+    const exchange = token ? { token, nonce } : undefined;
     return this.#credentials.renew({ ...before, ...named }, pair, exchange);
   }
 }

@@ -351,7 +351,7 @@ export class Logbook {
     }
     if (!this.#attached) return;
     for (const log of this.#logs.values()) {
-      if (log.denied || log.asked === log.reader.wishes?.filter) continue;
+      if (log.denied || JSON.stringify(log.asked) === JSON.stringify(log.reader.wishes?.filter)) continue;
       // Another part is wanted now than the server was told.
       this.#leaveLog(log);
       this.#subscribeLog(log);

@@ -35,11 +35,12 @@ export function applyOperations(document: Json, operations: readonly Operation[]
 
 /** Return a normalised copy of the operations. Throws `invalid_patch`, `invalid_path` or an error of a value. */
 export function checkOperations(operations: readonly Operation[], limits: ValueLimits): Operation[] {
+  if (!Array.isArray(operations)) throw SessionError.local("invalid_patch", "An update is no array: write [[\"set\", path, value], …].");
   return operations.map((operation) => checkOperation(operation, limits));
 }
 
 function checkOperation(operation: readonly unknown[], limits: ValueLimits): Operation {
-  const [name, path, argument] = operation;
+  const [name, path, argument] = Array.isArray(operation) ? operation : [];
   if (typeof name !== "string" || typeof path !== "string" || LENGTHS[name] !== operation.length) {
     throw SessionError.local("invalid_patch", `Operation ${String(name)}: write set, del, ins, inc or obj with its path and value.`);
   }

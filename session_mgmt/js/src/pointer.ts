@@ -8,6 +8,7 @@ const INDEX = /^(?:0|[1-9][0-9]{0,9})$/;
 /** Return the reference tokens; `""` is the root, `"/"` the empty key. Throws `invalid_path`. */
 export function parse(path: string): string[] {
   if (path === "") return [];
+  if (typeof path !== "string") throw SessionError.local("invalid_path", "A path must be text, such as /cart/items.");
   if (!path.startsWith("/")) throw SessionError.local("invalid_path", `The path ${path} must start with a slash.`);
   if (/~(?![01])/.test(path)) throw SessionError.local("invalid_path", `In the path ${path} write ~ as ~0.`);
   // ~1 first: RFC 6901 section 4, or "~01" would become "/".

@@ -1,5 +1,6 @@
 /** Document on the client's side: the confirmed value, and on top of it the writes that are on their way. */
 
+import { requireFunction } from "./arguments";
 import { runGuarded, type Unsubscribe } from "./emitter";
 import type { Position, UpdateFrame, Verdict } from "./frames";
 import { mergePatch } from "./merge";
@@ -77,6 +78,7 @@ export class Replica {
 
   on(path: string, listener: Listener): Unsubscribe {
     const tokens = pointer.parse(path);
+    requireFunction(listener, "the callback");
     // Before the server has said anything, only this tab's unanswered writes of an earlier page can be here: the
     // listener has not been shown them, and a value that stays what they made it would never be told.
     const value = this.position === null || !this.#told ? undefined : pointer.getValue(this.#view, tokens);

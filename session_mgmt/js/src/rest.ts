@@ -108,21 +108,22 @@ export class Rest {
   }
 
   async #sendOnce(method: string, path: string, options: RequestOptions): Promise<Answer> {
+    // What cannot be sent is the caller's fault, and not the network's, which is worth another try.
+    const url = this.resolveUrl(path);
+    const init = {
+      method,
+      headers: this.#buildHeaders(options),
+      credentials: this.#credentials,
+      redirect: MANUAL,
+      ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+    } as const;
     const impatience = new AbortController();
     const timer = this.#env.clock.setTimeout(() => impatience.abort(), TIMEOUT);
     const stop = (): void => impatience.abort();
     options.signal?.addEventListener("abort", stop, { once: true });
     try {
       options.signal?.throwIfAborted();
-      const url = this.resolveUrl(path);
-      const response = await this.#env.fetch(url, {
-        method,
-        headers: this.#buildHeaders(options),
-        credentials: this.#credentials,
-        signal: impatience.signal,
-        redirect: MANUAL,
-        ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
-      });
+      const response = await this.#env.fetch(url, { ...init, signal: impatience.signal });
       return await readResponse(response, url);
     } catch (error) {
       if (options.signal?.aborted) throw options.signal.reason;

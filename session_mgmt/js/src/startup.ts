@@ -72,7 +72,6 @@ const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended", "update_
 export async function prepareStart(options: StartOptions): Promise<Parts> {
   const { strategy, schema, cache, signal } = options;
   signal?.throwIfAborted();
-  requireSharing(options);
   const env = readEnvironment(options);
   const base = resolveBase(options.url ?? "/api/");
   const scope = nameScope(options, base);
@@ -101,7 +100,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     throw error;
   };
   if (identity.isHidden) copies?.hideFound();
-  const content = await awaitContent(env, tell, signal).catch(close);
+  const content = await awaitContent(env, tell, signal).then((found) => (found.checkOptions(options), found)).catch(close);
   const sync = await loadSync(options, env, tell);
   const share = await loadShare(options, env, tell);
   const slot = `${scope}client:${options.slot ?? ""}:`;
@@ -165,11 +164,6 @@ async function awaitContent(
       await pause(clock, backoff.nextWait() ?? RENEW_AGAIN, signal);
     }
   }
-}
-
-function requireSharing({ tokenMode, share }: StartOptions): void {
-  if (tokenMode !== "cookie" || share !== "tab") return;
-  throw SessionError.local("invalid_option", "Tabs share a cookie: with `tokenMode` \"cookie\", `share` is \"browser\".");
 }
 
 /** Return the owner of what is kept of a session in a scope. */
@@ -270,9 +264,14 @@ async function loadPart<T>(load: () => Promise<T>, tell: Tell, name: string, eff
   }
 }
 
-/** Return the absolute address of the API. */
+/** Return the absolute address of the API. Throws `invalid_option`. */
 function resolveBase(url: string): string {
   const page = typeof location === "undefined" ? undefined : location.href;
-  const base = new URL(url, page).href;
-  return base.endsWith("/") ? base : `${base}/`;
+  try {
+    const base = new URL(url, page);
+    if (base.protocol.startsWith("http")) return base.href.replace(/\/?$/, "/");
+  } catch {
+    // Said below.
+  }
+  throw SessionError.local("invalid_option", `Mend the call: url is an address, not ${url}.`);
 }

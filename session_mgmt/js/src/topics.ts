@@ -1,5 +1,6 @@
 /** Topics: publications arrive once and in order, missed ones first (PROTOCOL section 7). */
 
+import { requireFunction, requireText, requireThat } from "./arguments";
 import type { KnownTopic, PublicationOf } from "./application";
 import { Emitter, type Unsubscribe } from "./emitter";
 import { SessionError, silenceRejection } from "./errors";
@@ -10,7 +11,7 @@ import type { Logbook, Reader } from "./logbook";
 import type { ClientRecord } from "./record";
 import type { TopicRequests } from "./requests/index";
 import type { Stats } from "./stats";
-import type { Json } from "./values";
+import { isObject, normalizeValue, type Json } from "./values";
 
 /**
  * Place of a publication in its topic; an ephemeral one has none. `live` is false for what was published before the
@@ -179,14 +180,22 @@ export class Topics<T = Json> {
     listener: TopicListener<PublicationOf<T, Topic>>,
     options: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>> = {},
   ): Subscription {
-    if (options.snapshot) {
+    requireText(topic, "a topic");
+    requireFunction(listener, "the callback of a topic");
+    const { snapshot } = options;
+    // A copy, for it goes into the first frame of each connection.
+    const wishes: SubscribeOptions = normalizeValue({ slow: options.slow, since: options.since, filter: options.filter });
+    const filter = wishes.filter ?? {};
+    requireThat(isObject(wishes.since ?? {}) && isObject(filter), "since and filter are objects");
+    if (snapshot) {
+      requireFunction(snapshot, "snapshot");
       const begun = loadRequests().then(
         ({ Beginning }) => new Beginning(this as Topics, this.#port, topic, listener as TopicListener, options),
       );
       const subscribed = silenceRejection(begun.then((beginning) => beginning.subscribed));
       return Object.assign(() => void begun.then((beginning) => beginning.close()).catch(() => {}), { subscribed });
     }
-    const wanted = Object.entries<Json>(options.filter ?? {});
+    const wanted = Object.entries<Json>(filter);
     const stop = this.#listeners.on(topic, (data, place) => {
       // Here too: one socket for several tabs, or subscribers, brings all of a topic.
       if (wanted.every(([key, value]) => (value?.in ?? [value]).includes((data as Json)?.[key]))) listener(data, place);
@@ -197,7 +206,7 @@ export class Topics<T = Json> {
     const isDenied = this.#logbook.isDenied(log);
     if (isDenied) followed.askAgain();
     // A denied one is asked for anew: the rights may have come back.
-    if (!followed.count || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed, options));
+    if (!followed.count || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed, wishes));
     followed.count += 1;
     const [subscribed, stopWaiting] = followed.wait();
     let active = true;
@@ -219,8 +228,11 @@ export class Topics<T = Json> {
     { key, ephemeral, signal }: PublishOptions = {},
   ): Promise<Position | null> {
     const frame = { topic, data, ...(key === undefined ? {} : { key }) };
-    const port = this.#port;
-    return silenceRejection(ephemeral ? port.publishEphemeral(topic, data) : port.publishEntry(frame, signal));
+    const publish = async (): Promise<Position | null> => {
+      requireText(topic, "a topic");
+      return ephemeral ? this.#port.publishEphemeral(topic, data) : this.#port.publishEntry(frame, signal);
+    };
+    return silenceRejection(publish());
   }
 
   /** Return the place after which the next publication of a topic comes; null if it is not followed, or not yet. */

@@ -72,9 +72,10 @@ function normalizeAt(value: unknown, limits: ValueLimits, place: string[]): Json
   if (typeof plain === "string") return checkText(plain, limits.stringBytes, "string_too_long");
   if (typeof plain === "number") return checkNumber(plain);
   if (typeof plain !== "object") throw SessionError.local("invalid_json", `${describe(plain)} is not JSON.`);
-  if (place.length >= limits.depth) throw SessionError.local("too_deep", `The JSON is deeper than ${limits.depth}.`);
+  if (place.length >= limits.depth) throw SessionError.local("too_deep", `The JSON is deeper than ${limits.depth}, or holds itself.`);
   if (Array.isArray(plain)) {
-    return plain.map((item, at) => normalizeMember(item, limits, place, String(at)));
+    // Not `map`, which leaves holes as they are: JSON has none.
+    return Array.from(plain, (item, at) => normalizeMember(item, limits, place, String(at)));
   }
   return normalizeObject(plain as object, limits, place);
 }

@@ -1,5 +1,6 @@
 /** Take the application's writes: checks them, keeps them in the outbox, and settles their promises. */
 
+import { requireThat } from "./arguments";
 import type { Batch, Settle, Sync } from "./batch";
 import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
@@ -79,6 +80,8 @@ export class Writer {
   /** Number and store a write; resolves with its good receipt, rejects with the refusal. */
   addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame> {
     return new Promise((resolve, reject) => {
+      // Before the write is taken: it would go all the same.
+      requireThat(!signal || typeof signal.addEventListener === "function", "signal is that of an AbortController");
       if (signal?.aborted) return reject(signal.reason);
       const failure = this.#port.readFailure();
       if (failure) throw failure;

@@ -18,7 +18,7 @@ test.each([
   await importAgain(told, load);
   await importAgain(told.replace("a.js", "a.js?v=1"), load);
   expect(new Set(asked.map((address) => address.replace(/\d+$/, "N")))).toEqual(
-    new Set(["https://shop.test/static/a.js?again=N", "https://shop.test/static/a.js?v=1&again=N"]),
+    new Set(["https://shop.test/static/a.js?again=N", "https://shop.test/static/a.js?v=1?again=N"]),
   );
   expect(new Set(asked).size).toBe(3);
 });

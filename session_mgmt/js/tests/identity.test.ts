@@ -3,6 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { CLOSE } from "../src/codes";
 import type { SessionClient } from "../src/index";
+import { FakeLocks } from "../src/testing";
 import { Browser, pass, passUntil, record, refusal, type Tab, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -336,6 +337,28 @@ describe("an answer that is lost", () => {
     expect(client.auth.token).toBe(browser.server.session.token);
     expect(browser.server.sessions).toHaveLength(what === "recovered" ? 2 : 1);
     expect(browser.server.sessions.at(-1)?.state).toBe("active");
+  });
+});
+
+describe("a first visit in two tabs that cannot lock each other out", () => {
+  test("is one session, whichever of them must ask twice", async () => {
+    const browser = new Browser();
+    Object.assign(browser.server.login, { user: null });
+    const missing = { code: 207, name: "login_missing", temporary: true, retry_after: null, message: "" };
+    const nonces: string[] = [];
+    const fetch: typeof browser.server.fetch = async (url, init) => {
+      if (!url.endsWith("/enter/")) return browser.server.fetch(url, init);
+      nonces.push(JSON.parse(init?.body as string).nonce);
+      return nonces.length === 1 ? new Response(JSON.stringify(missing), { status: 409 }) : browser.server.fetch(url, init);
+    };
+    const slow = browser.tab().start({ fetch, locks: new FakeLocks() });
+    await until(() => nonces.length === 1);
+    const quick = await browser.tab().openConnected();
+    await pass(4);
+    const second = await slow;
+    expect([second.id, browser.server.sessions.length]).toEqual([quick.id, 1]);
+    expect(nonces).toEqual([nonces[0], nonces[0]]);
+    second.close();
   });
 });
 

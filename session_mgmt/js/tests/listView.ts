@@ -56,12 +56,16 @@ export class ListView {
 
   /** Return what a page of the whole list would have. */
   query(after: Key | null = null, until: Key | null = null): Row[] {
-    const all = [...this.rows.values()].filter((row) => this.#isWanted(row));
-    const inside = all.filter((row) => {
+    const inside = this.listInRange(after, until).filter((row) => this.#isWanted(row));
+    return inside.sort((a, b) => compareKeys(this.keyOf(a), this.keyOf(b), this.#known));
+  }
+
+  /** Return the rows of the range, whatever the filters say of them. */
+  listInRange(after: Key | null, until: Key | null): Row[] {
+    return [...this.rows.values()].filter((row) => {
       const key = this.keyOf(row);
       return (!after || compareKeys(after, key, this.#known) < 0) && (!until || compareKeys(key, until, this.#known) <= 0);
     });
-    return inside.sort((a, b) => compareKeys(this.keyOf(a), this.keyOf(b), this.#known));
   }
 
   keyOf(row: Row): Key {

@@ -114,6 +114,48 @@ async function timeToLead(end: () => void, next: LiveTab): Promise<number> {
   return (Date.now() - begun) / 1000;
 }
 
+describe("while three followers write", () => {
+  const ENDS: Record<string, (leader: LiveTab) => unknown> = {
+    "is closed": (leader) => leader.close(),
+    crashes: (leader) => leader.crash(),
+    freezes: (leader) => leader.freeze(),
+    "goes to another page": (leader) => leader.leave(),
+    "loses its connection": ({ live }) => live.server.drop(),
+  };
+
+  // Turns of the loop after the first writes: on their way, being answered, handed on.
+  test.each(Object.keys(ENDS).flatMap((name) => [0, 3].map((after) => [name, after] as const)))(
+    "the leader %s %i turns later: nothing is lost, doubled or out of order",
+    async (name, after) => {
+      const [browser, leader, ...followers] = (await openTabs(4)) as [LiveBrowser, LiveTab, ...LiveTab[]];
+      const heard = followers.map((tab) => listen(tab));
+      await turns(40);
+      const answers: Promise<unknown>[] = [];
+      const write = (n: number): void => {
+        for (const { client, number } of followers) {
+          answers.push(client.state.inc("/n"), client.state.set(`/last/${number}`, n), client.topics.publish("t", [number, n]));
+        }
+      };
+      for (let n = 0; n < 3; n += 1) write(n);
+      await turns(after);
+      void ENDS[name]?.(leader);
+      for (let n = 3; n < 6; n += 1) {
+        write(n);
+        await turns(1);
+      }
+      const isQuiet = ({ client }: LiveTab, at: number): boolean => client.pending === 0 && heard[at]?.length === 18;
+      await passUntil(() => followers.every(isQuiet));
+      await Promise.all(answers);
+      await pass(10);
+      const told = browser.server.topic("t").entries.map(([, , body]) => body as unknown as [number, number]);
+      for (const { number } of followers) expect(told.filter(([of]) => of === number).map(([, n]) => n)).toEqual([0, 1, 2, 3, 4, 5]);
+      expect(heard).toEqual(followers.map(() => told));
+      const last = Object.fromEntries(followers.map(({ number }) => [number, 5]));
+      expect(followers.map(({ client }) => client.state.get())).toEqual(followers.map(() => ({ n: 18, last })));
+    },
+  );
+});
+
 describe("the next tab leads", () => {
   async function begin() {
     const [browser, a, b, c] = (await openTabs(3)) as [LiveBrowser, LiveTab, LiveTab, LiveTab];

@@ -91,9 +91,10 @@ test("writes of hostile members are refused or are members of the value alone", 
 
 test("options and configurations with hostile members pollute nothing", async () => {
   const hostile = makeHostile() as object;
-  const options = { ...hostile, create: hostile, outbox: hostile, sync: hostile, cache: hostile } as StartOptions;
+  const [sync, cache] = [{ ...hostile, mode: "immediate" }, { ...hostile, store: "indexeddb" }];
+  const options = { ...hostile, create: hostile, outbox: hostile, sync, cache } as StartOptions;
   const client = await new Browser().tab().openConnected({ ...options, transports: ["websocket"] });
-  void client.connection.setConnectionConfig(hostile);
+  void client.connection.setConnectionConfig(JSON.parse('{"__proto__": 1, "constructor": 1, "polluted": 1}'));
   await client.state.set("/n", 1, hostile);
   expect(client.state.get("/n")).toBe(1);
 });

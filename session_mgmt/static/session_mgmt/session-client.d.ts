@@ -656,6 +656,11 @@ export interface Named {
 	endpoints: Endpoints;
 	/** After a logout the page gets a session of nobody's. */
 	onLogout?: "anonymous";
+	/** Session that was left for this one, and why: for the tabs that learn of it here. */
+	left?: {
+		session: string;
+		reason: string;
+	};
 }
 export interface Kept extends Named {
 	/** Access token, or a token that stands alone; empty where a cookie proves the session. */

@@ -1,18 +1,21 @@
 /** What tabs of one browser tell each other about the end of their session. */
 
 import type { ChannelLike, Environment } from "../environment";
+import type { StatusReason } from "../events";
 import { watchCache } from "../page";
 
 interface Ended {
   ended?: string;
   reason?: string;
+  /** Absent where a tab of an older version tells it. */
+  status?: StatusReason;
 }
 
 export interface NeighboursPort {
   /** Look at storage: another tab has changed it. */
   look(): void;
   /** Take the end of a session that another tab tells. */
-  takeEnd(session: string, reason: string): void;
+  takeEnd(session: string, reason: string, status?: StatusReason): void;
 }
 
 export class Neighbours {
@@ -38,8 +41,8 @@ export class Neighbours {
     env.page?.window.addEventListener("storage", this.#lookIfOurs);
   }
 
-  tellEnd(session: string, reason: string): void {
-    this.#channel?.postMessage({ ended: session, reason });
+  tellEnd(session: string, reason: string, status: StatusReason): void {
+    this.#channel?.postMessage({ ended: session, reason, status });
   }
 
   close(): void {
@@ -49,6 +52,6 @@ export class Neighbours {
   }
 }
 
-function takeMessage({ ended, reason }: Ended, port: NeighboursPort): void {
-  if (typeof ended === "string") port.takeEnd(ended, reason ?? "logged_out");
+function takeMessage({ ended, reason, status }: Ended, port: NeighboursPort): void {
+  if (typeof ended === "string") port.takeEnd(ended, reason ?? "logged_out", status);
 }

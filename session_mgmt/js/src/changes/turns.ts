@@ -67,8 +67,8 @@ export class Turns {
     });
     this.#neighbours = new Neighbours(env, scope, {
       look: () => this.look(),
-      takeEnd: (session, reason) => {
-        if (credentials.kept?.session.session_id === session) this.endSession(reason);
+      takeEnd: (session, reason, status) => {
+        if (credentials.kept?.session.session_id === session) this.endSession(reason, status);
       },
     });
   }
@@ -170,7 +170,7 @@ export class Turns {
 
   async #enter(reason: string, user = this.#identity.user): Promise<void> {
     const before = this.#credentials.kept;
-    const entered = await this.#identity.entrance.enter(before ?? this.#credentials.readStored(), { user });
+    const entered = await this.#identity.entrance.enter(before ?? this.#credentials.readStored(), { user, reason });
     this.#change({ before, after: this.#requireKept(), reason: entered.reason || reason, entered });
   }
 
@@ -186,7 +186,8 @@ export class Turns {
     }
     if (nameProof(after) === nameProof(before)) return false;
     this.#credentials.adopt(after, true);
-    this.#change({ before, after, reason, entered: null });
+    const isNext = after.left?.session === before.session.session_id;
+    this.#change({ before, after, reason: (isNext && after.left?.reason) || reason, entered: null });
     return true;
   }
 
@@ -206,7 +207,7 @@ export class Turns {
     this.#identity.doubt = null;
     if (kept && !OF_THE_PAGE.has(error.name)) {
       this.#identity.forget(kept, error.name);
-      this.#neighbours.tellEnd(kept.session.session_id, error.name);
+      this.#neighbours.tellEnd(kept.session.session_id, error.name, status);
     }
     const isWanted = this.#port.isWanted();
     this.#port.takeEnd(error.name, status);

@@ -1,5 +1,6 @@
 /** Requests about a document and its history (PROTOCOL section 13). */
 
+import { encodePart } from "../addresses";
 import { toUpdateResult } from "../past";
 import type { Checkpoint, ClientState, DocumentSizes, HistoryEntry, HistoryOptions, HistoryPage } from "../past";
 import type { Keep, KeptConflict, PatchOperation, UpdateResult } from "../past";
@@ -100,5 +101,5 @@ export class DocumentRequests {
 }
 
 function encodeLabel(text: string): string {
-  return text.split("/").map(encodeURIComponent).join("/");
+  return encodePart(text, "a label").replaceAll("%2F", "/");
 }

@@ -1,5 +1,6 @@
 /** Requests about sessions (PROTOCOL section 13). Without an id they concern this client's own session. */
 
+import { encodePart } from "../addresses";
 import type { Credentials } from "../credentials";
 import { toDevice, type Device, type DeviceFields } from "../devices";
 import type { SessionFields } from "../frames";
@@ -54,7 +55,7 @@ export class SessionRequests {
 
   /** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
   async end(id: string): Promise<void> {
-    await this.#callDevices("DELETE", `${encodeURIComponent(id)}/`);
+    await this.#callDevices("DELETE", `${encodePart(id, "the id of a session")}/`);
   }
 
   /** Log out all devices of the user but this one; resolves with their number. */
@@ -88,7 +89,7 @@ export class SessionRequests {
     body?: unknown,
     token = this.#credentials.token,
   ): Promise<Json> {
-    const path = `sessions/${encodeURIComponent(id)}/${action}`;
+    const path = `sessions/${encodePart(id, "the id of a session")}/${action}`;
     return (await this.#rest.sendRequest(method, path, { body, token })).body;
   }
 

@@ -1,0 +1,10 @@
+/** Names as parts of addresses, for the parts of the client that ask for them: each has its own copy. */
+
+import { requireText, requireThat } from "./arguments";
+
+/** Return a name as a part of an address. Throws for one that would lead elsewhere, as `..` does. */
+export function encodePart(value: string, name: string): string {
+  requireText(value, name);
+  requireThat(!value.split("/").some((part) => part === "." || part === ".."), `${name} has no part . or ..`);
+  return encodeURIComponent(value);
+}
