@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -46,6 +47,14 @@ REPORTS = sorted(ARGUMENTS.keys() - {"serve", "session_types"})
 def connections_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """``manage.py`` closes them when a command has ended."""
     monkeypatch.setattr(connections, "close_all", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def signals_arrive() -> Iterator[None]:
+    """Whoever starts the tests in the background may have them ignore SIGINT, and commands leave it ignored then."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def run(command: Any, *given: str) -> tuple[int, str, str]:

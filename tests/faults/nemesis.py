@@ -111,7 +111,7 @@ class Nemesis:
             lambda: all(_is_past(peer.sight.offsets, copied[peer.name], AHEAD) for peer in crowd.peers), BUSY_SECONDS
         )
         away = crowd.hold_back(AWAY_OF_EACH_GROUP)
-        await until(lambda: crowd.unanswered >= self.at_least, BUSY_SECONDS)
+        await until(self.is_due, BUSY_SECONDS)
         self._end(server)
         # What the old server said is heard before the new history begins.
         await until(lambda: not any(peer.ready for peer in crowd.peers), BUSY_SECONDS)
@@ -130,6 +130,8 @@ class Nemesis:
             self.history.add("nemesis", "backup")
             await asyncio.to_thread(backup.take)
             return
+        # Clients that have just come may have written nothing yet.
+        await until(self.is_due, BUSY_SECONDS)
         self._end(server)
         await until(lambda: not any(peer.ready for peer in self.crowd.peers), BUSY_SECONDS)
         self.history.add("nemesis", "backup")
