@@ -17,6 +17,8 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connections
 
 from session_mgmt.actions import cleanup
+from session_mgmt.actions.keys import rotation
+from session_mgmt.actions.privacy import erasure
 from session_mgmt.actions.sessions import devices, lifecycle
 from session_mgmt.actions.webhooks import endpoints, sending
 from session_mgmt.management.base import CLOSED_PIPE
@@ -205,6 +207,24 @@ def test_a_stopped_cleanup_tells_and_records_what_it_has_done(monkeypatch: pytes
     code, _, told = run(load("cleanup_sessions"), "--verbosity", "0")
     assert (code, told) == (143, "Stopped by SIGTERM. Done so far: expired 2. Run it again for the rest.\n")
     assert AuditEntry.objects.get().data == {"expired": 2}
+
+
+@pytest.mark.usefixtures("on_this_thread")
+def test_a_stopped_erasure_records_what_it_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle.create_session(user=get_user_model().objects.create_user("ann"))
+    monkeypatch.setattr(erasure._Erasure, "erase_logins", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert run(load("erase_user"), "ann")[0] == 128 + signal.SIGTERM
+    assert AuditEntry.objects.get(action="erase_user").data == {"rows": {"sessions": 1}}
+
+
+@pytest.mark.usefixtures("on_this_thread")
+@pytest.mark.parametrize("name", ["cleanup_sessions", "erase_user", "rotate_state_keys"])
+def test_a_stopped_dry_run_records_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    get_user_model().objects.create_user("ann")
+    for module, work in ((cleanup, "_count_due"), (erasure._Erasure, "count_rows"), (rotation, "_list_due_documents")):
+        monkeypatch.setattr(module, work, lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert run(load(name), *ARGUMENTS[name], "--dry-run")[0] == 128 + signal.SIGTERM
+    assert not AuditEntry.objects.exists()
 
 
 @pytest.mark.usefixtures("on_this_thread")

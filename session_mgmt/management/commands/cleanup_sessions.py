@@ -21,8 +21,9 @@ class Command(ReportCommand):
         try:
             report: dict[str, Any] = cleanup.run_cleanup(self.count_done, dry_run=options["dry_run"]).as_dict()
         except KeyboardInterrupt:
-            with self.stops.hold():
-                audit.add_entry("cleanup", **dict[str, Any](self.done))
+            if not options["dry_run"]:
+                with self.stops.hold():
+                    audit.add_entry("cleanup", **dict[str, Any](self.done))
             raise
         if not options["dry_run"]:
             audit.add_entry("cleanup", **report)

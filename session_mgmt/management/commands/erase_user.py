@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import IntegrityError
 
+from session_mgmt.actions import audit
 from session_mgmt.actions.privacy.erasure import erase_user
 from session_mgmt.management.base import ReportCommand
 from session_mgmt.management.people import find_user
@@ -27,6 +28,11 @@ class Command(ReportCommand):
             report = erase_user(user, self.count_done, dry_run=options["dry_run"]).as_dict()
         except IntegrityError as error:
             raise CommandError("Rows of the project protect a session of this user.", returncode=2) from error
+        except KeyboardInterrupt:
+            if not options["dry_run"]:
+                with self.stops.hold():
+                    audit.add_entry(audit.ERASE_USER, rows=dict(self.done))
+            raise
         if options["json"]:
             self.print_json({"dry_run": options["dry_run"], **report})
             return
