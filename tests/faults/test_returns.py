@@ -84,6 +84,10 @@ class Session:
                 frame = json.loads(await socket.recv())
                 if frame["type"] == "entries":
                     self._take(frame)
+                elif frame["type"] == "snapshot":
+                    # The first of a document comes when it is read, which may be after another's write.
+                    assert frame["reason"] == "first", frame
+                    self.places[frame["log"]] = frame["position"]
                 elif frame["type"] == "receipt":
                     assert frame["ok"], frame
                     wanted.discard(frame["seq"])
