@@ -1,6 +1,6 @@
 """Operations table: the Python verb, the REST call or frame, and the JavaScript method of each operation.
 
-``later`` says why an operation lacks one of the three; `test_operations_table` fails for one that lacks it silently.
+``reason`` says why an operation lacks one of the three; `test_operations_table` fails for one that lacks it silently.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Operation:
     call: str = ""
     frame: str = ""
     sdk: str = ""
-    later: str = ""
+    reason: str = ""
 
     def __str__(self) -> str:
         return self.name
 
 
-HTTP = "HTTP transports: SSE, long poll and hybrid come with their own issue"
+CHOICE = "which transport carries the connection is the client's choice; the server has no part in it"
 ONE_SIDED = "only the client knows it; the server has no part in it"
 
 OPERATIONS = [
@@ -50,7 +50,7 @@ OPERATIONS = [
     Operation(
         "cleanupExpiredSessions",
         "session_mgmt.actions.cleanup:run_cleanup",
-        later="an operator's verb: a Celery task, a command and an admin action, and no business of a client",
+        reason="an operator's verb: a Celery task, a command and an admin action, and no business of a client",
     ),
     Operation("validateSession", f"{SESSIONS}:find_refusal", "POST session-validate", sdk="Sessions.validateSession"),
     Operation("recoverSession", f"{RECOVERY}:recover_session", "POST session-recover", sdk="Sessions.recoverSession"),
@@ -88,8 +88,13 @@ OPERATIONS = [
         frame="connect",
         sdk="SessionClient.start",
     ),
-    Operation("connection type http", later=HTTP),
-    Operation("connection type hybrid", later=HTTP),
+    Operation(
+        "connection type http",
+        "session_mgmt.consumers.http_calls:serve_attach",
+        frame="connect",
+        sdk="SessionClient.start",
+    ),
+    Operation("connection type hybrid", sdk="SessionClient.start", reason=CHOICE),
     # IStateManager
     Operation("getState", f"{SHORTCUTS}:State.get", "GET document-detail", sdk="StateDocument.getState"),
     Operation("updateState", f"{WRITES}:update", "PATCH document-detail", "update", "StateDocument.updateState"),
@@ -135,7 +140,7 @@ OPERATIONS = [
         sdk="Auth.token",
     ),
     Operation("permission-based validation", f"{SESSIONS}:find_refusal", "POST session-validate", sdk="Auth.validate"),
-    Operation("onAuthRequired", sdk="Auth.onAuthRequired", later=ONE_SIDED),
+    Operation("onAuthRequired", sdk="Auth.onAuthRequired", reason=ONE_SIDED),
     # ISessionRecovery
     Operation("recover logs", "session_mgmt.protocol.recovery:decide", frame="connect", sdk="SessionClient.on"),
     Operation(
@@ -160,9 +165,6 @@ OPERATIONS = [
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 
-# Event types that no verb records yet, with the reason.
-EVENTS_LATER: dict[str, str] = {}
-
 SESSION_INFO = [
     "session_id",
     "user_id",
@@ -182,13 +184,13 @@ SESSION_CONFIG = {
     "absolute timeout": "setting absolute_timeout",
     "idle timeout of one session": "config idle_timeout",
     "absolute timeout of one session": "config absolute_timeout",
-    "connection.type": f"later {HTTP}",
+    "connection.type": "start transports",
     "connection.heartbeat interval": "setting heartbeat_interval",
     "connection.missed limit": "setting heartbeat_missed_limit",
     "connection.reconnect initial": "setting reconnect_initial",
     "connection.reconnect maximum": "setting reconnect_maximum",
     "connection.reconnect factor": "setting reconnect_factor",
-    "connection.reconnect jitter": "later full jitter is the rule of the protocol, and no choice",
+    "connection.reconnect jitter": "none full jitter is the rule of the protocol, and no choice",
     "connection.reconnect attempts": "setting reconnect_attempts",
     "state.compression threshold": "setting compression_threshold",
     "state.maximum": "setting max_document_bytes",

@@ -1,4 +1,4 @@
-"""Each operation of the table exists in Python, on the wire and in the SDK, or says why not yet."""
+"""Each operation of the table exists in Python, on the wire and in the SDK, or says why it does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from session_mgmt.writes import verbs
 from tests.docs.pages import ROOT
 from tests.operations_table import (
     CLIENT_STATE,
-    EVENTS_LATER,
     OPERATIONS,
     SESSION_CONFIG,
     SESSION_INFO,
@@ -50,7 +49,7 @@ def having(field: str) -> list[Operation]:
 
 
 def test_an_operation_that_lacks_a_home_says_why() -> None:
-    homeless = [o.name for o in OPERATIONS if not (o.verb and (o.call or o.frame) and o.sdk) and not o.later]
+    homeless = [o.name for o in OPERATIONS if not (o.verb and (o.call or o.frame) and o.sdk) and not o.reason]
     assert homeless == []
 
 
@@ -153,9 +152,8 @@ def test_there_are_twelve_events_and_the_sdk_knows_them() -> None:
     assert block and re.findall(r'"(\w+)"', block[1]) == list(EVENT_TYPES)
 
 
-def test_every_event_is_recorded_by_a_verb_or_says_why_not_yet() -> None:
-    assert recorded() | set(EVENTS_LATER) == set(EVENT_TYPES)
-    assert not recorded() & set(EVENTS_LATER), "recorded now: take it out of EVENTS_LATER"
+def test_every_event_is_recorded_by_a_verb() -> None:
+    assert recorded() == set(EVENT_TYPES)
 
 
 @pytest.mark.django_db
@@ -190,4 +188,4 @@ def test_a_field_of_session_config_has_its_place(field: str) -> None:
         options = TYPINGS.split("interface StartOptions", 1)[1].split("\n}", 1)[0]
         assert f"\t{where}?:" in options
     else:
-        assert (kind, bool(where)) == ("later", True)
+        assert (kind, bool(where)) == ("none", True)
