@@ -2,17 +2,19 @@
 // a bundler finds every file that the client loads later.
 
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
 import ts from "typescript";
 
 const PROGRAM = "tests/project/main.ts";
-/** Pages whose examples compile as they stand there, and what they take from the page around them. */
-const PAGES = ["README.md", "../../docs/howto/npm.md", "../../docs/howto/tabs.md", "../../docs/howto/frameworks.md", "../../docs/reference/js-client.md"];
+/** Folders with pages whose examples compile as they stand there, and what they take from the page around them. */
+const FOLDERS = [".", "../..", "../../docs", "../../docs/howto", "../../docs/reference", "../../docs/topics"];
 const SURROUNDINGS = "tests/project/page.d.ts";
-const EXAMPLE = /^```ts\n([^]*?)^```$/gm;
+const EXAMPLE = /^```(tsx?|js)\n([^]*?)^```$/gm;
+/** Address under which a page without a bundler imports what a project imports by the package's name. */
+const SERVED = /"\/static\/session_mgmt\/session-client(?:\.(\w+))?\.js"/g;
 /** Parts that the program names at its start. */
 const NAMED_PARTS = ["session-client.content-", "session-client.http-", "session-client.copies-", "session-client.tabs-"];
 const SETTINGS = {
@@ -52,19 +54,32 @@ async function writeExamples(root, folder) {
   const surroundings = join(folder, "page.d.ts");
   await writeFile(surroundings, await readFile(join(root, SURROUNDINGS)));
   const paths = [surroundings];
-  for (const page of PAGES) {
-    for (const [, text] of (await readFile(join(root, page), "utf8")).matchAll(EXAMPLE)) {
+  for (const page of await listPages(root)) {
+    for (const [, language, text] of (await readFile(page, "utf8")).matchAll(EXAMPLE)) {
       if (text.includes("declare module")) continue;
-      paths.push(join(folder, `example-${paths.length}.ts`));
-      await writeFile(paths.at(-1), `${text}\nexport {};\n`);
+      // Scripts compile as what they are, a part of TypeScript.
+      const [, name] = /^\/\/ (\w+)\.ts$/m.exec(text) ?? [];
+      paths.push(join(folder, `${name ?? `example-${paths.length}`}.${language.replace("js", "ts")}`));
+      await writeFile(paths.at(-1), `${text.replace(SERVED, nameEntry)}\nexport {};\n`);
     }
   }
   return paths;
 }
 
+async function listPages(root) {
+  const found = await Promise.all(FOLDERS.map(async (name) => (await readdir(join(root, name))).map((page) => join(root, name, page))));
+  return found.flat().filter((path) => path.endsWith(".md"));
+}
+
+function nameEntry(_, part) {
+  return JSON.stringify(`session-mgmt-client${part ? `/${part}` : ""}`);
+}
+
 function compile(name, paths, options) {
   const lib = ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"];
-  const all = { ...options, target: ts.ScriptTarget.ES2022, lib, strict: true, noEmit: true, types: [] };
+  // What an example catches is a SessionError, as its page says.
+  const loose = { useUnknownInCatchVariables: false, jsx: ts.JsxEmit.ReactJSX };
+  const all = { ...options, ...loose, target: ts.ScriptTarget.ES2022, lib, strict: true, noEmit: true, types: [] };
   const found = ts.getPreEmitDiagnostics(ts.createProgram(paths, all));
   const place = ({ file, start }) => file?.text.slice(0, start).split("\n").at(-1) ?? "";
   return found.map((each) => `types, ${name}: ${ts.flattenDiagnosticMessageText(each.messageText, "\n")} after ${place(each)}`);

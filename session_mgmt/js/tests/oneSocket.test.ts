@@ -152,6 +152,9 @@ describe("while three followers write", () => {
       expect(heard).toEqual(followers.map(() => told));
       const last = Object.fromEntries(followers.map(({ number }) => [number, 5]));
       expect(followers.map(({ client }) => client.state.get())).toEqual(followers.map(() => ({ n: 18, last })));
+      // No network was lost, so nothing went twice, to whichever carried it.
+      const went = browser.server.received.filter(({ type }) => type === "publish").map(({ data }) => `${data}`);
+      expect(went.toSorted()).toEqual(told.map(String).toSorted());
     },
   );
 });
@@ -236,6 +239,21 @@ describe("the next tab leads", () => {
     await a.client.connection.connect();
     await turns();
     expect([a.leads, a.client.state.get("/n")]).toEqual([false, 2]);
+  });
+
+  test("and carries at once what only one that follows wants", async () => {
+    const [browser, a, b, c] = (await openTabs(3)) as [LiveBrowser, LiveTab, LiveTab, LiveTab];
+    const heard = listen(c);
+    await turns(40);
+    await timeToLead(() => a.client.close(), b);
+    browser.server.publish("t", "during");
+    await turns(40);
+    const before = polls(browser).length;
+    for (const n of [1, 2]) {
+      browser.server.publish("t", n);
+      await turns();
+    }
+    expect([b.leads, heard, polls(browser).length]).toEqual([true, ["during", 1, 2], before]);
   });
 
   test("but not because the server starts again", async () => {

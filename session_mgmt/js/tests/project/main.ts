@@ -20,7 +20,7 @@ version.toFixed();
 version.trim();
 
 interface App {
-  state: { cart: { coupon?: string } };
+  state: { cart: { coupon?: string; items: { sku: string; n: number }[] } };
   topics: { "orders:{pk}": { status: "paid" | "sent" } };
 }
 
