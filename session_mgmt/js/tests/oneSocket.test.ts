@@ -270,6 +270,23 @@ describe("the next tab leads", () => {
   });
 });
 
+test("a write that is under way when its tab gets the lead, and loses it again, keeps none back", async () => {
+  const [browser, a, b, c] = (await openTabs(3)) as [LiveBrowser, LiveTab, LiveTab, LiveTab];
+  // Its call goes again within a second.
+  browser.server.http.missed.frames = 1;
+  const first = b.client.state.inc("/n");
+  await turns(3);
+  b.show("hidden");
+  a.client.close();
+  await until(() => c.leads && !b.leads);
+  const second = b.client.state.inc("/n");
+  await pass(2);
+  await Promise.all([first, second]);
+  await turns();
+  expect([b.leads, c.client.state.get("/n"), countSockets(browser)]).toEqual([false, 2, 1]);
+  expect(browser.server.received.filter(({ type }) => type === "update")).toHaveLength(2);
+});
+
 describe("messages between tabs", () => {
   test.each([0.3, 0.9, 1])("may be lost with a chance of %d: positions find it", async (chance) => {
     const [browser, , b] = (await openTabs(2)) as [LiveBrowser, LiveTab, LiveTab];
