@@ -50,8 +50,9 @@ export function nameMemory({ rest }: TransportHost): string {
 
 /** Return what carries a client, of what is allowed. */
 export function chooseTransport(allowed: readonly TransportName[] = ALL, host: TransportHost): Transport {
-  const maySocket = allowed.includes("websocket");
-  if (`${allowed}` === "websocket") return makeSockets(host);
+  const usable = host.env.Socket ? allowed : allowed.filter((name) => name !== "websocket");
+  const maySocket = usable.includes("websocket");
+  if (`${usable}` === "websocket") return makeSockets(host);
   // What the browser knows of the way can be read by what is loaded only.
   let beginsWithSocket = maySocket && host.env.local.getItem(nameMemory(host)) === null;
   let loading: Promise<Loaded> | null = null;
@@ -59,7 +60,7 @@ export function chooseTransport(allowed: readonly TransportName[] = ALL, host: T
   const record = new SocketRecord();
   const load = (): Promise<Loaded> =>
     (loading ??= loadHttp().then(
-      (part) => (loaded = part.makeHttp(host, allowed, record)),
+      (part) => (loaded = part.makeHttp(host, usable, record)),
       (error) => {
         // The next attachment tries again; until then a socket is better than nothing.
         loading = null;

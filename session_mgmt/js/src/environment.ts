@@ -1,6 +1,5 @@
 /** Surroundings of a client, looked up when it starts, so that importing is safe on a server. */
 
-import { SessionError } from "./errors";
 import type { PageLike } from "./page";
 import { MemoryStore, type StoreLike } from "./storage";
 
@@ -39,6 +38,7 @@ export interface ChannelLike {
 
 /** Replaceable parts of the surroundings; the page gives the others. */
 export interface Surroundings {
+  /** Null for none: HTTP carries the connection. */
   WebSocket?: unknown;
   fetch?: Fetch;
   /** `local` is shared by the tabs, `session` belongs to one tab. */
@@ -52,7 +52,8 @@ export interface Surroundings {
 }
 
 export interface Environment {
-  readonly Socket: SocketClass;
+  /** Null where there is none, as in Node 20. */
+  readonly Socket: SocketClass | null;
   readonly fetch: Fetch;
   readonly local: StoreLike;
   readonly session: StoreLike;
@@ -71,10 +72,9 @@ const SYSTEM_CLOCK: Clock = {
 };
 
 export function readEnvironment(given: Surroundings): Environment {
-  const Socket = given.WebSocket ?? globalThis.WebSocket;
-  if (!Socket) throw SessionError.local("unsupported", "There is no WebSocket: pass one as `WebSocket`.");
+  const Socket = given.WebSocket === undefined ? globalThis.WebSocket : given.WebSocket;
   return {
-    Socket: Socket as SocketClass,
+    Socket: (Socket as SocketClass | undefined) ?? null,
     fetch: given.fetch ?? ((url, init) => globalThis.fetch(url, init)),
     local: given.storage?.local ?? findOfPage(() => localStorage) ?? new MemoryStore(),
     session: given.storage?.session ?? findOfPage(() => sessionStorage) ?? new MemoryStore(),

@@ -1,7 +1,7 @@
 /** WebSocket that opens, speaks frames, and ends once. Nothing of an ended one is passed on. */
 
 import { CLOSE } from "./codes";
-import type { Environment, SocketLike } from "./environment";
+import type { Environment, SocketClass, SocketLike } from "./environment";
 import { decodeFrame, SUBPROTOCOL, type ByeFrame } from "./frames";
 import type { Ending, Link, LinkPort, Transport, TransportHost } from "./transport";
 
@@ -44,7 +44,7 @@ export class Socket implements Link {
 
   constructor(env: Environment, url: string, port: SocketPort) {
     this.port = port;
-    const socket = new env.Socket(url, [SUBPROTOCOL]);
+    const socket = new (env.Socket as SocketClass)(url, [SUBPROTOCOL]);
     this.#socket = socket;
     socket.onopen = () => {
       this.isOpen = true;

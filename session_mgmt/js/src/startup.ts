@@ -73,6 +73,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const { strategy, schema, cache, signal } = options;
   signal?.throwIfAborted();
   const env = readEnvironment(options);
+  requireSurroundings(env, options);
   const base = resolveBase(options.url ?? "/api/");
   const scope = nameScope(options, base);
   const emitter = new Emitter<SessionEvents>(KEPT_EVENTS);
@@ -131,6 +132,12 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     share,
     stored,
   };
+}
+
+/** Throw `unsupported` where something is missing for which nothing stands in. */
+function requireSurroundings({ Socket }: Environment, { fetch = globalThis.fetch, transports }: StartOptions): void {
+  const missing = !fetch ? "fetch" : !Socket && `${transports}` === "websocket" ? "WebSocket" : null;
+  if (missing) throw SessionError.local("unsupported", `There is no ${missing}: pass one as \`${missing}\`.`);
 }
 
 /** Begin to load all files that the start will wait for, each by itself. */

@@ -69,6 +69,7 @@ export interface ChannelLike {
 }
 /** Replaceable parts of the surroundings; the page gives the others. */
 export interface Surroundings {
+	/** Null for none: HTTP carries the connection. */
 	WebSocket?: unknown;
 	fetch?: Fetch;
 	/** `local` is shared by the tabs, `session` belongs to one tab. */
@@ -84,7 +85,8 @@ export interface Surroundings {
 	indexedDB?: IDBFactory | null;
 }
 export interface Environment {
-	readonly Socket: SocketClass;
+	/** Null where there is none, as in Node 20. */
+	readonly Socket: SocketClass | null;
 	readonly fetch: Fetch;
 	readonly local: StoreLike;
 	readonly session: StoreLike;
