@@ -27,6 +27,7 @@ from session_mgmt.exceptions import (
 from session_mgmt.models import clock
 from session_mgmt.protocol import frames, scopes
 from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.fields import is_count
 from session_mgmt.protocol.frames import (
     Ack,
     Configure,
@@ -42,7 +43,6 @@ from session_mgmt.protocol.frames import (
 )
 from session_mgmt.protocol.logs import TOPIC
 from session_mgmt.protocol.numbers import find_number
-from session_mgmt.protocol.position import MAX_OFFSET
 from session_mgmt.writes import verbs
 
 BURST_SECONDS = limits.FRAME_BURST_SECONDS
@@ -123,11 +123,11 @@ class Commands:
             seq = find_number(text)
         else:
             seq = message.get("seq") if isinstance(message, dict) and message.get("type") in frames.NUMBERED else None
-        # Python takes `true` for a number, and a receipt for one beyond 2^53 could not be matched by a browser.
-        if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_OFFSET:
+        if is_count(seq, 1):
             self._connection.writes.take(Refused(seq, error, build_text_digest(text)))
             return
-        request = {"id": message["id"]} if isinstance(message, dict) and isinstance(message.get("id"), int) else {}
+        # No client could match the answer to anything that is no number.
+        request = {"id": message["id"]} if isinstance(message, dict) and is_count(message.get("id")) else {}
         self._connection.push_error(error, **request)
 
 

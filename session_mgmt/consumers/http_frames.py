@@ -42,6 +42,7 @@ from session_mgmt.exceptions import (
 from session_mgmt.protocol.calls import Exchange, read_exchange
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration
+from session_mgmt.protocol.fields import is_count
 from session_mgmt.protocol.logs import STATE, TOPIC
 
 # A handler may take longer; its message is answered busy then, and asked about again.
@@ -155,9 +156,11 @@ def _push_unanswered(working: Exchanging, exchange: Exchange, basket: Basket) ->
     """Answer messages whose handlers still run; all other frames without an answer are sent again."""
     answered = {int(found[1]) for text in basket.frames if (found := _SEQ_OF_RECEIPT.match(text))}
     for frame in exchange.frames:
-        if frame.get("type") == "send" and frame.get("seq") not in answered:
+        seq = frame.get("seq")
+        # One without a number has been answered by an error.
+        if frame.get("type") == "send" and is_count(seq, 1) and seq not in answered:
             error = Busy(retry_after=1.0)
-            working.push({"type": "receipt", "seq": frame.get("seq"), "ok": False, "error": error.as_dict()})
+            working.push({"type": "receipt", "seq": seq, "ok": False, "error": error.as_dict()})
 
 
 def _build_refusal(code: Close, reason: str) -> SessionMgmtError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from session_mgmt.exceptions import InvalidField
 from session_mgmt.protocol.position import MAX_OFFSET
@@ -27,11 +27,16 @@ def read_optional_text(message: JSON, name: str, limit: int) -> str | None:
     return None if message.get(name) is None else read_text(message, name, limit)
 
 
+def is_count(value: JSON, least: int = 0) -> TypeGuard[int]:
+    """Tell whether a value is an integer from ``least`` to 2^53-1."""
+    # Python takes `true` for 1. Beyond 2^53-1 JavaScript rounds, and two numbers would be one.
+    return type(value) is int and least <= value <= MAX_OFFSET
+
+
 def read_count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
     """Read an integer from ``least`` to 2^53-1, or ``default`` where it is absent."""
     value = message.get(name, default)
-    # Python takes `true` for 1. Beyond 2^53-1 JavaScript rounds, and two numbers would be one.
-    if type(value) is int and least <= value <= MAX_OFFSET:
+    if is_count(value, least):
         return value
     raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
 

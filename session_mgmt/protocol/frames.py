@@ -290,9 +290,8 @@ def _read_publish(message: JSON) -> Publish:
     if "data" not in message:
         raise InvalidField("data is missing.", field="data")
     # An ephemeral publication is never stored, so it has no number and no receipt.
-    ephemeral = message.get("ephemeral", False) is True
     return Publish(
-        seq=None if ephemeral else read_count(message, "seq", least=1),
+        seq=None if read_flag(message, "ephemeral") else read_count(message, "seq", least=1),
         topic=read_text(message, "topic", TOPIC_LIMIT),
         data=message["data"],
         key=read_optional_text(message, "key", NAME_LIMIT),

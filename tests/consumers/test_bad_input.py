@@ -43,6 +43,9 @@ BROKEN_FRAMES: dict[str, dict[str, Any]] = {
     "key no text": {"type": "publish", "topic": "room:1", "data": 1, "key": 5},
     "key too long": {"type": "publish", "topic": "room:1", "data": 1, "key": "k" * 101},
     "send without data": {"type": "send"},
+    # Taken for `false`, it would keep for a day what was meant for this moment.
+    "ephemeral no flag": {"type": "publish", "topic": "room:1", "data": 1, "ephemeral": "true"},
+    "atomic no flag": {"type": "update", "ops": [["set", "/a", 1]], "atomic": 1},
 }
 
 
@@ -85,6 +88,19 @@ async def test_a_number_that_is_none_is_an_error_of_the_frame(peers: Any, create
     )
     assert (await one.until_type("error"))["name"] in ("invalid_field", "number_out_of_range")
     await _nothing_changed_and_life_goes_on(peers, created, one, seq=1)
+
+
+async def test_a_request_names_what_cannot_be_read_and_repeats_no_id_that_is_none(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    for kind in ("subscribe", "unsubscribe", "history", "value", "enter", "leave", "members"):
+        for wrong in (True, -1, 1.5, "1", None, []):
+            await one.say(type=kind, id=wrong, log="topic:room:1")
+            error = await one.until_type("error")
+            assert (kind, error["name"], error["field"], "id" in error) == (kind, "invalid_field", "id", False)
+        await one.say(type=kind, id=5, log="nowhere")
+        error = await one.until_type("error")
+        assert (kind, error["name"], error["field"], error["id"]) == (kind, "invalid_field", "log", 5)
 
 
 async def test_a_number_used_for_another_write_is_refused(peers: Any, created: Any) -> None:

@@ -38,6 +38,18 @@ async def test_a_client_attaches_writes_and_is_given_entries_before_receipts(tab
     assert (row.transport, row.closed_at) == ("longpoll", None)
 
 
+async def test_a_message_whose_number_is_none_has_one_answer_and_the_others_theirs(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    wrong = [None, True, 0, -1, 1.5, "1", "", [], [1], {}]
+    sent = [{"type": "send", "seq": seq, "data": 1} for seq in wrong]
+    answers = await tab.exchange(update(1), {"type": "send", "data": 1}, *sent, {"type": "ping", "id": 2})
+    assert [frame["seq"] for frame in answers if frame["type"] == "receipt"] == [1]
+    errors = [frame for frame in answers if frame["type"] == "error"]
+    assert [(error["field"], "id" in error) for error in errors] == [("seq", False)] * (len(wrong) + 1)
+    assert len(answers) == len(errors) + 2
+
+
 async def test_beats_are_no_matter_of_calls_and_no_answer_waits_for_a_window(tabs: Any, created: Any) -> None:
     tab = tabs(created.token.secret)
     await tab.attach({})

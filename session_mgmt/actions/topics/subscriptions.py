@@ -111,7 +111,7 @@ def split_logs(
             denied[name] = unscoped
         elif not name.startswith(TOPIC):
             if name != SESSION and not (name.startswith(STATE) and access.is_document(name.removeprefix(STATE))):
-                denied[name] = InvalidField("A log is session, state:<name> or topic:<topic>.", field="logs")
+                denied[name] = InvalidField("A log is session, state:<name> or topic:<topic>.", field="log")
             elif slow.get(name) is not None:
                 denied[name] = InvalidField("Only a topic may be read in another way.", field="slow")
         elif topic not in granted:
