@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,10 @@ class Sync:
     def __post_init__(self) -> None:
         if self.mode not in ("immediate", "delayed"):
             raise ValueError(f"mode is immediate or delayed, not {self.mode!r}")
+        for name in ("delay", "max_delay"):
+            seconds = getattr(self, name)
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+                raise ValueError(f"{name} is a number of seconds from 0 on, not {seconds!r}")
 
 
 @dataclass(slots=True)

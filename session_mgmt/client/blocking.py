@@ -108,6 +108,10 @@ class SyncSessionClient:
         A call that lasts longer than `timeout` seconds raises TimeoutError; a write goes on all the same. The start
         and iterators have no such limit.
         """
+        if timeout is not None and (
+            isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0
+        ):
+            raise ValueError(f"timeout is a number of seconds above 0, or None, not {timeout!r}")
         self._thread = LoopThread(timeout)
         self._lock, self._is_closed = threading.Lock(), False
         try:

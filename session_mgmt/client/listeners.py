@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -12,6 +13,12 @@ Unsubscribe: TypeAlias = Callable[[], None]
 logger = logging.getLogger(__name__)
 
 
+def check_callback(callback: Any) -> None:
+    """Raise TypeError for what cannot be called back: a coroutine function would be called, and never run."""
+    if not callable(callback) or inspect.iscoroutinefunction(callback):
+        raise TypeError(f"A callback is a plain function, not {callback!r}: for `await`, read in an `async for` loop.")
+
+
 class Listeners:
     """Plain functions by name, called on the event loop in the order they were added."""
 
@@ -19,7 +26,8 @@ class Listeners:
         self._callbacks: dict[str, list[Callback]] = {}
 
     def add(self, name: str, callback: Callback) -> Unsubscribe:
-        """Add a callback; return the function that removes it and may be called more than once."""
+        """Add a callback; return the function that removes it and may be called more than once. Raises TypeError."""
+        check_callback(callback)
         callbacks = self._callbacks.setdefault(name, [])
         callbacks.append(callback)
 

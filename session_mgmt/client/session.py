@@ -14,13 +14,14 @@ from session_mgmt.client.batch import Sync
 from session_mgmt.client.devices import NarrowedToken, Sessions
 from session_mgmt.client.entering import OnAsk, User, Wishes
 from session_mgmt.client.listeners import Callback, Unsubscribe
+from session_mgmt.client.options import check_callbacks, check_choices, check_documents, check_url, open_storage
 from session_mgmt.client.performing import Options, Reason
 from session_mgmt.client.reader import WAITING_LIMIT, Reader
 from session_mgmt.client.rest import Login
 from session_mgmt.client.shell import Shell
 from session_mgmt.client.state import MAIN, StateDocument
 from session_mgmt.client.stats import Stats, Status
-from session_mgmt.client.storage import FileStorage, MemoryStorage, Saved, Storage
+from session_mgmt.client.storage import Saved, Storage
 from session_mgmt.client.topics import Topics
 from session_mgmt.client.transports.carrier import TransportName
 from session_mgmt.client.transports.choosing import ALL, check_transports
@@ -91,20 +92,20 @@ class SessionClient:
         `transports` are those that may carry the connection: HTTP where no WebSocket gets through.
 
         A server that is down is tried again: for a new session at most seven times, for a connection without end.
-        Raises Refused, Unanswered or Stopped.
+        Raises Refused, Unanswered or Stopped; ValueError or TypeError for an option that cannot be.
         """
-        kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage or MemoryStorage()
+        check_choices(token, strategy, sync)
+        check_callbacks(on_message, listeners, on_ask)
+        address, followed, kept = check_url(url), check_documents(documents), open_storage(storage)
         given = {"metadata": metadata, "config": config, "label": label}
         create = {name: value for name, value in given.items() if value is not None}
         wishes, login = Wishes(user, create, on_ask), Login(headers or {}, auth)
-        client = cls(
-            Shell(Options(url.rstrip("/") + "/", kept, login, wishes, strategy, sync, check_transports(transports)))
-        )
+        client = cls(Shell(Options(address, kept, login, wishes, strategy, sync, check_transports(transports))))
         if on_message is not None:
             client.on_message(on_message)
         for event, callback in (listeners or {}).items():
             client.on(event, callback)
-        return Starting(client._start(token, documents))
+        return Starting(client._start(token, followed))
 
     async def _start(self, token: str | None, documents: Iterable[str]) -> SessionClient:
         try:
@@ -232,8 +233,7 @@ class SessionClient:
     @staticmethod
     def forget(storage: str | os.PathLike[str] | Storage) -> None:
         """Remove everything that a storage keeps, without a session; no client may be using it."""
-        kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage
-        kept.save(Saved())
+        open_storage(storage).save(Saved())
 
     async def close(self) -> None:
         """Close the connection; with a file as storage, a new client can go on from it."""

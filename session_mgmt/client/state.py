@@ -19,7 +19,7 @@ from session_mgmt.client.answers import (
 )
 from session_mgmt.client.checking import check_data, read_value
 from session_mgmt.client.core import Core
-from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
+from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe, check_callback
 from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
 from session_mgmt.client.replica import Replica
 from session_mgmt.client.writing import STATE
@@ -89,6 +89,7 @@ class StateDocument:
 
     def on(self, path: str, callback: Callback) -> Unsubscribe:
         """Call `callback(value)` whenever the value at `path` changes; with None when it is gone. Raises Refused."""
+        check_callback(callback)
         _read_value(self._replica.view, path)
         return self._port.changes.add(self.name, _watch(path, callback))
 

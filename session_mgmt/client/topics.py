@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from session_mgmt.client.beginning import Beginning
 from session_mgmt.client.errors import Refused
-from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
+from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe, check_callback
 from session_mgmt.client.logbook import TOPIC
 from session_mgmt.client.presence import Presence
 from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
@@ -102,7 +102,9 @@ class Topics:
         are reported by the event `gap` before the next one, and a range of which only the newest of each key come by
         `conflated`.
         """
+        check_callback(callback)
         if snapshot is not None:
+            check_callback(snapshot)
             told = callback if with_place else lambda data, _: callback(data)
             return await self._begin(Beginning(self._port, topic, snapshot, told), slow, since, filter)
         subscribers = self._port.publications

@@ -88,7 +88,7 @@ def _validate_op(op: JSON, limits: Limits) -> Op:
     if not isinstance(op, list | tuple) or not op or not isinstance(op[0], str):
         raise InvalidPatch("An operation is a list that starts with its name.")
     if _LENGTHS.get(op[0]) != len(op) or not isinstance(op[1], str):
-        raise InvalidPatch("An operation is set, del, ins, inc or obj with its path and, but for del and obj, a value.")
+        raise InvalidPatch("An operation is [name, path, value] with set, ins or inc, or [name, path] with del or obj.")
     tokens = pointer.parse_pointer(op[1])
     if len(tokens) > limits.depth:
         raise TooDeep(f"A path is deeper than {limits.depth}.")

@@ -191,7 +191,7 @@ class _Walk:
             return self._copy_object(value, inside + 1)
         if kind is list:
             return [self.copy_value(item, inside + 1) for item in value]
-        raise InvalidJSON(f"A {kind.__name__} is not a JSON value.")
+        raise InvalidJSON(f"A value of Python's type {kind.__name__} is not JSON.")
 
     def _copy_object(self, members: dict[str, JSON], inside: int) -> dict[str, JSON]:
         self.keys += len(members)

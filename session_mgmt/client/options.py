@@ -1,0 +1,66 @@
+"""Options of a start, judged before anything is sent: a wrong one would look like a server that is away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from session_mgmt.client.batch import Sync
+from session_mgmt.client.listeners import check_callback
+from session_mgmt.client.storage import FileStorage, MemoryStorage, Storage
+
+STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
+
+
+def check_url(url: Any) -> str:
+    """Return the address of the API with one slash at its end. Raises ValueError."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    # Such as a bracket that is not closed.
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"url is the address of the API, such as https://example.org/api/, not {url!r}")
+    return str(url).rstrip("/") + "/"
+
+
+def check_documents(names: Any) -> tuple[str, ...]:
+    """Return the names of the documents to follow. Raises ValueError, also for one text, whose letters are none."""
+    listed = None if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
+    if listed is None or not all(isinstance(name, str) for name in listed):
+        raise ValueError(f'documents has names, such as ("main", "prefs"), not {names!r}')
+    return listed
+
+
+def check_choices(token: Any, strategy: Any, sync: Any) -> None:
+    """Check what has few values. Raises ValueError."""
+    if token is not None and not (isinstance(token, str) and token):
+        raise ValueError("token is the text of a session's token, or None")
+    if strategy is not None and strategy not in STRATEGIES:
+        raise ValueError(f"strategy is one of {', '.join(STRATEGIES)}, not {strategy!r}")
+    if sync is not None and not isinstance(sync, Sync):
+        raise ValueError(f'sync is a Sync, such as Sync("delayed"), not {sync!r}')
+
+
+def check_callbacks(on_message: Any, listeners: Any, on_ask: Any) -> None:
+    """Check what will be called. Raises TypeError; `on_ask` alone may be a coroutine function."""
+    if listeners is not None and not isinstance(listeners, Mapping):
+        raise TypeError(f'listeners has callbacks by event, such as {{"status": print}}, not {listeners!r}')
+    for callback in (*(() if on_message is None else (on_message,)), *(listeners or {}).values()):
+        check_callback(callback)
+    if on_ask is not None and not callable(on_ask):
+        raise TypeError(f"on_ask is a function, not {on_ask!r}")
+
+
+def open_storage(storage: Any) -> Storage:
+    """Return what a client keeps its things in. Raises ValueError."""
+    if storage is None:
+        return MemoryStorage()
+    if isinstance(storage, str | os.PathLike):
+        return FileStorage(storage)
+    if not all(callable(getattr(storage, name, None)) for name in ("load", "save")):
+        raise ValueError(f"storage is the path of a file, a Storage with load and save, or None, not {storage!r}")
+    kept: Storage = storage
+    return kept
