@@ -60,6 +60,9 @@ class LinkPort(Protocol):
 
     def become_new_client(self) -> None: ...
 
+    def has_lost_storage(self) -> bool:
+        """Return True if another process keeps its client where this one is kept."""
+
 
 class Link:
     """Reconnecting link. Before each connection the session is settled."""
@@ -130,6 +133,8 @@ class Link:
         if leave.code != Close.REPLACED:
             if not was_ready and leave.code >= Close.DRAINING and leave.code not in _OWN_CODES:
                 self._attaches.note_refused()
+            return leave
+        if self._port.has_lost_storage():
             return leave
         now = asyncio.get_running_loop().time()
         is_clone = now - self._replaced_at < CLONE_SECONDS

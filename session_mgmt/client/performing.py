@@ -36,7 +36,7 @@ from session_mgmt.client.errors import Stopped
 from session_mgmt.client.link import Link
 from session_mgmt.client.rest import Login, Rest
 from session_mgmt.client.stats import Stats, Status
-from session_mgmt.client.storage import Storage
+from session_mgmt.client.storage import Saved, Storage
 from session_mgmt.client.transports.carrier import TransportName
 from session_mgmt.client.transports.choosing import ALL
 
@@ -69,6 +69,9 @@ class Performer:
     def __init__(self, options: Options) -> None:
         self._options, self._storage = options, options.storage
         self._saved = self._storage.load()
+        if self._saved != Saved():
+            # From now on it is this process's; another one that has it stops.
+            self._storage.save(self._saved)
         # Without the environment: a proxy that is set for other programs must not get the session's token.
         self._http = httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False)
         self.rest = Rest(self._http, options.base, lambda: self._saved.token, options.login)

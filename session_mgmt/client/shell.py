@@ -22,6 +22,7 @@ from session_mgmt.client.performing import Options, Performer
 from session_mgmt.client.refreshing import Refresher
 from session_mgmt.client.renewal import Renewal
 from session_mgmt.client.rest import Login
+from session_mgmt.client.storage import FileStorage
 from session_mgmt.client.transports.carrier import Address, Carrier, Host, TransportName
 from session_mgmt.client.transports.choosing import build_carrier
 from session_mgmt.client.transports.memory import Memory
@@ -251,6 +252,9 @@ class Shell(Performer):
 
     def become_new_client(self) -> None:
         self._perform(self.core.start_anew())
+
+    def has_lost_storage(self) -> bool:
+        return isinstance(self._storage, FileStorage) and self._storage.is_taken()
 
     def tell_missed(self, missed: int) -> None:
         self.stats.missed_beats += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,7 +63,7 @@ class MemoryStorage:
 
 
 class FileStorage:
-    """JSON file of one client: two processes sharing a file keep disconnecting each other.
+    """JSON file of one client: of two processes sharing a file, the one that opened it first stops.
 
     The file holds the session's tokens, so only its owner may read it.
     """
@@ -71,6 +72,9 @@ class FileStorage:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        # Written with each record, so that another holder is noticed.
+        self._holder = secrets.token_hex(8)
+        self._written: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         return f"FileStorage({str(self._path)!r})"
@@ -78,22 +82,54 @@ class FileStorage:
     def load(self) -> Saved:
         """Read the file, or return a new `Saved` if there is none. Raises ValueError for any other file."""
         try:
-            text = self._path.read_text(encoding="utf-8")
+            record = self._read_record()
         except FileNotFoundError:
             return Saved()
         try:
-            return Saved(**json.loads(text))
-        except (TypeError, ValueError) as problem:
-            message = f"{self._path} does not hold a client's storage: name another file, or remove it."
-            raise ValueError(message) from problem
+            record.pop("holder", None)
+            return Saved(**record)
+        except (AttributeError, TypeError) as problem:
+            raise ValueError(self._describe_other()) from problem
 
     def save(self, saved: Saved) -> None:
-        """Replace the file in one step, so that a process that dies in the middle leaves the old one."""
+        """Replace the file in one step, so that a process that dies in the middle leaves the old one.
+
+        A file that another process has begun to write is left to it.
+        """
+        if self.is_taken():
+            return
         # In the same folder, because only within one file system a file is replaced in one step.
-        beside = self._path.with_name(self._path.name + ".new")
+        beside = self._path.with_name(f"{self._path.name}.{self._holder}.new")
         with open(beside, "w", encoding="utf-8", opener=_open_private) as file:
-            json.dump(asdict(saved), file, separators=(",", ":"))
+            json.dump({"holder": self._holder, **asdict(saved)}, file, separators=(",", ":"))
+        self._written = _identify(beside)
         beside.replace(self._path)
+
+    def is_taken(self) -> bool:
+        """Return True if another process has written the file since this one wrote it last."""
+        try:
+            if self._written is None or self._written == _identify(self._path):
+                return False
+            holder: Any = self._read_record().get("holder", self._holder)
+        # It is gone, or holds something else.
+        except (OSError, ValueError, AttributeError):
+            return False
+        return bool(holder != self._holder)
+
+    def _read_record(self) -> Any:
+        text = self._path.read_text(encoding="utf-8")
+        try:
+            return json.loads(text)
+        except ValueError as problem:
+            raise ValueError(self._describe_other()) from problem
+
+    def _describe_other(self) -> str:
+        return f"{self._path} does not hold a client's storage: name another file, or remove it."
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _open_private(path: str, flags: int) -> int:

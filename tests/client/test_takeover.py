@@ -159,3 +159,16 @@ async def test_a_copy_becomes_a_new_client_the_second_time_and_gives_its_writes_
     assert (await server.attach(1, client_id="c_two"))["client_id"] is None
     assert [frame["data"] for frame in unsent] == ["mine"]
     await client.close()
+
+
+async def test_a_client_stops_whose_file_another_process_has_opened(server: Sockets | Polls, tmp_path: Path) -> None:
+    path = tmp_path / "client.json"
+    FileStorage(path).save(Saved(token="sma_test", client_id="c_one"))
+    client = await begin(server, 5, path)
+    FileStorage(path).save(FileStorage(path).load())
+    theirs = path.read_text()
+    await server.end(REPLACED)
+    with pytest.raises(Stopped, match="replaced"):
+        await asyncio.wait_for(client.send("never"), WAIT)
+    await client.close()
+    assert path.read_text() == theirs, "the file is the other one's"
