@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -44,15 +45,25 @@ def add_entry(
     action: str, *, user: Any = None, session: uuid.UUID | None = None, ip: str | None = None, **data: Any
 ) -> AuditEntry:
     """Write one entry; ``user`` is the person who did it, or nobody for a command."""
+    return add_entries(action, [session], user=user, ip=ip, **data)[0]
+
+
+def add_entries(
+    action: str, sessions: Iterable[uuid.UUID | None], *, user: Any = None, ip: str | None = None, **data: Any
+) -> list[AuditEntry]:
+    """Write an entry for each of the sessions with which somebody did the same."""
     using = settings().database
-    address = veil_address(ip)
-    entry = AuditEntry(action=action, actor=user, session=session, ip=address, data=data, at=clock.read(using))
+    address, at = veil_address(ip), clock.read(using)
+    entries = [
+        AuditEntry(action=action, actor=user, session=session, ip=address, data=data, at=at) for session in sessions
+    ]
     # In the transaction of the action, if it has one: neither stands without the other.
-    entry.save(using=using, force_insert=True)
+    AuditEntry.objects.using(using).bulk_create(entries)
     level = logging.WARNING if action in WARNINGS else logging.INFO
     user_id = None if user is None else user.pk
-    log_committed(using, action, level=level, user=user_id, session=session, ip=address, **data)
-    return entry
+    for entry in entries:
+        log_committed(using, action, level=level, user=user_id, session=entry.session, ip=address, **data)
+    return entries
 
 
 def log_committed(using: str, event: str, **facts: Any) -> None:

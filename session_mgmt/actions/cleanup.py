@@ -91,11 +91,12 @@ class _Run:
         for step, find in leftovers.LEFTOVERS.items():
             # Looked for in the step itself: a setting that cannot be used stops no other.
             self._run_step(step, partial(self._delete_leftovers, step, find))
+        # Before the logs: what goes as a whole need not be trimmed.
+        self._run_step("purged", self._purge_sessions)
         self._run_step("publications", self._trim_streams)
         self._run_step("streams", self._delete_streams)
         self._run_step("events", self._trim_timelines)
         self._run_step("revisions", self._trim_documents)
-        self._run_step("purged", self._purge_sessions)
 
     def _run_step(self, step: str, work: Callable[[], None]) -> None:
         """Run a step; one that fails is logged and counted, and keeps no other from running."""

@@ -18,13 +18,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.actions import access, audit, cleanup, monitoring
-from session_mgmt.actions.access import SERVER
+from session_mgmt.actions import access, addresses, audit, cleanup, monitoring
 from session_mgmt.actions.sessions import devices, hooks, stopping
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.people import PeoplePages
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import SessionNotFound
 from session_mgmt.models import ClientSession, Connection, clock
 from session_mgmt.models.moments import MomentField
 from session_mgmt.protocol.codes import Close
@@ -190,7 +188,7 @@ class ClientSessionAdmin(PeoplePages):
         # Asked for, because clients that were disconnected do not come back by themselves.
         if do == "disconnect" and request.POST.get("confirmed") != "yes":
             return self._ask(request, do, [session])
-        if self._act_on_one(request, do, session.pk, request.POST.get("reason", "")):
+        if self._act(request, do, [session.pk], request.POST.get("reason", "")):
             self.message_user(request, gettext("Done."), messages.SUCCESS)
         else:
             self.message_user(request, gettext("The session had ended before."), messages.WARNING)
@@ -252,27 +250,24 @@ class ClientSessionAdmin(PeoplePages):
     def _act_on_all(self, request: HttpRequest, do: str, chosen: list[ClientSession]) -> None:
         if not chosen:
             return
-        reason = request.POST.get("reason", "")
-        # One by one, each with its own audit entry: of fifty sessions some may have ended meanwhile.
-        done = sum(self._act_on_one(request, do, session.pk, reason) for session in chosen)
+        done = self._act(request, do, [session.pk for session in chosen], request.POST.get("reason", ""))
         told = ngettext("Done for %d session.", "Done for %d sessions.", done) % done
         self.message_user(request, told, messages.SUCCESS)
 
-    def _act_on_one(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
-        """Run one verb and write its audit entry. Return ``False`` if there was nothing to do."""
+    def _act(self, request: HttpRequest, do: str, sessions: list[uuid.UUID], reason: str) -> int:
+        """Run one verb, write an audit entry for each session, and return for how many there was anything to do."""
         if do == "terminate":
-            try:
-                # As the server itself: the permission was checked above, and is another one than that of an owner.
-                if not devices.end_device(SERVER, session, reason=(reason or "administrator")[:60]):
-                    return False
-            except SessionNotFound:
-                # The cleanup has deleted it since it was chosen.
-                return False
-            self.note_action(request, audit.TERMINATE, session, reason=reason[:60])
-            return True
-        stopping.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
-        self.note_action(request, do, session)
-        return True
+
+            def note(ended: list[uuid.UUID]) -> None:
+                ip = addresses.read_meta(request.META)
+                audit.add_entries(audit.TERMINATE, ended, user=request.user, ip=ip, reason=reason[:60])
+
+            # As the server itself: the permission was checked above, and is another one than that of an owner.
+            return sum(map(len, devices.end_devices(sessions, (reason or "administrator")[:60], note)))
+        for session in sessions:
+            stopping.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
+            self.note_action(request, do, session)
+        return len(sessions)
 
     def has_terminate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(access.TERMINATE)

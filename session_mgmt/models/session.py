@@ -10,6 +10,7 @@ from session_mgmt.models.identifiers import new_epoch, uuid7
 from session_mgmt.models.login import Login
 from session_mgmt.models.moments import MomentField
 from session_mgmt.models.portable_json import PortableJSONField
+from session_mgmt.models.together import DeletedInGroups, cascade_together
 
 
 class ClientSession(models.Model):
@@ -25,7 +26,7 @@ class ClientSession(models.Model):
         settings.AUTH_USER_MODEL,
         null=True,
         blank=True,
-        on_delete=models.CASCADE,
+        on_delete=cascade_together,
         related_name="client_sessions",
         db_index=False,
     )
@@ -61,6 +62,8 @@ class ClientSession(models.Model):
     recovered_from = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="successor"
     )
+
+    objects = DeletedInGroups.as_manager()
 
     class Meta:
         verbose_name = _("client session")

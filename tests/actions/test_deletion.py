@@ -68,18 +68,20 @@ def run_elsewhere(work: Callable[[], Any]) -> threading.Thread:
 @pytest.fixture
 def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
     """Let something commit after Django has collected the rows to delete, and before it deletes the first."""
-    delete = Collector.delete
+    collect = Collector.collect
 
     def arrange(work: Callable[[], Any]) -> None:
-        done: list[bool] = []
+        begun: list[bool] = []
 
-        def delete_later(self: Collector) -> Any:
-            if not done:
-                done.append(True)
+        def collect_first(self: Collector, *given: Any, **options: Any) -> None:
+            # Collecting calls itself for all that hangs on a row.
+            is_outermost = not begun
+            begun.append(True)
+            collect(self, *given, **options)
+            if is_outermost:
                 run_elsewhere(work).join()
-            return delete(self)
 
-        monkeypatch.setattr(Collector, "delete", delete_later)
+        monkeypatch.setattr(Collector, "collect", collect_first)
 
     return arrange
 

@@ -246,13 +246,13 @@ def test_a_session_that_is_deleted_once_it_is_chosen_is_not_counted(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, kept = (lifecycle.create_session().session.pk for _ in range(2))
-    end_device = devices.end_device
+    end_devices = devices.end_devices
 
-    def delete_first(actor: Any, session: Any, **options: Any) -> bool:
+    def delete_first(*given: Any) -> Any:
         ClientSession.objects.filter(pk=gone).delete()
-        return end_device(actor, session, **options)
+        return end_devices(*given)
 
-    monkeypatch.setattr(devices, "end_device", delete_first)
+    monkeypatch.setattr(devices, "end_devices", delete_first)
     form = {"action": "terminate_selected", "_selected_action": [str(gone), str(kept)], "confirmed": "yes"}
     assert "Done for 1 session." in operator.post(LIST, form, follow=True).content.decode()
     assert ClientSession.objects.get(pk=kept).state == "terminated"

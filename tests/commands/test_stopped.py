@@ -228,17 +228,18 @@ def test_a_stopped_dry_run_records_nothing(name: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("on_this_thread")
-def test_a_session_that_is_being_ended_is_ended_with_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_that_are_being_ended_are_ended_with_their_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.ending, "TOGETHER", 1)
     user = get_user_model().objects.create_user("ann")
     for _ in range(2):
         lifecycle.create_session(user=user)
-    end_device = devices.end_device
+    end_group = devices._end_group
 
-    def end_and_stop(*args: Any, **options: Any) -> Any:
+    def end_and_stop(*args: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
-        return end_device(*args, **options)
+        return end_group(*args)
 
-    monkeypatch.setattr(devices, "end_device", end_and_stop)
+    monkeypatch.setattr(devices, "_end_group", end_and_stop)
     code, _, told = run(load("terminate_session"), "--user", "ann")
     assert (code, told) == (130, "Stopped by SIGINT. Done so far: terminated 1. Run it again for the rest.\n")
     assert ClientSession.objects.filter(state="terminated").count() == 1

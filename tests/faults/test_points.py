@@ -60,6 +60,7 @@ SINGLE = {
     "privacy.erasure._Erasure._erase_stream",
     "sessions.device_list._end_idle_logins",
     "sessions.device_list._end_rows",
+    "sessions.devices._end_group",
     "sessions.devices.end_device",
     "sessions.devices.end_user_sessions",
     "sessions.entering._enter",

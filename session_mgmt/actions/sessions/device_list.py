@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -128,7 +128,8 @@ def end_others(viewer: Viewer) -> int:
     """End all devices of the viewer's user but this one, and return how many sessions they were."""
     rows = _find_live(viewer).select_related("login").order_by("pk")
     others = [row for row in rows if not _is_current(row, viewer) and not _shares_login(row, viewer)]
-    _end_rows(others, viewer)
+    if others:
+        _end_rows(others, viewer)
     _end_idle_logins(viewer)
     return len(others)
 
@@ -141,13 +142,12 @@ def _shares_login(session: ClientSession, viewer: Viewer) -> bool:
     return bool(mine.exists())
 
 
-def _end_rows(rows: Iterable[ClientSession], viewer: Viewer) -> None:
+def _end_rows(rows: Sequence[ClientSession], viewer: Viewer) -> None:
     using = settings().database
-    for row in rows:
-        with open_transaction(using):
-            check_proof(using, viewer.proof)
-            devices.end_with_login(using, row.pk, row.login_id, DEVICE_ENDED, clock.read(using))
-            audit.add_entry(audit.END_DEVICE, user=viewer.user, session=row.pk, ip=viewer.ip)
+    with open_transaction(using):
+        check_proof(using, viewer.proof)
+        devices.end_with_logins(using, {row.pk: row.login_id for row in rows}, DEVICE_ENDED, clock.read(using))
+        audit.add_entries(audit.END_DEVICE, [row.pk for row in rows], user=viewer.user, ip=viewer.ip)
 
 
 def _find_foreign_logins(viewer: Viewer) -> QuerySet[Any]:

@@ -7,13 +7,16 @@ device ends its login too, and that browser is told ``login_ended`` until somebo
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
 
 from session_mgmt.actions import access
 from session_mgmt.actions.access import Actor
+from session_mgmt.actions.pacing import make_pace
 from session_mgmt.actions.sessions import ending, lifecycle, logins
 from session_mgmt.actions.timeline import proofs
 from session_mgmt.conf import settings
@@ -38,14 +41,47 @@ def end_device(actor: Actor, session: uuid.UUID, *, reason: str = "requested", n
         else:
             proofs.check_proof(using, actor.proof)
         is_own = found.login_id == _find_login(using, actor.session)
-        return end_with_login(using, session, None if is_own else found.login_id, reason, now)
+        return session in end_with_logins(using, {session: None if is_own else found.login_id}, reason, now)
 
 
-def end_with_login(using: str, session: uuid.UUID, login: int | None, reason: str, now: datetime) -> bool:
-    """End a session and the login that it hangs on, if any; return false if the session had ended before."""
-    # The login first, in the order of all locks; it takes its sessions along.
-    ended = set() if login is None else logins.end_logins(using, Q(pk=login), reason, now)
-    return session in ended or ending.end_session(using, session, State.TERMINATED, reason, now)
+def end_with_logins(using: str, sessions: Mapping[uuid.UUID, int | None], reason: str, now: datetime) -> set[uuid.UUID]:
+    """End sessions and the logins that they hang on, if any; return the sessions that were ended by it, with those that
+    hung on the same logins.
+    """
+    held = sorted({login for login in sessions.values() if login is not None})
+    # The logins first, in the order of all locks; they take their sessions along.
+    ended = logins.end_logins(using, Q(pk__in=held), reason, now) if held else set()
+    return ended | ending.end_sessions(using, sessions.keys() - ended, State.TERMINATED, reason, now)
+
+
+def end_devices(
+    sessions: Iterable[uuid.UUID], reason: str, note: Callable[[list[uuid.UUID]], Any]
+) -> Iterator[list[uuid.UUID]]:
+    """End sessions for good, with the logins of their devices, in groups with a transaction each.
+
+    Yield those of each group that have ended by it, or with another one on the same device. ``note`` writes what is
+    kept of their end, in the same transaction. The caller acts for the site.
+    """
+    using = settings().database
+    pace = make_pace(using, ending.TOGETHER)
+    waiting = list(dict.fromkeys(sessions))
+    ended: set[uuid.UUID] = set()
+    while waiting:
+        group, waiting = waiting[: pace.size], waiting[pace.size :]
+        yield pace.take(partial(_end_group, using, group, ended, reason, note))
+
+
+def _end_group(
+    using: str, group: list[uuid.UUID], ended: set[uuid.UUID], reason: str, note: Callable[[list[uuid.UUID]], Any]
+) -> list[uuid.UUID]:
+    with open_transaction(using):
+        live = ClientSession.objects.using(using).filter(pk__in=group, state=State.ACTIVE)
+        found = end_with_logins(using, dict(live.values_list("pk", "login_id")), reason, clock.read(using))
+        done = [session for session in group if session in ended or session in found]
+        if done:
+            note(done)
+    ended |= found
+    return done
 
 
 def end_user_sessions(
@@ -66,9 +102,8 @@ def end_user_sessions(
             live = live.exclude(pk=keep)
         if login is not None:
             live = live.exclude(login=login)
-        for key in list(live.order_by("pk").values_list("pk", flat=True)):
-            if ending.end_session(using, key, State.TERMINATED, reason, now):
-                ended.add(key)
+        found = list(live.values_list("pk", flat=True))
+        ended |= ending.end_sessions(using, found, State.TERMINATED, reason, now)
     return len(ended)
 
 

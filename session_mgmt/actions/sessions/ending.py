@@ -1,8 +1,12 @@
-"""End sessions: close their rows, fence their clients and tell their logs; the reason goes wherever the end is told."""
+"""End sessions: close their rows, fence their clients and tell their logs; the reason goes wherever the end is told.
+
+Many end in groups, each by a fixed number of statements; one that ends alone is a group of one.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -12,22 +16,54 @@ from django.db.models import F, QuerySet
 from session_mgmt.actions import audit, notify
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
-from session_mgmt.models import Client, ClientSession, Connection, SessionActivity
+from session_mgmt.models import Client, ClientSession, Connection
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import ACTIVITY
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
 
 State = ClientSession.State
+# Most sessions of one group: an order to all processes names them, and a channel layer is for small messages.
+TOGETHER = 1000
 _EVENTS = {State.EXPIRED: names.SESSION_EXPIRED, State.TERMINATED: names.SESSION_TERMINATED}
 _CODES = {State.EXPIRED: Close.SESSION_EXPIRED, State.TERMINATED: Close.SESSION_TERMINATED}
 
 
 def end_session(using: str, session: uuid.UUID, state: State, reason: str, now: datetime) -> bool:
     """End the session unless it has ended; only the one who changes ``live`` does, everybody else returns false."""
+    return bool(end_sessions(using, [session], state, reason, now))
+
+
+def end_sessions(using: str, sessions: Iterable[uuid.UUID], state: State, reason: str, now: datetime) -> set[uuid.UUID]:
+    """End those of the sessions that have not ended yet, in the caller's transaction, and return them."""
+    ended: set[uuid.UUID] = set()
+    for group in split_groups(sessions):
+        claimed = _claim_live(using, group)
+        if claimed:
+            finish_sessions(using, claimed, state, reason, now)
+        ended.update(claimed)
+    return ended
+
+
+def split_groups(sessions: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    """Split sessions into groups by ascending key, which is the order of all locks."""
+    ordered = sorted(set(sessions))
+    for start in range(0, len(ordered), TOGETHER):
+        yield ordered[start : start + TOGETHER]
+
+
+def _claim_live(using: str, sessions: list[uuid.UUID]) -> list[uuid.UUID]:
     # One conditional UPDATE, so that of two who end a session one wins and tells it (promises L1 and L2).
-    if not SessionActivity.objects.using(using).filter(pk=session, live=True).update(live=False):
-        return False
-    finish_sessions(using, [session], state, reason, now)
-    return True
+    statements = Statements(connections[using])
+    among, keys = statements.among("session_id", [statements.uuid(session) for session in sessions])
+    # Locked by a part of its own, because an UPDATE takes any order; materialised, or it would run for each row.
+    rows = statements.fetch(
+        f"WITH held AS MATERIALIZED (SELECT session_id FROM {ACTIVITY} WHERE {among} AND live ORDER BY session_id"
+        f"{statements.lock_clause(wait=True)}) UPDATE {ACTIVITY} SET live = false"
+        " WHERE session_id IN (SELECT session_id FROM held) AND live RETURNING session_id",
+        keys,
+    )
+    return sorted(statements.as_uuid(row[0]) for row in rows)
 
 
 def lock_in_order(using: str, rows: QuerySet[Any]) -> None:
@@ -37,8 +73,10 @@ def lock_in_order(using: str, rows: QuerySet[Any]) -> None:
 
 
 def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason: str, now: datetime) -> None:
-    """Carry out the end of sessions that the caller has claimed."""
-    ClientSession.objects.using(using).filter(pk__in=sessions).update(state=state, ended_at=now, end_reason=reason[:60])
+    """Carry out the end of a group of sessions that the caller has claimed."""
+    mine = ClientSession.objects.using(using).filter(pk__in=sessions)
+    lock_in_order(using, mine)
+    mine.update(state=state, ended_at=now, end_reason=reason[:60])
     detach_clients(using, sessions, _CODES[state], now)
     entries = [make_record(session, _EVENTS[state], {"reason": reason}) for session in sessions]
     record_entries(using, entries, at=now, orders=notify.order_close(sessions, _CODES[state], reason))

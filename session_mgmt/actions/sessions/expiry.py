@@ -31,8 +31,8 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
     with open_transaction(using):
         now = now or clock.read(using)
         claimed = _claim_due(using, now, limit)
-        if claimed:
-            ending.finish_sessions(using, claimed, ClientSession.State.EXPIRED, ends.TIMEOUT, now)
+        for group in ending.split_groups(claimed):
+            ending.finish_sessions(using, group, ClientSession.State.EXPIRED, ends.TIMEOUT, now)
     return claimed
 
 

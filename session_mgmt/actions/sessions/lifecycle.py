@@ -167,17 +167,20 @@ def make_room(using: str, user: Any, now: datetime) -> None:
     order = ["created_at"] if policy == "evict_oldest" else ["is_connected", "activity__last_active_at"]
     connected = find_live(using, now).filter(session=OuterRef("pk"))
     candidates = live.annotate(is_connected=Exists(connected)).order_by(*order)
-    for session in candidates.values_list("pk", flat=True):
-        if surplus > 0 and _lock_free(using, session):
-            ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now)
-            audit.add_entry(audit.SESSION_EVICTED, session=session, user_id=str(user.pk), policy=policy)
-            surplus -= 1
+    waiting = list(candidates.values_list("pk", flat=True))
+    while surplus > 0 and waiting:
+        group, waiting = waiting[:surplus], waiting[surplus:]
+        ended = ending.end_sessions(
+            using, _lock_free(using, group), ClientSession.State.TERMINATED, "session_limit", now
+        )
+        audit.add_entries(audit.SESSION_EVICTED, sorted(ended), user_id=str(user.pk), policy=policy)
+        surplus -= len(ended)
 
 
-def _lock_free(using: str, session: uuid.UUID) -> bool:
-    """Lock a session unless somebody else holds it: two that end each other's sessions would wait for ever."""
-    rows = SessionActivity.objects.using(using).filter(pk=session, live=True)
-    return rows.select_for_update(no_key=True, skip_locked=True).exists()
+def _lock_free(using: str, sessions: list[uuid.UUID]) -> list[uuid.UUID]:
+    """Lock sessions but those that somebody else holds: two that end each other's sessions would wait for ever."""
+    rows = SessionActivity.objects.using(using).filter(pk__in=sessions, live=True).order_by("pk")
+    return list(rows.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
 
 
 def read_session(
@@ -185,6 +188,12 @@ def read_session(
 ) -> ClientSession:
     """Return the session with its user and activity. Raises ``SessionNotFound`` or ``PermissionDenied``."""
     return access_session(settings().database, actor, session, permissions, or_sister=or_sister)
+
+
+def read_states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Return the states of sessions; those that do not exist are left out."""
+    rows = ClientSession.objects.using(settings().database).filter(pk__in=list(sessions))
+    return dict(rows.order_by("pk").values_list("pk", "state"))
 
 
 def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = None) -> QuerySet[ClientSession]:

@@ -100,8 +100,8 @@ def end_logins(using: str, which: Q, reason: str, now: datetime) -> set[uuid.UUI
     Login.objects.using(using).filter(pk__in=keys, ended_at=None).update(ended_at=now, end_reason=reason[:60])
     # Read under the lock: whoever makes a session for this login has committed it by now, or waits.
     mine = ClientSession.objects.using(using).filter(login__in=keys, state=ClientSession.State.ACTIVE)
-    sessions = list(mine.order_by("pk").values_list("pk", flat=True))
-    return {key for key in sessions if ending.end_session(using, key, ClientSession.State.TERMINATED, reason, now)}
+    sessions = list(mine.values_list("pk", flat=True))
+    return ending.end_sessions(using, sessions, ClientSession.State.TERMINATED, reason, now)
 
 
 def end_login_of(request_or_key: Any, reason: str) -> bool:

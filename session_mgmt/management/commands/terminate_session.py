@@ -11,7 +11,6 @@ from django.core.management.base import CommandError
 from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import devices, lifecycle
-from session_mgmt.exceptions import SessionNotFound
 from session_mgmt.management.base import ReportCommand
 from session_mgmt.management.people import find_user
 from session_mgmt.models import ClientSession
@@ -33,8 +32,10 @@ class Command(ReportCommand):
             raise CommandError("Name sessions, or a user with --user.")
         # In the order of asking, each once: a session may be named by its id and by its user.
         # Their states first, because sessions of one browser end together.
-        states = {session: self._read_state(session) for session in dict.fromkeys(wanted)}
-        outcomes = {str(session): self._end_session(session, state, options) for session, state in states.items()}
+        states = lifecycle.read_states(wanted)
+        outcomes = {str(session): states.get(session, "not_found") for session in wanted}
+        if not options["dry_run"]:
+            outcomes |= self._end_sessions(states, options["reason"])
         if options["json"]:
             self.print_json({"dry_run": options["dry_run"], "sessions": outcomes})
         else:
@@ -47,23 +48,21 @@ class Command(ReportCommand):
         # By the project's own field for names, which need not be `username`.
         return list(lifecycle.list_active(SERVER, user=find_user(name)).values_list("pk", flat=True))
 
-    def _read_state(self, session: uuid.UUID) -> str:
-        try:
-            return str(lifecycle.read_session(SERVER, session).state)
-        except SessionNotFound:
-            return "not_found"
+    def _end_sessions(self, states: dict[uuid.UUID, str], reason: str) -> dict[str, str]:
+        outcomes = dict.fromkeys(map(str, states), "ended before")
+        live = [session for session, state in states.items() if state == ClientSession.State.ACTIVE]
+        groups = devices.end_devices(live, reason, lambda ended: self._note_ends(ended, reason))
+        while True:
+            with self.stops.hold():
+                ended = next(groups, None)
+                if ended is None:
+                    break
+                outcomes |= dict.fromkeys(map(str, ended), "terminated")
+                self.done["terminated"] += len(ended)
+        # The cleanup may have deleted one since it was looked up.
+        kept = lifecycle.read_states(states)
+        return outcomes | {str(session): "not_found" for session in states if session not in kept}
 
-    def _end_session(self, session: uuid.UUID, state: str, options: dict[str, Any]) -> str:
-        if options["dry_run"] or state == "not_found":
-            return state
-        if state != ClientSession.State.ACTIVE:
-            return "ended before"
-        with self.stops.hold():
-            try:
-                devices.end_device(SERVER, session, reason=options["reason"])
-            except SessionNotFound:
-                # The cleanup has deleted it since it was looked up.
-                return "not_found"
-            audit.add_entry("terminate", session=session, reason=options["reason"][:60])
-            self.done["terminated"] += 1
-        return "terminated"
+    @staticmethod
+    def _note_ends(ended: list[uuid.UUID], reason: str) -> None:
+        audit.add_entries(audit.TERMINATE, ended, reason=reason[:60])
