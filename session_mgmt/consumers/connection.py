@@ -105,7 +105,7 @@ class Connection:
         """Answer a request with its refusal; a client that may do nothing here any more has its connection closed."""
         if isinstance(error, Replaced):
             # No answer: whoever comes back asks again.
-            self.stop_fenced()
+            self.stop_displaced()
             return
         self.push_error(error, **request)
         self.note_refusal(error, call, log)
@@ -286,13 +286,16 @@ class Connection:
             self.outlet.abort()
             self._hang_up.cancel()
 
-    def stop_fenced(self) -> None:
-        """Close, because this client may no longer write here: a newer connection took over, or the session ended."""
+    def stop_displaced(self, code: Close = Close.REPLACED) -> None:
+        """Close, because a row that this connection goes by is gone or somebody else's; find out why."""
         if self.closed_with is None and not self.is_fenced:
             self.is_fenced = True
-            self.side_work.start(self._stop_with_reason)
+            self.side_work.start(partial(self.stop_with_reason, code))
 
-    async def _stop_with_reason(self) -> None:
+    async def stop_with_reason(self, otherwise: Close) -> None:
+        """Close with the reason for which a row is gone: the end of the session takes all its rows along, and whoever
+        has sent the client away raises its generation. Otherwise with the given code.
+        """
         session, client, reason = self.attachment.session.pk, self.attachment.client, ""
         try:
             control = (await bridge().control(controls.read_controls, [session]))[session]
@@ -302,7 +305,7 @@ class Connection:
                 code = fenced[client].code if client in fenced else None
         except SessionMgmtError:
             code = None
-        self.stop(code or Close.REPLACED, reason=reason)
+        self.stop(code or otherwise, reason=reason)
 
     def set_hang_up(self, task: asyncio.Task[Any] | None) -> None:
         """Set the task to cancel when a good-bye is not answered."""

@@ -54,6 +54,9 @@ class Reader(Protocol):
     def stop(self, code: Close) -> None:
         """Say good-bye and close."""
 
+    async def stop_with_reason(self, otherwise: Close) -> None:
+        """Close with the reason for which a row is gone, or otherwise with this code."""
+
     def tells_recovered(self, log: str) -> bool:
         """Tell whether the last frame of a log's replay says so."""
 
@@ -235,8 +238,8 @@ class Following:
         except StateUnreadable as error:
             self._connection.push_error(error)
         except SessionMgmtError:
-            # It comes back by itself, and hears a new verdict from the database.
-            self._connection.stop(Close.INSUFFICIENT_STATE)
+            # It comes back by itself, and hears a new verdict from the database; unless the session has ended.
+            await self._connection.stop_with_reason(Close.INSUFFICIENT_STATE)
         except Exception:
             logger.exception("The log %s could not be replayed", self.log.key)
             self._connection.stop(Close.INTERNAL_ERROR)

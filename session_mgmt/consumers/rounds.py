@@ -41,7 +41,6 @@ SPREAD = 0.2
 REVOKE_UNANSWERED = 5.0
 # So many times as long as a snapshot took, nobody takes one.
 SNAPSHOT_REST = 9
-_ENDS = (Close.SESSION_EXPIRED, Close.SESSION_TERMINATED)
 
 
 class Rounds:
@@ -142,9 +141,9 @@ class Rounds:
         for start in range(0, len(served), SLICE):
             # In slices, between which other writers have their turn.
             closed = await self._renew_leases(served[start : start + SLICE])
-            if over := {mine[key].attachment.session.pk for key, code in closed.items() if code in _ENDS}:
-                # First, because their sessions know the reason.
-                await self._close_refused(list(over))
+            if closed:
+                # First, because the end of a session is the reason, whoever has closed the row before it.
+                await self._close_refused(list({mine[key].attachment.session.pk for key in closed}))
             for connection, code in closed.items():
                 mine[connection].stop(code)
         active = list(_find_activity(mine.values()).items())

@@ -61,6 +61,9 @@ class Served(Protocol):
     def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
         """Say good-bye and close."""
 
+    def stop_displaced(self, code: Close) -> None:
+        """Close, because a row that this connection goes by is gone: with this code, if nothing else is the reason."""
+
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
         """Leave a log that may be followed no longer, and tell the client."""
 
@@ -288,7 +291,7 @@ class Serving:
         feed.stop()
         for connection in list(self.connections):
             if any(following.feed is feed for following in connection.followings.values()):
-                connection.stop(Close.INSUFFICIENT_STATE)
+                connection.stop_displaced(Close.INSUFFICIENT_STATE)
 
     async def drop_idle_feeds(self) -> None:
         """Forget feeds that nobody has followed for a minute."""

@@ -77,7 +77,7 @@ class Writer(Protocol):
     def stop(self, code: Close) -> None:
         """Say good-bye and close."""
 
-    def stop_fenced(self) -> None:
+    def stop_displaced(self) -> None:
         """Close, because this client may no longer write here."""
 
     def note_refusal(self, error: SessionMgmtError, call: str, log: str | None = None) -> None:
@@ -222,7 +222,7 @@ class Writes:
         self._connection.inbox.finish_frame()
         if isinstance(outcome.error, Replaced):
             # No receipt: the number stays free, or was decided before; only the newer connection can tell.
-            self._connection.stop_fenced()
+            self._connection.stop_displaced()
             return
         text = f'{{"type":"receipt","seq":{frame.seq},{outcome.body[1:].decode()}'
         following = self._connection.followings.get(STATE + frame.doc) if isinstance(frame, Update) else None

@@ -65,6 +65,9 @@ class Tab:
     def stop(self, code: Close) -> None:
         self.code = code
 
+    async def stop_with_reason(self, otherwise: Close) -> None:
+        self.code = otherwise
+
     def build_document_url(self, name: str) -> str | None:
         return None
 

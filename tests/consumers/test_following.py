@@ -9,6 +9,7 @@ import pytest
 from session_mgmt.actions import logs
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.timeline import ledger
+from session_mgmt.backends import doorbell
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import StateUnreadable, Unavailable
 from session_mgmt.writes import verbs
@@ -46,6 +47,24 @@ async def test_a_replay_that_fails_ends_the_connection_so_that_the_client_comes_
     bye = await two.until_type("bye")
     assert (bye["code"], bye["reconnect"]) == (code, True)
     assert not [frame for frame in two.seen if frame["type"] == "recovery"]
+
+
+async def test_a_replay_that_fails_because_the_session_is_gone_says_so(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, position = await left_behind(peers, created)
+
+    # No bell tells of the end before it is found here.
+    monkeypatch.setattr(type(doorbell()), "ring", lambda *_: None)
+
+    def read_too_late(*_: Any) -> Any:
+        created.session.delete()
+        raise Unavailable()
+
+    monkeypatch.setattr(logs, "read_page", read_too_late)
+    two = peers()
+    await two.open(created.token.secret, client_id=client, logs={ROOM: position})
+    assert (await two.until_type("bye"))["code"] == 4503
 
 
 async def test_a_document_that_cannot_be_read_is_an_error_and_nothing_is_called_recovered(

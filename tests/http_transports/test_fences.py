@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions.sessions import permits
+from session_mgmt.actions.sessions import calls, permits
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
-from session_mgmt.models import Client, Connection, SessionEvent
+from session_mgmt.models import Client, ClientSession, Connection, SessionEvent
 from session_mgmt.registry import on_message, topic
 from session_mgmt.shortcuts import disconnect, reconnect, terminate_session
 from session_mgmt.writes import verbs
@@ -309,3 +309,28 @@ async def until_held(poll: asyncio.Future[Any]) -> None:
         turn = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(turn.set_result, None)
         await turn
+
+
+ENDS: dict[str, tuple[str, Any]] = {
+    "its client is gone": ("_load_clients", lambda session: session.delete()),
+    "its client is fenced": ("_load_clients", terminate_session),
+    "its document is gone": ("_look", lambda session: session.delete()),
+}
+
+
+@pytest.mark.parametrize("missed", ENDS)
+async def test_a_session_that_ends_between_two_statements_of_a_call_is_told_and_not_what_went_with_it(
+    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch, missed: str
+) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({MAIN: None})
+    name, end = ENDS[missed]
+    look = getattr(calls, name)
+
+    def end_first(*given: Any) -> Any:
+        end(ClientSession.objects.get())
+        return look(*given)
+
+    monkeypatch.setattr(calls, name, end_first)
+    answer = await tab.call("poll/", tab.build_poll(0))
+    assert refused(answer, 410, "session_terminated", 4503, reconnect=False)

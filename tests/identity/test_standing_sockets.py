@@ -19,9 +19,9 @@ from session_mgmt.backends.doorbell import Doorbell
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.followings import Followings
 from session_mgmt.consumers.hub import hub
-from session_mgmt.models import ClientSession, Login, clock
+from session_mgmt.models import ClientSession, Connection, Login, clock
 from session_mgmt.registry import topic
-from session_mgmt.shortcuts import access_changed, apublish
+from session_mgmt.shortcuts import access_changed, apublish, terminate_session
 from tests.identity.conftest import new_nonce
 
 TOPIC = "topic:members:1"
@@ -200,6 +200,30 @@ async def test_s25_a_deleted_user_with_a_writing_tab_ends_without_an_error(
     await hub().rounds.check_sessions()
     assert await one.closed() == 4503
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("round_", ["check_positions", "flush_leases", "check_sessions"])
+async def test_whatever_row_is_missed_first_a_deleted_session_is_told(
+    peers: Any, user: Any, mine: Created, deaf: None, round_: str
+) -> None:
+    one = peers()
+    await one.open(mine.token.secret, logs={"state:main": None, "session": None})
+    await one.until_following("state:main")
+    await bridge().call(user.delete)
+    await getattr(hub().rounds, round_)()
+    assert await one.closed() == 4503
+
+
+async def test_a_session_that_ends_after_a_sweep_has_closed_its_connection_is_told(
+    peers: Any, mine: Created, deaf: None
+) -> None:
+    one = peers()
+    await one.open(mine.token.secret)
+    now = await bridge().call(clock.read, "default")
+    await bridge().call(lambda: Connection.objects.update(closed_at=now, closed_by="lease", close_code=None))
+    await bridge().call(terminate_session, mine.session)
+    await hub().rounds.flush_leases()
+    assert await one.closed() == 4503
 
 
 async def test_a_login_that_was_ended_in_the_table_alone_ends_its_sessions(peers: Any, user: Any, deaf: None) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from django.db import connections
 
-from session_mgmt.actions.sessions import looking, permits, proving, stopping, tokens
+from session_mgmt.actions.sessions import controls, looking, permits, proving, stopping, tokens
 from session_mgmt.actions.sessions.looking import Looked, Wish
 from session_mgmt.actions.sessions.permits import Holder
 from session_mgmt.actions.sessions.proving import Proof, Standing
@@ -24,6 +24,7 @@ from session_mgmt.exceptions import (
     ClientForgotten,
     Detached,
     Disconnected,
+    DocumentNotFound,
     HeartbeatLost,
     InvalidToken,
     Replaced,
@@ -34,7 +35,7 @@ from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import CLIENT, CONNECTION
 from session_mgmt.protocol.calls import NONE, Claim
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import TOPIC
+from session_mgmt.protocol.logs import SESSION, TOPIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,33 @@ def prove_calls(calls: Sequence[Call], *, now: datetime | None = None) -> list[R
         one if isinstance(one, SessionMgmtError) else _judge_client(call, *one, clients, now)
         for call, one in zip(calls, found, strict=True)
     ]
-    return _look(statements, calls, _explain_ends(judged), now)
+    results = _look(statements, calls, _explain_ends(judged), now)
+    return _put_ends_first(calls, found, results, now)
+
+
+def _put_ends_first(
+    calls: Sequence[Call],
+    found: Sequence[tuple[Proof, Standing] | SessionMgmtError],
+    results: Sequence[Result],
+    now: datetime,
+) -> list[Result]:
+    """Tell the end of a session in place of what is missing because of it: it may have come between two statements."""
+    asked = {
+        index: one[1].session.pk
+        for index, (call, one, result) in enumerate(zip(calls, found, results, strict=True))
+        if not isinstance(one, SessionMgmtError) and _misses_rows(call, result)
+    }
+    ends = controls.find_ends(set(asked.values()), now=now) if asked else {}
+    return [ends.get(asked[index], result) if index in asked else result for index, result in enumerate(results)]
+
+
+def _misses_rows(call: Call, result: Result) -> bool:
+    """Return whether a call has found a row missing, or its client fenced."""
+    if isinstance(result, SessionMgmtError):
+        return True
+    logs, denied = result.attachment.logs, result.attachment.denied
+    is_cut = SESSION in call.logs and SESSION not in logs
+    return is_cut or any(isinstance(error, DocumentNotFound) for error in denied.values())
 
 
 def look_at_permitted(

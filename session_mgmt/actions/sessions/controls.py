@@ -13,11 +13,17 @@ from django.db import connections
 from session_mgmt.actions import ends
 from session_mgmt.actions.sessions import fingerprints, standing, users
 from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionEnded, SessionExpired, SessionTerminated
 from session_mgmt.models import SessionActivity, clock
 from session_mgmt.models.deadlines import render_over
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, LOGIN, SESSION
 from session_mgmt.protocol.codes import Close, read_reason
+
+_ENDS: dict[Close | None, type[SessionEnded]] = {
+    Close.SESSION_EXPIRED: SessionExpired,
+    Close.SESSION_TERMINATED: SessionTerminated,
+}
 
 
 class Known(NamedTuple):
@@ -97,6 +103,19 @@ def read_controls(sessions: Iterable[uuid.UUID], *, now: datetime | None = None)
     # A session that is missing was deleted.
     found = dict.fromkeys(wanted, Control(Close.SESSION_TERMINATED))
     return found | {row.session_id: _judge_row(row, now) for row in rows}
+
+
+def find_ends(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, SessionEnded]:
+    """Return the ends of those of the sessions that have ended or are gone.
+
+    A session takes its rows along: whoever misses one of them, or finds its clients fenced, asks this first.
+    """
+    ended: dict[uuid.UUID, SessionEnded] = {}
+    for session, control in read_controls(sessions, now=now).items():
+        told: dict[str, Any] = {"reason": control.reason} if control.reason else {}
+        if control.code in _ENDS:
+            ended[session] = _ENDS[control.code](**told)
+    return ended
 
 
 def _judge_row(row: SessionActivity, now: datetime) -> Control:
