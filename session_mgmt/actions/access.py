@@ -22,6 +22,7 @@ from session_mgmt.exceptions import (
     TopicDenied,
 )
 from session_mgmt.models import ClientSession
+from session_mgmt.protocol.addresses import fits_address
 from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.scopes import Restriction
 from session_mgmt.registry import Presence, Topic, registry
@@ -214,13 +215,13 @@ def _report_once(declared: Topic, topic: str, error: Exception) -> None:
 
 def is_document(name: str) -> bool:
     """Return whether the text can name a document."""
-    return isinstance(name, str) and _DOCUMENT.fullmatch(name) is not None
+    return isinstance(name, str) and _DOCUMENT.fullmatch(name) is not None and fits_address(name)
 
 
 def check_document_name(name: str) -> None:
     """Raise ``InvalidField`` for a text that can name no document."""
     if not is_document(name):
-        raise InvalidField("A document's name is text of 1 to 100 characters without a slash.", field="doc")
+        raise InvalidField("A document's name has 1 to 100 characters, no slash, and is not . or ..", field="doc")
 
 
 def is_key(key: str) -> bool:

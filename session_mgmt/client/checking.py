@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
+from urllib.parse import quote
 
 from session_mgmt.client.errors import Refused
 from session_mgmt.documents import operations, pointer, strict
@@ -13,6 +14,7 @@ from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.values import JSON, Missing
 from session_mgmt.exceptions import list_errors
+from session_mgmt.protocol.addresses import fits_address
 
 _FRAME_BYTES = 256 * 1024
 # Room for the fields added when a write is sent: its number, its base, digests of replaced values.
@@ -71,6 +73,18 @@ def _check_size(value: Any, limits: Mapping[str, int]) -> None:
 
 def _read_limits(given: Mapping[str, int]) -> Limits:
     return Limits(**{one.name: given[one.name] for one in fields(Limits) if one.name in given})
+
+
+def encode_part(name: Any, words: str) -> str:
+    """Return a name as a part of an address. Raises Refused for one that would lead elsewhere, as ``..`` does."""
+    check_name(name, words)
+    return quote(name, safe="")
+
+
+def check_name(name: Any, words: str) -> None:
+    """Raise Refused for what can be no name; ``words`` say whose it is."""
+    if not isinstance(name, str) or not name or not fits_address(name):
+        raise _build_refusal("invalid_field", f"{words} is text, not empty, and has no part . or .. between slashes.")
 
 
 def _build_refusal(name: str, message: str) -> Refused:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
-from urllib.parse import quote
 
 from session_mgmt.client.answers import build_answer
+from session_mgmt.client.checking import encode_part
 from session_mgmt.client.rest import Rest
 
 
@@ -71,13 +71,13 @@ class Sessions:
 
     async def get_connections(self, session_id: str | None = None) -> Connections:
         """List the newest hundred connections of a session, or of the client's own."""
-        id_ = quote(session_id or self._find_own(), safe="")
+        id_ = encode_part(session_id or self._find_own(), "The id of a session")
         found = await self._rest.call("GET", f"sessions/{id_}/connections/")
         return [build_answer(ConnectionFigures, row) for row in found["results"]]
 
     async def end(self, session_id: str) -> None:
         """Log a device out: end its session and its login. Refused with `reauth_required` if the own login is old."""
-        await self._rest.call("DELETE", f"devices/{quote(session_id, safe='')}/")
+        await self._rest.call("DELETE", f"devices/{encode_part(session_id, 'The id of a session')}/")
 
     async def end_others(self) -> int:
         """Log out all devices of the user but this one; return their number."""

@@ -11,6 +11,7 @@ import httpx
 
 from session_mgmt.client.answers import DocumentHead, build_answer
 from session_mgmt.client.batch import Sync
+from session_mgmt.client.checking import check_name
 from session_mgmt.client.devices import NarrowedToken, Sessions
 from session_mgmt.client.entering import OnAsk, User, Wishes
 from session_mgmt.client.listeners import Callback, Unsubscribe
@@ -151,6 +152,7 @@ class SessionClient:
     def document(self, name: str) -> StateDocument:
         """Return a document of the session; `main` is `state`."""
         if name not in self._documents:
+            check_name(name, "The name of a document")
             self._documents[name] = StateDocument(name, self._shell)
         return self._documents[name]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from session_mgmt.client.answers import (
     Checkpoint,
@@ -17,7 +17,7 @@ from session_mgmt.client.answers import (
     Written,
     build_answer,
 )
-from session_mgmt.client.checking import check_data, read_value
+from session_mgmt.client.checking import check_data, encode_part, read_value
 from session_mgmt.client.core import Core
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe, check_callback
 from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
@@ -199,7 +199,7 @@ class StateDocument:
 
     async def read_at(self, version: int | str) -> Any:
         """Read the value at a version or under a label. Raises Refused (`not_found`) if it is gone."""
-        path = f"history/{version}/" if isinstance(version, int) else f"persist/{quote(version)}/"
+        path = f"history/{version}/" if isinstance(version, int) else f"persist/{_encode_label(version)}/"
         return (await self._call("GET", path))["data"]
 
     async def diff(self, first: int, second: int | None = None) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ class StateDocument:
 
     async def forget(self, label: str) -> None:
         """Remove a checkpoint. Raises Refused (`not_found`) if there is none of this label."""
-        await self._call("DELETE", f"persist/{quote(label)}/")
+        await self._call("DELETE", f"persist/{_encode_label(label)}/")
 
     async def restore(self, to: int | str, *, if_match: Sequence[Any] | None = None) -> Written:
         """Make the value of a version or a checkpoint the newest; an ordinary new version.
@@ -243,17 +243,24 @@ class StateDocument:
     ) -> Written:
         """Decide a conflict. Raises Refused (`conflict`) if somebody has decided before."""
         body = {"keep": keep, **({} if value is MISSING else {"value": value})}
-        return build_answer(Written, await self._call("POST", f"conflicts/{quote(id_)}/resolve/", body))
+        path = f"conflicts/{encode_part(id_, 'The id of a conflict')}/resolve/"
+        return build_answer(Written, await self._call("POST", path, body))
 
     async def _call(
         self, method: str, path: str = "", body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
         # Quoted with its slashes, which would make another address of it.
-        return await self._port.call(method, f"state/{quote(self.name, safe='')}/{path}", body, headers)
+        name = encode_part(self.name, "The name of a document")
+        return await self._port.call(method, f"state/{name}/{path}", body, headers)
 
     @property
     def _replica(self) -> Replica:
         return self._port.core.open_replica(self.name)
+
+
+def _encode_label(label: str) -> str:
+    # Its slashes are slashes of the address.
+    return encode_part(label, "A label").replace("%2F", "/")
 
 
 def _build_query(**fields: int | None) -> str:

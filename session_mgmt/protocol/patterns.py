@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from session_mgmt.protocol.addresses import fits_address
+
 
 @dataclass(frozen=True, slots=True)
 class Converter:
@@ -36,7 +38,7 @@ _PART = re.compile(r"([A-Za-z_]\w*)(?::(\w+))?")
 
 def is_topic(text: Any) -> bool:
     """Return whether this can name a topic at all."""
-    return isinstance(text, str) and _TOPIC.fullmatch(text) is not None
+    return isinstance(text, str) and _TOPIC.fullmatch(text) is not None and fits_address(text)
 
 
 @dataclass(frozen=True, slots=True)

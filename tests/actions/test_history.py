@@ -143,7 +143,7 @@ def test_giving_a_checkpoint_up_leaves_the_log_whole(desk: Desk, settings: Any) 
     assert [state.read_at(desk.session, version) for version in range(oldest, 6)] == seen[oldest:]
 
 
-@pytest.mark.parametrize("label", ["", "x" * 101, "a\nb", 7])
+@pytest.mark.parametrize("label", ["", "x" * 101, "a\nb", "..", 7])
 def test_a_label_that_nobody_can_read_is_refused(desk: Desk, label: Any) -> None:
     written(desk)
     with pytest.raises(InvalidField):

@@ -28,6 +28,7 @@ from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clo
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.addresses import fits_address
 from session_mgmt.protocol.position import Position
 
 PAGE = 50
@@ -248,4 +249,6 @@ def forget_checkpoint(document: int, label: str, *, proof: Proof | None = None) 
 def _check_label(label: str) -> str:
     if not isinstance(label, str) or not label.isprintable() or not 1 <= len(label) <= _MOST_LABEL:
         raise InvalidField(f"A label is printable text of 1 to {_MOST_LABEL} characters.", field="label")
+    if not fits_address(label):
+        raise InvalidField("A label has no part . or .. between slashes.", field="label")
     return label

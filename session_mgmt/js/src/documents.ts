@@ -1,7 +1,7 @@
 /** Documents that this client follows, by name. */
 
-import { encodePart } from "./addresses";
-import { requireText, requireThat } from "./arguments";
+import { encodePart, requirePart } from "./addresses";
+import { requireThat } from "./arguments";
 import type { Copies } from "./copies";
 import type { DocumentCopy } from "./copy";
 import type { Credentials } from "./credentials";
@@ -60,7 +60,7 @@ export class Documents {
   }
 
   getDocument(name: string): StateDocument {
-    requireText(name, "the name of a document");
+    requirePart(name, "the name of a document");
     requireThat(!name.includes("/"), "the name of a document has no slash");
     return (this.#known.get(name) ?? this.#followDocument(name)).document;
   }
