@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 AVERAGE_OVER = 8
 # Round trips of which the 95th percentile and the jitter are taken; a few minutes at the usual interval.
 KEPT = 32
-# Share of an interval by which a beat comes early: else all who came in one storm were asked in one moment for ever.
-SPREAD = 0.2
+# Share of an interval by which the first beat comes early: else all who came in one storm were asked in one moment.
+FIRST_SPREAD = 0.5
+# The same for each later one. Every beat that comes early is one too many.
+SPREAD = 0.04
 # Seconds that an answer may be late before its beat counts as missed.
 GRACE = 0.3
 # A turn that is so much later than planned was held up by this process, which proves nothing about the peer.
@@ -46,13 +48,13 @@ class Heartbeat:
         # Made with the first answer: an array of floats takes an eighth of a list of them.
         self._rtts: array[float] | None = None
         self._asked_at = self._unanswered_since = now
-        self._beat_at = now + self._draw_gap()
+        self._beat_at = now + self._draw_gap(FIRST_SPREAD)
         self.due_at = self._beat_at
 
     def configure(self, now: float, interval: float, missed_limit: int) -> None:
         """Go on with other values; the next beat comes as the new interval says."""
         self.interval, self.missed_limit = interval, missed_limit
-        self._beat_at = now + self._draw_gap()
+        self._beat_at = now + self._draw_gap(FIRST_SPREAD)
         self.due_at = min(self.due_at, self._beat_at)
 
     def rest(self, now: float) -> None:
@@ -105,9 +107,9 @@ class Heartbeat:
         steps = [abs(after - before) for before, after in zip(self._rtts, self._rtts[1:], strict=False)]
         return round(sum(steps) / len(steps), 1) if steps else 0.0
 
-    def _draw_gap(self) -> float:
+    def _draw_gap(self, spread: float) -> float:
         # A tick earlier, because the wheel comes up to a tick late.
-        gap = self.interval * random.uniform(1 - SPREAD, 1) - self._tick
+        gap = self.interval * random.uniform(1 - spread, 1) - self._tick
         return max(gap, self.interval / 2)
 
     def _note_beat(self, now: float) -> None:
@@ -115,7 +117,7 @@ class Heartbeat:
         if self.heard_at >= self._unanswered_since:
             self._unanswered_since = now
         self._asked_at = now
-        self._beat_at = now + self._draw_gap()
+        self._beat_at = now + self._draw_gap(SPREAD)
 
     def _leave_out_standstill(self, now: float) -> None:
         held_up = now - self.due_at

@@ -95,8 +95,9 @@ class Outlet:
 
     def is_stuck(self, now: float, seconds: float) -> bool:
         """Tell a peer that took nothing, or left the queue full, for so many seconds."""
-        since = [start for start in (self.waiting_since, self.full_since) if start is not None]
-        return bool(since) and now - min(since) > seconds
+        if self.waiting_since is None and self.full_since is None:
+            return False
+        return now - min(since for since in (self.waiting_since, self.full_since) if since is not None) > seconds
 
     def push(self, frame: str | Shared) -> None:
         """Send a text frame, now or when the client has read enough."""

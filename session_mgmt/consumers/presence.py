@@ -62,10 +62,12 @@ class Presences:
             logger.exception("Clients could not enter or leave topics")
             return [InternalError()] * len(moves)
 
+    def has_logs(self) -> bool:
+        """Return whether there are logs of presence at all."""
+        return bool(registry.presences)
+
     async def tell(self) -> None:
         """Remove clients that are gone, and publish what has changed; nothing is written unless a read finds some."""
-        if not registry.presences:
-            return
         if self._loop.time() >= self._look_at:
             started = self._loop.time()
             gone = await bridge().read(leaving.find_gone)

@@ -51,6 +51,10 @@ class Rechecks:
             connection.forget_rights()
         self._begin(session, self._list_followed(session))
 
+    def has_due(self) -> bool:
+        """Return whether the time of any topic has come."""
+        return bool(self._wheel) and min(self._wheel) <= int(self._clock() / TICK)
+
     async def ask_due(self) -> None:
         """Ask about the topics whose time has come."""
         due: dict[UUID, set[str]] = {}

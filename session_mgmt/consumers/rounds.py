@@ -29,6 +29,7 @@ from session_mgmt.consumers.reports import Report
 from session_mgmt.consumers.serving import SLICE, Served, Serving
 from session_mgmt.consumers.visitors import Visitors
 from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.models.changes import Mark
 from session_mgmt.protocol.codes import Close
 
 logger = logging.getLogger(__name__)
@@ -57,19 +58,23 @@ class Rounds:
         self._to_look_at: set[UUID] = set()
         self._looking: asyncio.Task[None] | None = None
         self._control_answered = self._loop.time()
+        # Who had come, and the mark of the database, when everybody was looked at.
+        self._looked: tuple[int, Mark | None] = (0, None)
         self._overdue = asyncio.Event()
         now = settings()
+        # Work that begins at a tick, where there is any, and the event that its task waits for.
+        self._on_ticks: list[tuple[Callable[[], object], asyncio.Event]] = []
         self._tasks = [
-            self._start(lambda: TICK, self._beat_due, "beats"),
+            self._start(lambda: TICK, self.tick, "ticks"),
             self._start(lambda: now.lease_flush_interval, self.flush_leases, "leases"),
             self._start(lambda: now.position_check_interval, self.check_positions, "positions"),
             self._start(lambda: now.control_interval, self.check_sessions, "control"),
             self._start(lambda: now.drain_interval, self._work_off_backlog, "drain"),
-            self._start(lambda: TICK, self._take_snapshots, "snapshots"),
-            self._start(lambda: TICK, self.look_at_documents, "looks"),
-            self._start(lambda: TICK, rechecks.ask_due, "rechecks"),
-            self._start(lambda: TICK, self.settle_sessions, "standing"),
-            self._start(lambda: TICK, presences.tell, "presence"),
+            self._start_on_ticks(lambda: self._snapshots, self._take_snapshots, "snapshots"),
+            self._start_on_ticks(lambda: self._unmeasured, self.look_at_documents, "looks"),
+            self._start_on_ticks(rechecks.has_due, rechecks.ask_due, "rechecks"),
+            self._start_on_ticks(lambda: self._faulty, self.settle_sessions, "standing"),
+            self._start_on_ticks(presences.has_logs, presences.tell, "presence"),
             self._loop.create_task(self._repeat(self._overdue.wait, self._catch_up), name="session_mgmt catch up"),
         ]
 
@@ -88,6 +93,18 @@ class Rounds:
             await asyncio.sleep(seconds() * random.uniform(1 - SPREAD, 1 + SPREAD))
 
         return self._loop.create_task(self._repeat(rest, work), name=f"session_mgmt {name}")
+
+    def _start_on_ticks(
+        self, has_work: Callable[[], object], work: Callable[[], Awaitable[None]], name: str
+    ) -> asyncio.Task[None]:
+        begins = asyncio.Event()
+        self._on_ticks.append((has_work, begins))
+
+        async def wait() -> None:
+            await begins.wait()
+            begins.clear()
+
+        return self._loop.create_task(self._repeat(wait, work), name=f"session_mgmt {name}")
 
     async def _repeat(self, wait: Callable[[], Awaitable[object]], work: Callable[[], Awaitable[None]]) -> None:
         is_missing = False
@@ -114,6 +131,16 @@ class Rounds:
         await self.check_sessions()
         await self._work_off_backlog()
 
+    async def tick(self) -> None:
+        """Send the beats that are due, and begin the other work for which the time has come.
+
+        One timer for all: to wake up costs an idle process more than what is done then.
+        """
+        self._beat_due()
+        for has_work, begins in self._on_ticks:
+            if has_work():
+                begins.set()
+
     # -- beats -----------------------------------------------------------------------------------------------------
 
     def schedule_beat(self, connection: Served) -> None:
@@ -122,7 +149,7 @@ class Rounds:
         # To put in and to take out cost the same, however many connections there are.
         self._wheel.setdefault(int(due / TICK), []).append((connection, due))
 
-    async def _beat_due(self) -> None:
+    def _beat_due(self) -> None:
         now = self._loop.time()
         for slot in [slot for slot in self._wheel if slot <= int(now / TICK)]:
             for connection, due in self._wheel.pop(slot):
@@ -190,15 +217,14 @@ class Rounds:
         If the database cannot say for 5 s, nobody is served: fail closed.
         """
         self._close_expired_tokens()
-        serving = list(self._serving.sessions)
+        serving, added = list(self._serving.sessions), self._serving.added
+        # Kept only of rounds that ended well, and only while nobody has come whose session was not looked at.
+        (before_added, before), self._looked = self._looked, (0, None)
         try:
-            # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
-            answers = [await bridge().control(stopping.find_fenced, part) for part in self._serving.list_generations()]
-            for part in self._serving.list_all_known():
-                await self.look_at_sessions(part)
-            for fenced in answers:
-                for client, (generation, code) in fenced.items():
-                    self._serving.stop_fenced(client, generation, code)
+            changed, mark = await bridge().control(controls.find_change, before if added == before_added else None)
+            if changed:
+                await self._look_at_everybody()
+            self._looked = added, mark
             await self._visitors.close_silent()
             # Only after all parts: a half answer is none.
             self._control_answered = self._loop.time()
@@ -206,6 +232,15 @@ class Rounds:
             if self._loop.time() - self._control_answered > REVOKE_UNANSWERED:
                 for session in serving:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
+
+    async def _look_at_everybody(self) -> None:
+        # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
+        answers = [await bridge().control(stopping.find_fenced, part) for part in self._serving.list_generations()]
+        for part in self._serving.list_all_known():
+            await self.look_at_sessions(part)
+        for fenced in answers:
+            for client, (generation, code) in fenced.items():
+                self._serving.stop_fenced(client, generation, code)
 
     async def _close_refused(self, sessions: list[UUID]) -> None:
         self._judge_sessions(await bridge().control(controls.read_controls, sessions))

@@ -74,11 +74,16 @@ class Served(Protocol):
         """Look for signs of life, and ask for one if that is due."""
 
 
-def _slice(pairs: Iterable[tuple[K, V]]) -> Iterator[dict[K, V]]:
+def _slice(whole: dict[K, V]) -> Iterator[dict[K, V]]:
     # A copy: connections come and go while the slices are asked about.
-    copy = list(pairs)
-    for start in range(0, len(copy), SLICE):
-        yield dict(copy[start : start + SLICE])
+    copy = whole.copy()
+    if len(copy) <= SLICE:
+        # To take a dictionary apart hashes its keys anew, a UUID in Python.
+        yield copy
+        return
+    pairs = list(copy.items())
+    for start in range(0, len(pairs), SLICE):
+        yield dict(pairs[start : start + SLICE])
 
 
 class Serving:
@@ -89,8 +94,11 @@ class Serving:
         self._remote_listener = remote_listener
         self.connections: set[Served] = set()
         self.clients: dict[int, Served] = {}
+        self._generations: dict[int, int] = {}
         self.sessions: dict[uuid.UUID, set[Served]] = {}
         self._known: dict[uuid.UUID, Known] = {}
+        # So many connections have ever come.
+        self.added = 0
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
         self.following_turns = RestedTurns()
@@ -106,12 +114,14 @@ class Serving:
     def add_connection(self, connection: Served) -> None:
         """Serve a connection; an older one of the same client is told that it was replaced."""
         attachment = connection.attachment
+        self.added += 1
         self.connections.add(connection)
         newest = self.clients.get(attachment.client)
         if newest is None or not attachment.is_overtaken_by(newest.attachment):
             # Here at once; other processes are told by the doorbell, or find it by their control query (promise L4).
             self.stop_fenced(attachment.client, attachment.generation)
             self.clients[attachment.client] = connection
+            self._generations[attachment.client] = attachment.generation
         else:
             # Overtaken between its proof and now: the newest keeps the place in which the next one finds it.
             connection.stop(Close.REPLACED)
@@ -130,7 +140,7 @@ class Serving:
         self.connections.discard(connection)
         # A newer connection of the client may have taken the place.
         if self.clients.get(attachment.client) is connection:
-            del self.clients[attachment.client]
+            del self.clients[attachment.client], self._generations[attachment.client]
         mine = self.sessions.get(attachment.session.pk)
         if mine is not None:
             mine.discard(connection)
@@ -163,12 +173,11 @@ class Serving:
 
     def list_generations(self) -> Iterator[dict[int, int]]:
         """Return the generations of all clients, as they are connected here, in slices."""
-        # By client: to find their connections by session hashes a UUID for each, which is done in Python.
-        return _slice((client, served.attachment.generation) for client, served in self.clients.items())
+        return _slice(self._generations)
 
     def list_all_known(self) -> Iterator[dict[uuid.UUID, Known]]:
         """Return how all sessions that are served here were found the last time, in slices."""
-        return _slice(self._known.items())
+        return _slice(self._known)
 
     def list_known(self, sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Known]:
         """Return how sessions were found the last time, if they are served here."""

@@ -41,7 +41,7 @@ async def test_a_black_holed_client_is_found_within_interval_times_limit_and_a_s
         monkeypatch.setattr(hub().rounds, "_loop", time)
         while connection.closed_with is None:  # type: ignore[attr-defined]
             time.now += rounds.TICK * (1 + rounds.SPREAD)
-            await hub().rounds._beat_due()
+            hub().rounds._beat_due()
             assert time.now - silent_from <= INTERVAL * LIMIT + 1
         assert time.now - silent_from >= INTERVAL * LIMIT
         assert connection.closed_with == 4002  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from session_mgmt.consumers.heartbeat import GRACE, Heartbeat
+from session_mgmt.consumers.heartbeat import FIRST_SPREAD, GRACE, SPREAD, Heartbeat
 
 TICK = 0.5
 
@@ -68,7 +68,12 @@ def test_a_peer_that_answers_misses_nothing_and_is_asked_once_in_each_interval(l
     peer.run_until(1000 + 100 * 25)
     assert peer.missed == [] and peer.lost_at is None
     gaps = [after - before for before, after in zip(peer.beats, peer.beats[1:], strict=False)]
-    assert max(gaps) <= 25.6 and min(gaps) >= 25 * 0.8 - 3 * TICK
+    assert max(gaps) <= 25.6 and min(gaps) >= 25 * (1 - SPREAD) - 3 * TICK
+
+
+def test_those_who_come_together_are_not_asked_together() -> None:
+    first = [Heartbeat(0.0, 25.0, 3, tick=TICK).due_at for _ in range(200)]
+    assert 25 * (1 - FIRST_SPREAD) - TICK <= min(first) < 15 and 22 < max(first) <= 25 - TICK
 
 
 def test_a_peer_that_answers_late_misses_one_and_is_kept() -> None:

@@ -15,6 +15,7 @@ from session_mgmt.actions.sessions import fingerprints, standing, users
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionEnded, SessionExpired, SessionTerminated
 from session_mgmt.models import SessionActivity, clock
+from session_mgmt.models.changes import Mark, read_mark
 from session_mgmt.models.deadlines import render_over
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, LOGIN, SESSION
@@ -90,6 +91,20 @@ def _ask_good(statements: Statements, columns: str, asked: Sequence[tuple[Any, .
         asked,
         params=[*moments, *params],
     )
+
+
+def find_change(before: Mark | None) -> tuple[bool, Mark | None]:
+    """Return whether anything may have changed about sessions and their clients since the database had the mark
+    ``before``: by a write, or by a deadline. Return the mark now, too.
+    """
+    using = settings().database
+    mark = read_mark(using)
+    if before is None or mark != before or not users.changes_by_writes_only():
+        return True, mark
+    # By its index, and not by the ORM, which would take longer to compile it.
+    statements, now = Statements(connections[using]), clock.read(using)
+    over = f"SELECT 1 FROM {ACTIVITY} WHERE live AND expires_at <= %s LIMIT 1"
+    return bool(statements.fetch(over, [statements.moment(now)])), mark
 
 
 def read_controls(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:

@@ -60,6 +60,13 @@ def asks_instances() -> bool:
     return is_computed or (has_hash() and not fingerprints.is_of_password())
 
 
+def changes_by_writes_only() -> bool:
+    """Return whether users stand as they did as long as nothing is written: a filter of the project's own may ask the
+    clock.
+    """
+    return settings().user_standing == _ACTIVE and not asks_instances()
+
+
 def has_hash() -> bool:
     """Return whether the user model has anything that a session can be bound to."""
     return hasattr(get_user_model(), "get_session_auth_hash")
