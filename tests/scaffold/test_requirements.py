@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,13 @@ def test_no_version_with_a_known_vulnerability_is_allowed(name: str) -> None:
     for requirement in found:
         assert requirement.specifier.contains(first)
         assert not requirement.specifier.contains(last_bad)
+
+
+def test_the_extras_have_what_celery_needs_for_a_broker_in_redis() -> None:
+    needed = {one.name for one in map(Requirement, requires("kombu") or ()) if str(one.marker) == 'extra == "redis"'}
+    extras = PROJECT["optional-dependencies"]
+    assert "redis" in needed
+    assert needed <= {Requirement(one).name for name in ("celery", "redis") for one in extras[name]}
 
 
 @pytest.mark.requirement("ASVS 11.4.1", "ASVS 1.5.2")
