@@ -3,14 +3,19 @@
 A row is published as the database has it after the change. The object in memory is not used: it may hold expressions,
 values of another type, or fields that were not saved. The topic that a row leaves is read before the change, under the
 row's lock. So when two transactions move the same row, the second finds it where the first has put it.
+
+Handlers of the project may change the same rows meanwhile, whenever Django calls them. Every change tells of its rows
+after them, and by the table, so that the last word about a row is true.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
+from weakref import WeakValueDictionary
 
 from django.db import connections, transaction
 
@@ -22,6 +27,36 @@ from session_mgmt.writes.verbs import publish_all
 
 # Rows of one query.
 _MOST_ROWS = 500
+
+
+class ChangingRow:
+    """Row that is being saved or deleted, while handlers may change it too: readers of ``topics`` may have it, and
+    ``is_told`` says that something was told of it meanwhile.
+
+    None of the topics is ever taken out: what was told there may be rolled back with a part of the transaction.
+    """
+
+    def __init__(self) -> None:
+        self.topics: set[str] = set()
+        self.is_told = False
+
+
+class _Thread(threading.local):
+    """Rows that this thread is changing, by model and key, as long as somebody holds them."""
+
+    def __init__(self) -> None:
+        self.changing: WeakValueDictionary[tuple[Any, Any], ChangingRow] = WeakValueDictionary()
+
+
+_thread = _Thread()
+
+
+def note_change(publisher: Publisher, pk: Any, topic: str | None) -> ChangingRow:
+    """Note that a row is being changed, and the topic in which it is; everybody is given the same note of a row."""
+    changing = _thread.changing.setdefault((publisher.model, pk), ChangingRow())
+    if topic is not None:
+        changing.topics.add(topic)
+    return changing
 
 
 def split_rows(pks: Iterable[Any], most: int = _MOST_ROWS) -> Iterator[tuple[Any, ...]]:
@@ -65,13 +100,13 @@ def tell_rows(
     """Publish the present state of these rows. ``before`` maps rows that may have moved to the topics they were in."""
     left = before or {}
     publications: list[tuple[str, Any]] = []
-    for part in split_rows(dict.fromkeys(pks)):
+    for part in split_rows(dict.fromkeys(map(publisher.read_pk, pks))):
         rows = _read_rows(publisher, using, part)
         shown = []
         for pk in part:
-            old, row = left.get(pk), rows.get(pk)
+            row = rows.get(pk)
             topic = None if row is None else publisher.topic_of(row)
-            if old is not None and old != topic:
+            for old in sorted(_list_left(publisher, pk, left.get(pk), topic)):
                 publications.append(_say_gone(old, pk))
             if topic is not None:
                 shown.append((topic, row))
@@ -82,9 +117,22 @@ def tell_rows(
     publish_all(publications)
 
 
-def tell_gone(gone: Sequence[tuple[str | None, Any]]) -> None:
-    """Publish that rows are gone, each with the topic in which it was."""
-    publish_all([_say_gone(topic, pk) for topic, pk in gone if topic is not None])
+def _list_left(publisher: Publisher, pk: Any, old: str | None, topic: str | None) -> set[str]:
+    """Return the topics that a row is in no longer, which are to be told."""
+    left = set() if old is None else {old}
+    changing = _thread.changing.get((publisher.model, pk))
+    if changing is not None:
+        left |= changing.topics
+        changing.is_told = True
+        changing.topics.update(set() if topic is None else {topic})
+    return left - {topic}
+
+
+def tell_gone(publisher: Publisher, using: str, gone: Sequence[tuple[Any, ChangingRow]]) -> None:
+    """Publish that rows are gone, by their keys. Of one that others have told of meanwhile only the table knows."""
+    publish_all([_say_gone(topic, pk) for pk, row in gone if not row.is_told for topic in sorted(row.topics)])
+    if changed := [pk for pk, row in gone if row.is_told]:
+        tell_rows(publisher, using, changed)
 
 
 def _say_gone(topic: str, pk: Any) -> tuple[str, Any]:

@@ -168,15 +168,18 @@ def _hear_saves(model: Any) -> None:
             return
         using = options.get("using") or router.db_for_write(type(self), instance=self)
         with changes.open_change(publisher, using):
-            before = {}
+            held = None
             if (
                 self.pk is not None
                 and not options.get("force_insert")
                 and publisher.can_move(options.get("update_fields"))
             ):
-                before = changes.lock_rows(publisher, using, [self.pk])
+                # Held for as long as handlers may move it: not only the topic of now is left then.
+                pk = publisher.read_pk(self.pk)
+                held = changes.note_change(publisher, pk, changes.lock_rows(publisher, using, [pk]).get(pk))
             original(self, raw=raw, **options)
-            changes.tell_rows(publisher, using, [self.pk], before)
+            changes.tell_rows(publisher, using, [self.pk])
+            del held
 
     save_base.alters_data = True  # type: ignore[attr-defined]
     model.save_base = save_base

@@ -100,6 +100,10 @@ class Publisher:
         """Return the row's primary key as text."""
         return write_pk(row.pk)
 
+    def read_pk(self, value: Any) -> Any:
+        """Return a primary key as the database gives it: an instance may have been made with text for a number."""
+        return self.pk.to_python(value)
+
     def serialize(self, rows: Sequence[Any]) -> list[Any]:
         """Return the data to publish about these rows, as JSON values. Raises ``InvalidJSON``."""
         given = self._resolved.serialize(rows)
