@@ -26,6 +26,8 @@ _MOST_BYTES = 32 * 1024
 _PORTS = {"https": 443, "http": 80}
 # Addresses of IPv4 within IPv6 (RFC 6052), which Python does not unpack.
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+# Networks of a site (RFC 3879), of protocols (RFC 6890) and of examples (RFC 9637), public to some version of Python.
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("fec0::/10", "192.0.0.0/24", "3fff::/20")))
 
 
 class CallFailed(Exception):
@@ -73,6 +75,8 @@ def is_allowed(address: Address) -> bool:
 
 
 def _is_public(address: Address) -> bool:
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
