@@ -152,9 +152,14 @@ class Registry:
         return bool(self.durable.get(type_) or self.durable.get("*"))
 
     def list_handlers(self, type_: str, *, durable: bool) -> list[EventHandler]:
-        """Return the handlers of this type, those of ``"*"`` last."""
+        """Return the handlers of this type, those of ``"*"`` last; each once, however often it was registered."""
         table = self.durable if durable else self.transient
-        return [*table.get(type_, ()), *table.get("*", ())]
+        found: list[EventHandler] = []
+        for handler in (*table.get(type_, ()), *table.get("*", ())):
+            # Compared, and not hashed: any object that can be called is a handler.
+            if handler not in found:
+                found.append(handler)
+        return found
 
 
 registry = Registry()
@@ -376,5 +381,5 @@ def off(handler: EventHandler) -> None:
     """Remove a handler that ``on`` registered; do nothing if it is unknown."""
     for table in (registry.durable, registry.transient):
         for handlers in table.values():
-            if handler in handlers:
-                handlers.remove(handler)
+            # All of them, and in place.
+            handlers[:] = [one for one in handlers if one != handler]

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.test import TestCase
 
 from session_mgmt import shortcuts
+from session_mgmt.actions.timeline import handlers
 from session_mgmt.exceptions import InvalidPath, NotFound
 from session_mgmt.models import Outbox, Publication, SessionEvent
 from session_mgmt.shortcuts import create_session, drain, is_connected, off, on, publish, send, state, terminate_session
@@ -61,6 +62,24 @@ def test_a_handler_hears_of_an_event_after_commit_and_can_be_taken_back() -> Non
     off(handler)
     terminate_session(create_session().session)
     assert len(heard) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_handler_that_is_registered_again_hears_of_an_event_once_and_is_taken_back_whole(durable: bool) -> None:
+    heard: list[Any] = []
+    handler = heard.append
+    for type_ in ("session_terminated", "session_terminated", "*"):
+        on(type_, durable=durable)(handler)
+    try:
+        terminate_session(create_session().session)
+        handlers.run_pending()
+        assert [event.type for event in heard] == ["session_created", "session_terminated"]
+    finally:
+        off(handler)
+    terminate_session(create_session().session)
+    handlers.run_pending()
+    assert len(heard) == 2
 
 
 @pytest.mark.django_db(transaction=True)

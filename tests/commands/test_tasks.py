@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
 
 import session_mgmt
 from project.celery import app
@@ -130,3 +133,27 @@ def test_many_failing_handlers_do_not_starve_the_others(seen: Any, monkeypatch: 
     good = lifecycle.create_session().session.pk
     assert tasks.run_handlers() == 1
     assert told == [good]
+
+
+@pytest.mark.sqlite
+def test_a_handler_that_fails_at_what_a_faster_process_has_written_has_not_failed(caplog: Any) -> None:
+    def be_faster(key: int) -> None:
+        Group.objects.create(name="once")
+        SessionEvent.objects.filter(pk=key).update(pending=False)
+        connection.close()
+
+    @on("session_created", durable=True)
+    def handle(event: Any) -> None:
+        # SQLite locks no row, so another process may run the handler of the same event at the same time.
+        faster = threading.Thread(target=be_faster, args=[event.id])
+        faster.start()
+        faster.join()
+        Group.objects.create(name="once")
+
+    try:
+        lifecycle.create_session()
+        assert handlers.run_pending() == 0
+    finally:
+        off(handle)
+    assert Group.objects.count() == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -139,7 +139,9 @@ def _run_handlers(using: str, key: int, place: Place, gate: AbstractContextManag
     except _HandledElsewhere:
         return False
     except Exception as error:
-        failures.add(place, type_, error, now)
+        # Where two processes have run it at once, the slower one may have failed at what the other has written.
+        if SessionEvent.objects.using(using).filter(pk=key, pending=True).exists():
+            failures.add(place, type_, error, now)
         return False
     failures.remove(place, type_)
     return True
