@@ -15,7 +15,7 @@ const BUDGETS = {
   "session-client.batch.js": 1_950,
   "session-client.pages.js": 5_030,
   "session-client.react.js": 1_000,
-  "session-client.requests.js": 3_290,
+  "session-client.requests.js": 3_330,
   "session-client.outboxes.js": 2_880,
   "session-client.http.js": 7_950,
   "session-client.tabs.js": 3_340,

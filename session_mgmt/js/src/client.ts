@@ -252,9 +252,9 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#writer.flush();
     this.connection.stopHeartbeat();
     this.#emitter.clear();
-    this.topics.clearListeners();
     this.#documents.clearWatches();
     this.#connection.close();
+    this.topics.clearListeners();
     this.#writer.close();
     this.#unwatch();
     this.#updates.close();
@@ -367,6 +367,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   #newTopics({ content }: Parts): Topics {
     return new content.Topics(this.#logbook, this.#record, this.#stats, {
       askSocket: (frame) => askForReply(this.#connection, this.#env.clock, frame),
+      closed: this.#connection.closed,
       events: this.#emitter,
       publishEntry: async (frame, signal) => (await this.#writer.publishEntry(frame, signal)).position ?? null,
       publishEphemeral: async (topic, data) => {

@@ -74,6 +74,7 @@ export class Connection {
   readonly #port: ConnectionPort;
   readonly #stats: Stats;
   readonly #unwatch: () => void;
+  readonly #closing = new AbortController();
   #link: Link | null = null;
   #timer: unknown = null;
   /** Time before which the server asked not to come. */
@@ -113,6 +114,11 @@ export class Connection {
     return this.status === "connected";
   }
 
+  /** Aborted once the client is closed: its record may be another page's, so nothing of it begins again. */
+  get closed(): AbortSignal {
+    return this.#closing.signal;
+  }
+
   get isHidden(): boolean {
     return this.#env.page?.document.visibilityState === "hidden";
   }
@@ -127,7 +133,8 @@ export class Connection {
     const ready = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
     // Who does not wait must not get an unhandled rejection; the status says the same.
     ready.catch(() => undefined);
-    if (this.status === "disconnected" || this.status === "failed") {
+    if (this.closed.aborted) this.#rejectWaiters(this.closed.reason);
+    else if (this.status === "disconnected" || this.status === "failed") {
       this.#wish += 1;
       this.backoff.reset();
       this.#openLink();
@@ -147,6 +154,7 @@ export class Connection {
   }
 
   close(): void {
+    this.#closing.abort(SessionError.local("closed", "The client was closed: start another."));
     this.disconnect();
     this.#unwatch();
   }
@@ -203,8 +211,8 @@ export class Connection {
 
   /** Return why the connection will not come back by itself; null while it may. */
   readFailure(): SessionError | null {
-    if (this.status !== "failed" || !this.reason) return null;
-    return SessionError.local(this.reason.name, `The connection has failed (${this.reason.name}): call \`connect()\`.`);
+    if (this.closed.aborted) return this.closed.reason;
+    return this.status === "failed" && this.reason ? describeEnd(this.reason) : null;
   }
 
   /** Stay away because nothing can be sent for good. */
@@ -371,7 +379,10 @@ export class Connection {
     this.#link?.drop();
     this.#detachLink();
     this.#setStatus(status, reason);
-    const error = SessionError.local(reason.name, `The connection has failed (${reason.name}): call \`connect()\`.`);
+    this.#rejectWaiters(this.readFailure() ?? describeEnd(reason));
+  }
+
+  #rejectWaiters(error: SessionError): void {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 
@@ -410,4 +421,8 @@ export class Connection {
     this.#env.clock.clearTimeout(this.#timer);
     this.#timer = null;
   }
+}
+
+function describeEnd({ name }: StatusReason): SessionError {
+  return SessionError.local(name, `The connection has failed (${name}): call \`connect()\`.`);
 }

@@ -96,7 +96,7 @@ export class ConnectionControls {
       this.#beat = this.#clock.setTimeout(sendBeat, seconds * 1000);
       this.#connection.heartbeat.startDoubt();
     };
-    this.#beat = this.#clock.setTimeout(sendBeat, interval * 1000);
+    if (!this.#connection.closed.aborted) this.#beat = this.#clock.setTimeout(sendBeat, interval * 1000);
     return () => this.stopHeartbeat();
   }
 

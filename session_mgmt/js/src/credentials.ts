@@ -78,6 +78,7 @@ export class Credentials {
   /** Token for requests, empty where a cookie goes with them. Throws before the server has said whose session this is. */
   get token(): string {
     const { token } = this.#requireSession();
+    if (this.#isOver) throw noSession();
     if (this.isVerified) return token;
     throw SessionError.local("unverified", "The server has not said yet who is logged in: wait for `identity`.", true);
   }
@@ -200,9 +201,13 @@ export class Credentials {
   }
 
   #requireSession(): Kept {
-    if (!this.#kept) throw SessionError.local("auth_required", "There is no session: log in, then call `login()`.");
+    if (!this.#kept) throw noSession();
     return this.#kept;
   }
+}
+
+function noSession(): SessionError {
+  return SessionError.local("auth_required", "There is no session: log in, then call `login()`.");
 }
 
 /** Return true if the person of one session may be the one of another: a visitor may have logged in. */

@@ -82,8 +82,9 @@ export class Life {
     this.#changes?.close();
   }
 
-  /** Run `work`, at once if what takes changes is there. Rejects with `part_unavailable`; the next call loads it again. */
+  /** Run `work`, at once if what takes changes is there. Rejects with `closed`, and `part_unavailable`; the next call loads it again. */
   async change(work: (changes: Changes) => Promise<void>): Promise<void> {
+    this.parts.connection.closed.throwIfAborted();
     return work(this.#changes ?? (await this.#load()));
   }
 

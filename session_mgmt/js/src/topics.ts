@@ -88,6 +88,8 @@ export interface PastReply {
 export interface TopicsPort {
   /** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
   askSocket<Answer>(frame: object): Promise<Answer | null>;
+  /** Aborted, with the error, once the client is closed. */
+  readonly closed: AbortSignal;
   readonly events: { on(type: "status", callback: (status: Status) => void): Unsubscribe };
   publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
   publishEphemeral(topic: string, data: Json): Promise<null>;
@@ -203,6 +205,7 @@ export class Topics<T = Json> {
     const log = nameLog(topic);
     const followed = this.#followed.get(topic) ?? new Followed();
     this.#followed.set(topic, followed);
+    if (this.#port.closed.aborted) followed.settle(this.#port.closed.reason);
     const isDenied = this.#logbook.isDenied(log);
     if (isDenied) followed.askAgain();
     // A denied one is asked for anew: the rights may have come back.
@@ -250,8 +253,7 @@ export class Topics<T = Json> {
   }
 
   clearListeners(): void {
-    const closed = SessionError.local("closed", "The client was closed: start another.");
-    for (const followed of this.#followed.values()) followed.settle(closed);
+    for (const followed of this.#followed.values()) followed.settle(this.#port.closed.reason);
     this.#listeners.clear();
     this.#gaps.clear();
   }

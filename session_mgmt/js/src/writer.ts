@@ -188,7 +188,7 @@ export class Writer {
   close(): void {
     this.#batch?.close();
     this.outbox.detach();
-    this.stopWaiting(SessionError.local("closed", "The client was closed: start another."));
+    this.stopWaiting(this.#port.readFailure() as SessionError);
   }
 
   #demandFit(frame: WriteFrame): WriteFrame {

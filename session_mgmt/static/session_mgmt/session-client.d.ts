@@ -1795,6 +1795,8 @@ export interface PastPage {
 export interface TopicsPort {
 	/** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
 	askSocket<Answer>(frame: object): Promise<Answer | null>;
+	/** Aborted, with the error, once the client is closed. */
+	readonly closed: AbortSignal;
 	readonly events: {
 		on(type: "status", callback: (status: Status) => void): Unsubscribe;
 	};
@@ -1948,6 +1950,8 @@ declare class Connection {
 	readonly heartbeat: Heartbeat;
 	constructor(env: Environment, port: ConnectionPort, stats: Stats);
 	get connected(): boolean;
+	/** Aborted once the client is closed: its record may be another page's, so nothing of it begins again. */
+	get closed(): AbortSignal;
 	get isHidden(): boolean;
 	/** Connect; resolves when connected, rejects when the connection is given up before that. */
 	connect(): Promise<void>;

@@ -14,6 +14,7 @@ export class Questions {
   constructor(port: TopicsPort, topic: string) {
     this.#port = port;
     this.#topic = topic;
+    port.closed.addEventListener("abort", () => this.#wake(port.closed.reason));
     this.#stop = port.events.on("status", (status) => {
       if (status === "connected") this.#wake(null);
       else if (status === "disconnected" || status === "failed") {
@@ -25,6 +26,7 @@ export class Questions {
   /** Ask on this connection, or else on the next one that answers. */
   async ask<Answer>(type: string, more?: object): Promise<Answer> {
     for (;;) {
+      this.#port.closed.throwIfAborted();
       const connected = new Promise<SessionError | null>((resolve) => this.#waking.add(resolve));
       const answer = await this.askOnce<Answer>(type, more);
       if (answer) return answer;
