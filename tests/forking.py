@@ -1,12 +1,13 @@
 """Servers that are forked from a process which has imported their application: a start then costs no imports.
 
-As a program: import the application, then carry out one order for each line of standard input, and end with it.
+As a program: set Django up, then carry out one order for each line of standard input, and end with it.
 
-    python -m tests.forking project.asgi:application
+    python -m tests.forking
 
-A fork has nothing of an earlier server but imported modules, as under a server that preloads its application. A server
-that was killed and is forked again finds what the database holds, and no more. Servers of the same settings come from
-the same process, whatever database each is given.
+Orders of the first process are for further ones, each with an application and settings of its own: what all of them
+import before it is imported once. Those fork the servers. A fork has nothing of an earlier server but imported
+modules, as under a server that preloads its application. A server that was killed and is forked again finds what the
+database holds, and no more. Servers of the same settings come from the same process, whatever database each is given.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,10 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # Variables of project/settings.py that name a database: each server is given its own.
 URL, FILE = "DATABASE_URL", "SQLITE_PATH"
 PLACE = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
+# What may change the settings of a process that has set Django up: variables of the tests' settings, and of Redis.
+LATE, REDIS = "SESSION_MGMT_TEST_", "REDIS_URL"
 # Of this process, and of no server.
 NOT_TOLD = "PYTEST_CURRENT_TEST"
-# So many processes with an application are kept, each of 100 MB.
-MOST_KEPT = 6
+# So many processes that have set Django up are kept, each of 100 MB; what they fork shares most of that.
+MOST_KEPT = 3
 
 
 class Forked:
@@ -67,14 +71,38 @@ class Forked:
             signal.pidfd_send_signal(self._ended, number)
 
 
-class Nursery:
-    """Process that has imported an application with the given environment, and forks servers."""
+class Line:
+    """Process that is given orders, a line each, and answers each with the number of the process that it forked."""
 
-    def __init__(self, application: str, environment: Mapping[str, str]) -> None:
-        self._application = application
+    def __init__(self, what: str, orders: IO[str], answers: IO[str]) -> None:
+        self._what, self._orders, self._answers = what, orders, answers
+
+    def give(self, **order: Any) -> int:
+        """Give an order. Raises ``RuntimeError`` if the process has failed."""
+        answer = ""
+        with suppress(BrokenPipeError):
+            print(json.dumps(order), file=self._orders, flush=True)
+            answer = self._answers.readline()
+        if not answer:
+            raise RuntimeError(f"{self._what} could not be imported (see above).")
+        return int(answer)
+
+    def close(self) -> None:
+        """Let the process end; servers that it has forked live on."""
+        with suppress(BrokenPipeError):
+            self._orders.close()
+        # It closes its end when it ends.
+        self._answers.read()
+        self._answers.close()
+
+
+class Nursery:
+    """Process that has set Django up with the given environment, and those that it forked for applications."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="session-mgmt-nursery-")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forking", application],
+            [sys.executable, "-m", "tests.forking"],
             cwd=ROOT,
             env={**environment, FILE: str(Path(self._folder.name, "nobody.sqlite3"))},
             stdin=subprocess.PIPE,
@@ -82,43 +110,53 @@ class Nursery:
             start_new_session=True,
             text=True,
         )
-
-    def fork(self, command: Sequence[str], log: Path, database: Mapping[str, str]) -> Forked:
-        """Start a server program on this database; what it says is added to the log."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        order = {"command": list(command), "log": str(log), "database": dict(database)}
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{self._application} could not be imported (see above).")
-        return Forked(command, int(answer))
+        self._line = Line("Django", self._process.stdin, self._process.stdout)
+        self._applications: dict[tuple[str, frozenset[tuple[str, str]]], Line] = {}
+
+    def fork(self, application: str, late: Mapping[str, str], **server: Any) -> int:
+        """Start a server of an application with these variables, and return its process id."""
+        key = (application, frozenset(late.items()))
+        if key not in self._applications:
+            self._applications[key] = self._fork_application(application, late)
+        return self._applications[key].give(**server)
+
+    def _fork_application(self, application: str, late: Mapping[str, str]) -> Line:
+        pipes = [Path(self._folder.name, f"{name}-{len(self._applications)}") for name in ("orders", "answers")]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        self._line.give(application=application, variables=dict(late), pipes=[str(pipe) for pipe in pipes])
+        # Each waits for the other end to be opened, in the same order.
+        return Line(application, pipes[0].open("w"), pipes[1].open())
 
     def close(self) -> None:
-        """End the process; servers that it has forked live on."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        """End the processes; servers that they have forked live on."""
+        for line in (*self._applications.values(), self._line):
+            line.close()
         self._process.wait()
-        self._process.stdout.close()
         self._folder.cleanup()
 
 
-_kept: OrderedDict[tuple[str, frozenset[tuple[str, str]]], Nursery] = OrderedDict()
+_kept: OrderedDict[frozenset[tuple[str, str]], Nursery] = OrderedDict()
 
 
 def fork_server(application: str, environment: Mapping[str, str], command: Sequence[str], log: Path) -> Forked:
     """Start a server, such as uvicorn, as the command would in this environment; the process that forks it has
     imported the application, and is kept for the next one.
     """
-    settings = {name: value for name, value in environment.items() if name not in (URL, FILE, NOT_TOLD)}
+    database = {name: environment.get(name, "") for name in (URL, FILE)}
+    late = {name: value for name, value in environment.items() if name.startswith(LATE) or name == REDIS}
+    settings = {name: environment[name] for name in environment.keys() - {*database, *late, NOT_TOLD}}
     # Of a database only the kind decides what is imported.
-    settings[URL] = "postgres:///nobody" if environment.get(URL) else ""
-    key = (application, frozenset(settings.items()))
+    settings[URL] = "postgres:///nobody" if database[URL] else ""
+    key = frozenset(settings.items())
     if key not in _kept:
         while len(_kept) >= MOST_KEPT:
             _kept.popitem(last=False)[1].close()
-        _kept[key] = Nursery(application, settings)
+        _kept[key] = Nursery(settings)
     _kept.move_to_end(key)
-    return _kept[key].fork(command, log, {name: environment.get(name, "") for name in (URL, FILE)})
+    pid = _kept[key].fork(application, late, command=list(command), log=str(log), database=database)
+    return Forked(command, pid)
 
 
 @atexit.register
@@ -127,22 +165,43 @@ def _close_kept() -> None:
         _kept.popitem()[1].close()
 
 
-def serve_orders(application: str, orders: IO[str], answers: IO[str]) -> None:
-    """Fork a server for each line, and answer with its process id."""
-    import uvicorn.importer
-    import uvicorn.main
+def serve_orders() -> None:
+    """Set Django up, and fork a process for each application that is ordered."""
+    import django
 
-    import session_mgmt.uvicorn  # noqa: F401 - named in the arguments
+    import_module("uvicorn.main")
+    # Named in the arguments of servers.
+    import_module("session_mgmt.uvicorn")
+    django.setup()
+    _fork_for_each(sys.stdin, sys.stdout, _become_nursery)
 
-    uvicorn.importer.import_from_string(application)
+
+def _become_nursery(order: dict[str, Any]) -> None:
+    # In place of the pipes of the first process, whose other end would never see them closed.
+    orders, answers = order["pipes"]
+    _put_in_place(0, os.open(orders, os.O_RDONLY))
+    _put_in_place(1, os.open(answers, os.O_WRONLY))
+    _change_settings(order["variables"])
+    import_module("uvicorn.importer").import_from_string(order["application"])
+    with open(0, closefd=False) as lines, open(1, "w", closefd=False) as said:
+        _fork_for_each(lines, said, _become_server)
+    sys.exit()
+
+
+def _put_in_place(target: int, source: int) -> None:
+    os.dup2(source, target)
+    os.close(source)
+
+
+def _fork_for_each(orders: IO[str], answers: IO[str], become: Callable[[dict[str, Any]], None]) -> None:
+    """Fork for each line, and answer with the process id."""
     # A fork has only the thread that forks: locks that others hold stay locked in it for ever.
     assert threading.active_count() == 1, threading.enumerate()
     signal.signal(signal.SIGCHLD, _collect_ended)
     for line in orders:
-        order = json.loads(line)
         pid = os.fork()
         if not pid:
-            _become_server(order)
+            become(json.loads(line))
         print(pid, file=answers, flush=True)
 
 
@@ -169,17 +228,37 @@ def _become_server(order: dict[str, Any]) -> None:
     sys.exit()
 
 
+def _change_settings(variables: Mapping[str, str]) -> None:
+    """Let settings be what they would be with these variables, as ``override_settings`` does."""
+    conf, signals = import_module("django.conf"), import_module("django.core.signals")
+    os.environ.update(variables)
+    for name in {"project.settings", conf.settings.SETTINGS_MODULE}:
+        sys.modules.pop(name, None)
+    fresh = import_module(conf.settings.SETTINGS_MODULE)
+    for name in filter(str.isupper, dir(fresh)):
+        value = getattr(fresh, name)
+        # A database is changed where it is opened.
+        if name != "DATABASES" and value != getattr(conf.settings, name, None):
+            setattr(conf.settings, name, value)
+            signals.setting_changed.send(sender=conf.settings, setting=name, value=value, enter=True)
+    _open_as(fresh.DATABASES)
+
+
 def _use_database(variables: Mapping[str, str]) -> None:
     """Do what project/settings.py does with these variables, whose values it has read already."""
-    from django.db import DEFAULT_DB_ALIAS, connections
-
-    from project.databases import build_postgres, build_sqlite
-
+    databases = import_module("project.databases")
     os.environ.update(variables)
-    entry = build_postgres(variables[URL]) if variables[URL] else build_sqlite(Path(variables[FILE]))
+    url, file = variables[URL], variables[FILE]
+    entry = databases.build_postgres(url) if url else databases.build_sqlite(Path(file))
     # The rest of the entry is not the database's but of the settings, which may have changed it.
-    connections.settings[DEFAULT_DB_ALIAS].update({name: entry[name] for name in PLACE if name in entry})
+    _open_as({"default": {name: entry[name] for name in PLACE if name in entry}})
+
+
+def _open_as(databases: Mapping[str, Any]) -> None:
+    connections = import_module("django.db").connections
+    for alias, entry in databases.items():
+        connections.settings[alias].update(entry)
 
 
 if __name__ == "__main__":
-    serve_orders(sys.argv[1], sys.stdin, sys.stdout)
+    serve_orders()

@@ -6,16 +6,12 @@ Each function takes one guarantee out of the running server. `--break NAME` star
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from django.apps import AppConfig
-
-VARIABLE = "SESSION_MGMT_TEST_BREAK"
 COMMIT_SECONDS = 0.05
 
 
@@ -95,13 +91,16 @@ def accept_any_base() -> None:
 
 
 def refuse_together() -> None:
-    """Refuse all who connect together for the sake of one."""
+    """Refuse all who connect together for the sake of one; whoever comes after one that was alone is with it, too."""
     resume: Any = import_module("session_mgmt.actions.sessions.resume")
-    attach = resume.attach_group
+    attach, alone = resume.attach_group, list[Exception]()
 
     def all_or_none(asks: Sequence[Any], **more: Any) -> Any:
         group = attach(asks, **more)
-        refusals = [result for result in group.results if isinstance(result, Exception)]
+        found = [result for result in group.results if isinstance(result, Exception)]
+        refusals = found or [*alone]
+        # Who comes together is up to the machine: without this it might be nobody.
+        alone[:] = found[:1] if len(found) == len(asks) else []
         return replace(group, results=refusals[:1] * len(asks)) if refusals else group
 
     resume.attach_group = all_or_none
@@ -130,9 +129,6 @@ BREAKS: dict[str, Callable[[], None]] = {
 }
 
 
-class Breakage(AppConfig):
-    name = "tests.faults"
-    label = "breakage"
-
-    def ready(self) -> None:
-        BREAKS[os.environ[VARIABLE]]()
+def break_server(name: str) -> None:
+    """Take a guarantee out of this process, before it imports what serves."""
+    BREAKS[name]()

@@ -9,7 +9,7 @@ import pytest
 
 from tests import services
 from tests.conftest import or_skip
-from tests.faults.servers import AppServer, environment, migrate, run_migrate
+from tests.faults.servers import AppServer, environment, migrate
 from tests.services import Postgres
 from tests.settings import DATABASE
 
@@ -18,7 +18,7 @@ from tests.settings import DATABASE
 def migrated(pytestconfig: pytest.Config) -> Iterator[Postgres]:
     """A PostgreSQL server with the tables, stopped, to be copied."""
     with or_skip(pytestconfig), services.postgres() as server:
-        run_migrate(environment(server.url, "", Path("unused"), None))
+        migrate(environment(server.url, "", Path("unused"), None))
         server.stop()
         yield server
 

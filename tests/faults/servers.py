@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -77,8 +77,7 @@ def environment(
 ) -> dict[str, str]:
     """Build the variables of project/settings.py; nothing of the caller's own servers gets through."""
     clean = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
-    settings = "tests.faults.broken_settings" if broken else "tests.faults.settings"
-    clean |= {"DJANGO_SETTINGS_MODULE": settings, "SECRET_KEY": "for the kill test only", "DEBUG": "0"}
+    clean |= {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "SECRET_KEY": "for the kill test only", "DEBUG": "0"}
     clean |= {"SQLITE_PATH": str(sqlite_path), "PYTHONUNBUFFERED": "1"}
     if database_url:
         clean["DATABASE_URL"] = database_url
@@ -94,17 +93,20 @@ def environment(
 
 
 def migrate(variables: Mapping[str, str]) -> None:
-    """Make the tables, unless they are there; a file of SQLite is a copy. Raises CalledProcessError."""
+    """Make the tables, unless they are there; a file of SQLite is a copy. Raises ``RuntimeError``."""
     if not variables.get("DATABASE_URL"):
         copy_migrated(Path(variables["SQLITE_PATH"]))
     elif not _has_tables(variables["DATABASE_URL"]):
-        run_migrate(variables)
+        said = manage(variables, "migrate", "--verbosity", "0")
+        if not _has_tables(variables["DATABASE_URL"]):
+            raise RuntimeError(said)
 
 
-def run_migrate(variables: Mapping[str, str]) -> None:
-    """Run the command. Raises CalledProcessError."""
-    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(command, cwd=ROOT, env=dict(variables), check=True)
+def manage(variables: Mapping[str, str], *arguments: str) -> str:
+    """Run a command of manage.py in a fork, and return what it said."""
+    with tempfile.NamedTemporaryFile("r", prefix="session-mgmt-command-", errors="replace") as log:
+        fork_server(APPLICATION, variables, ["manage", *arguments], Path(log.name)).wait()
+        return log.read()
 
 
 def _has_tables(url: str) -> bool:

@@ -10,6 +10,8 @@ from project.settings import *  # noqa: F403
 TRIM = int(os.environ.get("SESSION_MGMT_TEST_TRIM", "0"))
 # Seconds that access tokens live, 0 for as long as anywhere (tests/faults/subject/apps.py does the rest).
 TOKENS = float(os.environ.get("SESSION_MGMT_TEST_TOKENS", "0"))
+# Name of a deliberate fault in the server (tests/faults/breakage.py).
+BREAK = os.environ.get("SESSION_MGMT_TEST_BREAK", "")
 FLUSH = float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5"))
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.subject"]  # noqa: F405
 ROOT_URLCONF = "tests.faults.subject.urls"

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +20,15 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from session_mgmt.consumers.websocket import SUBPROTOCOL
-from tests.faults.servers import ROOT, AppServer, environment, migrate
+from tests.faults.servers import AppServer, environment, manage, migrate
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 PASSWORD = "a word for this test"
+# Given to Django's shell.
+MAKE_ANN = f"""
+from django.contrib.auth import get_user_model
+get_user_model().objects.create_superuser("ann", password={PASSWORD!r})
+"""
 # Longer than anybody waits.
 NEVER = "1000"
 PATIENCE = 120.0
@@ -57,9 +59,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) ->
     # A flush of leases learns of an end too.
     variables["SESSION_MGMT_TEST_FLUSH"] = NEVER
     migrate(variables)
-    admin = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, "DJANGO_SUPERUSER_EMAIL": "a@example.org"}
-    command = [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username", "ann"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **variables, **admin}, check=True, capture_output=True)
+    assert manage(variables, "shell", "-v", "0", "-c", MAKE_ANN) == ""
     with contextlib.ExitStack() as stack:
         one, two = AppServer("A", variables), AppServer("B", variables)
         for server in (one, two):

@@ -19,9 +19,8 @@ import websockets
 from session_mgmt.consumers.websocket import SUBPROTOCOL
 from tests import services
 from tests.conftest import or_skip
-from tests.faults.servers import APPLICATION, AppServer, environment, migrate
+from tests.faults.servers import AppServer, environment, manage, migrate
 from tests.faults.shortages import connections_taken, disk_full, lock_held
-from tests.forking import fork_server
 from tests.http_peer import PATIENCE, HttpPeer
 from tests.settings import DATABASE
 
@@ -51,7 +50,6 @@ class Place:
 
     def __init__(self, server: AppServer, sqlite: Path, postgres: services.Postgres | None) -> None:
         self.server, self.sqlite, self.postgres = server, sqlite, postgres
-        self._log = sqlite.with_name("commands.log")
         # Of the login of somebody who may use every page of the admin.
         self.key = ""
 
@@ -62,10 +60,7 @@ class Place:
 
     def run_command(self, *arguments: str) -> str:
         """Run a command of manage.py beside the server, and return what it said."""
-        fork_server(APPLICATION, self.server.environment, ["manage", *arguments], self._log).wait()
-        said = self._log.read_text()
-        self._log.unlink()
-        return said
+        return manage(self.server.environment, *arguments)
 
 
 @pytest.fixture(params=["connections"] if DATABASE == "postgres" else ["lock", "disk"])

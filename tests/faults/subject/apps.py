@@ -1,4 +1,6 @@
-"""What the server does otherwise where tokens live for seconds (`settings.TOKENS`)."""
+"""What the server does otherwise where tokens live for seconds (`settings.TOKENS`), and where it is broken on purpose
+(`settings.BREAK`).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,10 @@ from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
+from django.core.signals import setting_changed
 
-from tests.faults.settings import TOKENS
+from tests.faults.breakage import break_server
 
 SOCKET_GRACE = 0.5
 ANSWER_SECONDS = 0.1
@@ -21,9 +25,19 @@ class Subject(AppConfig):
         # It needs the models.
         points = import_module("tests.faults.points")
         points.watch_points(points.obey_orders)
-        if TOKENS:
-            _cut_off_soon()
-            _answer_late()
+        for name in ("TOKENS", "BREAK"):
+            follow_setting(name, getattr(settings, name))
+        # A process that sets Django up for many servers changes them afterwards (tests/forking.py).
+        setting_changed.connect(lambda setting, value, **more: follow_setting(setting, value), weak=False)
+
+
+def follow_setting(name: str, value: Any) -> None:
+    """Do what a setting of the tests is there for."""
+    if name == "TOKENS" and value:
+        _cut_off_soon()
+        _answer_late()
+    if name == "BREAK" and value:
+        break_server(value)
 
 
 def _cut_off_soon() -> None:
