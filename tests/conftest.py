@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -29,6 +31,7 @@ from tests.canary import canary
 from tests.emptying import emptying_quickly
 from tests.ports import take_port
 from tests.settings import DATABASE
+from tests.sqlite_files import name_folder
 from tests.suites.packages import installed
 
 FIRST_PROCESS = "gw0"
@@ -52,8 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hand the given servers to a test process of pytest-xdist, which starts without them in its environment."""
+    """Hand the given servers to a test process of pytest-xdist, which starts without them in its environment, and
+    remove at the end what the processes share.
+    """
     node.workerinput["given_urls"] = GIVEN_URLS
+    atexit.register(shutil.rmtree, name_folder(node.workerinput["testrunuid"]), ignore_errors=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

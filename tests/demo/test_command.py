@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import select
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from project.demo.stage import play
 from tests.ports import take_port
 from tests.sqlite_files import copy_migrated
 
@@ -48,13 +50,6 @@ def running(database: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Clien
         process.stdout.close()
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    """A file with the tables; a demo without one makes them first, as the first test here shows."""
-    copy_migrated(tmp_path / "db.sqlite3")
-    return tmp_path / "db.sqlite3"
-
-
 def serving(client: httpx.Client) -> dict[str, Any]:
     server: dict[str, Any] = client.get("demo-control/status").json()["servers"][0]
     return server
@@ -80,13 +75,6 @@ def test_a_killed_server_is_started_again_and_a_polite_end_takes_it_along(tmp_pa
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
         assert not Path(f"/proc/{after['pid']}").exists()
-
-
-def test_a_killed_supervisor_leaves_no_server_behind(database: Path) -> None:
-    with running(database) as (process, client):
-        server = serving(client)["pid"]
-        process.kill()
-        assert ends(server)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +112,20 @@ def test_controls_answer_only_the_hosts_that_are_allowed(
 
 
 @pytest.fixture(scope="module")
-def demo_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A demo for all tests that change nothing for the others, and for the last one, which ends it.
+
+    Its file has the tables; a demo without them makes them first, as the first test here shows.
+    """
     database = tmp_path_factory.mktemp("demo") / "db.sqlite3"
     copy_migrated(database)
-    with running(database) as (_, client):
-        yield client
+    with running(database) as both:
+        yield both
+
+
+@pytest.fixture
+def demo_client(demo: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
+    return demo[1]
 
 
 def test_a_cut_may_mend_itself(demo_client: httpx.Client) -> None:
@@ -138,18 +135,24 @@ def test_a_cut_may_mend_itself(demo_client: httpx.Client) -> None:
     assert demo_client.get("demo-control/status").json()["cut"] == []
 
 
-def test_a_port_that_is_taken_is_said(database: Path) -> None:
-    port = take_port()
+async def test_a_port_that_is_taken_is_said() -> None:
+    port, said = take_port(), list[str]()
     with socket.create_server(("127.0.0.1", port)):
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "demo", "--port", str(port)],
-            cwd=ROOT,
-            env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        with process:
-            said = next(line for line in process.stdout if "Port" in line or "http://" in line)
-            process.kill()
-    assert said.startswith(f"Port {port} is taken by another program; using ")
+        # With no server to wait for it says its address at once.
+        playing = asyncio.create_task(play([], [], "127.0.0.1", port, said.append))
+        async with asyncio.timeout(PATIENCE):
+            while len(said) < 2:
+                assert not playing.done()
+                await asyncio.sleep(0)
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
+    taken, address, _ = said
+    found = re.fullmatch(rf"Port {port} is taken by another program; using (\d+)\.", taken)
+    assert found and found[1] != str(port) and f"http://127.0.0.1:{found[1]}/" in address
+
+
+def test_a_killed_supervisor_leaves_no_server_behind(demo: tuple[subprocess.Popen[str], httpx.Client]) -> None:
+    process, client = demo
+    server = serving(client)["pid"]
+    process.kill()
+    assert ends(server)
