@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,10 @@ from django.http import HttpResponse
 from django.test import Client
 
 from session_mgmt.actions.sessions.lifecycle import Created
+from session_mgmt.actions.state import history
+from session_mgmt.actions.state.updates import Terms
+from session_mgmt.models import StateDocument
+from session_mgmt.writes import verbs
 from tests.api.conformance import check_answer
 
 JSON = "application/json"
@@ -54,6 +59,14 @@ class Caller:
 def caller(created: Created) -> Caller:
     """The client of a session that was just created."""
     return Caller(Client(), created.token.secret, str(created.session.pk))
+
+
+def make_conflict(session: str) -> None:
+    """Give a session a document with a checkpoint and an open conflict; much quicker than by the calls themselves."""
+    pk = uuid.UUID(session)
+    for change, base in (([["set", "/a", 1]], 0), ([["set", "/a", 2]], 1), ([["set", "/a", 3]], 1)):
+        verbs.update_now(pk, "main", "ops", change, Terms(base=base, strategy="manual"))
+    history.keep_checkpoint(StateDocument.objects.get(session=pk).pk, "kept")
 
 
 def refused(response: HttpResponse, name: str, status: int) -> bool:

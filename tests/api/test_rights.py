@@ -11,7 +11,7 @@ from django.test import Client
 
 from session_mgmt.models import AuditEntry, ClientSession, SessionActivity
 from session_mgmt.shortcuts import state
-from tests.api.calls import Caller, refused
+from tests.api.calls import Caller, make_conflict, refused
 
 # Rights are asked of Django, and no database decides them.
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]
@@ -68,9 +68,7 @@ CALLS: dict[str, tuple[str, str, Any, tuple[str, ...], str]] = {
 @pytest.fixture
 def session(mine: Caller) -> Caller:
     """Alice's session with a document, a checkpoint and an open conflict."""
-    for change, base in (([["set", "/a", 1]], 0), ([["set", "/a", 2]], 1), ([["set", "/a", 3]], 1)):
-        assert mine.patch(MAIN, {"ops": change, "base": base, "strategy": "manual"}).status_code == 200
-    mine.post(MAIN + "persist/", {"label": "kept"})
+    make_conflict(mine.session)
     return mine
 
 

@@ -17,7 +17,7 @@ from session_mgmt.exceptions import InvalidField, ScopeMissing
 from session_mgmt.models import AuditEntry, ClientSession, Login, Token, clock
 from session_mgmt.protocol import frames, scopes
 from session_mgmt.shortcuts import create_session
-from tests.api.calls import Caller, caller, refused
+from tests.api.calls import Caller, caller, make_conflict, refused
 from tests.api.test_rights import CALLS
 from tests.identity.browser import Browser
 from tests.identity.conftest import make_pair, new_nonce, run_together
@@ -44,9 +44,7 @@ def pair(alice: Any) -> tuple[Caller, Caller]:
     """Two sessions of Alice, each with a document, a checkpoint and an open conflict."""
     both = [caller(lifecycle.create_session(user=alice, metadata={"secret": n})) for n in range(2)]
     for one in both:
-        for change, base in (([["set", "/a", 1]], 0), ([["set", "/a", 2]], 1), ([["set", "/a", 3]], 1)):
-            assert one.patch(MAIN, {"ops": change, "base": base, "strategy": "manual"}).status_code == 200
-        one.post(MAIN + "persist/", {"label": "kept"})
+        make_conflict(one.session)
     return both[0], both[1]
 
 
