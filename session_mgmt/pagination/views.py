@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, ClassVar
@@ -16,9 +17,25 @@ from session_mgmt.actions.topics import snapshots
 from session_mgmt.api.errors import refuse_in_their_form
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.models.outages import is_outage
 from session_mgmt.pagination.paginator import LiveCursorPagination, find_session
 from session_mgmt.pagination.remembering import empty_query, fill_query, remember_query
 from session_mgmt.protocol.position import Position
+
+logger = logging.getLogger(__name__)
+
+
+def _is_refusal(code: int) -> bool:
+    """Return whether another query may be answered where this status is the answer to one."""
+    # Who is nobody, or asks too often, is that with any query.
+    return status.is_client_error(code) and code not in (401, 429)
+
+
+def _may_lie_in_query(error: Exception) -> bool:
+    """Return whether a list may have failed because of the query: a view fails in any way by a value, or by the name
+    of a filter, that its code has no more.
+    """
+    return _is_refusal(error.status_code) if isinstance(error, APIException) else not is_outage(error)
 
 
 class LivePages:
@@ -49,15 +66,20 @@ class LivePages:
         paginator = self.paginator  # type: ignore[attr-defined]
         with refuse_in_their_form():
             is_filled = fill_query(session, name, request, paginator)
+        response = None
         try:
             response = self._list_moment(request, *args, **kwargs)
-        except APIException as error:
-            if not is_filled or error.status_code != status.HTTP_400_BAD_REQUEST:
+        except Exception as error:
+            if not is_filled or not _may_lie_in_query(error):
                 raise
-            # The view may take other filters by now. Whoever asked for nothing must not be refused for it.
+            logger.info("What a session has asked of the list %r before is tried no longer: %r", name, error)
+        if response is None or (is_filled and _is_refusal(response.status_code)):
+            # The view may take other filters by now, or show other rows to this user. Whoever asked for nothing must
+            # not be refused for it.
             empty_query(request)
             response = self._list_moment(request, *args, **kwargs)
-        remember_query(session, name, request, paginator)
+        if status.is_success(response.status_code):
+            remember_query(session, name, request, paginator)
         return response
 
     def _list_moment(self, request: Request, *args: Any, **kwargs: Any) -> Response:

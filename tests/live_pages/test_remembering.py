@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from rest_framework.exceptions import ValidationError
+from django.core import exceptions
+from django.core.exceptions import FieldError
+from django.db import OperationalError
+from django.http import Http404
+from rest_framework.exceptions import (
+    APIException,
+    NotAuthenticated,
+    NotFound,
+    PermissionDenied,
+    Throttled,
+    ValidationError,
+)
+from rest_framework.response import Response
 
 from session_mgmt.models import StateRevision
 from session_mgmt.shortcuts import create_session, state
@@ -58,6 +71,76 @@ def test_a_choice_that_the_view_takes_no_longer_is_given_up(customer: shop.Custo
     stricter = Visitor(created.token.secret, view=StricterList, customer=customer.pk)
     assert len(ids(stricter.read())) == 4
     assert stricter.ask(status="no-such-status").status_code == 400
+
+
+class Gone(APIException):
+    status_code = 410
+
+
+FAULTS: list[Exception] = [
+    NotFound(),
+    Http404(),
+    PermissionDenied(),
+    exceptions.PermissionDenied(),
+    Gone(),
+    FieldError("Cannot resolve keyword 'stage' into field."),
+    exceptions.ValidationError("'x' is no UUID"),
+    ValueError("Field 'id' expected a number but got 'x'."),
+]
+NO_FAULTS: list[Exception] = [NotAuthenticated(), Throttled(9), OperationalError("database is locked")]
+
+
+class FaultyList(RememberedList):
+    """List that fails for a status, as the code of a project may."""
+
+    fault: Exception | None = None
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        if self.fault is not None and self.request.query_params.get("status") == "open":
+            raise self.fault
+        return super().filter_queryset(queryset)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_a_choice_for_which_the_view_fails_in_any_way_is_given_up(
+    customer: shop.Customer, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    created = create_session()
+    visitor = Visitor(created.token.secret, view=FaultyList, customer=customer.pk)
+    visitor.read(status="open", page_size=3)
+    monkeypatch.setattr(FaultyList, "fault", fault)
+    assert len(ids(visitor.read())) == 4
+    given_up = {"page_size": None, "ordering": None, "filters": {}, "cursor": None}
+    assert state.get(created.session, path="/pages/orders") == given_up
+
+
+@pytest.mark.parametrize("fault", NO_FAULTS, ids=repr)
+def test_a_choice_that_is_not_the_reason_stays(
+    customer: shop.Customer, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    created = create_session()
+    visitor = Visitor(created.token.secret, view=FaultyList, customer=customer.pk)
+    visitor.read(status="open")
+    monkeypatch.setattr(FaultyList, "fault", fault)
+    with suppress(OperationalError):
+        assert visitor.ask().status_code in (401, 429)
+    assert state.get(created.session, path="/pages/orders/filters") == {"status": ["open"]}
+    monkeypatch.setattr(FaultyList, "fault", None)
+    assert visitor.read()["live"]["filters"] == {"status": "open"}
+
+
+def test_what_was_refused_is_not_remembered(customer: shop.Customer) -> None:
+    class AnsweringList(RememberedList):
+        def _list_moment(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+            refused = request.query_params.get("status") == "open"
+            return Response(status=404) if refused else super()._list_moment(request, *args, **kwargs)
+
+    created = create_session()
+    state.update(created.session, {"pages": {"orders": {"filters": {"status": ["open"]}}}})
+    visitor = Visitor(created.token.secret, view=AnsweringList, customer=customer.pk)
+    assert len(ids(visitor.read())) == 4
+    assert visitor.ask(status="open").status_code == 404
+    assert state.get(created.session, path="/pages/orders/filters") == {}
 
 
 def test_another_choice_takes_the_place_of_the_last_one_and_the_same_is_not_written_again(
