@@ -275,6 +275,12 @@ def test_a_number_is_neither_a_flag_nor_text(value: Any, settings: Any) -> None:
         {"missed_limit_range": ("2", 3)},
         {"position_check_interval": float("inf")},
         {"cleanup_interval": timedelta(0)},
+        # Below what any client or worker needs.
+        {"max_frame_bytes": 1023},
+        {"max_document_bytes": 1},
+        {"max_metadata_bytes": 1},
+        {"access_lifetime": timedelta(seconds=9)},
+        {"cleanup_interval": timedelta(seconds=9)},
         # Beyond what a time, a database, a client or orjson can be given.
         {"log_retention": timedelta.max},
         {"position_check_interval": 1e300},

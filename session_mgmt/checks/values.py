@@ -19,7 +19,7 @@ from session_mgmt import conf
 Check: TypeAlias = Callable[..., Iterable[CheckMessage]]
 
 _INITIAL = conf.Settings()
-# Every number and every time is above 0, except these.
+# Every number and every time is above 0, except these; times in seconds.
 _LEAST = {
     **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
     **dict.fromkeys(("trusted_proxies", "max_anonymous_per_address"), 0),
@@ -27,6 +27,12 @@ _LEAST = {
     **dict.fromkeys(("compression_threshold", "head_cache_bytes", "wsgi_hold"), 0),
     # Below it clients would come back faster and faster.
     "reconnect_factor": 1,
+    # Below it no client's `connect` fits, with its token and its positions.
+    "max_frame_bytes": 1024,
+    # Of `{}`, with which each document and each session begins.
+    **dict.fromkeys(("max_document_bytes", "max_metadata_bytes"), 2),
+    # Below it a token ends on its way, and workers would do nothing but clean up.
+    **dict.fromkeys(("access_lifetime", "cleanup_interval"), 10),
 }
 # Beyond a century times, and beyond these numbers rows of a database, can no longer be calculated with.
 _MOST_SECONDS = timedelta(days=36_500).total_seconds()
@@ -121,7 +127,9 @@ def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
         most = _MOST.get(name, _MOST_NUMBER if isinstance(initial, int) else _MOST_SECONDS)
         # NaN compares with nothing, and would pass every bound.
         if not (least or 0) <= number <= most or (least is None and number == 0):
-            hint = f"Give a number {'above 0' if least is None else f'from {least}'}, and at most {most:g}."
+            kind, unit = ("timedelta", " seconds") if isinstance(initial, timedelta) else ("number", "")
+            bound = "above 0" if least is None else f"from {least}{unit}"
+            hint = f"Give a {kind} {bound}, and at most {most:g}{unit}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
     for name in ("interval_range", "missed_limit_range", "batch_range"):
         if not _is_range(getattr(now, name), 0 if name == "batch_range" else 0.1):

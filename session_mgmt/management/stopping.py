@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+_WAITS = "Stopping after what is under way. A second signal ends at once."
+_ENDS = "Ended at once: what was under way may be done again."
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,6 +27,7 @@ class Stops:
     def __init__(self) -> None:
         self._held = 0
         self._waiting: int | None = None
+        self._tell: Callable[[str], None] | None = None
 
     @contextmanager
     def catch(self) -> Iterator[None]:
@@ -50,12 +55,30 @@ class Stops:
             number, self._waiting = self._waiting, None
             raise Stopped(number)
 
+    @contextmanager
+    def hold_long(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Hold the first signal back, and `tell` of the wait at once; a second one ends the process."""
+        self._tell = tell
+        try:
+            with self.hold():
+                yield
+        finally:
+            self._tell = None
+
     def is_waiting(self) -> bool:
         """Return True if a signal is held back: a long step ends soon."""
         return self._waiting is not None
 
     def _receive(self, number: int, frame: FrameType | None) -> Any:
-        if self._held:
-            self._waiting = number
+        if not self._held:
+            raise Stopped(number)
+        is_second, self._waiting = self._waiting is not None, number
+        if self._tell is None:
             return
-        raise Stopped(number)
+        # The signal may have come in the middle of a line on the same stream.
+        with suppress(RuntimeError):
+            self._tell(_ENDS if is_second else _WAITS)
+        if is_second:
+            # No exception: the process would wait for its threads.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)

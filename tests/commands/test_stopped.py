@@ -21,6 +21,7 @@ from session_mgmt.actions.keys import rotation
 from session_mgmt.actions.privacy import erasure
 from session_mgmt.actions.sessions import devices, lifecycle
 from session_mgmt.actions.webhooks import endpoints, sending
+from session_mgmt.management import stopping
 from session_mgmt.management.base import CLOSED_PIPE
 from session_mgmt.management.stopping import Stopped
 from session_mgmt.models import AuditEntry, ClientSession, WebhookEndpoint
@@ -266,17 +267,40 @@ def test_a_secret_that_was_made_is_shown(do: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("on_this_thread")
-def test_a_stop_waits_for_the_calls_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_stop_waits_for_the_calls_that_are_under_way(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = load("session_webhooks")
     asked: list[bool] = []
+    told_before: list[str] = []
 
     def send(progress: Any, *, seconds: float, stop: Any) -> sending.SendingReport:
         asked.append(stop())
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         asked.append(stop())
+        told_before.append(command.stderr._out.getvalue())
         progress("sent")
         return sending.SendingReport(sent=1)
 
     monkeypatch.setattr(sending, "send_due", send)
-    code, _, told = run(load("session_webhooks"), "send")
-    assert (code, asked) == (130, [False, True])
+    code, _, told = run(command, "send")
+    assert (code, asked) == (128 + number, [False, True])
+    assert told_before == ["Stopping after what is under way. A second signal ends at once.\n"]
     assert "sent 1" in told
+
+
+@pytest.mark.usefixtures("on_this_thread")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_second_stop_waits_for_nothing(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[tuple[Any, ...]] = []
+
+    def send(progress: Any, *, seconds: float, stop: Any) -> sending.SendingReport:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
+        killed.append((signal.getsignal(number),))
+        return sending.SendingReport()
+
+    monkeypatch.setattr(stopping.os, "kill", lambda *given: killed.append(given))
+    monkeypatch.setattr(sending, "send_due", send)
+    _, _, told = run(load("session_webhooks"), "send")
+    assert killed == [(os.getpid(), number), (signal.SIG_DFL,)]
+    assert "Ended at once: what was under way may be done again.\n" in told

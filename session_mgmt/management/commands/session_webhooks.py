@@ -108,7 +108,7 @@ class Command(ReportCommand):
 
     def _send(self, options: dict[str, Any]) -> dict[str, Any]:
         # A stop waits for the calls that are under way: what was sent is noted, or it would be sent again.
-        with self.stops.hold():
+        with self.stops.hold_long(self.tell_progress):
             report = sending.send_due(self._count_one, seconds=float("inf"), stop=self.stops.is_waiting).as_dict()
         for name, count in report.items():
             self._print(f"{name:<8} {count}")
