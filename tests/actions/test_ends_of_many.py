@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from session_mgmt.actions import audit
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Write
-from session_mgmt.actions.sessions import device_list, devices, ending, expiry, lifecycle
+from session_mgmt.actions.sessions import device_list, devices, ending, expiry, lifecycle, standing
 from session_mgmt.actions.sessions.device_list import Viewer
 from session_mgmt.actions.state import prepare
 from session_mgmt.bridge import bridge
@@ -95,6 +95,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     "query": lambda user: user.client_sessions.all().delete(),
     "user": lambda user: user.delete(),
     "erasure": lambda user: erase_user(user),
+    "standing": lambda user: standing.settle_sessions(keys_of(user)),
     "logout everywhere": lambda user: end_user_sessions(user),
     "expiry": lambda user: list_late(clock.read("default")),
     "admin": lambda user: list(
@@ -111,6 +112,8 @@ def test_twelve_sessions_end_with_as_many_statements_as_two(way: str, settings: 
     for number in (2, 12):
         user = make_user(f"user-{number}", number)
         settings.SESSION_MGMT = {"max_sessions_per_user": 1}
+        if way == "standing":
+            get_user_model().objects.filter(pk=user.pk).update(is_active=False)
         with CaptureQueriesContext(connection) as captured, transaction.atomic():
             WAYS[way](user)
         settings.SESSION_MGMT = {}
@@ -213,6 +216,26 @@ def test_sessions_of_one_login_end_with_it_and_each_leaves_its_entry() -> None:
     assert list(told) == [mine[:2]]
     assert list_ends() == mine
     assert list(AuditEntry.objects.order_by("session").values_list("session", flat=True)) == mine[:2]
+
+
+def test_sessions_that_stand_no_longer_for_several_reasons_are_settled_one_reason_after_the_other() -> None:
+    gone, changed, fine = (make_user(name, 2) for name in ("ann", "bob", "eve"))
+    get_user_model().objects.filter(pk=gone.pk).update(is_active=False)
+    get_user_model().objects.filter(pk=changed.pk).update(password="!another")
+    # Bob's other session hangs on a login, and is given time to have that proved.
+    waiting, turns = {key for user in (gone, changed, fine) for key in keys_of(user)}, 0
+    while waiting:
+        waiting -= standing.settle_sessions(waiting)
+        turns += 1
+    assert turns == 2
+    reasons = ClientSession.objects.exclude(state=State.ACTIVE).order_by("user__username")
+    assert list(reasons.values_list("user__username", "end_reason")) == [
+        ("ann", standing.USER_DEACTIVATED),
+        ("ann", standing.USER_DEACTIVATED),
+        ("bob", standing.CREDENTIALS_CHANGED),
+    ]
+    soon = clock.read("default") + standing.CHECK_WITHIN
+    assert SessionActivity.objects.get(session__user=changed, live=True).expires_at <= soon
 
 
 def test_groups_that_are_killed_in_between_end_the_rest_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ SINGLE = {
     "sessions.recovery.recover_session",
     "sessions.refreshing._refresh",
     "sessions.standing.rebind_session",
-    "sessions.standing.settle_session",
+    "sessions.standing.settle_sessions",
     "sessions.stopping.stop_session",
     "sessions.user_changes.raise_access_version",
     "state.bodies._insert_document",

@@ -89,7 +89,7 @@ def test_s22_the_deadline_is_ten_minutes_until_the_login_is_proved(browser: Brow
     browser.enter()
     before = browser.row().activity.expires_at
     change_password(browser)
-    standing.settle_session(browser.row().pk)
+    standing.settle_sessions([browser.row().pk])
     soon = browser.row().activity.expires_at
     assert soon <= later(minutes=10) < before
     # Activity that was on its way is no proof.
@@ -132,7 +132,7 @@ def test_s22_a_session_without_a_login_is_terminated_unless_it_was_bound_anew(al
     alice.save()
     standing.rebind_session(here.session.pk, alice)
     for created in (here, there):
-        standing.settle_session(created.session.pk)
+        standing.settle_sessions([created.session.pk])
     assert refresh(refresh_of(here))
     there.session.refresh_from_db()
     assert (there.session.state, there.session.end_reason) == ("terminated", "credentials_changed")
@@ -218,13 +218,13 @@ def test_s25_whoever_is_deactivated_is_refused_and_a_deleted_users_session_is_go
     get_user_model().objects.filter(pk=alice.pk).update(is_active=False)
     with pytest.raises(InvalidToken):
         tokens.verify_token("default", first.token.secret, now=later())
-    standing.settle_session(first.session.pk)
+    standing.settle_sessions([first.session.pk])
     first.session.refresh_from_db()
     assert (first.session.state, first.session.end_reason) == ("terminated", "user_deactivated")
     bob.delete()
     with pytest.raises(InvalidToken):
         tokens.verify_token("default", second.token.secret, now=later())
-    standing.settle_session(second.session.pk)
+    standing.settle_sessions([second.session.pk])
 
 
 def test_a_session_of_before_is_bound_when_it_is_attached_or_refreshed(alice: Any) -> None:

@@ -247,17 +247,17 @@ async def test_what_could_not_be_written_is_tried_again(
     one = peers()
     await one.open(mine.token.secret)
     await bridge().call(lambda: get_user_model().objects.update(is_active=False))
-    real = standing.settle_session
+    real = standing.settle_sessions
 
     def fail(*_: Any) -> None:
         raise Unavailable()
 
-    monkeypatch.setattr(standing, "settle_session", fail)
+    monkeypatch.setattr(standing, "settle_sessions", fail)
     await hub().rounds.check_sessions()
     assert await one.closed() == 4503
     with pytest.raises(Unavailable):
         await hub().rounds.settle_sessions()
-    monkeypatch.setattr(standing, "settle_session", real)
+    monkeypatch.setattr(standing, "settle_sessions", real)
     await hub().rounds.settle_sessions()
     assert await bridge().call(read_end, mine) == ("terminated", "user_deactivated")
 

@@ -8,6 +8,7 @@ carries the browser's cookie. Django has logged out every other browser, whose c
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,31 +24,36 @@ USER_DEACTIVATED = "user_deactivated"
 CHECK_WITHIN = timedelta(minutes=10)
 
 
-def settle_session(key: uuid.UUID, *, now: datetime | None = None) -> None:
-    """Settle a session that was seen to stand no longer; one that stands after all stays as it is."""
-    using = settings().database
+def settle_sessions(keys: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
+    """Settle sessions that were seen to stand no longer, in one transaction; those that stand after all stay as they
+    are.
+
+    Return those of which nothing more is to be done: of several reasons to end them each has a turn of its own.
+    """
+    using, wanted = settings().database, set(keys)
     with open_transaction(using):
-        session = _lock_live(using, key)
-        reason = None if session is None else find_fault(session)
-        if session is None or reason is None:
-            return
+        faults = {session: find_fault(session) for session in _lock_live(using, wanted)}
         now = now or clock.read(using)
-        if reason == CREDENTIALS_CHANGED and session.login is not None:
-            _shorten_deadline(using, session.activity, now)
-            notify.after_commit(using, orders=notify.order_look([key]))
-        else:
-            ending.end_session(using, key, ClientSession.State.TERMINATED, reason, now)
+        checks = {session.pk for session, reason in faults.items() if session.login and reason == CREDENTIALS_CHANGED}
+        if checks:
+            _shorten_deadlines(using, checks, now)
+            notify.after_commit(using, orders=notify.order_look(sorted(checks)))
+        ends = {s.pk: reason for s, reason in faults.items() if reason is not None and s.pk not in checks}
+        first = next(iter(ends.values()), "")
+        late = {key for key, reason in ends.items() if reason != first}
+        ending.end_sessions(using, ends.keys() - late, ClientSession.State.TERMINATED, first, now)
+    return wanted - late
 
 
-def _lock_live(using: str, key: uuid.UUID) -> ClientSession | None:
-    """Lock a live session and read it; in statements of their own, so that these are the last committed values."""
-    mine = SessionActivity.objects.using(using).filter(pk=key, live=True)
-    activity = mine.select_for_update(no_key=True).first()
-    if activity is None:
-        return None
-    session = ClientSession.objects.using(using).select_related("user", "login").get(pk=key)
-    session.activity = activity
-    return session
+def _lock_live(using: str, keys: Iterable[uuid.UUID]) -> list[ClientSession]:
+    """Lock live sessions and read them; in statements of their own, so that these are the last committed values."""
+    mine = SessionActivity.objects.using(using).filter(pk__in=keys, live=True).order_by("pk")
+    activities = {activity.pk: activity for activity in mine.select_for_update(no_key=True)}
+    rows = ClientSession.objects.using(using).select_related("user", "login").filter(pk__in=activities)
+    found = list(rows.order_by("pk")) if activities else []
+    for session in found:
+        session.activity = activities[session.pk]
+    return found
 
 
 def find_fault(session: ClientSession) -> str | None:
@@ -76,10 +82,9 @@ def awaits_proof(using: str, activity: SessionActivity) -> bool:
     return not tokens.fits(session)
 
 
-def _shorten_deadline(using: str, activity: SessionActivity, now: datetime) -> None:
+def _shorten_deadlines(using: str, sessions: set[uuid.UUID], now: datetime) -> None:
     soon = now + CHECK_WITHIN
-    if activity.expires_at > soon:
-        SessionActivity.objects.using(using).filter(pk=activity.pk).update(expires_at=soon)
+    SessionActivity.objects.using(using).filter(pk__in=sessions, expires_at__gt=soon).update(expires_at=soon)
 
 
 def give_back_deadline(using: str, activity: SessionActivity) -> None:
@@ -98,7 +103,7 @@ def rebind_session(session: uuid.UUID, user: Any) -> None:
     """
     using = settings().database
     with open_transaction(using):
-        found = _lock_live(using, session)
+        found = next(iter(_lock_live(using, [session])), None)
         if found is None or found.user_id != user.pk:
             known = ClientSession.objects.using(using).filter(pk=session, user=user.pk)
             raise SessionTerminated() if known.exists() else SessionNotFound()
