@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from time import monotonic
 from typing import Any, Final
 
-from django.db import DatabaseError, NotSupportedError, connections, transaction
+from django.db import DatabaseError, NotSupportedError, OperationalError, connections, transaction
 
-from session_mgmt.models.outages import is_read_only
+from session_mgmt.models.outages import is_lock_timeout, is_read_only
 
 _READ_COMMITTED: Final = 2
+# In these SQLite looks three times for its lock, at 0, 1 and 3.
+LOOK_MILLISECONDS = 3
 
 
 @contextmanager
@@ -44,8 +48,56 @@ def read_committed(using: str) -> Iterator[None]:
 @contextmanager
 def open_transaction(using: str) -> Iterator[None]:
     """Commit the block's writes together, or nothing of it if it raises; inside a transaction as a part of that."""
-    with read_committed(using), transaction.atomic(using=using):
+    with read_committed(using), _look_often(connections[using]), transaction.atomic(using=using):
         yield
+
+
+@contextmanager
+def _look_often(connection: Any) -> Iterator[None]:
+    if connection.vendor != "sqlite" or connection.in_atomic_block or not connection.get_autocommit():
+        yield
+        return
+    # An attribute of the instance hides the method by which atomic() begins.
+    connection._start_transaction_under_autocommit = partial(begin_transaction, connection)
+    try:
+        yield
+    finally:
+        # What was called after the commit may have opened another one, and be done with it.
+        vars(connection).pop("_start_transaction_under_autocommit", None)
+
+
+def begin_transaction(connection: Any) -> None:
+    """Begin a transaction of SQLite, and look often whether its lock is free.
+
+    SQLite itself looks ten times a second after a while. Beside a process that holds the lock for all but a
+    thousandth of a second between two transactions it looks in vain for seconds.
+    """
+    raw = connection.connection
+    most = raw.execute("PRAGMA busy_timeout").fetchone()[0]
+    until = monotonic() + most / 1000
+    raw.execute(f"PRAGMA busy_timeout = {min(most, LOOK_MILLISECONDS)}")
+    begin = partial(type(connection)._start_transaction_under_autocommit, connection)
+    try:
+        while not _has_begun(begin, until):
+            # Past Django, for whom the wait is a single statement.
+            begin = partial(_begin_again, connection)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {most}")
+
+
+def _has_begun(begin: Callable[[], Any], until: float) -> bool:
+    try:
+        begin()
+    except OperationalError as error:
+        if not is_lock_timeout(error) or monotonic() >= until:
+            raise
+        return False
+    return True
+
+
+def _begin_again(connection: Any) -> None:
+    with connection.wrap_database_errors:
+        connection.connection.execute(f"BEGIN {connection.transaction_mode or ''}")
 
 
 def call_after_commit(using: str, function: Callable[[], Any]) -> None:

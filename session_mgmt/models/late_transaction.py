@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from session_mgmt.models.isolation import open_transaction
+from session_mgmt.models.isolation import begin_transaction, open_transaction
 
 _READS = ("SELECT", "EXPLAIN", "PRAGMA")
 
@@ -30,7 +30,7 @@ class LateTransaction:
             self._has_begun = True
             # The gate first, as the lane does, and until the commit.
             self._after_commit.enter_context(self._gate)
-            type(self._connection)._start_transaction_under_autocommit(self._connection)
+            begin_transaction(self._connection)
 
     def begin_before_write(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         """Begin if the statement may write; a wrapper of ``execute``."""
