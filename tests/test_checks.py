@@ -109,6 +109,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W017": {"SESSION_COOKIE_SAMESITE": "None"},
     "W018": {"SESSION_MGMT": {"assurance": "AAL2"}},
     "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
+    "W025": {"DATABASES": {"default": {"ENGINE": POSTGRES, "OPTIONS": {"pool": {"max_size": 20}}}}},
 }
 
 
@@ -168,6 +169,25 @@ def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pyt
     told = [message for message in found(settings, **MISTAKES[id_]) if message.id == f"session_mgmt.{id_}"]
     assert len(told) == 1
     assert told[0].hint
+
+
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+@pytest.mark.parametrize(
+    ("pool", "threads", "is_told"),
+    [
+        (True, {}, True),
+        ({"min_size": 21}, {}, False),
+        ({"min_size": 4, "max_size": 21}, {}, False),
+        ({"max_size": 21}, {"read_threads": 5}, True),
+        (None, {}, False),
+    ],
+)
+def test_a_pool_must_have_more_than_the_apps_own_threads_keep(
+    settings: Any, pool: Any, threads: dict[str, int], is_told: bool
+) -> None:
+    database = {"ENGINE": POSTGRES, "OPTIONS": {"pool": pool}}
+    messages = found(settings, DATABASES={"default": database}, SESSION_MGMT=threads)
+    assert is_told == ("session_mgmt.W025" in [message.id for message in messages])
 
 
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")

@@ -18,6 +18,10 @@ _CACHE_SIZE = re.compile(r"\bcache_size\s*[=(]\s*(-?\d+)", re.IGNORECASE)
 _INITIAL_CACHE = -2000
 _PAGE_BYTES = 4096
 _LEAST_CACHE = 16 * 2**20
+# Of a pool for which nothing else is said.
+_POOL_SIZE = 4
+# Two lanes that write, control rounds, and the process's own.
+_SINGLE_THREADS = 4
 
 
 @register_check()
@@ -102,5 +106,24 @@ def check_postgres(**_: Any) -> list[CheckMessage]:
     if "postgresql" not in alias.get("ENGINE", "") or alias.get("CONN_MAX_AGE", 0) == 0:
         return []
     message = "CONN_MAX_AGE keeps a database connection for every request's thread under ASGI."
-    hint = 'Set CONN_MAX_AGE to 0, and use "OPTIONS": {"pool": {"max_size": 20}} where connecting is slow.'
+    hint = 'Set CONN_MAX_AGE to 0, and use "OPTIONS": {"pool": {"max_size": 40}} where connecting is slow.'
     return [Warning(message, hint=hint, id="session_mgmt.W005")]
+
+
+@register_check()
+def check_pool(**_: Any) -> list[CheckMessage]:
+    """Check that a pool has more connections than the app's own threads keep (W025): requests would get none."""
+    alias, limits = django_settings.DATABASES.get(conf.settings().database, {}), conf.settings()
+    pool = alias.get("OPTIONS", {}).get("pool")
+    if not pool or "postgresql" not in alias.get("ENGINE", ""):
+        return []
+    given = pool if isinstance(pool, dict) else {}
+    # Without a max_size a pool of psycopg does not grow.
+    most = given.get("max_size") or given.get("min_size", _POOL_SIZE)
+    # Of the pools of threads in bridge/crossing.py there are two of each kind.
+    kept = 2 * (limits.read_threads + limits.handler_threads) + _SINGLE_THREADS
+    if most > kept:
+        return []
+    message = f"The database's pool has {most} connections, and the app's own threads may keep {kept} of them."
+    hint = f'Set "max_size" in OPTIONS["pool"] to {kept} and the number of requests that a process serves at a time.'
+    return [Warning(message, hint=hint, id="session_mgmt.W025")]

@@ -19,6 +19,10 @@ ALLOWED_HOSTS = ["*"]
 if not DATABASE_URL and (LOCK := os.environ.get("SESSION_MGMT_TEST_LOCK")):  # noqa: F405
     # Seconds that SQLite waits for a lock.
     DATABASES["default"]["OPTIONS"]["timeout"] = float(LOCK)  # noqa: F405
+if DATABASE_URL and (POOL := os.environ.get("SESSION_MGMT_TEST_POOL")):  # noqa: F405
+    # Connections of a pool in each process, which looks at each before it gives it; seconds to wait for one.
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 0, "max_size": int(POOL), "timeout": 1.0}  # noqa: F405
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # noqa: F405
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

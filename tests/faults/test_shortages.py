@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 import websockets
 
 from session_mgmt.consumers.websocket import SUBPROTOCOL
+from session_mgmt.protocol.codes import Close
 from tests import services
 from tests.conftest import or_skip
 from tests.faults.servers import AppServer, environment, manage, migrate
@@ -46,24 +47,28 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 class Place:
-    """One server, its database, and the ways to run commands beside it."""
+    """One server, or on PostgreSQL a second one with a pool of connections, its database, and the ways to run
+    commands beside it.
+    """
 
-    def __init__(self, server: AppServer, sqlite: Path, postgres: services.Postgres | None) -> None:
-        self.server, self.sqlite, self.postgres = server, sqlite, postgres
+    def __init__(
+        self, server: AppServer, pooled: AppServer | None, sqlite: Path, postgres: services.Postgres | None
+    ) -> None:
+        self._server, self._pooled = server, pooled
+        self.sqlite, self.postgres = sqlite, postgres
         # Of the login of somebody who may use every page of the admin.
         self.key = ""
+
+    def find_server(self, kind: str) -> AppServer:
+        return self._pooled if kind == "pool" and self._pooled else self._server
 
     def shortage(self, kind: str) -> AbstractContextManager[None]:
         if self.postgres is not None:
             return connections_taken(self.postgres)
-        return disk_full([self.server]) if kind == "disk" else lock_held(self.sqlite)
-
-    def run_command(self, *arguments: str) -> str:
-        """Run a command of manage.py beside the server, and return what it said."""
-        return manage(self.server.environment, *arguments)
+        return disk_full([self._server]) if kind == "disk" else lock_held(self.sqlite)
 
 
-@pytest.fixture(params=["connections"] if DATABASE == "postgres" else ["lock", "disk"])
+@pytest.fixture(params=["connections", "pool"] if DATABASE == "postgres" else ["lock", "disk"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -82,9 +87,14 @@ def place(
     if postgres is None:
         variables["SESSION_MGMT_TEST_LOCK"] = str(LOCK_SECONDS)
     migrate(variables)
-    with services.running(AppServer("A", variables)) as server:
-        place = Place(server, sqlite_file, postgres)
-        place.key = place.run_command("shell", "-v", "0", "-c", LOG_IN).rpartition("key ")[2].strip()
+    with ExitStack() as stack:
+        server, pooled = stack.enter_context(services.running(AppServer("A", variables))), None
+        if postgres is not None:
+            # With connections to spare for what its own threads keep.
+            pooled = AppServer("B", variables | {"SESSION_MGMT_TEST_POOL": str(FEW)})
+            stack.enter_context(services.running(pooled))
+        place = Place(server, pooled, sqlite_file, postgres)
+        place.key = manage(variables, "shell", "-v", "0", "-c", LOG_IN).rpartition("key ")[2].strip()
         yield place
 
 
@@ -116,10 +126,15 @@ class Wire:
 
     async def ask(self, frame: dict[str, Any], *kinds: str) -> dict[str, Any]:
         """Send a frame, and return the next one of these types."""
-        await self._socket.send(json.dumps(frame))
-        async with asyncio.timeout(PATIENCE):
-            while (answer := json.loads(await self._socket.recv()))["type"] not in kinds:
-                pass
+        try:
+            await self._socket.send(json.dumps(frame))
+            async with asyncio.timeout(PATIENCE):
+                while (answer := json.loads(await self._socket.recv()))["type"] not in kinds:
+                    pass
+        except websockets.ConnectionClosed:
+            # A server that can read no log, or cannot learn for five seconds what was revoked, serves nobody.
+            assert self._socket.close_code in (Close.INSUFFICIENT_STATE, Close.UNAVAILABLE)
+            return {"ok": False, "name": "unavailable", "temporary": True}
         return dict(answer)
 
     async def write(self, seq: int) -> dict[str, Any]:
@@ -127,13 +142,21 @@ class Wire:
 
 
 @asynccontextmanager
-async def opened(server: AppServer, token: str) -> AsyncIterator[tuple[Wire, dict[str, Any]]]:
+async def opened(
+    server: AppServer, token: str, client: str | None = None
+) -> AsyncIterator[tuple[Wire, dict[str, Any]]]:
     """Give a socket with the answer to its `connect`."""
     address = server.url.replace("http", "ws").replace("/api/", "/ws/session/")
     async with websockets.connect(address, subprotocols=[SUBPROTOCOL], open_timeout=PATIENCE) as socket:  # type: ignore[list-item]
         wire = Wire(socket)
-        wish = {"type": "connect", "token": token, "client_id": None, "logs": {"state:main": None}, "acked": 0}
+        wish = {"type": "connect", "token": token, "client_id": client, "logs": {"state:main": None}, "acked": 0}
         yield wire, await wire.ask(wish, "connected", "error")
+
+
+async def come_back(server: AppServer, token: str, client: str, seq: int) -> dict[str, Any]:
+    """Write as a client whose last connection may be gone; the answer is as of ``Wire.write``."""
+    async with opened(server, token, client) as (wire, answer):
+        return await wire.write(seq) if answer["type"] == "connected" else {**answer, "ok": False}
 
 
 def addition(seq: int) -> dict[str, Any]:
@@ -201,36 +224,45 @@ async def until_ok(write: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, 
     return receipt
 
 
+async def until_read(caller: Caller) -> None:
+    """Ask again as long as the answer is to do so: a pool opens one connection after the other."""
+    while True:
+        answers = list((await caller.read_all_ways()).values())
+        if await caller.poll() == 200 and all(answer.status_code == 200 for answer in answers):
+            break
+        assert {answer.status_code for answer in answers} <= {200, 503}, answers
+        await asyncio.sleep(0.05)
+
+
 async def test_who_asks_a_database_that_gives_nothing_comes_again_and_nothing_is_lost(place: Place, kind: str) -> None:
-    base = place.server.url.removesuffix("/api/")
+    server = place.find_server(kind)
+    base = server.url.removesuffix("/api/")
     async with httpx.AsyncClient(base_url=base, timeout=PATIENCE) as http:
         caller = Caller(http, (await http.post("/api/sessions/", json={})).json(), place.key)
         await caller.tab.attach({"state:main": None})
-        async with opened(place.server, caller.token) as (wire, connected):
+        async with opened(server, caller.token) as (wire, connected):
             assert connected["type"] == "connected"
             async with lasting(place.shortage(kind)):
                 check_for_now(await wire.write(1))
-                async with opened(place.server, caller.token) as (_, refused):
+                async with opened(server, caller.token) as (_, refused):
                     check_for_now(refused)
                 check_for_now(await caller.write(1))
                 for name, answer in (await caller.write_all_ways()).items():
                     assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1"), (name, answer.text)
                 # SQLite is read all the while.
-                read = 503 if kind == "connections" else 200
+                read = 200 if place.postgres is None else 503
                 for name, answer in (await caller.read_all_ways()).items():
                     assert answer.status_code == read, (name, answer.text)
                 assert await caller.poll() in (200, 503)
                 # A command has files of its own: of one server's full disk it knows nothing.
                 if kind != "disk":
-                    said = await asyncio.to_thread(place.run_command, "terminate_session", caller.session)
+                    said = await asyncio.to_thread(manage, server.environment, "terminate_session", caller.session)
                     assert "The database did not answer: " in said
-            # The same numbers again, and twice: each counts once.
-            for write in (wire.write, caller.write):
-                for _ in range(2):
-                    await until_ok(partial(write, 1))
-                await until_ok(partial(write, 2))
-            assert (await caller.read_document()).json()["data"] == {"n": 4}
-            assert await caller.poll() == 200
-            for answer in (await caller.read_all_ways()).values():
-                assert answer.status_code == 200, answer.text
-    assert not [line for line in place.server.output() if "Traceback" in line]
+        # The same numbers again, and twice: each counts once.
+        for write in (partial(come_back, server, caller.token, connected["client_id"]), caller.write):
+            for _ in range(2):
+                await until_ok(partial(write, 1))
+            await until_ok(partial(write, 2))
+        await until_read(caller)
+        assert (await caller.read_document()).json()["data"] == {"n": 4}
+    assert not [line for line in server.output() if "Traceback" in line]
