@@ -32,7 +32,7 @@ from session_mgmt.consumers.reports import Report
 from session_mgmt.consumers.rounds import TICK
 from session_mgmt.consumers.side_work import SideWork
 from session_mgmt.consumers.writes import Writes
-from session_mgmt.exceptions import Replaced, SessionMgmtError
+from session_mgmt.exceptions import Replaced, SessionMgmtError, TopicDenied
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration, apply_wishes
 from session_mgmt.protocol.logs import SESSION
@@ -140,6 +140,7 @@ class Connection:
             recovery = Recovery(self, verdict, reason)
             for name, error in self.attachment.denied.items():
                 self.note_refusal(error, "connect", name)
+                self.end_presence(name, error)
             starts = [
                 self.followings.join(log).start(self.attachment.missed if name == SESSION else ())
                 for name, log in self.attachment.logs.items()
@@ -176,6 +177,12 @@ class Connection:
         if name in self.followings:
             self.followings.leave(name)
             self.push_error(error, log=name)
+            self.end_presence(name, error)
+
+    def end_presence(self, name: str, error: SessionMgmtError) -> None:
+        """Let the client be there no longer in a topic that it may not follow."""
+        if isinstance(error, TopicDenied):
+            self.hub.presences.leave_denied(name, self.attachment.claim)
 
     def forget_rights(self) -> None:
         """Ask the application anew before the next publication."""

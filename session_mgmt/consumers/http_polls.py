@@ -87,6 +87,7 @@ class HeldPoll(Connection):
         for name, error in self.attachment.denied.items():
             self.push_error(error, log=name)
             self.note_refusal(error, "poll", name)
+            self.end_presence(name, error)
         followings = [self.followings.join(log) for log in self.attachment.logs.values()]
         for following in followings:
             following.tell_loss()

@@ -17,7 +17,7 @@ from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
 from session_mgmt.consumers.following import take_replay_turn
 from session_mgmt.consumers.judging import find_crowd
-from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.exceptions import SessionMgmtError, TopicDenied
 from session_mgmt.protocol.frames import Enter, History, Leave, Members, Subscribe, Unsubscribe, Value
 from session_mgmt.protocol.logs import TOPIC
 
@@ -162,7 +162,12 @@ async def _enter_topic(connection: Connection, frame: Enter) -> Reply:
     # Asked for at once, to enter and to leave would overtake each other.
     async with connection.turns.take(frame.log):
         asked = attachment.session.as_model(), frame.log, frame.data, attachment.claim, attachment.restriction
-        move = await _ask_application(connection, subscriptions.prepare_entry, *asked)
+        try:
+            move = await _ask_application(connection, subscriptions.prepare_entry, *asked)
+        except TopicDenied:
+            # It may have entered while it was allowed to.
+            connection.hub.presences.leave_denied(frame.log, attachment.claim)
+            raise
         await connection.hub.presences.move(move)
         return {"member": move.member}
 

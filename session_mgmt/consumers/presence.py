@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.sessions import leaving
 from session_mgmt.actions.topics import presence, telling
 from session_mgmt.actions.topics.presence import Move
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import InternalError, SessionMgmtError
+from session_mgmt.protocol.logs import PRESENCE, TOPIC
 from session_mgmt.registry import registry
 
 logger = logging.getLogger(__name__)
@@ -19,6 +21,15 @@ GROUP = 500
 # A search for clients that are gone takes longer the more there are. After it, rest so many times as long, but not for
 # longer than that many seconds: one search may be slow because the disk stopped for a moment.
 LOOK_REST, LONGEST_REST = 19, 10.0
+
+
+def find_entered(log: str) -> str | None:
+    """Return the topic that a client may not enter either if it may not follow a log; ``None`` if there is none."""
+    topic = log.removeprefix(TOPIC)
+    found = registry.find_presence(topic.removeprefix(PRESENCE))
+    # Where another function decides who sees the members, its answer says nothing about being one.
+    is_other = found is None or (topic.startswith(PRESENCE) and found[0].may_see is not None)
+    return None if is_other else topic.removeprefix(PRESENCE)
 
 
 class Presences:
@@ -32,14 +43,24 @@ class Presences:
 
     async def move(self, move: Move) -> None:
         """Write a move, together with others that wait. Raises ``SessionMgmtError``."""
+        error = await self._put(move)
+        if error is not None:
+            raise error
+
+    def leave_denied(self, log: str, attached: Attached) -> None:
+        """Let a client leave soon what it may not enter any more, because it may not follow a log."""
+        topic = find_entered(log)
+        if topic is not None:
+            # Nobody waits for it.
+            self._put(Move(topic, attached))
+
+    def _put(self, move: Move) -> asyncio.Future[SessionMgmtError | None]:
         answer: asyncio.Future[SessionMgmtError | None] = self._loop.create_future()
         self._waiting.append((move, answer))
         if self._task is None:
             # While a group is written, the next one gathers.
             self._task = self._loop.create_task(self._write_waiting(), name="session_mgmt moves")
-        error = await answer
-        if error is not None:
-            raise error
+        return answer
 
     async def _write_waiting(self) -> None:
         try:

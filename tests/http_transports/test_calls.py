@@ -9,7 +9,9 @@ import pytest
 
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.http_outlets import MOST_BYTES
-from session_mgmt.models import Connection
+from session_mgmt.consumers.hub import hub
+from session_mgmt.models import Attendance, Connection
+from session_mgmt.registry import registry, topic
 from session_mgmt.writes import verbs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,3 +105,28 @@ async def test_an_earlier_place_is_wished_for_at_the_attach_and_with_a_frame(tab
     (reply,) = await other.exchange(asked)
     other.follow(ROOM, reply["verdict"], None)
     assert [entry[2] for frame in await other.poll(hold=0) for entry in frame["entries"]] == [0, 1, 2, 3, 4]
+
+
+async def test_a_poll_that_is_denied_a_topic_ends_the_presence_there(
+    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "topics", [*registry.topics])
+    allowed = {"guarded"}
+
+    @topic("guarded:{name}", presence=True)
+    def open_guarded(session: Any, name: str) -> bool:
+        return "guarded" in allowed
+
+    guarded = "topic:guarded:1"
+    tab = tabs(created.token.secret)
+    await tab.attach({guarded: None})
+    (reply,) = await tab.exchange({"type": "enter", "id": 1, "log": guarded})
+    assert "member" in reply
+    allowed.clear()
+    tab.logs[guarded]["grant"] = None
+    hub().arrivals.grants.forget(created.session.pk)
+    (error,) = await tab.poll(hold=0)
+    assert (error["name"], error["log"]) == ("topic_denied", guarded)
+    async with asyncio.timeout(60):
+        while await bridge().read(Attendance.objects.count):
+            pass

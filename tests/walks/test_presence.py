@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -344,6 +345,40 @@ async def test_rights_decide_who_enters_and_who_sees(peers: Any) -> None:
         await bridge().read(publish, "presence:booth:1", 1)
     with pytest.raises(InvalidField):
         await bridge().read(members, "mute:1")
+
+
+async def test_who_may_follow_a_topic_no_longer_is_there_no_longer(peers: Any) -> None:
+    allowed = {"follows", "looks", "asks", "returns", "watches"}
+
+    @topic("guarded:{name}", presence=True)
+    def open_guarded(session: Any, name: str) -> bool:
+        return session.label in allowed
+
+    @topic("watched:{name}", presence=Presence(may_see=lambda session, name: session.label in allowed))
+    def open_watched(session: Any, name: str) -> bool:
+        return True
+
+    guarded, watched = "topic:guarded:1", "topic:watched:1"
+    made = {label: await bridge().call(make, label) for label in sorted(allowed)}
+    logs = {"follows": guarded, "looks": "topic:presence:guarded:1", "watches": "topic:presence:watched:1"}
+    there: dict[str, Any] = {label: peers() for label in made}
+    clients = {}
+    for label, peer in there.items():
+        followed = {logs[label]: None} if label in logs else {}
+        clients[label] = (await peer.open(made[label].token.secret, logs=followed))["client_id"]
+        assert "member" in await ask(peer, "enter", watched if label == "watches" else guarded)
+    allowed.clear()
+    for label, log in logs.items():
+        hub().rechecks.ask_again(made[label].session.pk)
+        assert (await there[label].until(lambda frame, log=log: frame.get("log") == log))["name"] == "topic_denied"
+    assert (await ask(there["asks"], "enter", guarded))["name"] == "topic_denied"
+    connected = await peers().open(made["returns"].token.secret, client_id=clients["returns"], logs={guarded: None})
+    assert connected["logs"][guarded]["mode"] == "denied"
+    async with asyncio.timeout(60):
+        while await bridge().read(Attendance.objects.count) > 1:
+            pass
+    # Whether one may see the members says nothing about being one.
+    assert await bridge().read(lambda: Attendance.objects.get().client.client_id) == clients["watches"]
 
 
 async def test_a_member_function_that_answers_nothing_lets_nobody_enter(peers: Any) -> None:
