@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 
 const BUDGETS = {
   // It chooses what carries it.
-  "session-client.js": 20_200,
+  "session-client.js": 20_400,
   "session-client.content.js": 10_990,
   "session-client.copies.js": 2_710,
   "session-client.sending.js": 1_570,

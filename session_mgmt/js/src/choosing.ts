@@ -2,6 +2,7 @@
 
 import { loadHttp } from "./loading";
 import { makeSockets, openSocket, type Socket } from "./socket";
+import { Shelf } from "./storage";
 import { isLost, makeEnding, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
 import type { TransportName } from "./transport";
 
@@ -54,7 +55,7 @@ export function chooseTransport(allowed: readonly TransportName[] = ALL, host: T
   const maySocket = usable.includes("websocket");
   if (`${usable}` === "websocket") return makeSockets(host);
   // What the browser knows of the way can be read by what is loaded only.
-  let beginsWithSocket = maySocket && host.env.local.getItem(nameMemory(host)) === null;
+  let beginsWithSocket = maySocket && new Shelf(host.env.local, nameMemory(host)).get("") === null;
   let loading: Promise<Loaded> | null = null;
   let loaded: Loaded | null = null;
   const record = new SocketRecord();

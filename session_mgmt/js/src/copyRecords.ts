@@ -1,6 +1,6 @@
 /** Records that a local copy is made of. */
 
-import type { Position } from "./frames";
+import { isPosition, type Position } from "./frames";
 import type { Operation } from "./operations";
 
 export interface Base {
@@ -28,8 +28,5 @@ export const BODY = 0;
 
 export function isBase(record: unknown): record is Base {
   const { position, seqs } = (record ?? {}) as Partial<Base>;
-  if (!Array.isArray(position) || typeof seqs !== "object" || seqs === null) return false;
-  const [epoch, version, tag] = position as unknown[];
-  if (typeof version !== "number" || !Number.isSafeInteger(version) || version < 0) return false;
-  return typeof epoch === "string" && typeof tag === "string";
+  return isPosition(position) && typeof seqs === "object" && seqs !== null;
 }

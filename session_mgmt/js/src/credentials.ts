@@ -94,7 +94,8 @@ export class Credentials {
   /** Return what this or another tab has stored. */
   readStored(): Kept | null {
     const kept = this.#shelf.get<Partial<Kept>>(SESSION);
-    return typeof kept?.session?.session_id === "string" && typeof kept.token === "string" ? (kept as Kept) : null;
+    const parts = [kept?.session?.session_id, kept?.token, kept?.endpoints?.websocket];
+    return parts.every((part) => typeof part === "string") ? (kept as Kept) : null;
   }
 
   /** Go on with what is stored, or was just stored. */
@@ -135,7 +136,9 @@ export class Credentials {
 
   /** Return the nonce of the request that is under way, also if another tab began it. */
   beginRequest(): string {
-    const nonce = this.#shelf.get<{ nonce: string }>(NONCE)?.nonce ?? drawNonce();
+    const kept = `${this.#shelf.get<{ nonce: string }>(NONCE)?.nonce}`;
+    // Any other would be refused, at each start anew.
+    const nonce = /^[\w-]{43}$/.test(kept) ? kept : drawNonce();
     this.#shelf.set(NONCE, { nonce });
     return nonce;
   }

@@ -15,6 +15,12 @@ export const AGENT = `js/${VERSION}`;
 /** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
 export type Position = readonly [epoch: string, offset: number, tag: string];
 
+export function isPosition(value: unknown): value is Position {
+  if (!Array.isArray(value) || value.length !== 3) return false;
+  const [epoch, offset, tag] = value;
+  return typeof epoch === "string" && Number.isSafeInteger(offset) && offset >= 0 && typeof tag === "string";
+}
+
 export interface Verdict {
   mode: "up_to_date" | "entries" | "snapshot" | "gap" | "denied";
   reason?: string;

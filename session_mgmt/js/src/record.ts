@@ -2,7 +2,7 @@
 
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
-import type { Position, SessionFields, WriteFrame } from "./frames";
+import { isPosition, type Position, type SessionFields, type WriteFrame } from "./frames";
 import { claimLock, isHeldInTab, type Release } from "./lock";
 import type { Mirror } from "./mirror";
 import type { Outboxes } from "./outboxes";
@@ -162,7 +162,9 @@ export class ClientRecord {
   }
 
   readPosition(log: string): Position | null {
-    return this.#shelf.get(`position:${log}`);
+    const kept = this.#shelf.get(`position:${log}`);
+    // For a place that is none the server would refuse each connection.
+    return isPosition(kept) ? kept : null;
   }
 
   setPosition(log: string, position: Position | null): void {
@@ -222,7 +224,7 @@ export class ClientRecord {
     this.#key = this.#nextKey = key;
     this.#release = release;
     this.#shelf = shelf.under(`${key}:`);
-    this.#fields = { ...EMPTY, ...this.#shelf.get<Fields>("fields") };
+    this.#fields = { ...EMPTY, ...readFields(this.#shelf) };
     this.#takeLate(this.#shelf.under(LATE));
     this.#mirror = this.#openMirror();
     for (const [seq, write] of this.readWrites()) this.#mirror?.put(seq, write);
@@ -267,6 +269,13 @@ export class ClientRecord {
   #saveFields(isSameClient = false): void {
     this.#shelf.set("fields", this.#fields, isSameClient);
   }
+}
+
+/** Read the fields of a record; null if they are none, so that no number is given that is none. */
+function readFields(shelf: Shelf): Fields | null {
+  const kept = shelf.get<Fields>("fields");
+  const isName = kept?.client === null || typeof kept?.client === "string";
+  return isName && Number.isInteger(kept.next + kept.sent) ? kept : null;
 }
 
 function makeKey(env: Environment): string {

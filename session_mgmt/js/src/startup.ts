@@ -20,7 +20,7 @@ import { pause } from "./pause";
 import { ClientRecord } from "./record";
 import { Rest } from "./rest";
 import type { Schema } from "./schema";
-import { Shelf } from "./storage";
+import { MemoryStore, Shelf } from "./storage";
 import type { Share, TransportName } from "./transport";
 
 /** Parts of a client that are there before the client. */
@@ -80,6 +80,8 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   if (options.onError) emitter.on("error", options.onError);
   const tell: Tell = (error) => emitter.emit("error", error);
   const warn = makeWarning(tell);
+  // A page to which the browser denies its storage.
+  if (env.page && env.local instanceof MemoryStore && !options.storage) warn();
   const rest = new Rest(env, base, options);
   const shared = options.share === "tab" ? env.session : env.local;
   // A cookie is never of one tab.

@@ -43,12 +43,14 @@ export async function takeNote(store: StoreLike, clock: Clock, name: string, ran
   const waitForTurn = (): Promise<void> => new Promise((resolve) => void clock.setTimeout(resolve, LOOK_AGAIN));
   try {
     while (readNote().by !== mine) {
-      const note = { by: mine, until: clock.now() + NOTE_LASTS };
-      if ((readNote().until ?? 0) < clock.now()) store.setItem(name, JSON.stringify(note));
+      const [now, { until = 0 }] = [clock.now(), readNote()];
+      // Of a page that has gone without a word, before or after somebody set the clock back.
+      const isTaken = until >= now && until <= now + NOTE_LASTS;
+      if (!isTaken) store.setItem(name, JSON.stringify({ by: mine, until: now + NOTE_LASTS }));
       // Storage has no compare-and-set: the last of several writers is the one that all of them read afterwards.
       await waitForTurn();
     }
-    return () => store.removeItem(name);
+    return () => removeQuietly(store, name);
   } catch {
     // Without storage nothing is shared that would need a lock.
     return () => undefined;
