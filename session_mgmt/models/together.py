@@ -29,7 +29,10 @@ class DeletedInGroups(models.QuerySet[M]):
             # Django says why it cannot.
             return super().delete()
         self._for_write = True
-        keys = list(self.order_by("pk").values_list("pk", flat=True))
+        found = self.order_by("pk").values_list("pk", flat=True)
+        # As Django leaves it out: this is no part of a transaction yet.
+        found.query.select_for_update = False
+        keys = list(found)
         # Before the transaction, as Django does it: nobody has to wait for this.
         groups = [self._collect_rows(keys[start : start + _ROWS]) for start in range(0, len(keys), _ROWS)]
         deleted: Counter[str] = Counter()

@@ -277,7 +277,8 @@ def told() -> Any:
 
 def test_a_deletion_by_query_tells_the_project_of_each_session_and_counts_them(told: Any) -> None:
     mine = keys_of(make_user("ann", 3))
-    assert ClientSession.objects.filter(pk__in=mine).delete()[1]["session_mgmt.ClientSession"] == 3
+    rows = ClientSession.objects.filter(pk__in=mine).select_for_update()
+    assert rows.delete()[1]["session_mgmt.ClientSession"] == 3
     assert sorted(told) == sorted((name, key) for key in mine for name in ("pre", "post"))
 
 
