@@ -13,7 +13,9 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
+from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -201,7 +203,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         if delivery.last_error or delivery.last_status:
             told.append(delivery.last_error or gettext("answer %d") % delivery.last_status)
         if delivery.state == State.WAITING and delivery.attempts:
-            told.append(gettext("again at %s") % delivery.next_at.strftime("%H:%M:%S"))
+            told.append(gettext("again at %s") % date_format(localtime(delivery.next_at), "H:i:s"))
         return badge + format_html_join("", ' <span class="sm-under sm-wrap">{}</span>', ((text,) for text in told))
 
     @admin.display(description=_("payload"))

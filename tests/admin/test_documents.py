@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import translation
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from session_mgmt.models import AuditEntry, StateDocument, StateSnapshot, clock
 from session_mgmt.shortcuts import state, terminate_session
@@ -17,6 +20,7 @@ from tests.admin.conftest import SEEING, Paper, deeds, live_parts, queries, seen
 
 pytestmark = pytest.mark.usefixtures("on_this_thread")
 LIST = "/admin/session_mgmt/statedocument/"
+SESSIONS = "/admin/session_mgmt/clientsession/"
 PAGES = ("change", "versions", "compare", "download")
 
 HOSTILE = {
@@ -44,6 +48,17 @@ def test_the_page_shows_content_and_the_facts_beside_it(operator: Client, paper:
         assert text in html
     state.compress(paper.session)
     assert paper.row.checksum in html_of(operator, paper.at())
+
+
+@pytest.mark.sqlite
+def test_times_are_told_in_the_language_and_the_zone_of_the_site(operator: Client, paper: Paper, settings: Any) -> None:
+    settings.LANGUAGE_CODE, settings.TIME_ZONE = "de", "Asia/Tokyo"
+    with translation.override("de"):
+        told = date_format(localtime(paper.row.last_modified), "j. F Y H:i:s")
+    for address in (paper.at("versions"), paper.at("compare"), f"{SESSIONS}{paper.session.pk}/change/"):
+        html = html_of(operator, address)
+        assert told in html
+        assert '<html lang="de"' in html
 
 
 def test_the_list_leads_from_names_and_sessions_to_pages(operator: Client, paper: Paper) -> None:

@@ -14,12 +14,13 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils.timezone import localtime
 
 from session_mgmt.actions.keys import rotation, usage
 from session_mgmt.actions.webhooks import endpoints
 from session_mgmt.actions.webhooks.endpoints import Made
 from session_mgmt.exceptions import StateUnreadable
-from session_mgmt.models import AuditEntry, WebhookDelivery, WebhookEndpoint
+from session_mgmt.models import AuditEntry, WebhookCursor, WebhookDelivery, WebhookEndpoint
 from session_mgmt.shortcuts import create_session
 from tests.admin.conftest import live_parts, staff
 from tests.webhooks.conftest import Call, Clock, Receiver, configure, list_states, update_session
@@ -228,12 +229,16 @@ def test_an_endpoint_is_added_in_the_admin_and_its_secret_shown_once(operator: C
     assert secret not in str(list(AuditEntry.objects.values_list("data", flat=True)))
 
 
-def test_deliveries_are_seen_and_sent_again_in_the_admin(operator: Client, receiver: Receiver, endpoint: Made) -> None:
+def test_deliveries_are_seen_and_sent_again_in_the_admin(
+    operator: Client, receiver: Receiver, endpoint: Made, settings: Any
+) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
     clock, session = Clock(), create_session().session
     receiver.answer = lambda told: 503
     clock.send()
     page = operator.get(f"{ADMIN}webhookdelivery/").content.decode()
-    assert "503" in page and "again at" in page and "session_created" in page
+    assert "503" in page and "session_created" in page
+    assert f"again at {localtime(WebhookCursor.objects.get().next_at):%H:%M:%S}" in page
     clock.send(timedelta(hours=25))
     assert list_states(session) == ["dead"]
     delivery = WebhookDelivery.objects.get()
