@@ -11,7 +11,7 @@ from django.db import connections, transaction
 
 from session_mgmt.actions.sessions import controls, stopping, users
 from session_mgmt.bridge import bridge
-from session_mgmt.conf import settings
+from session_mgmt.conf import settings as app_settings
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import SessionActivity, clock
 from session_mgmt.models.changes import read_mark
@@ -19,6 +19,12 @@ from session_mgmt.models.changes import read_mark
 # Rounds and flushes of the process write now and then, also while a test looks.
 MOST_TRIES = 1000
 BOTH = ["clients", "sessions"]
+
+
+@pytest.fixture(autouse=True)
+def no_other_rounds(settings: Any) -> None:
+    """Let only the test's own rounds look at sessions."""
+    settings.SESSION_MGMT = {"control_interval": 3600.0}
 
 
 @pytest.fixture
@@ -109,7 +115,7 @@ async def test_a_write_of_anybody_is_noticed(peers: Any, created: Any, asked: li
 
 
 async def test_the_mark_of_a_database_tells_writes_of_its_own_connection_and_of_others(created: Any) -> None:
-    using = settings().database
+    using = app_settings().database
 
     def write() -> None:
         SessionActivity.objects.filter(pk=created.session.pk).update(epoch="another")
