@@ -6,12 +6,12 @@
 ``state_changed``: a document has a new version. Arguments: ``session_id``, ``document`` (name), ``version``,
 ``paths`` (tuple), ``client_id`` (str or ``None``).
 
-``new_device``: a user has a session from a browser and system from which none of the sessions that are kept came.
+``new_device``: a user has a session from a browser and a system that none of the user's other sessions came from.
 Arguments: ``session_id``, ``user_id``, ``browser`` and ``system`` (str, empty if unknown), ``ip`` (as it is stored),
 ``is_first`` (the user had no session before).
 
-``heartbeat_missed``: a connection has missed a beat, or one more in a row. Arguments: ``session_id``, ``client_id``,
-``missed`` (in a row), ``limit`` (as many close it).
+``heartbeat_missed``: a connection has missed a beat, or another one in a row. Arguments: ``session_id``,
+``client_id``, ``missed`` (number in a row), ``limit`` (the number that closes the connection).
 """
 
 from django.dispatch import Signal
