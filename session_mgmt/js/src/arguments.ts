@@ -8,11 +8,19 @@ export function requireThat(holds: boolean, words: string): void {
 }
 
 export function requireFunction(value: unknown, name: string): void {
-  requireThat(typeof value === "function", `${name} is a function`);
+  requireThat(isFunction(value), `${name} is a function`);
 }
 
 export function requireText(value: unknown, name: string): void {
-  requireThat(typeof value === "string" && value !== "", `${name} is text, and not empty`);
+  requireThat(isText(value) && value !== "", `${name} is text, and not empty`);
+}
+
+export function isFunction(value: unknown): boolean {
+  return typeof value === "function";
+}
+
+export function isText(value: unknown): value is string {
+  return typeof value === "string";
 }
 
 /** Return true for a number that is finite and not negative. */

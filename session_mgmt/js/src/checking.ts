@@ -1,14 +1,12 @@
 /** Check of the options of a start, whatever the caller's compiler has seen. */
 
-import { isAmount } from "./arguments";
+import { isAmount, isFunction, isText } from "./arguments";
 import { SessionError } from "./errors";
 import type { StartOptions } from "./options";
 import { isObject } from "./values";
 
 type Rule = [names: (keyof StartOptions)[], words: string, fits: (value: any) => boolean];
 
-const isText = (value: unknown): boolean => typeof value === "string";
-const isFunction = (value: unknown): boolean => typeof value === "function";
 const areAmounts = (...values: unknown[]): boolean => values.every((value) => value === undefined || isAmount(value));
 
 function makeChoice(name: keyof StartOptions, ...choices: string[]): Rule {

@@ -1,5 +1,6 @@
 /** What a browser keeps of its session: tokens, addresses and whose it is, for all tabs (or this one). */
 
+import { isText } from "./arguments";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { Endpoints, SessionFields } from "./frames";
@@ -95,7 +96,7 @@ export class Credentials {
   readStored(): Kept | null {
     const kept = this.#shelf.get<Partial<Kept>>(SESSION);
     const parts = [kept?.session?.session_id, kept?.token, kept?.endpoints?.websocket];
-    return parts.every((part) => typeof part === "string") ? (kept as Kept) : null;
+    return parts.every(isText) ? (kept as Kept) : null;
   }
 
   /** Go on with what is stored, or was just stored. */
