@@ -19,7 +19,7 @@ from session_mgmt.consumers.following import take_replay_turn
 from session_mgmt.consumers.judging import find_crowd
 from session_mgmt.exceptions import SessionMgmtError, TopicDenied
 from session_mgmt.protocol.frames import Enter, History, Leave, Members, Subscribe, Unsubscribe, Value
-from session_mgmt.protocol.logs import TOPIC
+from session_mgmt.protocol.logs import PRESENCE, TOPIC
 
 R = TypeVar("R")
 Reply: TypeAlias = dict[str, Any]
@@ -165,8 +165,9 @@ async def _enter_topic(connection: Connection, frame: Enter) -> Reply:
         try:
             move = await _ask_application(connection, subscriptions.prepare_entry, *asked)
         except TopicDenied:
-            # It may have entered while it was allowed to.
-            connection.hub.presences.leave_denied(frame.log, attachment.claim)
+            # It may have entered while it was allowed to. Nobody may enter the log of a presence.
+            if not frame.log.startswith(TOPIC + PRESENCE):
+                connection.hub.presences.leave_denied(frame.log, attachment.claim)
             raise
         await connection.hub.presences.move(move)
         return {"member": move.member}

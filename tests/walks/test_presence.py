@@ -367,6 +367,10 @@ async def test_who_may_follow_a_topic_no_longer_is_there_no_longer(peers: Any) -
         followed = {logs[label]: None} if label in logs else {}
         clients[label] = (await peer.open(made[label].token.secret, logs=followed))["client_id"]
         assert "member" in await ask(peer, "enter", watched if label == "watches" else guarded)
+    # The log of a presence is nothing to enter, for anybody. The second answer comes behind all moves before it.
+    assert (await ask(there["asks"], "enter", logs["looks"]))["name"] == "topic_denied"
+    assert "member" in await ask(there["looks"], "enter", guarded)
+    assert await bridge().read(Attendance.objects.count) == len(there)
     allowed.clear()
     for label, log in logs.items():
         hub().rechecks.ask_again(made[label].session.pk)
