@@ -12,6 +12,7 @@ from session_mgmt.actions.timeline import ledger
 from session_mgmt.backends import doorbell
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import StateUnreadable, Unavailable
+from session_mgmt.models import ClientSession
 from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
@@ -56,9 +57,11 @@ async def test_a_replay_that_fails_because_the_session_is_gone_says_so(
 
     # No bell tells of the end before it is found here.
     monkeypatch.setattr(type(doorbell()), "ring", lambda *_: None)
+    session = created.session.pk
 
     def read_too_late(*_: Any) -> Any:
-        created.session.delete()
+        # Not by the instance: this may be read more than once.
+        ClientSession.objects.filter(pk=session).delete()
         raise Unavailable()
 
     monkeypatch.setattr(logs, "read_page", read_too_late)
