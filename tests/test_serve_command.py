@@ -91,11 +91,12 @@ def test_a_place_that_is_taken_is_refused_before_any_process_starts(ran: Any, fr
     assert ran == []
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, "1 migration waits: run"), (2, "2 migrations wait: run")])
 def test_a_database_without_the_migrations_is_refused(
-    ran: Any, free_port: int, monkeypatch: pytest.MonkeyPatch
+    count: int, told: str, ran: Any, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve.MigrationExecutor, "migration_plan", lambda *args: [object(), object()])
-    with pytest.raises(CommandError, match="2 migrations wait"):
+    monkeypatch.setattr(serve.MigrationExecutor, "migration_plan", lambda *args: [object()] * count)
+    with pytest.raises(CommandError, match=told):
         call_command("serve", str(free_port))
     assert ran == []
 

@@ -121,7 +121,8 @@ def _refuse_unmigrated() -> None:
     # The server opens its own connections, in threads of its own.
     connection.close()
     if waiting:
-        raise CommandError(f"{len(waiting)} migrations wait: run manage.py migrate first.")
+        told = "1 migration waits" if len(waiting) == 1 else f"{len(waiting)} migrations wait"
+        raise CommandError(f"{told}: run manage.py migrate first.")
 
 
 def _refuse_taken(host: str, port: int) -> None:
