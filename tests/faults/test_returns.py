@@ -5,6 +5,7 @@ same moment. By hand: ``SESSION_MGMT_RETURNS=2000 python -m pytest tests/faults/
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -23,13 +24,15 @@ from tests.faults.servers import AppServer, environment, migrate
 from tests.services import Postgres
 from tests.settings import DATABASE
 
+# Each is two connections that come right after the end of another one.
 RETURNS = int(os.environ.get("SESSION_MGMT_RETURNS", "100"))
+SUBSCRIPTIONS = max(1, RETURNS // 2)
 # Places that one client comes back to at the same moment: mostly two, now and then five.
 PLACES = (2, 2, 2, 5)
-MEETINGS = max(len(PLACES), RETURNS // 10)
+MEETINGS = max(len(PLACES), RETURNS // 5)
 LONGEST = 0.02
 PATIENCE = 60.0
-TOPIC = "topic:faults:alone"
+TOPIC, SPOKEN = "topic:faults:alone", "topic:faults:spoken"
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -112,8 +115,8 @@ def addition(seq: int) -> str:
     return json.dumps({"type": "update", "seq": seq, "doc": "main", "strategy": "server_wins", "ops": ops})
 
 
-def publication(seq: int) -> str:
-    return json.dumps({"type": "publish", "seq": seq, "topic": TOPIC.partition(":")[2], "data": {"v": seq}})
+def publication(seq: int, log: str = TOPIC) -> str:
+    return json.dumps({"type": "publish", "seq": seq, "topic": log.partition(":")[2], "data": {"v": seq}})
 
 
 @pytest.mark.sqlite
@@ -126,7 +129,7 @@ async def test_a_client_that_dies_with_its_write_on_its_way_and_is_back_at_once_
     for turn in range(RETURNS):
         seq = 2 * turn + 1
         async with session.connected(two[0]) as (socket, frame):
-            assert frame["type"] == "connected", frame
+            assert frame["verdict"] in ("full", "up_to_date"), frame
             await socket.send(addition(seq))
             await socket.send(publication(seq + 1))
             # No test of time: whether the server has them by then is what is tried.
@@ -140,6 +143,60 @@ async def test_a_client_that_dies_with_its_write_on_its_way_and_is_back_at_once_
             await session.hear(socket, {seq, seq + 1})
     assert session.heard == [2 * turn + 2 for turn in range(RETURNS)]
     assert await read(two[0], session) == {"n": RETURNS}
+
+
+@pytest.mark.sqlite
+async def test_each_subscription_beside_publications_goes_on_where_its_verdict_ends(two: list[AppServer]) -> None:
+    session = await create(two[0])
+    session.places = {}
+    async with session.connected(two[0]) as (speaker, _), session.connected(two[0]) as (reader, _):
+        speaking = asyncio.create_task(speak(speaker))
+        for number in range(SUBSCRIPTIONS):
+            since = {"last": number % 4} if number % 2 else None
+            wish = {"type": "subscribe", "id": number, "log": SPOKEN, "position": None, "since": since}
+            await reader.send(json.dumps({key: value for key, value in wish.items() if value is not None}))
+            verdict = (await hear_reply(reader, number))["verdict"]
+            place = verdict["from"] if verdict["mode"] == "entries" else verdict["position"][1]
+            # What the verdict promises, and at least one that was published after it.
+            last = max(place, verdict.get("to", 0)) + 1
+            while place < last:
+                for offset, _, data in (await hear_entries(reader))["entries"]:
+                    assert (offset, data["v"]) == (place + 1, place + 1)
+                    place = offset
+            await reader.send(json.dumps({"type": "unsubscribe", "id": number, "log": SPOKEN}))
+            await hear_reply(reader, number)
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
+
+
+async def speak(socket: Any) -> None:
+    """Publish without a pause: each value is the place that it has, where nobody else publishes."""
+    for seq in itertools.count(1):
+        await socket.send(publication(seq, SPOKEN))
+        while (await hear_frame(socket)).get("seq") != seq:
+            pass
+
+
+async def hear_reply(socket: Any, number: int) -> dict[str, Any]:
+    while (frame := await hear_frame(socket)).get("id") != number:
+        assert frame["type"] != "error", frame
+    assert frame["type"] == "reply", frame
+    return frame
+
+
+async def hear_entries(socket: Any) -> dict[str, Any]:
+    while (frame := await hear_frame(socket))["type"] != "entries" or frame["log"] != SPOKEN:
+        pass
+    return frame
+
+
+async def hear_frame(socket: Any) -> dict[str, Any]:
+    """Return the next frame, and answer a ping before."""
+    async with asyncio.timeout(PATIENCE):
+        frame = json.loads(await socket.recv())
+    if frame["type"] == "ping":
+        await socket.send(json.dumps({"type": "pong", "ping": frame["ping"], "acked": 0}))
+    return dict(frame)
 
 
 async def test_of_one_client_in_several_places_at_once_the_newest_writes_and_no_other(two: list[AppServer]) -> None:

@@ -14,3 +14,4 @@ CLIENTS = [f"C{number}" for number in (*range(1, 8), *range(11, 15), 19, 20)]
 def test_every_fault_of_the_plan_has_a_test() -> None:
     assert [fault.number for fault in FAULTS] == PROCESSES + CLIENTS
     assert [fault for fault in FAULTS if f"def {fault.test}(" not in (TESTS / fault.file).read_text()] == []
+    assert [fault.number for fault in FAULTS if not fault.in_tests] == []

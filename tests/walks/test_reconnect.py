@@ -153,22 +153,24 @@ async def test_a_server_that_is_behind_its_client_adopts_the_clients_number(peer
 
 
 async def test_a_trimmed_log_is_a_gap_with_its_range(peers: Any, created: Any) -> None:
-    for number in range(1, 11):
+    last, oldest = 20, 11
+    for number in range(1, last + 1):
         await bridge().read(verbs.publish, "room:1", number)
     page = await bridge().read(lambda: list(Publication.objects.order_by("offset").values_list("offset", "tag")))
     epoch = (await bridge().read(Stream.objects.get)).epoch
-    await bridge().call(_trim, 5)
-    one, two = peers(), peers()
-    connected = await one.open(created.token.secret, logs={ROOM: [epoch, 3, page[2][1]]})
-    assert connected["logs"][ROOM] | {"position": None} == {
-        "mode": "gap",
-        "from": 4,
-        "to": 10,
-        "reason": "trimmed",
-        "position": None,
-    }
-    await two.open(created.token.secret, logs={ROOM: [epoch, 4, page[3][1]]})
-    assert [entry[0] for entry in await two.entry(ROOM)] == [5, 6, 7, 8, 9, 10]
+    await bridge().call(_trim, oldest)
+    for offset, tag in page:
+        peer = peers()
+        verdict = (await peer.open(created.token.secret, logs={ROOM: [epoch, offset, tag]}))["logs"][ROOM]
+        if offset == last:
+            assert verdict["mode"] == "up_to_date"
+        elif offset >= oldest - 1:
+            assert verdict["mode"] == "entries"
+            assert [entry[0] for entry in await peer.entry(ROOM)] == list(range(offset + 1, last + 1))
+        else:
+            gap = {"mode": "gap", "from": offset + 1, "to": last, "reason": "trimmed"}
+            assert verdict | {"position": None} == {**gap, "position": None}
+        await peer.drop()
 
 
 async def test_the_newer_connection_of_a_client_wins_and_the_older_may_not_write(peers: Any, created: Any) -> None:
