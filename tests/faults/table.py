@@ -148,7 +148,7 @@ FAULTS = [
         "faults/test_returns.py",
         "test_a_client_that_dies_with_its_write_on_its_way_and_is_back_at_once_loses_and_doubles_nothing",
         "200 returns",
-        "2,000 returns",
+        "1,000 returns",
     ),
     Fault(
         "C4",
