@@ -46,8 +46,8 @@ test.each(Object.entries(CALLS))("%s is refused after close, and changes nothing
   client.close();
   const before = JSON.stringify([...Array(tab.storage.length).keys()].map((at) => tab.storage.key(at)));
   expect(await refusal(call(client))).toBe("closed");
-  client.connection.setupHeartbeat(5);
   client.close();
+  client.connection.setupHeartbeat(5);
   await pass(90);
   expect([client.pending, client.status, vi.getTimerCount(), browser.server.sockets.length]).toEqual([0, "disconnected", 0, 1]);
   expect(JSON.stringify([...Array(tab.storage.length).keys()].map((at) => tab.storage.key(at)))).toBe(before);
