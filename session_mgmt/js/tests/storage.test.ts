@@ -89,6 +89,14 @@ test.each([{ next: "7" }, { next: null }, { sent: 1.5 }, { client: 5 }, { client
   expect(world.browser.server.received.every(({ seq = 1 }) => Number.isInteger(seq))).toBe(true);
 });
 
+test("a session without its addresses is none, also for a page that knows its user", async () => {
+  const world = await leave();
+  const name = "session-mgmt:http://shop.test/api/:default:session";
+  const { endpoints: _, ...rest } = JSON.parse(world.browser.local.getItem(name) as string);
+  world.browser.local.setItem(name, JSON.stringify(rest));
+  await goOn(world, { user: "7" });
+});
+
 const DENIALS: Record<string, (keyof MemoryStore)[]> = {
   "is full": ["setItem"],
   "refuses everything": ["getItem", "setItem", "removeItem", "key"],
