@@ -22,6 +22,7 @@ from session_mgmt.actions.outcome import Appended
 from session_mgmt.backends import doorbell
 from session_mgmt.documents import pointer
 from session_mgmt.models.isolation import call_after_commit
+from session_mgmt.protocol.codes import Close
 from session_mgmt.registry import registry
 from session_mgmt.signals import session_event, state_changed
 from session_mgmt.user_code import call_sync
@@ -162,6 +163,11 @@ def order_stop(session: uuid.UUID, fenced: Iterable[tuple[int, int]], code: int)
     ask the application anew when they come back.
     """
     return {"stop": [list(pair) for pair in fenced], "code": int(code), "forget": [session.hex]}
+
+
+def tell_departure(client: int, generation: int) -> None:
+    """Have whoever holds a poll or a stream of a client that has left for good end it."""
+    doorbell().ring({CONTROL: 0}, {"stop": [[client, generation + 1]], "code": int(Close.NORMAL)})
 
 
 def order_look(sessions: Iterable[uuid.UUID]) -> dict[str, Any]:

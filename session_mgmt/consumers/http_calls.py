@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from session_mgmt.actions import notify
 from session_mgmt.actions.sessions import incidents
 from session_mgmt.actions.sessions.calls import Call
 from session_mgmt.actions.sessions.resume import Attachment
@@ -108,5 +109,6 @@ async def _leave(request: Request) -> bytes:
     claim = read_leave(request.parse_body())
     proved = await hub().proofs.prove(Call(request.find_token(), claim))
     await hub().visitors.leave(proved.attachment)
-    hub().serving.stop_client(proved.attachment.client, proved.attachment.generation)
+    # Any process may hold its poll.
+    await bridge().call(notify.tell_departure, proved.attachment.client, proved.attachment.generation)
     return b""

@@ -194,12 +194,6 @@ class Serving:
         if connection is not None and connection.attachment.generation < generation:
             connection.stop(code)
 
-    def stop_client(self, client: int, generation: int) -> None:
-        """Close what is held here of a client that has left."""
-        connection = self.clients.get(client)
-        if connection is not None and connection.attachment.generation == generation:
-            connection.stop(Close.NORMAL)
-
     # -- quiet connections -----------------------------------------------------------------------------------------
 
     def note_quiet_loss(self, client: str, lived: float) -> None:

@@ -233,6 +233,23 @@ async def test_leaving_closes_the_connection_and_is_no_loss(tabs: Any, created: 
     assert refused(await tab.call("poll/", tab.build_poll(0)), 409, "heartbeat_lost", 4002, reconnect=True)
 
 
+async def test_leaving_ends_a_held_poll_by_an_order_to_all_processes(tabs: Any, created: Any) -> None:
+    tab, orders = tabs(created.token.secret), list[Any]()
+    await tab.attach({})
+    held = asyncio.ensure_future(tab.poll())
+    await until_held(held)
+    stop_listening = bridge().listen(lambda heads, payload: orders.append(payload) if payload else None)
+    try:
+        claim = {"client_id": tab.client_id, "generation": tab.generation}
+        assert (await tab.call("leave/", claim)).status_code == 204
+        (bye,) = await held
+    finally:
+        stop_listening()
+    assert (bye["type"], bye["code"]) == ("bye", 1000)
+    client = (await bridge().read(Client.objects.get)).pk
+    assert {"stop": [[client, tab.generation + 1]], "code": 1000} in orders
+
+
 async def test_a_recovery_is_told_once_and_kept_for_the_people_of_the_site(tabs: Any, created: Any) -> None:
     tab = tabs(created.token.secret)
     await tab.attach({MAIN: None, ROOM: None})
