@@ -26,8 +26,8 @@ interface Shown {
   changes: PagesChange<Row>[];
 }
 
-function show(client: SessionClient, view: ListView): Pick<Shown, "orders" | "changes"> {
-  const orders = pages<Row>(client, URL_OF_VIEW, { fetch: view.fetch });
+function show(client: SessionClient, view: ListView, url = URL_OF_VIEW): Pick<Shown, "orders" | "changes"> {
+  const orders = pages<Row>(client, url, { fetch: view.fetch });
   const changes: PagesChange<Row>[] = [];
   orders.on("change", (change) => void changes.push(change));
   return { orders, changes };
@@ -259,6 +259,19 @@ describe("a list that was lost", () => {
     await orders.refresh();
     expect(orders.error).toBe(null);
   });
+
+  test.each(["cursor_expired", "cursor_foreign", "cursor_invalid"])(
+    "begins without the cursor that the application had kept, after %s",
+    async (name) => {
+      const { client, view } = await open([1, 2, 3]);
+      const before = view.requests.length;
+      view.refusals.push(Response.json({ name, message: "" }, { status: 400 }));
+      const { orders } = show(client, view, `${URL_OF_VIEW}?status=open&cursor=old`);
+      await until(() => !orders.isLoading);
+      expect([orders.error, idsOf(orders)]).toEqual([null, [1, 2, 3]]);
+      expect(view.requests.slice(before)).toEqual(["?status=open&cursor=old", "?status=open"]);
+    },
+  );
 
   test("tries again by itself without an answer, once there is a connection", async () => {
     const { browser, view, orders } = await open([1, 2, 3, 4, 5]);

@@ -27,7 +27,8 @@ interface Waiter {
 export class LiveList<Row> implements Pages<Row> {
   shown: PagesShown<Row> = { rows: [], more: 0, hasNext: false, isLoading: true, error: null };
   readonly #session: Session;
-  readonly #url: string;
+  /** Address of the first page. */
+  #url: string;
   readonly #options: PagesOptions;
   readonly #emitter = new Emitter<{ change: [change: PagesChange<Row>] }>();
   #segments: Segment<Row>[] = [];
@@ -171,8 +172,12 @@ export class LiveList<Row> implements Pages<Row> {
   }
 
   #judge(error: SessionError): void {
-    if (LOST_CURSOR.includes(error.name) && this.#segments.length > 0 && this.#lost < 1) {
+    if (LOST_CURSOR.includes(error.name) && this.#lost < 1) {
       this.#lost += 1;
+      // The application may have begun at a cursor that it had kept.
+      const first = new URL(this.#url);
+      first.searchParams.delete("cursor");
+      this.#url = first.href;
       return this.#restart();
     }
     // Somebody else of this page was ahead: what has come since the request is kept now.
