@@ -69,6 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests that only make sense on the other database, and let every process begin with slow ones."""
+    if unlike := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"An address in memory, which differs in each process, is in the name of {unlike[0]}.")
     other = "sqlite" if DATABASE == "postgres" else "postgres"
     left_out = [item for item in items if item.get_closest_marker(other) and not item.get_closest_marker(DATABASE)]
     if config.getoption("--only-databases"):

@@ -32,13 +32,19 @@ WRONG = [
 ]
 
 
+def name_option(options: dict[str, Any]) -> str:
+    return next(iter(options))
+
+
 async def wait_for(value: Any) -> None:
     raise AssertionError("It is never awaited.")
 
 
-@pytest.mark.parametrize("options", [*WRONG, {"on_message": wait_for}, {"listeners": {"status": wait_for}}], ids=repr)
+@pytest.mark.parametrize(
+    "options", [*WRONG, {"on_message": wait_for}, {"listeners": {"status": wait_for}}], ids=name_option
+)
 def test_an_option_that_cannot_be_is_refused_at_the_call(options: dict[str, Any]) -> None:
-    name = next(iter(options))
+    name = name_option(options)
     given: dict[str, Any] = {"url": URL, "token": "sma_test", **options}
     with pytest.raises((ValueError, TypeError), match=rf"^{name} |callback"):
         SessionClient.start(**given)
