@@ -22,8 +22,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 MAIN = "sessions/{id}/state/main/"
 SURROGATE = "\ud800"
-NO_DOCUMENTS = ["", "a/b", "\0", "a\0b", "\n", "\x7f", "x" * 101]
-DOCUMENTS = ["ü", "😀", "a b", "x" * 100, "__proto__", "constructor", ".", "%00", "'; DROP TABLE x --", "a?b#c"]
+NO_DOCUMENTS = ["", "a/b", ".", "..", "\0", "a\0b", "\n", "\x7f", "x" * 101]
+DOCUMENTS = ["ü", "😀", "a b", "x" * 100, "__proto__", "constructor", "...", "%00", "'; DROP TABLE x --", "a?b#c"]
 NO_TOPICS = ["", " room:1", "room:1 ", "room:\n", "room:\0", "room:" + "x" * 251]
 NO_KEYS = ["", "k" * 101, "\0", SURROGATE, 5]
 NO_LABELS = ["l" * 101, "\n", "\0", "\u200b"]

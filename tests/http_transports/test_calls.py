@@ -11,7 +11,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.http_outlets import MOST_BYTES
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Attendance, Connection
-from session_mgmt.registry import registry, topic
+from session_mgmt.registry import topic
 from session_mgmt.writes import verbs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,10 +107,7 @@ async def test_an_earlier_place_is_wished_for_at_the_attach_and_with_a_frame(tab
     assert [entry[2] for frame in await other.poll(hold=0) for entry in frame["entries"]] == [0, 1, 2, 3, 4]
 
 
-async def test_a_poll_that_is_denied_a_topic_ends_the_presence_there(
-    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "topics", [*registry.topics])
+async def test_a_poll_that_is_denied_a_topic_ends_the_presence_there(tabs: Any, created: Any) -> None:
     allowed = {"guarded"}
 
     @topic("guarded:{name}", presence=True)
