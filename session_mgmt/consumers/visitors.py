@@ -44,6 +44,8 @@ class Visitor:
     attachment: Attachment
     heard_at: float
     is_flushed: bool = False
+    # Writes to the database that are under way, and will renew the lease.
+    writes: int = 0
     # By the clock of the loop, and not before it is over in the database.
     lease_ends: float = 0.0
     messages_in: int = 0
@@ -105,12 +107,16 @@ class Visitors:
         # Before anything is awaited: calls go on meanwhile, and mark their clients anew.
         for visitor in visitors:
             visitor.is_flushed = True
+            visitor.writes += 1
         try:
             await self._write_all(visitors, self._loop.time())
         except BaseException:
             for visitor in visitors:
                 visitor.is_flushed = False
             raise
+        finally:
+            for visitor in visitors:
+                visitor.writes -= 1
 
     async def _write_all(self, visitors: list[Visitor], now: float) -> None:
         heard = {v.attachment.client: _build_heard(v, now) for v in visitors if v.attachment.connection}
@@ -143,7 +149,8 @@ class Visitors:
     async def close_silent(self) -> None:
         """Close the connections of clients that were heard nowhere for the time of their lease, and forget them."""
         now = self._loop.time()
-        silent = [visitor for visitor in self._by_client.values() if visitor.lease_ends < now and visitor.is_flushed]
+        # Not while its lease is being renewed: a client that is forgotten then, and silent, would be closed by nobody.
+        silent = [v for v in self._by_client.values() if v.lease_ends < now and v.is_flushed and not v.writes]
         for visitor in silent:
             del self._by_client[visitor.attachment.client]
             if visitor.attachment.connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -84,6 +86,33 @@ async def test_a_client_that_nobody_hears_is_lost_after_its_lease_and_not_before
     answer = await tab.call("poll/", tab.build_poll(0))
     assert (answer.status_code, answer.json()["close"]) == (409, 4002)
     assert (await tab.attach({}))["generation"] == 2
+
+
+async def test_a_client_is_not_forgotten_while_its_lease_is_being_renewed(
+    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab, visitors = tabs(created.token.secret), hub().visitors
+    await tab.attach({})
+    begun, go_on, keep_heard = threading.Event(), threading.Event(), hearing.keep_heard
+
+    def keep_when_told(heard: Any) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        keep_heard(heard)
+
+    monkeypatch.setattr(hearing, "keep_heard", keep_when_told)
+    flush = asyncio.ensure_future(visitors.flush())
+    assert await asyncio.to_thread(begun.wait, 60)
+    # A round of the process in this very moment.
+    await visitors.close_silent()
+    go_on.set()
+    await flush
+    (visitor,) = visitors._by_client.values()
+    visitor.lease_ends -= LONG.total_seconds()
+    await bridge().read(lambda: Connection.objects.update(lease_expires_at=clock.read("default") - LONG))
+    await visitors.close_silent()
+    await hub().late_writes.flush()
+    assert (await bridge().read(read_row)).close_code == 4002
 
 
 @pytest.mark.parametrize("slow", [0.0, 2.0], ids=["", "the database is told late"])
