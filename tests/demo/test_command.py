@@ -136,14 +136,18 @@ def test_a_cut_may_mend_itself(demo_client: httpx.Client) -> None:
 
 
 async def test_a_port_that_is_taken_is_said() -> None:
-    port, said = take_port(), list[str]()
+    port, said, has_said = take_port(), list[str](), asyncio.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 2:
+            has_said.set()
+
     with socket.create_server(("127.0.0.1", port)):
         # With no server to wait for it says its address at once.
-        playing = asyncio.create_task(play([], [], "127.0.0.1", port, said.append))
+        playing = asyncio.create_task(play([], [], "127.0.0.1", port, say))
         async with asyncio.timeout(PATIENCE):
-            while len(said) < 2:
-                assert not playing.done()
-                await asyncio.sleep(0)
+            await has_said.wait()
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
     taken, address, _ = said
