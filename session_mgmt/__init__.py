@@ -1,6 +1,6 @@
 """Sessions that survive: durable state, subscriptions and missed messages for every client of a Django site.
 
-Importing this package loads no Django; the pure rooms and the client work without it.
+Importing this package loads no Django; ``protocol``, ``documents`` and ``client`` work without it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 
 def beat_schedule(*, cleanup_interval: timedelta | float = timedelta(minutes=5)) -> dict[str, dict[str, Any]]:
-    """Return entries for Celery beat: the cleanup, the drain for processes that serve no sockets, and webhooks.
+    """Return entries for Celery beat: the cleanup, the drain of the outbox, which servers of sockets do by themselves,
+    and the sending of webhooks.
 
     ``cleanup_interval`` is a ``timedelta`` or a number of seconds. Raises ``ValueError`` for anything else.
 

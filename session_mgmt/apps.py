@@ -24,5 +24,5 @@ class SessionMgmtConfig(AppConfig):
         watch_deletions()
         watch_logins()
         watch_users()
-        # Here all models are loaded, which the declarations of the project's apps import.
+        # Only here: the declarations of the project's apps import models, which are all loaded by now.
         autodiscover_modules("session_topics")

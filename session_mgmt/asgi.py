@@ -26,15 +26,16 @@ from session_mgmt.routing import websocket_urlpatterns
 
 
 def application(django_application: Any, extra_websocket_urlpatterns: list[Any] | None = None) -> ProtocolTypeRouter:
-    """Route HTTP to Django and WebSockets to the session consumer, which checks origin and token itself; polls and
-    streams are answered before Django, which would hold a thread for each, and the other calls of clients pass through
-    its middleware on one thread.
+    """Return an ASGI application that serves WebSockets by the session consumer and HTTP by Django. The consumer checks
+    origin and token itself. Long polls and streams are answered before they reach Django, which would hold a thread for
+    each of them. All other calls of clients pass through Django's middleware.
 
-    A stopping server tells its clients first. While ``DEBUG`` is on, static files are served too, as ``runserver``
-    does. Raises ``ImproperlyConfigured`` for mistakes that ``manage.py check`` tells as errors of this app.
+    When the server stops, clients are told to reconnect. While ``DEBUG`` is on, static files are served too, as
+    ``runserver`` does. Raises ``ImproperlyConfigured`` for mistakes that ``manage.py check`` reports as errors of this
+    app.
     """
     _refuse_mistakes()
-    # Imports the URL conf, REST framework and all: 0.3 s and 19 MB that the first client would wait for.
+    # This imports the URL conf and REST framework now; otherwise the first client would wait 0.3 s for it.
     info.list_endpoints(uuid.uuid4())
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
     http: Any = HttpApplication(django_application)
@@ -44,7 +45,7 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
 
 
 def _refuse_mistakes() -> None:
-    # Only manage.py runs Django's system checks: a server of its own would start with a misspelt name.
+    # Only manage.py runs Django's system checks: uvicorn alone would start with a misspelt setting.
     wrong = [f"{found.msg} {found.hint or ''}".strip() for found in list_mistakes()]
     if wrong:
         raise ImproperlyConfigured(" ".join(wrong))

@@ -19,7 +19,8 @@ from django.dispatch import receiver
 
 NAME = "SESSION_MGMT"
 ADDRESS_FORMS = ("full", "truncated", "hashed")
-# Longest idle and absolute timeouts of NIST SP 800-63B by level; the first one bounds no idling.
+# Longest idle and absolute timeouts of NIST SP 800-63B by level; at AAL1 the idle timeout may be as long as the
+# absolute one.
 ASSURANCE = {
     "AAL1": (timedelta(days=30), timedelta(days=30)),
     "AAL2": (timedelta(hours=1), timedelta(hours=24)),
@@ -30,7 +31,7 @@ TOKEN_MODES = ("bearer", "cookie")
 SESSION_LIMIT_POLICIES = ("reject", "evict_oldest", "evict_idle")
 ON_LOGIN = ("claim", "fresh", "ask")
 ON_LOGOUT = ("end", "anonymous")
-# Function of the project: itself, or its dotted path.
+# A function of the project, or its dotted path.
 Hook: TypeAlias = Callable[..., Any] | str | None
 
 
@@ -47,9 +48,7 @@ class Settings:
 
     database: str = _setting("default", "Alias of the session tables; the outbox works only inside its transactions.")
     anonymous_sessions: bool = _setting(False, "Rows that anyone can make are a way to fill a disk (ASVS 7.6.2).")
-    on_login: str = _setting(
-        "claim", "What becomes of a visitor's session when its user logs in: claim, fresh or ask; it needs visitors."
-    )
+    on_login: str = _setting("claim", "What happens to a visitor's session when its user logs in: claim, fresh or ask.")
     claim_within: timedelta = _setting(
         timedelta(hours=24), "Since its last activity a visitor's session can be claimed; an older one is forgotten."
     )
@@ -63,7 +62,7 @@ class Settings:
     )
     absolute_timeout: timedelta = _setting(timedelta(days=30), "NIST 63B AAL1; at least 60 s.")
     assurance: str = _setting(
-        "AAL1", "AAL1, AAL2 or AAL3 of NIST SP 800-63B; a check tells timeouts that are longer than the level allows."
+        "AAL1", "AAL1, AAL2 or AAL3 of NIST SP 800-63B; a check reports timeouts longer than the level allows."
     )
     access_lifetime: timedelta = _setting(
         timedelta(minutes=15), "Of an access token, a tenth more or less so that clients do not all refresh at once."
@@ -253,10 +252,10 @@ class Settings:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the present settings; wrong values are left to the system check."""
+    """Return the current settings. Wrong values are not refused here: the system checks report them."""
     given = getattr(django_settings, NAME, {})
     known = {f.name for f in fields(Settings)}
-    # The system check tells the mistake; whoever reads a setting before it must not fail for another reason.
+    # The system check reports the mistake; code that reads a setting earlier must not fail with another error.
     if not isinstance(given, dict):
         return Settings()
     return Settings(**{str(name).lower(): value for name, value in given.items() if str(name).lower() in known})

@@ -1,4 +1,4 @@
-"""System checks of a service that strangers can reach (``check --deploy``): each warning with its remedy."""
+"""System checks for a public service (``check --deploy``): each warning names its remedy."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from session_mgmt.consumers.websocket import SessionConsumer
 
 _LOCAL = ("http://localhost", "http://127.0.0.1", "http://[::1]")
 _LEAST_KEY = 32
-# Of a process besides the polls that it holds: sockets of the server, database connections, files.
+# File descriptors of a process besides its polls: sockets of the server, database connections, files.
 _OTHER_DESCRIPTORS = 200
 _LEAST_SIGNS = 5
-# Daphne takes no message above this unless it is told to; more memory than that belongs to nobody unproved.
+# Daphne's own limit for a message. A client that has not proved a session should not get more memory.
 _MOST_FRAME = 1024 * 1024
-# Before these, the size of a compressed message is counted before it is expanded, or not at all.
+# Older versions measure a compressed message before they expand it, or never.
 _SAFE = {"autobahn": (26, 7, 1), "daphne": (4, 2, 3)}
 
 
 @register_check(deploy=True)
 def check_encrypted_transport(**_: Any) -> list[CheckMessage]:
-    """Check that clients are made to use TLS (W008), and no plain origin is let in (W009).
+    """Check that clients must use TLS (W008), and that no plain origin is allowed (W009).
 
-    Where W019 tells already that pages cannot keep their cookies without TLS, once is enough.
+    W008 is left out if W019 already reports the missing TLS.
     """
     found: list[CheckMessage] = []
     has_tls = django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER
@@ -61,7 +61,7 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
 
 @register_check(deploy=True)
 def check_origin_guard(**_: Any) -> list[CheckMessage]:
-    """Check that consumers of the project keep the check of the origin (W011)."""
+    """Check that the project's own consumers still check the origin (W011)."""
     _load_consumers()
     careless = [consumer.__qualname__ for consumer in _iter_subclasses(SessionConsumer) if _drops_guard(consumer)]
     if not careless:
@@ -72,7 +72,7 @@ def check_origin_guard(**_: Any) -> list[CheckMessage]:
 
 
 def _load_consumers() -> None:
-    """Import the modules that serve the sockets; where that fails, starting the server will tell."""
+    """Import the modules that serve the sockets; if that fails, the start of the server shows the error."""
     try:
         import_string(getattr(django_settings, "ASGI_APPLICATION", None) or "")
     except Exception:
@@ -93,7 +93,7 @@ def _drops_guard(consumer: type) -> bool:
 
 @register_check(deploy=True)
 def check_keys_of_tokens(**_: Any) -> list[CheckMessage]:
-    """Check the key that tokens are derived from (W012): whoever guesses it makes tokens."""
+    """Check the key that tokens are derived from (W012): anyone who guesses it can make tokens."""
     given = conf.settings().token_keys
     weak = [key for key in given or (django_settings.SECRET_KEY,) if _is_weak(key)]
     if not weak:
@@ -110,7 +110,9 @@ def _is_weak(key: Any) -> bool:
 
 @register_check(deploy=True)
 def check_limits(**_: Any) -> list[CheckMessage]:
-    """Check that guessing (W014) and making sessions of nobody (W013) are limited, and frames bounded (W015)."""
+    """Check that token guessing (W014) and the creation of anonymous sessions (W013) are limited, and that frames are
+    bounded (W015).
+    """
     now = conf.settings()
     found: list[CheckMessage] = []
     if now.anonymous_sessions and now.max_anonymous_per_address == 0:
@@ -139,10 +141,10 @@ def check_descriptors(**_: Any) -> list[CheckMessage]:
 
 
 def _read_most_descriptors() -> int | None:
-    """Return how many files this process may open, or ``None`` where that has no bound."""
+    """Return how many files this process may open, or ``None`` if there is no limit."""
     try:
         resource = import_module("resource")
-    # Not there on Windows.
+    # The module does not exist on Windows.
     except ImportError:
         return None
     soft: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -151,7 +153,7 @@ def _read_most_descriptors() -> int | None:
 
 @register_check(deploy=True)
 def check_compression(**_: Any) -> list[CheckMessage]:
-    """Check for servers that expand a compressed message before they bound it (W016)."""
+    """Check for servers that expand a compressed message before they limit its size (W016)."""
     old = [f"{name} {have}" for name, least in _SAFE.items() if (have := _read_version(name)) and _split(have) < least]
     if not old:
         return []

@@ -202,7 +202,7 @@ class OriginDenied(AuthError):
 
 
 class LoginCheck(AuthError):
-    """Refusal until the page's own login has been proved again, by a call that carries the page's cookies."""
+    """Refusal until a call with the page's cookies has proved the page's login again."""
 
     number, name, close = 205, "login_check", 4006
     message = "The login of this session must be proved again."
@@ -214,14 +214,14 @@ class LoginEnded(AuthError):
 
 
 class ReauthRequired(AuthError):
-    """Refusal of something that needs a login of a short while ago; the caller stays logged in."""
+    """Refusal of an action that needs a recent login; the caller stays logged in."""
 
     number, name = 209, "reauth_required"
     message = "This needs a recent login. Log in again."
 
 
 class ScopeMissing(AuthError):
-    """Refusal of something that the token's scopes do not cover; ``scope`` names the one that is missing."""
+    """Refusal of an action that the token's scopes do not cover; ``scope`` names the missing one."""
 
     number, name, status = 215, "scope_missing", 403
     message = "The token lacks a scope."
@@ -240,7 +240,7 @@ class SessionNotFound(RequestError):
 
 
 class SessionEnded(SessionMgmtError):
-    """Final end of a session: nothing works with it again."""
+    """Session that has ended for good; no request with it can succeed."""
 
     status = 410
 
@@ -359,7 +359,7 @@ class CursorForeign(RequestError):
 
 
 class CursorExpired(RequestError):
-    """Old cursor, or one of another ordering or other filters; the list is read from its first page again."""
+    """Cursor that is too old, or that belongs to another ordering or other filters; start again with the first page."""
 
     number, name, status = 258, "cursor_expired", 410
     message = "The cursor is too old, or of another order. Begin anew."
@@ -381,20 +381,22 @@ class HandlerFailed(RequestError):
 
 
 class TemporaryError(SessionMgmtError):
-    """Undecided request, which may be sent again."""
+    """Undecided request; the same request may be sent again."""
 
     status, temporary = 503, True
 
 
 class LoginMissing(TemporaryError):
-    """Request of a user's session without a login: asked again, because another answer may be changing the cookie."""
+    """Request of a user's session without a login. Temporary, because another response may be changing the cookie at
+    this moment.
+    """
 
     number, name, status = 207, "login_missing", 409
     message = "The page has no login. Ask again in three seconds."
 
 
 class SeqGap(TemporaryError):
-    """Missing number; ``expected`` is the one that the server wants next."""
+    """Write whose number is not the next one; ``expected`` is the number that the server expects."""
 
     number, name, status = 230, "seq_gap", 409
     message = "An earlier write has not arrived."
@@ -411,9 +413,9 @@ class UnknownVersion(TemporaryError):
 
 
 class StateUnreadable(TemporaryError):
-    """Unreadable document. Fails closed: an empty document would be synchronised back as the truth.
+    """Unreadable document. It fails closed, because clients would take an empty document for the truth.
 
-    Temporary, so that no write is given up while a key is missing.
+    It is temporary, so that no client gives up a write while a key is missing.
     """
 
     number, name = 246, "state_unreadable"
@@ -441,7 +443,7 @@ class ConnectionLimit(TemporaryError):
 
 
 class InternalError(SessionMgmtError):
-    """Fault of the server; only the log has the details."""
+    """Fault of the server; the details are only in the server's log."""
 
     number, name, status, close = 303, "internal_error", 500, 1011
     message = "The server failed."
@@ -458,7 +460,7 @@ class Unavailable(TemporaryError):
 
 
 def list_errors(root: type[SessionMgmtError] = SessionMgmtError) -> list[type[SessionMgmtError]]:
-    """Return every class that stands for one code, ordered by number."""
+    """Return every class that has a code, ordered by number."""
     found: list[type[SessionMgmtError]] = []
     for child in root.__subclasses__():
         found += [child] if "number" in child.__dict__ else []

@@ -14,13 +14,13 @@ from session_mgmt.actions.sessions import logins
 
 class EndedLoginMiddleware(MiddlewareMixin):
     """Flush the Django session of a login that was ended: by the user on another device, by an administrator, or by
-    ``end_user_sessions``. Its place is after ``AuthenticationMiddleware``; it costs a query by an index for each
-    request of somebody who is logged in.
+    ``end_user_sessions``. Place it after ``AuthenticationMiddleware``. It costs one indexed query for each request of a
+    user who is logged in.
     """
 
     def process_request(self, request: Any) -> None:
         """Make the request anonymous if its login has ended."""
-        # A visitor without a cookie must cost nothing, and his page stay the same for all caches.
+        # A visitor without a cookie must cost no query, and caches must be able to share the page.
         if django_settings.SESSION_COOKIE_NAME not in request.COOKIES or SESSION_KEY not in request.session:
             return
         if logins.has_ended(request):

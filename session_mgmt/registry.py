@@ -1,7 +1,7 @@
 """Declarations of the project's apps: topics, message handlers, event handlers.
 
-Filled at import, from ``session_topics.py`` of every app. A declaration that cannot work is refused where it is
-written, not when a client comes.
+It is filled when ``session_topics.py`` of each app is imported. A declaration that cannot work is refused at that
+moment, and not when a client connects.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ MessageHandler = Callable[[Any, Any], Any]
 EventHandler = Callable[[Any], None]
 ClaimHandler = Callable[..., Any]
 
-# More than anybody keeps, and still a number that every database can calculate with.
+# Larger than any sensible value, and small enough for the arithmetic of every database.
 MOST_RETAIN: Final = timedelta(days=36_500)
 MOST_ENTRIES: Final = 10**12
-# Ways to go on with a reader that is behind: it reads all from the log later, or the newest entry of each key, goes on
-# from now, or is closed.
+# How a reader that is behind continues: it reads everything from the log later; it reads the newest entry of each key;
+# it continues from now; or its connection is closed.
 REPLAY, LATEST, DROP_OLDEST, DISCONNECT = "replay", "latest", "drop_oldest", "disconnect"
 WAYS = (REPLAY, LATEST, DROP_OLDEST, DISCONNECT)
 
-# Time and number for which the log of a topic's presence is kept: a client that was away for longer reads the members.
+# Age and number of the entries that a log of presence keeps. A client that was away for longer reads all members.
 PRESENCE_RETAIN: Final = timedelta(hours=1)
 PRESENCE_ENTRIES: Final = 1000
-# One entry may have to carry all members that are shown.
+# Bounded, because one entry may have to carry all members that are shown.
 MOST_GRACE: Final = timedelta(hours=1)
 MOST_SHOWN: Final = 5000
 MOST_DATA_BYTES: Final = 10_000
@@ -41,13 +41,13 @@ MOST_DATA_BYTES: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """How a topic tells who is there.
+    """Presence options of a topic: who counts as a member, and what followers see of the members.
 
     ``member`` is called with the session and the pattern's parts, and returns the member's id, such as the key of the
     user: text or a number of at most 100 characters that everybody may see. Without it a session is a member, under an
     id that tells nothing else. ``may_see`` decides who may see the members, instead of the topic's own function. A
-    member whose connections have all ended stays for ``grace``. With more than ``members_shown`` members only their
-    number is told. ``data_bytes`` bounds what a member says of itself.
+    member whose connections have all ended stays for ``grace``. With more than ``members_shown`` members, followers get
+    only their number. ``data_bytes`` limits the data that a member publishes about itself.
     """
 
     member: Callable[..., Any] | None = None
@@ -58,7 +58,7 @@ class Presence:
 
 
 class TopicEntry(NamedTuple):
-    """Publication about which ``allow_entry`` is asked; ``offset`` is its place in the log, ``None`` if ephemeral."""
+    """Publication that ``allow_entry`` judges; ``offset`` is its place in the log, ``None`` if it is ephemeral."""
 
     topic: str
     data: Any
@@ -70,10 +70,10 @@ class Topic:
     """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts.
 
     ``personal`` names the part that holds the key of the user whom the topic is about. ``data`` is the annotation of
-    its publications. ``slow`` are the ways in which a reader may go on that is behind, the default first; ``latest_by``
-    is the member of a publication that is its key. ``keys`` are the members by which readers may filter. ``snapshot``
+    its publications. ``slow`` lists how a reader that is behind may continue, the default first; ``latest_by`` names
+    the member of a publication that is its key. ``keys`` are the members by which readers may filter. ``snapshot``
     returns the value that publications change. ``allow_entry`` takes a reader's session and a ``TopicEntry``.
-    ``reported`` holds the kinds of errors of its functions that are in the log already.
+    ``reported`` holds the kinds of errors of its functions that were logged before.
     """
 
     pattern: TopicPattern
@@ -90,7 +90,7 @@ class Topic:
     presence: Presence | None = None
     snapshot: Callable[..., Any] | None = None
     allow_entry: Callable[[Any, TopicEntry], bool] | None = None
-    # Whether it is the log of another topic's presence, which nobody but the app publishes to.
+    # True for the log of another topic's presence, to which only this app publishes.
     tells_presence: bool = False
     reported: set[str] = field(default_factory=set, compare=False)
 
@@ -105,7 +105,7 @@ class Topic:
         return self.may_publish
 
     def allows_entry(self, session: Any, entry: TopicEntry) -> bool:
-        """Return whether a reader that may follow the topic is given an entry."""
+        """Return whether a reader who may follow the topic may see this entry."""
         return self.allow_entry is None or ask(self.allow_entry, session, entry)
 
 
@@ -121,17 +121,17 @@ class Registry:
 
     def find_topic(self, topic: str) -> tuple[Topic, dict[str, Any]] | None:
         """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
-        # In the order of declaration: an app lists its exact patterns before its general ones.
+        # In the order of declaration, so that an app can list exact patterns before general ones.
         tells_presence = topic.startswith(PRESENCE)
         for declared in self.topics:
-            # No general pattern opens the presence of a topic that has none.
+            # A general pattern must not match the presence of a topic that is declared without it.
             parts = declared.pattern.match_topic(topic) if declared.tells_presence is tells_presence else None
             if parts is not None:
                 return declared, parts
         return None
 
     def find_presence(self, topic: str) -> tuple[Presence, dict[str, Any]] | None:
-        """Return how the topic of this name tells who is there, with its parts, or ``None`` if it does not."""
+        """Return the presence options of this topic, with its parts, or ``None`` if it has no presence."""
         found = self.find_topic(topic)
         return None if found is None or found[0].presence is None else (found[0].presence, found[1])
 
@@ -141,7 +141,7 @@ class Registry:
         return [declared.presence for declared in self.topics if declared.presence is not None]
 
     def find_nearest(self, topic: str) -> str | None:
-        """Return the declared pattern that looks most like a topic, for a message about a misspelt one."""
+        """Return the declared pattern that is most similar to a topic, for messages about misspelt topics."""
         near = get_close_matches(
             topic, [declared.pattern.text for declared in self.topics if not declared.tells_presence], 1, cutoff=0.4
         )
@@ -152,11 +152,11 @@ class Registry:
         return bool(self.durable.get(type_) or self.durable.get("*"))
 
     def list_handlers(self, type_: str, *, durable: bool) -> list[EventHandler]:
-        """Return the handlers of this type, those of ``"*"`` last; each once, however often it was registered."""
+        """Return the handlers of this type, then those of ``"*"``; each once, even if it was registered twice."""
         table = self.durable if durable else self.transient
         found: list[EventHandler] = []
         for handler in (*table.get(type_, ()), *table.get("*", ())):
-            # Compared, and not hashed: any object that can be called is a handler.
+            # Compared and not hashed: a handler may be any callable object, hashable or not.
             if handler not in found:
                 found.append(handler)
         return found
@@ -184,19 +184,20 @@ def topic(
     """Declare a topic; the decorated function decides who may follow it.
 
     ``pattern`` is text with parts in braces, which are passed to the functions: ``{pk}`` matches any text without
-    ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` as their types say. A function answers
-    ``True`` or ``False``; any other answer, ``None`` too, denies. It is asked again after ``recheck`` at the latest,
-    instead of ``topic_recheck``. ``personal`` names the part that holds the key of the user whom the topic is about:
-    its publications are exported and erased with that user. ``data`` is the type of its publications, such as a
-    ``TypedDict``, for ``manage.py session_types``; nothing checks it. ``slow`` says how a reader that is behind goes
-    on: ``replay`` (it reads all later), ``latest`` (the newest publication of each key, which is the value of the
-    member ``latest_by``), ``drop_oldest`` (from now, after a gap) or ``disconnect``. Of several ways the first is the
-    default, and a client may ask for any of them. ``keys`` names the members of a publication by which a reader may
-    filter. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the topic and see who is there.
-    ``snapshot`` is called with the session and the pattern's parts, and returns the value that the publications change;
-    all that it reads is of one moment. ``allow_entry`` is called with a reader's session and a ``TopicEntry``, for each
-    publication, and decides whether that reader is given it. Raises ``TypeError`` or ``ValueError`` for a declaration
-    that cannot work.
+    ``:``, and ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` match text of that type. A function
+    answers ``True`` or ``False``; any other answer, ``None`` too, denies. While a client follows the topic, the
+    function is called again after ``recheck`` at the latest; the default is the setting ``topic_recheck``. ``personal``
+    names the part that holds the key of the user whom the topic is about: its publications are exported and erased
+    together with that user's data. ``data`` is the type of its publications, such as a ``TypedDict``, for ``manage.py
+    session_types``; publications are not checked against it. ``slow`` says how a reader that is behind continues:
+    ``replay`` (it reads everything later), ``latest`` (it reads the newest publication of each key; ``latest_by`` names
+    the member that holds the key), ``drop_oldest`` (it continues from now, after a gap) or ``disconnect``. If several
+    are listed, the first is the default, and a client may ask for any of them. ``keys`` names the members of a
+    publication by which a reader may filter. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the topic
+    and see who is there. ``snapshot`` is called with the session and the pattern's parts, and returns the value that
+    the publications change; all its reads see the database at one moment. ``allow_entry`` is called with a reader's
+    session and a ``TopicEntry`` for each publication, and decides whether that reader receives it. Raises ``TypeError``
+    or ``ValueError`` for a declaration that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
@@ -205,7 +206,7 @@ def topic(
     if pattern.startswith(PRESENCE):
         raise ValueError(f"{pattern!r}: {PRESENCE} is what the app names presence by; write presence=True instead.")
     _check_retention(pattern, retain, entries)
-    # A mistake would be seen by nobody: the browser's types would say `any`.
+    # Refused here, because nothing else would show the mistake: the browser's types would just say `any`.
     if not is_annotation(data):
         raise TypeError(f"data of topic {pattern!r} is a type, such as a TypedDict or list[int], not {data!r}.")
     if personal is not None and personal not in compiled.types:
@@ -214,7 +215,7 @@ def topic(
     ways, names = _read_ways(pattern, slow, latest_by), _read_keys(pattern, keys, data)
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
-    # A string or None would count as true or false, and decide about a right by accident.
+    # A string or None would count as true or false, and so grant or deny a right by accident.
     elif not isinstance(publish, bool):
         raise TypeError(f"publish of topic {pattern!r} is a function, True or False, not {publish!r}.")
 
@@ -245,7 +246,7 @@ def topic(
 def _check_retention(pattern: str, retain: Any, entries: Any) -> None:
     if retain is not None and not isinstance(retain, timedelta):
         raise TypeError(f"retain of topic {pattern!r} is a timedelta, not {retain!r}.")
-    # Python takes True for 1, with which the topic would keep a single entry.
+    # Python treats True as 1, so the topic would keep a single entry.
     if entries is not None and (isinstance(entries, bool) or not isinstance(entries, int)):
         raise TypeError(f"entries of topic {pattern!r} is a whole number, not {entries!r}.")
     if (retain is not None and retain <= timedelta(0)) or (entries is not None and entries < 1):
@@ -258,7 +259,7 @@ def _read_ways(pattern: str, slow: Any, latest_by: Any) -> tuple[str, ...]:
     ways = (slow,) if isinstance(slow, str) else tuple(slow) if isinstance(slow, list | tuple) else (slow,)
     if not ways or any(way not in WAYS for way in ways):
         raise ValueError(f"slow of topic {pattern!r} is one or several of {', '.join(WAYS)}, not {slow!r}.")
-    # Without a key nothing says which publications replace which; a key that no way uses is a mistake.
+    # Without a key it is unknown which publication replaces which; a key that nothing uses is a mistake.
     if (LATEST in ways) != (latest_by is not None):
         raise ValueError(f"slow of topic {pattern!r}: latest needs latest_by, and only latest does.")
     if latest_by is not None and not (isinstance(latest_by, str) and latest_by):
@@ -270,13 +271,13 @@ def _check_allow_entry(pattern: str, allow_entry: Any, ways: tuple[str, ...]) ->
     if allow_entry is None:
         return
     check_function(allow_entry, f"allow_entry of topic {pattern!r}", "session", "entry")
-    # Its readers read the log at their own pace, so none of them is ever behind.
+    # Its readers read the log at their own pace, so none of them ever counts as behind.
     if ways != (REPLAY,):
         raise ValueError(f"slow of topic {pattern!r} can only be {REPLAY!r} with allow_entry.")
 
 
 def _read_keys(pattern: str, keys: Any, data: Any) -> tuple[str, ...]:
-    # A text is a sequence as well, of its letters.
+    # A string is a sequence too, of its characters.
     if isinstance(keys, str):
         raise TypeError(f"keys of topic {pattern!r} is a list of names: write keys=({keys!r},).")
     if not isinstance(keys, list | tuple) or not all(isinstance(key, str) and key for key in keys):
@@ -305,7 +306,7 @@ def _read_presence(pattern: str, presence: Any, types: dict[str, str]) -> Presen
         raise ValueError(f"grace of presence of topic {pattern!r} is from 0 to {MOST_GRACE.total_seconds():g} seconds.")
     for name, most in (("members_shown", MOST_SHOWN), ("data_bytes", MOST_DATA_BYTES)):
         value = getattr(presence, name)
-        # Python takes True for 1.
+        # Python treats True as 1.
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} of presence of topic {pattern!r} is a whole number, not {value!r}.")
         if not 0 <= value <= most:
@@ -340,7 +341,7 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
     # Without parentheses the decorator is given the function itself.
     if not isinstance(type_, str):
         raise TypeError("Write @on with a type in parentheses, as in @on('session_expired').")
-    # A handler of a misspelt type would never be called, and nothing else would tell.
+    # Refused here, because a handler of a misspelt type would never be called, silently.
     if type_ not in (*EVENT_TYPES, MESSAGE, "*"):
         near = get_close_matches(type_, (*EVENT_TYPES, MESSAGE), 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"The types are {', '.join((*EVENT_TYPES, MESSAGE))}."
@@ -360,9 +361,9 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
 def on_claim(document: str) -> Callable[[ClaimHandler], ClaimHandler]:
     """Merge a visitor's document of this name with that of the user who logs in; the function returns the result.
 
-    It is called with both and the keyword ``user``; either is what it was when it was read, the user's ``None`` if
-    there is none. It runs outside transactions, and again if one of the two changes meanwhile: it must have no effects.
-    Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
+    It is called with both and the keyword ``user``; the user's document is ``None`` if there is none. It runs outside
+    transactions, and runs again if one of the two changes in the meantime, so it must have no side effects. Raises
+    ``TypeError`` or ``ValueError`` for a declaration that cannot work.
     """
     if not isinstance(document, str):
         raise TypeError("Write @on_claim with the name of a document in parentheses, as in @on_claim('cart').")
@@ -381,5 +382,5 @@ def off(handler: EventHandler) -> None:
     """Remove a handler that ``on`` registered; do nothing if it is unknown."""
     for table in (registry.durable, registry.transient):
         for handlers in table.values():
-            # All of them, and in place.
+            # In place, because other code holds a reference to the list.
             handlers[:] = [one for one in handlers if one != handler]

@@ -1,7 +1,9 @@
-"""Security log: one line for each event that touches somebody's access, to the logger ``session_mgmt.security``.
+"""Security log: one line for each event that concerns somebody's access, written to the logger
+``session_mgmt.security``.
 
-``Formatter`` writes each as one JSON object, for ``LOGGING`` of the project, which is read before any app is loaded.
-Facts are names, ids and addresses, never a secret and never content.
+``Formatter`` writes each as one JSON object, for the project's ``LOGGING`` setting. This module imports no models,
+because ``LOGGING`` is read before any app is loaded. Facts are names, ids and addresses, never a secret and never
+content.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from typing import Any, Final
 
 logger: Final = logging.getLogger("session_mgmt.security")
 
-# A client chooses some of the texts: none may fill a disk, or look like a second line.
+# Clients choose some of these texts. None may fill the disk, or look like a second line.
 MOST_CHARACTERS: Final = 200
 
 
 def log_event(event: str, *, level: int = logging.INFO, **facts: Any) -> None:
-    """Write one line: who, from where, about which session, and the facts; the handler adds when."""
+    """Write one line with the user, the address, the session and the facts; the logging handler adds the time."""
     if not logger.isEnabledFor(level):
         return
     fine = {name: _make_plain(value) for name, value in facts.items() if value is not None}
@@ -27,7 +29,7 @@ def log_event(event: str, *, level: int = logging.INFO, **facts: Any) -> None:
 
 
 def _make_plain(value: Any) -> Any:
-    """Return a fact as JSON takes it; text is cut, and its control characters are written out."""
+    """Return a fact as a JSON value; text is cut to a limit, and its control characters are escaped."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
@@ -39,7 +41,7 @@ def _make_plain(value: Any) -> Any:
 
 
 class Formatter(logging.Formatter):
-    """One JSON object a line: ``at`` in UTC, ``level``, ``event``, and the facts beside them."""
+    """Formatter that writes one JSON object per line: ``at`` in UTC, ``level``, ``event``, and the facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

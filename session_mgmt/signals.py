@@ -6,7 +6,7 @@
 ``state_changed``: a document has a new version. Arguments: ``session_id``, ``document`` (name), ``version``,
 ``paths`` (tuple), ``client_id`` (str or ``None``).
 
-``new_device``: a user has a session from a browser and a system that none of the user's other sessions came from.
+``new_device``: a user has a session from a browser and an operating system that none of the user's other sessions has.
 Arguments: ``session_id``, ``user_id``, ``browser`` and ``system`` (str, empty if unknown), ``ip`` (as it is stored),
 ``is_first`` (the user had no session before).
 

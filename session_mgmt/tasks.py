@@ -20,15 +20,15 @@ HANDLERS = 100
 
 @shared_task(name="session_mgmt.cleanup_sessions", ignore_result=False)
 def cleanup_sessions() -> dict[str, int]:
-    """Run the cleanup and the durable handlers that are left; scheduled every five minutes."""
+    """Run the cleanup and the durable handlers that still wait; scheduled every five minutes."""
     report = cleanup.run_cleanup().as_dict()
     return {**report, "handled": run_handlers()}
 
 
 @shared_task(name="session_mgmt.drain_outbox", ignore_result=True)
 def drain_outbox() -> int:
-    """Carry out outbox entries of processes that serve no sockets, and run durable handlers."""
-    # Asked first, because an idle installation should take no locks.
+    """Apply outbox entries that no server has applied yet, and run durable handlers."""
+    # Check with a read first, because an idle installation should take no locks.
     drained = bridge().drain() if handlers.outbox_waits() else 0
     run_handlers()
     return drained
@@ -36,12 +36,14 @@ def drain_outbox() -> int:
 
 @shared_task(name="session_mgmt.send_webhooks", ignore_result=True)
 def send_webhooks() -> dict[str, int]:
-    """Send deliveries of webhooks that are due; scheduled every ten seconds, and several may run at once."""
+    """Send webhook deliveries that are due; scheduled every ten seconds. Several of these tasks may run at the same
+    time.
+    """
     return sending.send_due().as_dict()
 
 
 def run_handlers() -> int:
-    """Run durable handlers as long as they succeed; failed ones wait for the next run."""
+    """Run durable handlers until none waits or all that wait have failed; the next run tries those again."""
     total = 0
     while handlers.events_wait() and (done := handlers.run_pending(HANDLERS)):
         total += done

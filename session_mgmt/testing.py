@@ -9,7 +9,7 @@
                 state.update(session, {"cart": {"coupon": "WELCOME"}})
                 with transaction.atomic():
                     publish("orders:1", {"status": "paid"})
-                bridge.drain()                       # as after a commit
+                bridge.drain()                       # as a server does after a commit
 
 Works in ``TestCase``, ``TransactionTestCase`` and pytest, sync and async.
 """
@@ -47,7 +47,7 @@ R = TypeVar("R")
 def inline_bridge() -> Iterator[Bridge]:
     """Run every read and write of the app on the calling thread, inside the test's open transaction.
 
-    Writes outside your own ``atomic()`` blocks are carried out at once; those inside wait in the outbox for
+    Writes outside your own ``atomic()`` blocks are applied at once; those inside wait in the outbox until you call
     ``drain()``.
     """
     inline = InlineBridge(bridge())
@@ -59,10 +59,10 @@ def inline_bridge() -> Iterator[Bridge]:
 
 
 class InlineBridge(Bridge):
-    """Bridge without threads; the transaction that a test itself holds counts as none."""
+    """Bridge without threads. It ignores the transaction that the test case itself holds."""
 
     def __init__(self, original: Bridge) -> None:
-        # Everything else is shared: listeners of the original's lane hear the test's writes.
+        # Everything else is shared, so that listeners of the original lane also see the test's writes.
         vars(self).update(vars(original))
         self._blocks_of_test = len(transaction.get_connection(self.using).atomic_blocks)
 
@@ -110,7 +110,7 @@ class InlineBridge(Bridge):
         return asyncio.run(work_and_leave())
 
     def inside_transaction(self) -> bool:
-        """Tell whether the caller holds a transaction besides that of the test."""
+        """Return whether the caller holds a transaction of its own, besides the test's."""
         return len(transaction.get_connection(self.using).atomic_blocks) > self._blocks_of_test
 
     async def _run_on(self, threads: Threads, work: Callable[[], R], key: Hashable = None) -> R:
@@ -121,7 +121,7 @@ class InlineBridge(Bridge):
 
 
 def _run_here(work: Callable[[], R]) -> R:
-    """Let sync ORM code run on the thread of a running event loop: in a test nobody else waits for the loop."""
+    """Allow sync ORM code on the thread of a running event loop: in a test nothing else waits for the loop."""
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     try:

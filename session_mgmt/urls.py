@@ -21,13 +21,13 @@ from session_mgmt.consumers.http_calls import serve_attach, serve_frames, serve_
 from session_mgmt.consumers.http_requests import Request, most_bytes
 from session_mgmt.consumers.origins import build_answer_headers
 
-# How views reach the event loop: no edge imports another, and here they are wired.
+# Connect the views with the event loop here, because no edge may import another one.
 _CALL: dict[str, Any] = {"wrap": Request, "most_bytes": most_bytes, "build_headers": build_answer_headers}
 app_name = "session_mgmt"
 _ONE = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
-# Ids are text here: an address with a malformed one must answer in JSON too.
+# Ids are matched as plain text, so that an address with a malformed id is answered in JSON too.
 urlpatterns: list[URLPattern | URLResolver] = [
-    # First, because they come by the hundred: each pattern before them is tried for every one.
+    # First, because these are the most frequent calls, and Django tries every pattern before the one that matches.
     path("connections/", ConnectionsView.as_view(serve=serve_attach, **_CALL), name="connections"),
     path("connections/poll/", PollView.as_view(serve=serve_poll, **_CALL), name="connection-poll"),
     path("connections/frames/", FramesView.as_view(serve=serve_frames, **_CALL), name="connection-frames"),

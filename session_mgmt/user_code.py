@@ -1,4 +1,6 @@
-"""Functions of the project: checked where they are declared, and called so that no answer of theirs fails open."""
+"""Check functions of the project when they are declared, and call them so that a wrong answer never grants a
+permission.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +20,28 @@ from django.utils.module_loading import import_string
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionMgmtError, Unavailable
 
-# No errors for Python: handlers of errors let them through, so that a program can end.
+# Not subclasses of ``Exception``: handlers of errors let them pass, so that a program can end.
 _QUITTING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
-# Kinds of a driver's error (PEP 249) that pass, with two that do not: a statement that takes longer than the project
-# allows, and one that SQLite does not understand.
+# Kinds of a driver's error (PEP 249) that are temporary. Two errors of these kinds are not: a statement that exceeds
+# the project's time limit, and one that SQLite does not understand.
 _PASSING: Final = {"OperationalError", "InterfaceError"}
 _SLOW: Final = "57014"
 _WRONG: Final = 1
-# Those that pass though they are of other kinds, by SQLSTATE: a server that only reads now, a snapshot that is too old.
+# Temporary errors of other kinds, by SQLSTATE: the server is read-only now, or a snapshot is too old.
 _PASSING_STATES: Final = {"25006", "72000"}
-# And by SQLite's codes: a file that somebody puts in the place of the database, and has not written to its end.
+# The same by SQLite's codes: somebody is replacing the database file, and has not finished writing it.
 _PASSING_CODES: Final = {11, 26}
 # Texts of Django and of ``sqlite3``, for a connection that was lost inside ``atomic()`` and is used again.
 _LOST: Final = {"Cannot open a new connection in an atomic block.", "Cannot operate on a closed database."}
 
 
 class UnusableAnswer(Exception):
-    """Answer of the project's function that is none, and that might count as true."""
+    """Answer of a function of the project that is neither yes nor no, and might count as true."""
 
 
 def check_function(function: Any, role: str, /, *arguments: str, **named: str) -> None:
-    """Raise ``TypeError`` unless the project's function can be called with these arguments and answers at once."""
-    # A class can be called as well, and its instance would be taken for an answer.
+    """Raise ``TypeError`` unless the function is synchronous and can be called with these arguments."""
+    # A class is callable too, and its instance would be taken for an answer.
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"{role} needs a function, not {function!r}.")
     if any(_is_async(layer) for layer in _iter_layers(function)):
@@ -47,10 +49,10 @@ def check_function(function: Any, role: str, /, *arguments: str, **named: str) -
     try:
         signature = inspect.signature(function)
     except ValueError:
-        # A function in C has no signature to check; its first call will tell.
+        # A function in C has no signature to check; its first call shows whether the arguments fit.
         return
     try:
-        # Bound and not called: a declaration must have no effect of its own.
+        # Only bind the arguments: a declaration must not call the function.
         signature.bind(*arguments, **named)
     except TypeError as error:
         asked = ", ".join([*arguments, *named])
@@ -58,20 +60,21 @@ def check_function(function: Any, role: str, /, *arguments: str, **named: str) -
 
 
 def ask(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> bool:
-    """Ask the project's function for a permission. Raises ``UnusableAnswer`` for anything but a bool or ``None``.
+    """Call a function of the project that decides a permission, and return its answer. Raises ``UnusableAnswer`` for
+    anything but a bool or ``None``.
 
-    Truth alone would let in whoever is answered by an error, a response, ``(False, "why")`` or a method without its
-    call.
+    Truthiness is not enough: an error object, a response, ``(False, "why")`` or a method that somebody forgot to call
+    would grant the permission.
     """
     answer = call_sync(function, *arguments, **named)
     if answer is not None and not isinstance(answer, bool):
         raise UnusableAnswer(f"{_name_of(function)} returned {type(answer).__name__}; return True or False.")
-    # `None` is a function without a return, and denies.
+    # A function without a return statement answers `None`, which denies.
     return bool(answer)
 
 
 def find_hook(name: str) -> Callable[..., Any] | None:
-    """Return the project's function that a setting names, itself or by its dotted path; ``None`` if there is none."""
+    """Return the function that a setting holds or names by its dotted path; ``None`` if the setting is empty."""
     given = getattr(settings(), name)
     return import_string(given) if isinstance(given, str) else given
 
@@ -87,13 +90,13 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
             answer = function(*arguments, **named)
     except _QUITTING as error:
         if threading.current_thread() is threading.main_thread():
-            # A signal may have raised it there: the program is to end.
+            # A signal handler may have raised it: the program is meant to end.
             raise
-        # Whoever awaits the answer would end with it: a connection, or the whole event loop.
+        # Passed on, it would end whatever awaits the answer: a connection, or the whole event loop.
         raise UnusableAnswer(f"{_name_of(function)} raised {type(error).__name__} and not an error.") from error
     if inspect.isawaitable(answer) or inspect.isasyncgen(answer) or inspect.isgenerator(answer):
         if inspect.iscoroutine(answer):
-            # Closed, or Python would warn that it was never awaited.
+            # Close it, or Python warns that it was never awaited.
             answer.close()
         raise UnusableAnswer(f"{_name_of(function)} is async or a generator; write a plain def, without yield.")
     return answer
@@ -101,13 +104,13 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
 
 @contextmanager
 def telling_outages() -> Iterator[None]:
-    """Raise ``Unavailable`` in place of what fails because a database is away, busy or out of memory: that is no answer
-    of the project's, and whoever asks may come again.
+    """Raise ``Unavailable`` if the block fails because a database is away, busy or out of memory. This is no answer of
+    the project, and the caller may try again.
     """
     try:
         yield
     except SessionMgmtError:
-        # Whatever else happened: this is what the function answers.
+        # The function's own answer counts, whatever errors it has handled.
         raise
     except Exception as error:
         if not any(map(_tells_of_outage, _iter_reasons(error))):
@@ -116,7 +119,7 @@ def telling_outages() -> Iterator[None]:
 
 
 def _iter_reasons(error: BaseException) -> Iterator[BaseException]:
-    """Go through an error and all behind it, also where the function has raised its own ``from None``."""
+    """Yield an error and all its causes and contexts, even if it was raised ``from None``."""
     waiting: list[BaseException | None] = [error]
     seen = set()
     while waiting:
@@ -128,12 +131,13 @@ def _iter_reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 def _tells_of_outage(reason: BaseException) -> bool:
-    """Return whether the error is that of a driver, of any database, and the same statement may succeed later.
+    """Return whether this is an error of a database driver, after which the same statement may succeed later.
 
-    Nearly all of Django's are not looked at: it raises them from a driver's, and the function may raise them by itself.
+    Most of Django's own errors do not count: Django raises them from a driver's error, which is looked at too, and a
+    function may also raise them by itself.
     """
     if isinstance(reason, MemoryError) or (isinstance(reason, ProgrammingError) and str(reason) in _LOST):
-        # Also SQLite's word for no memory.
+        # SQLite raises this if it has no memory.
         return True
     if isinstance(reason, DjangoError):
         return False
@@ -145,7 +149,7 @@ def _tells_of_outage(reason: BaseException) -> bool:
 
 
 def _iter_layers(function: Any) -> Iterator[Any]:
-    """Go through the wrappers of the function that is called in the end: partials, objects with a call, caches."""
+    """Yield the function and everything that it wraps: partials, callable objects, caches."""
     while True:
         yield function
         if isinstance(function, functools.partial):

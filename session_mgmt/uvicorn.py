@@ -1,7 +1,7 @@
 """Class for uvicorn's ``--ws``: ``uvicorn shop.asgi:application --ws session_mgmt.uvicorn:WebSocketProtocol``.
 
-It serves session clients at less than half the cost of uvicorn's own class, which goes on serving all other
-WebSockets. Where uvicorn is another than the tested ones and lacks what the class needs, uvicorn's own serves all.
+It serves session clients at less than half the cost of uvicorn's own class, which still serves all other WebSockets. If
+this version of uvicorn lacks something that the class needs, uvicorn's own class serves all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# uvicorn makes an object of the class for each connection; this is no documented interface.
+# uvicorn creates an instance for each connection. This interface is not documented.
 MADE_WITH = ["config", "server_state", "app_state", "_loop"]
 
 
@@ -26,7 +26,7 @@ def find_class() -> type[asyncio.Protocol]:
 
         from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol as Own
 
-        # Checked at start: a changed constructor would otherwise fail for each client that connects.
+        # Check at start, because a changed constructor would otherwise fail for every client that connects.
         parameters = list(signature(WebSocketsSansIOProtocol).parameters)
         if parameters != MADE_WITH:
             raise ImportError(f"its classes are made with {parameters}")

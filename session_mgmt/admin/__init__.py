@@ -1,4 +1,6 @@
-"""Admin edge: an inspector of sessions. It reads, and acts only through the verbs; no row can be edited."""
+"""Admin pages that inspect sessions. They read rows, and change something only through functions of ``actions`` and
+``writes``; no row can be edited.
+"""
 
 from session_mgmt.admin.conflicts import StateConflictAdmin
 from session_mgmt.admin.documents import StateDocumentAdmin

@@ -1,4 +1,4 @@
-"""Conflicts that ``manual`` kept: list the open ones, compare the values of one, decide it."""
+"""Admin of conflicts that the strategy ``manual`` has kept: list them, compare the values of one, and resolve it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class StateFilter(admin.SimpleListFilter):
 class StateConflictAdmin(ContentAdmin):
     """List and pages of kept conflicts.
 
-    The list shows no content: paths and values are on the page of each conflict, for those who may see documents.
+    The list shows no content: paths and values are on the page of each conflict, which needs the permission to see
+    documents.
     """
 
     tenant_path = "document__session__tenant"
@@ -66,7 +67,7 @@ class StateConflictAdmin(ContentAdmin):
         return request.user.has_perms([access.SEE, access.SEE_CONFLICTS])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        # A list of fifty conflicts could otherwise load fifty times three documents.
+        # Without this, a list of fifty conflicts could load three large values for each of them.
         values = ("path", "base", "server", "client_value", "document__secret")
         rows = super().get_queryset(request).select_related("document__session__user", "client")
         return rows.defer(*values)
@@ -110,9 +111,9 @@ class StateConflictAdmin(ContentAdmin):
         return self.render_about(request, object_id, self.look_page)
 
     def look_page(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
-        """Show the three values, and the value that is there now."""
+        """Show the three values of the conflict, and the current value of the document at its path."""
         self._check_may_see(request)
-        # Before the values are read: whoever sees them has left an entry, even where the page fails afterwards.
+        # Audit before the values are read, so that there is an entry even if the page fails afterwards.
         self.note_action(
             request, audit.READ_CONFLICT, row.document.session_id, document=row.document.name, conflict=str(row.pk)
         )
@@ -149,8 +150,8 @@ class StateConflictAdmin(ContentAdmin):
         return self.render_page(request, "page", {**context, **more}, row, status=status)
 
     def resolve_conflict(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
-        """Decide a conflict: ``keep`` is server, client, value (as typed) or remove; ``seen`` is the digest of the
-        value that the page showed.
+        """Resolve a conflict. ``keep`` is server, client, value (as typed) or remove; ``seen`` is the digest of the
+        current value that the page showed.
         """
         self.check_allowed(request, access.RESOLVE_CONFLICTS)
         self._check_may_see(request)
@@ -159,7 +160,7 @@ class StateConflictAdmin(ContentAdmin):
             version = _decide_conflict(row, keep, typed, request.POST.get("seen", ""))
         except SessionMgmtError as error:
             told = {"error": error, "keep": keep, "typed": typed}
-            # The page again, with the value as it was typed: a refusal must not cost the operator the work.
+            # Show the page again with the value as typed, so that a refusal does not cost the operator the work.
             return self._render_conflict(request, row, **told, status=min(error.status, 499))
         facts = {"document": row.document.name, "conflict": str(row.pk), "keep": keep}
         made = {} if version is None else {"version": version}
@@ -170,7 +171,7 @@ class StateConflictAdmin(ContentAdmin):
 
 
 def _decide_conflict(row: StateConflict, keep: str, typed: str, seen: str) -> int | None:
-    """Carry the decision out. Return the new version, or ``None`` if the document did not change."""
+    """Write the decision. Return the new version, or ``None`` if the document did not change."""
     value = conflicts.parse_value(typed) if keep == "value" else MISSING
     wanted = "value" if keep == _REMOVE else keep
     document = row.document

@@ -1,4 +1,4 @@
-"""Base of pages that show content of documents: permissions, audit entries, and refusals as pages."""
+"""Base classes of pages that show content: they check permissions, write audit entries, and show refusals."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from session_mgmt.exceptions import SessionMgmtError, StateUnreadable
 
 
 class ContentAdmin(ReadOnlyAdmin):
-    """Pages about one row.
+    """Base class of pages about one row.
 
-    A view receives the row; a ``SessionMgmtError`` that it raises is shown as a page.
+    A view receives the row; if it raises a ``SessionMgmtError``, a page explains it.
     """
 
     folder = ""
@@ -33,7 +33,8 @@ class ContentAdmin(ReadOnlyAdmin):
     def view_url(self, route: str, name: str, view: Callable[[HttpRequest, Any], HttpResponse]) -> URLPattern:
         """Return a URL below the row's.
 
-        Its view runs outside the project's transactions: writes have their own, on another thread.
+        Its view is exempt from ``ATOMIC_REQUESTS``, because writes run on another thread, in a transaction of their
+        own.
         """
         guarded = self.admin_site.admin_view(lambda request, pk: self.render_about(request, str(pk), view))
         plain = transaction.non_atomic_requests(using=settings().database)(guarded)
@@ -57,7 +58,7 @@ class ContentAdmin(ReadOnlyAdmin):
     def render_page(
         self, request: HttpRequest, name: str, context: dict[str, Any], row: Any, *, status: int = 200
     ) -> HttpResponse:
-        """Render a template of the folder. Browsers and proxies must not store it."""
+        """Render a template of this app's admin folder, and forbid browsers and proxies to store the page."""
         shared = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -68,7 +69,7 @@ class ContentAdmin(ReadOnlyAdmin):
         response = TemplateResponse(
             request, f"admin/session_mgmt/{self.folder}/{name}.html", {**shared, **context}, status=status
         )
-        # Content of documents must not stay in a browser that others use.
+        # Content of documents must not stay in the cache of a browser that others use too.
         response["Cache-Control"] = "no-store"
         return response
 
@@ -77,7 +78,7 @@ class ContentAdmin(ReadOnlyAdmin):
         return {}
 
     def check_allowed(self, request: HttpRequest, permission: str) -> None:
-        """Require POST and this permission."""
+        """Check that the request is a POST and its user has this permission."""
         if request.method != "POST" or not request.user.has_perm(permission):
             raise PermissionDenied
 
@@ -96,7 +97,7 @@ class ContentAdmin(ReadOnlyAdmin):
 
 
 def describe_problem(error: SessionMgmtError) -> dict[str, Any]:
-    """Return the explanation of a refusal for an operator."""
+    """Return a refusal as a sentence for an operator."""
     help_ = ""
     if isinstance(error, StateUnreadable):
         help_ = _(
@@ -107,11 +108,11 @@ def describe_problem(error: SessionMgmtError) -> dict[str, Any]:
 
 
 def _choose_status(error: SessionMgmtError) -> int:
-    # 5xx would be reported as a fault of the site, mail to its administrators included.
+    # A 5xx status would be reported as a fault of the site, and mailed to its administrators.
     return error.status if error.status < 500 else 200
 
 
 def parse_number(text: str | None) -> int | None:
-    """Return a number from an address, or ``None`` for anything else."""
-    # Fewer than 16 digits, which every database takes: an address is typed by anybody.
+    """Parse a number in a URL; return ``None`` for any other text."""
+    # At most 15 digits, which fit into every database's integers: anybody can type a URL.
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None

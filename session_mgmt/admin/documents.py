@@ -1,4 +1,4 @@
-"""Documents of sessions: their content in pieces, and facts about them."""
+"""Admin of documents: their content, one piece at a time, and facts about them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         waits = StateConflict.objects.filter(document=OuterRef("pk"), resolved_at=None).order_by()
-        # Counted in a subquery: a join would count each document once for each of its conflicts.
+        # Count in a subquery: a join would repeat each document for each of its conflicts.
         count = waits.values("document").annotate(count=Count("pk")).values("count")
         rows = super().get_queryset(request).select_related("session__user").defer("secret")
         return rows.annotate(open_conflicts=Coalesce(Subquery(count), 0))
@@ -68,7 +68,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         try:
-            # An id is looked up by its index, and not searched for in texts.
+            # Look an id up by its index instead of searching for it in texts.
             return queryset.filter(session=uuid.UUID(search_term.strip())), False
         except ValueError:
             return super().get_search_results(request, queryset, search_term)
@@ -160,7 +160,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         }
 
     def find_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """Search a version for a text. Only by POST, because a search term must not appear in logs of addresses."""
+        """Search a version for a text. POST only, because search terms must not end up in access logs."""
         if request.method != "POST":
             raise PermissionDenied
         text = request.POST.get("text", "")[:_LONGEST_SEARCH]
@@ -182,7 +182,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         version = row.version if version is None else version
         self.note_action(request, audit.READ_STATE, row.session_id, document=row.name, version=version, whole=True)
         _, raw = history.read_raw(row.pk, version, run=bridge().run_in_worker)
-        # As a file and never as a page: the text of a client must not run in the admin's origin.
+        # Send it as a file and never as a page: text of a client must not run as a script in the admin's origin.
         headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
         return HttpResponse(raw, content_type="application/json", headers=headers)
 
@@ -203,7 +203,7 @@ def _list_waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
 
 
 def _list_facts(row: Any, size: int | None) -> list[tuple[str, Any]]:
-    """Return pairs of label and value; no content. ``size`` is exact, if the document can be read."""
+    """Return pairs of label and value, without content. ``size`` is the exact size, if the document can be read."""
     sizes = lookup.read_sizes(row)
     log = {"bytes": show.format_size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
     stored = show.format_size(sizes["stored"])

@@ -1,4 +1,4 @@
-"""List of the events of all sessions, newest first; those of one session are on its page."""
+"""Admin list of the events of all sessions, newest first; the page of a session lists its own events."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from session_mgmt.protocol.events import EVENT_TYPES
 
 
 class TypeFilter(admin.SimpleListFilter):
-    """Filter by one of the twelve types."""
+    """Filter by the type of the event."""
 
     title = _("type")
     parameter_name = "type"
 
-    # Named here and not read from the table, which would be read as a whole.
+    # A fixed list, because finding all values in the table would read the whole table.
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [(name, name) for name in EVENT_TYPES]
 
@@ -34,7 +34,7 @@ class TypeFilter(admin.SimpleListFilter):
 
 @admin.register(SessionEvent)
 class SessionEventAdmin(ReadOnlyAdmin):
-    """List of events. Messages are left out: they are content, for which there is no permission here."""
+    """List of events. Messages are left out: they are content, and this list requires no permission for content."""
 
     tenant_path = "session__tenant"
 

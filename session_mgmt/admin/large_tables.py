@@ -1,4 +1,4 @@
-"""Lists of tables that may have millions of rows: no page reads one of them as a whole."""
+"""Paginator and filter for tables with millions of rows: no page reads a whole table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from django.contrib.admin import AllValuesFieldListFilter
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 
-# Nobody turns so many pages: a filter or a search finds what is older.
+# Nobody turns this many pages; filters and the search find older rows.
 MOST_ROWS: Final = 10_000
 
 
 class NewestPaginator(Paginator):
-    """Pages of the first rows of a list; what comes after them is neither counted nor shown."""
+    """Paginate only the first rows of a list; later rows are neither counted nor shown."""
 
     @cached_property
     def count(self) -> int:
@@ -22,10 +22,10 @@ class NewestPaginator(Paginator):
 
 
 class NewestValuesFilter(AllValuesFieldListFilter):
-    """Filter by the values that the newest rows have; all values of a column are known by reading all rows only."""
+    """Filter by the values in the newest rows, because finding all values of a column would read all rows."""
 
     def __init__(self, field: Any, request: Any, params: Any, model: Any, model_admin: Any, field_path: str) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
         newest = model_admin.get_queryset(request).order_by("-pk").values_list(field_path, flat=True)[:MOST_ROWS]
-        # One that was chosen stays in the list.
+        # Keep the chosen value in the list, even if the newest rows no longer have it.
         self.lookup_choices: Any = sorted({*newest, *(self.lookup_val or ())})

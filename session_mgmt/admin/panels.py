@@ -1,4 +1,4 @@
-"""Context of the page of one session, in a fixed number of queries."""
+"""Template context of the page of one session, built with a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def build_panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]
 
 
 def _build_cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return label, value and remark of each figure."""
+    """Return the label, value and remark of each figure."""
     latency = figures["latency"]
     last = "-" if latency["last_ms"] is None else f"{latency['last_ms']:.0f} ms"
     average = "" if latency["average_ms"] is None else f"{latency['average_ms']:.0f} ms on average"
@@ -82,7 +82,7 @@ def _list_events(session: ClientSession, *, before: int | None) -> dict[str, Any
     mine = SessionEvent.objects.using(settings().database).filter(session=session).order_by("-seq")
     if before is not None:
         mine = mine.filter(seq__lt=before)
-    # One more than is shown tells whether there are older ones.
+    # Read one more than is shown, to know whether there are older ones.
     lines = [show.event_line(event) for event in mine[: EVENTS + 1]]
     more = len(lines) > EVENTS
     return {"lines": lines[:EVENTS], "before": lines[EVENTS - 1].seq if more else None, "paged": before is not None}
@@ -100,7 +100,9 @@ def _list_topics(session: ClientSession) -> list[str]:
 
 
 def _list_audit(session: uuid.UUID) -> list[AuditEntry]:
-    """Return actions on the session, without those of people who only looked: they would hide the others."""
+    """Return the audited actions on the session. Entries about looking at it are left out, or they would hide the
+    others.
+    """
     mine = AuditEntry.objects.using(settings().database).filter(session=session).exclude(action__in=audit.LOOKS)
     return list(mine.select_related("actor").order_by("-at")[:20])
 

@@ -1,4 +1,4 @@
-"""History of a document: its versions, two of them side by side, and restoring one."""
+"""Admin pages of a document's history: list its versions, compare two, and restore one."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ from session_mgmt.writes import restore
 
 _PATHS = 4
 _MOST_PATHS = 100
-# Enough for a page of versions, unless people do more than machines.
+# Limit of the audit entries that are searched for the authors of one page of versions.
 _DEEDS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class VersionLine:
-    """One version: ``first`` paths are shown, ``others`` on demand, ``more`` only counted."""
+    """One version in the list: the paths in ``first`` are shown, those in ``others`` on demand, ``more`` is the number
+    of the rest.
+    """
 
     version: int
     at: datetime
@@ -58,7 +60,7 @@ class PastPages(ContentAdmin):
         return {"versions": self.versions_page, "compare": self.compare_page, "restore": self.restore_version}
 
     def versions_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """List the versions, newest first; ``before`` leads further back."""
+        """List the versions, newest first, below the version ``before`` if it is given."""
         self.note_action(request, audit.READ_HISTORY, row.session_id, document=row.name)
         before = content.parse_number(request.GET.get("before"))
         found = history.list_versions(row.pk, before=before)
@@ -89,7 +91,7 @@ class PastPages(ContentAdmin):
             "trees": self._draw_trees(row, pair),
             "times": _find_times(row, pair.first, pair.second),
             "is_head": is_head,
-            # Comes back with the form: the restore holds only if the document is still there.
+            # Sent back with the form: the restore applies only if the document is still at this position.
             "seen": pair.head.as_bytes().decode(),
             "may_restore": is_head and pair.first != pair.second and request.user.has_perm(access.RESTORE_STATE),
             "zone": _name_zone(),
@@ -116,7 +118,7 @@ class PastPages(ContentAdmin):
             raise InvalidField("Choose a version on the page that compares it.", field="to")
         try:
             made = _restore_version(row, to, seen)
-        # Back to the comparison, which shows the writes of the meantime.
+        # Return to the comparison, which now shows the writes that came in between.
         except PreconditionFailed:
             text = _("Somebody has written since you looked, so nothing was restored. This is how it stands now.")
             self.message_user(request, text, messages.WARNING)
@@ -150,7 +152,7 @@ def _choose_first(request: HttpRequest, row: StateDocument) -> int:
 def _parse_moment(text: str) -> datetime:
     """Parse a typed moment in the time zone of the pages.
 
-    It means the end of that second, because pages show no fractions.
+    Return the end of that second, because the pages show no fractions of seconds.
     """
     try:
         found = parse_datetime(text)
@@ -182,7 +184,7 @@ def _find_times(row: StateDocument, *versions: int) -> list[datetime | None]:
 
 def _find_authors(row: StateDocument) -> dict[int, str]:
     """Return the staff member who made each version, according to the audit trail."""
-    # A revision names its client only; that a person in the admin wrote it is in the audit trail.
+    # A revision names only its client; the audit trail knows which person in the admin wrote it.
     mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=audit.WRITES)
     found = mine.select_related("actor").order_by("-id")[:_DEEDS]
     return {

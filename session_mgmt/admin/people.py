@@ -1,4 +1,6 @@
-"""Data of one person: hand it out as a file, and erase it after a page that says what goes."""
+"""Admin pages about the data of one person: download it as a file, or erase it after a page that lists what will be
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,13 @@ _NAME = "session_mgmt_clientsession_"
 
 
 class PeoplePages(ReadOnlyAdmin):
-    """Page of a person's data, for people who may see all tenants: a person's sessions can be in several."""
+    """Pages of a person's data, only for staff who may see all tenants, because a person's sessions can belong to
+    several.
+    """
 
     def list_people_urls(self) -> list[URLPattern]:
-        """Return the routes, to go before those of the sessions."""
-        # The longer ones first, because a key may hold anything.
+        """Return the routes; place them before those of the sessions."""
+        # Longer routes first, because the key of a user may contain any text.
         routes: tuple[tuple[str, str, Callable[..., HttpResponseBase]], ...] = (
             ("export/", "export", self.export_view),
             ("erase/", "erase", self.erase_view),
@@ -51,7 +55,7 @@ class PeoplePages(ReadOnlyAdmin):
         return request.user.has_perm(ERASE) and not hooks.find_tenant(request)
 
     def person_view(self, request: HttpRequest, key: str) -> HttpResponse:
-        """Show what there is of a person, and what would go."""
+        """Show which data of a person exists, and what an erasure would delete."""
         may_export, may_erase = self.may_export(request), self.may_erase(request)
         if request.method != "GET" or not (may_export or may_erase):
             raise PermissionDenied
@@ -69,7 +73,7 @@ class PeoplePages(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/session_mgmt/clientsession/person.html", context)
 
     def export_view(self, request: HttpRequest, key: str) -> HttpResponseBase:
-        """Hand out all that concerns a person. Only by POST, because it is written into the trail."""
+        """Send all data of a person as a file. POST only, because it writes an audit entry."""
         if request.method != "POST" or not self.may_export(request):
             raise PermissionDenied
         person = _find_person(key)
@@ -80,11 +84,11 @@ class PeoplePages(ReadOnlyAdmin):
         return answer
 
     def erase_view(self, request: HttpRequest, key: str) -> HttpResponse:
-        """Erase all that concerns a person whose name was typed."""
+        """Erase all data of a person, if the operator has typed the person's name."""
         if request.method != "POST" or not self.may_erase(request):
             raise PermissionDenied
         person = _find_person(key)
-        # Typed, because nothing brings it back.
+        # The name must be typed, because an erasure cannot be undone.
         if request.POST.get("name", "").strip() != person.get_username():
             self.message_user(request, gettext("Nothing was erased: the name is another one."), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_person", args=[key]))
@@ -108,7 +112,7 @@ def _find_person(key: str) -> Any:
 
 
 def _write_file(person: Any) -> Iterator[str]:
-    """Yield a JSON object, record by record: all of them may be more than fits into memory."""
+    """Yield a JSON object record by record, because all records may not fit into memory."""
     yield f'{{"user": {json.dumps(str(person.pk))}, "records": [\n'
     between = ""
     for record in export_user(person):

@@ -1,4 +1,4 @@
-"""Read-only admin: every change belongs to a verb."""
+"""Read-only admin: only functions of ``actions`` and ``writes`` change rows."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ outages = OutageLog(logger, "The database did not answer a page of the admin")
 class ReadOnlyAdmin(admin.ModelAdmin):
     """List and page without add, change and delete, whatever permissions the user has."""
 
-    # Counting a table of millions for the head of a list would take longer than the list.
+    # Counting millions of rows for the heading would take longer than the list itself.
     show_full_result_count = False
     actions_on_bottom = False
-    # Path to the tenant of a row. Rows without one are for people without a tenant only.
+    # Lookup of a row's tenant. Rows without a tenant are only for staff without a tenant.
     tenant_path: str | None = None
 
     class Media:
@@ -39,7 +39,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     @property
     def urls(self) -> list[URLPattern]:
-        """Return the pages, each of which says in a line that the database is away."""
+        """Return the URLs of the pages; each view answers with one line while the database is away."""
         return [
             URLPattern(page.pattern, _answer_outages(page.callback), page.default_args, page.name)
             for page in self.get_urls()
@@ -52,7 +52,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return self.keep_tenant(rows, hooks.find_tenant(request))
 
     def keep_tenant(self, rows: QuerySet[Any], tenant: str) -> QuerySet[Any]:
-        """Return the rows that the people of a tenant may see."""
+        """Return the rows that staff of this tenant may see."""
         if self.tenant_path is None:
             return rows.none() if tenant else rows
         return rows.filter(**{self.tenant_path: tenant})
@@ -63,7 +63,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    # Also against a superuser: Django's deletion page would bypass the verbs, and leave no audit entry.
+    # Superusers may not either: Django's deletion page would skip our functions, and leave no audit entry.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
@@ -73,7 +73,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 def _answer_outages(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Let a view answer 503 where the database is away, locked or full: an error page would tell of a fault."""
+    """Make a view answer 503 if the database is away, locked or full; a 500 would suggest a fault of the site."""
 
     @functools.wraps(view)
     def answer(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""Recovery receipts in words: the entries that a client received when it came back, and the lost ones."""
+"""Describe recovery receipts in words: which entries a client received when it reconnected, and which were lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES = {
 
 
 def name_verdict(verdict: str) -> str:
-    """Return the verdict in a word or two, for a count of recoveries."""
+    """Return the verdict in one or two words, for a count of recoveries."""
     return str(_NAMES.get(verdict, verdict))
 
 

@@ -1,4 +1,4 @@
-"""Lists of the audit trail, of topics and who is there, and of outbox entries that wait or were refused."""
+"""Admin lists without pages of their own: the audit trail, topics, members of topics, and the outbox."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     ordering = ("-at",)
 
     def keep_tenant(self, rows: QuerySet[Any], tenant: str) -> QuerySet[Any]:
-        # An entry names its session only, which may be gone: then nobody can tell whose it was.
+        # An entry only names its session, which may be deleted; then its tenant is unknown.
         mine = ClientSession.objects.using(settings().database).filter(tenant=tenant)
         return rows.filter(session__in=mine.values("pk"))
 
@@ -102,10 +102,10 @@ class StreamAdmin(ReadOnlyAdmin):
 
 @admin.register(Member)
 class MemberAdmin(ReadOnlyAdmin):
-    """List of who is there in topics that are declared with presence."""
+    """List of the present members of topics that are declared with presence."""
 
     list_display = ("member", "topic", "since", "is_told")
-    # What members say of themselves is for those who may follow the topic.
+    # Members publish this data only for those who may follow the topic.
     exclude = ("data", "told", "waiting")
     readonly_fields = ("topic", "is_told")
     list_select_related = ("stream",)
@@ -131,6 +131,6 @@ class OutboxAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "target", "refused", "created_at")
     list_filter = ("kind", ("refused", NewestValuesFilter))
     search_fields = ("target",)
-    # It holds content of documents, for which there are other permissions.
+    # The payload holds content of documents, which needs another permission.
     exclude = ("payload",)
     ordering = ("-id",)

@@ -1,4 +1,4 @@
-"""Sessions: owner, device, connection, and the actions of an operator."""
+"""Admin of sessions: owner, device, connections, and the actions of an operator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _QUESTIONS = {
     "terminate": _("End these sessions for good?"),
     "disconnect": _("Disconnect these sessions?"),
 }
-# Below the fields that Django takes in one form (1000), and what one request does in seconds.
+# Below Django's limit for the fields of a form (1000), and few enough to act on within seconds.
 MOST_CHOSEN = 500
 CONNECTED, RECONNECTING, DISCONNECTED = "connected", "reconnecting", "disconnected"
 
@@ -70,14 +70,14 @@ class ClientSessionAdmin(PeoplePages):
     actions = ("terminate_selected", "disconnect_selected", "reconnect_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        # By the database's clock, once for the whole page, or the badges of one list could disagree.
+        # Read the database's clock once for the whole page, or badges of one list could contradict each other.
         now = clock.read(settings().database)
         leased = Connection.objects.filter(session=OuterRef("pk"), lease_expires_at__gt=now)
         return (
             super()
             .get_queryset(request)
             .annotate(
-                # Part of the list's own query: a look for each row would be fifty queries.
+                # Part of the list's own query; a query per row would add up to fifty.
                 has_open=Exists(leased.filter(closed_at__isnull=True)),
                 asked_at=Value(now, output_field=MomentField()),
                 has_lost=Exists(leased.filter(closed_at__isnull=False).exclude(close_code=1000)),
@@ -99,7 +99,7 @@ class ClientSessionAdmin(PeoplePages):
 
     @admin.display(description=_("session"), ordering="id")
     def short_id(self, session: ClientSession) -> str:
-        # Only the end of a UUIDv7 tells sessions of one moment apart.
+        # Show the end, because UUIDs of version 7 from the same moment have the same beginning.
         return format_html('<span class="sm-line" title="{}">…{}</span>', session.pk, str(session.pk)[-12:])
 
     @admin.display(description=_("user"), ordering="user")
@@ -125,7 +125,7 @@ class ClientSessionAdmin(PeoplePages):
         return format_html('<time class="sm-line" title="{}">{}</time>', at, show.format_age(session.asked_at - at))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        # Its figures are of all tenants, and so for nobody who belongs to one.
+        # The figures cover all tenants, so staff of one tenant must not see them.
         overview = None if hooks.find_tenant(request) else monitoring.read_health()
         context = {"overview": overview, "may_clean": self.has_clean_permission(request)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
@@ -185,7 +185,7 @@ class ClientSessionAdmin(PeoplePages):
         }
         if request.method != "POST" or do not in allowed or not allowed[do](request):
             raise PermissionDenied
-        # Asked for, because clients that were disconnected do not come back by themselves.
+        # Ask for a confirmation, because disconnected clients do not reconnect by themselves.
         if do == "disconnect" and request.POST.get("confirmed") != "yes":
             return self._ask(request, do, [session])
         if self._act(request, do, [session.pk], request.POST.get("reason", "")):
@@ -216,11 +216,11 @@ class ClientSessionAdmin(PeoplePages):
 
     @admin.action(description=_("Let selected sessions reconnect"), permissions=["disconnect"])
     def reconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Let the selected sessions reconnect; their clients come back at once, so nobody is asked."""
+        """Make the clients of the selected sessions reconnect. They come back at once, so no confirmation is needed."""
         self._act_on_all(request, "reconnect", self._read_chosen(request, queryset))
 
     def _read_chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[ClientSession]:
-        """Return the chosen sessions; none, and say why, where they are more than one request may hold."""
+        """Return the chosen sessions. If they are too many for one request, explain it and return none."""
         chosen = list(queryset[: MOST_CHOSEN + 1])
         if len(chosen) <= MOST_CHOSEN:
             return chosen
@@ -236,7 +236,7 @@ class ClientSessionAdmin(PeoplePages):
         return None
 
     def _ask(self, request: HttpRequest, do: str, found: list[ClientSession]) -> HttpResponse:
-        """Ask before doing it: the page's form is that of the list's action."""
+        """Show a confirmation page, whose form repeats the action of the list."""
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -255,14 +255,14 @@ class ClientSessionAdmin(PeoplePages):
         self.message_user(request, told, messages.SUCCESS)
 
     def _act(self, request: HttpRequest, do: str, sessions: list[uuid.UUID], reason: str) -> int:
-        """Run one verb, write an audit entry for each session, and return for how many there was anything to do."""
+        """Run the action on each session, write an audit entry for each, and return how many sessions it changed."""
         if do == "terminate":
 
             def note(ended: list[uuid.UUID]) -> None:
                 ip = addresses.read_meta(request.META)
                 audit.add_entries(audit.TERMINATE, ended, user=request.user, ip=ip, reason=reason[:60])
 
-            # As the server itself: the permission was checked above, and is another one than that of an owner.
+            # Act as the server: the staff permission was checked above, and an owner's permission is not needed.
             return sum(map(len, devices.end_devices(sessions, (reason or "administrator")[:60], note)))
         for session in sessions:
             stopping.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
@@ -276,7 +276,7 @@ class ClientSessionAdmin(PeoplePages):
         return request.user.has_perm(access.DISCONNECT)
 
     def has_clean_permission(self, request: HttpRequest) -> bool:
-        # It deletes rows of all tenants.
+        # The cleanup deletes rows of all tenants.
         return request.user.has_perm("session_mgmt.clean_clientsession") and not hooks.find_tenant(request)
 
 

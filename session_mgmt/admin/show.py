@@ -18,7 +18,7 @@ from session_mgmt.documents import legible
 from session_mgmt.models import ClientSession, Connection, SessionEvent
 from session_mgmt.protocol.codes import Close
 
-# Marks in the timeline: the class of its CSS.
+# CSS class of each mark in the timeline.
 _TONES = {
     "session_created": "good",
     "connection_established": "good",
@@ -79,7 +79,7 @@ def event_line(event: SessionEvent) -> EventLine:
 
 def connection_line(row: Connection, now: Any) -> ConnectionLine:
     is_open = row.closed_at is None and row.lease_expires_at > now
-    # A process that died has closed nothing: the connection lived no longer than its lease.
+    # A process that died could not close its connections: such a connection ended with its lease at the latest.
     end = row.closed_at or min(now, row.lease_expires_at)
     return ConnectionLine(
         row=row,
@@ -97,7 +97,7 @@ def connection_line(row: Connection, now: Any) -> ConnectionLine:
 
 
 def describe_spread(row: Connection) -> str:
-    """Return how a connection's round trips vary; "" before there were any."""
+    """Describe how the round trip times of a connection vary; "" before the first one."""
     if row.rtt_p95_ms is None:
         return ""
     return _("p95 %(p95)d ms, jitter %(jitter)d ms") % {"p95": row.rtt_p95_ms, "jitter": row.rtt_jitter_ms or 0}
@@ -148,7 +148,7 @@ def format_size(count: int) -> str:
 
 
 def format_bound(count: int, *, is_exact: bool) -> str:
-    """Return the size of documents, marked where only an upper bound is known without reading them."""
+    """Return the size of documents, marked if only an upper bound is known."""
     size = format_size(count)
     return size if is_exact else _("at most %s") % size
 
@@ -161,7 +161,7 @@ def format_fact(value: Any) -> str:
 
 
 def label_cell(label: Any, value: Any) -> str:
-    """Return a cell of a list whose value says nothing alone: on a phone no heading stands above it."""
+    """Return a cell of a list with its label, because on a phone no column heading is visible."""
     return format_html('<span class="sm-label">{}</span> {}', label, value)
 
 

@@ -1,4 +1,4 @@
-"""An outline as nested, foldable lists. Whatever is in a document is text here: everything passes ``escape``."""
+"""Render an outline as nested, foldable lists. Content of documents is always escaped as text."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from session_mgmt.documents import legible, pointer
 from session_mgmt.documents.outline import Node, NodePlace
 
 _OPEN_LEVELS = 2
-# A longer one would hide everything after it.
+# A longer text would push everything after it out of sight.
 _OPEN_MEMBERS = 30
 _TITLE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How an outline is drawn: ``link`` gives the address of a place from a member on; ``marks`` are the pointers
-    that stand out, and everything above them is open.
+    """Options of the rendering. ``link`` returns the URL of a place, starting at a given member; ``marks`` are the
+    pointers to highlight, whose ancestors are unfolded.
     """
 
     link: Callable[[NodePlace, int], str]
@@ -51,7 +51,7 @@ def render_tree(root: Node, look: Look) -> SafeString:
     """Render a node and the part of its outline below it."""
     inside = _render_members(root, look, 1) if root.is_container else _render_leaf(root, look)
     kind = "ul" if root.is_container else "div"
-    # Safe because every value and every key below went through `escape`.
+    # Safe, because every key and every value below was escaped.
     return mark_safe(f'<{kind} class="sm-tree">{inside}</{kind}>')
 
 
@@ -70,7 +70,7 @@ def _render_members(node: Node, look: Look, depth: int) -> str:
 
 def _render_item(node: Node, look: Look, depth: int) -> str:
     mark = ' class="sm-mark"' if node.path in look.marks else ""
-    # Keys come from clients. They are escaped for HTML, and made legible so that none passes for another.
+    # Keys come from clients. Escape them for HTML, and show invisible characters, so that no key looks like another.
     title = escape(legible.show_plainly(node.path, _TITLE).text)
     if not node.is_container:
         return f'<li{mark} title="{title}">{_render_name(node)} {_render_leaf(node, look)}</li>'

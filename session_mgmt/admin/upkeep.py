@@ -1,4 +1,4 @@
-"""Keeping documents in order: labels, compaction, and a check of every stored row."""
+"""Admin pages that maintain a document: labels, compaction, and a check of every stored row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.models import StateDocument
 
 _FINDINGS = 500
-# A check decodes every row and adds the whole log up: beyond so many bytes of it others would feel that.
+# A check decodes every row and replays the whole log; above this many bytes it would slow down other requests.
 _HEAVY_LOG = 16 * stored_rows.HEAVY_BYTES
 
 
@@ -61,7 +61,7 @@ class UpkeepPages(ContentAdmin):
         return _("Compacted: %d old versions went.") % gone
 
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """List every damaged row. Only by POST, because it reads all of them."""
+        """List every damaged row. POST only, because the check reads all rows."""
         self.check_allowed(request, access.MAINTAIN_STATE)
         if _is_heavy(row):
             text = _("This document is too large to be checked in a page. Run manage.py verify_state --document %d.")

@@ -1,4 +1,4 @@
-"""Webhooks: endpoints, whose secret is shown once, and deliveries, which can be replayed."""
+"""Admin of webhooks: endpoints, whose secret is shown only once, and deliveries, which can be replayed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TONES = {State.WAITING: "reconnecting", State.SENT: "connected", State.DEAD: "t
 
 
 class EndpointForm(forms.ModelForm):
-    """Address, events and whether it is active; a new secret is made and not typed."""
+    """Form of an endpoint. The secret is not a field: it is generated."""
 
     events = forms.MultipleChoiceField(
         label=_("Events"),
@@ -76,7 +76,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         }
         return super().get_queryset(request).annotate(**counts)
 
-    # Here rows are made and changed, by who has Django's own permissions for it.
+    # Unlike elsewhere, rows can be added and changed here, with Django's own permissions.
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return admin.ModelAdmin.has_add_permission(self, request)
 
@@ -125,11 +125,11 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         self.note_action(request, audit.ADD_WEBHOOK, None, endpoint=obj.pk)
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> HttpResponse:
-        # Not as a message, which would be kept in a cookie until the next page.
+        # Not as a message of django.contrib.messages, which could store the secret in a cookie.
         return self._show_secret(request, obj, obj.new_secret)
 
     def rotate_view(self, request: HttpRequest, pk: str) -> HttpResponse:
-        """Make a new secret, and show it once."""
+        """Generate a new secret, and show it once."""
         endpoint = self.get_object(request, unquote(pk))
         if endpoint is None:
             raise Http404
@@ -212,7 +212,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Send again"), permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        # By a query and not by its keys: of a whole list they are more than a statement may hold.
+        # Pass the query and not the keys: the keys of a whole list may exceed the parameters of a statement.
         chosen = queryset.order_by().values("pk")
         count = replaying.replay(replaying.find_settled(states=(State.DEAD, State.SENT)).filter(pk__in=chosen))
         self.note_action(request, audit.REPLAY_WEBHOOKS, None, deliveries=count)

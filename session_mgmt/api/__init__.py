@@ -1,1 +1,3 @@
-"""REST edge: DRF views that call the verbs and hold no rule; parser, renderer and error answers are their own."""
+"""REST API: DRF views that call ``actions`` and ``writes``, and contain no rules. They use this app's own parser,
+renderer and error responses.
+"""

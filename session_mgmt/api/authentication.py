@@ -1,4 +1,4 @@
-"""Authentication of requests: a session by its bearer token, otherwise whatever the project has configured."""
+"""Authenticate requests: by the bearer token of a session, or by what the project has configured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from session_mgmt.exceptions import AuthError
 from session_mgmt.models import Token, clock
 from session_mgmt.protocol.scopes import restrict
 
-# Rights of callers with a login of the project beyond their own sessions.
+# Permissions of logged-in callers for sessions that are not their own.
 RIGHTS = (
     *(access.SEE, access.CHANGE, access.TERMINATE, access.MESSAGE, access.DISCONNECT),
     *(access.SEE_STATE, access.CHANGE_STATE, access.RESTORE_STATE, access.MAINTAIN_STATE),
@@ -31,13 +31,14 @@ class ProvenToken(BaseAuthentication):
     """Authentication of this app's own calls by ``Authorization: Bearer sma_…``.
 
     Set ``request.auth`` to an ``Actor`` and ``request.client_session`` to the session. A session that has ended is
-    still found, because its client may ask why and for a successor; ``ApiView`` refuses it everywhere else.
+    accepted here, because its client may ask why it ended and for a successor. ``ApiView`` refuses it in all other
+    calls.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
         """Return the user and the actor of a session's token, or ``None`` if the request carries no such token."""
         secret = read_bearer(request)
-        # Other bearer tokens are left to the project's own authentication.
+        # Leave other bearer tokens to the project's own authentication.
         if secret is None or not secret.startswith(tokens.ACCESS_PREFIX):
             return None
         return admit_token(request, self._find_token(request, secret))
@@ -48,7 +49,7 @@ class ProvenToken(BaseAuthentication):
         try:
             return tokens.find_token(using, secret, now=now)
         except AuthError as error:
-            # Recorded here and not by the view: this request never gets to one.
+            # Record it here, because this request never reaches a view.
             incidents.record_refusal(secret, error, ip=read_address(request), now=now)
             raise
 
@@ -59,7 +60,7 @@ class ProvenToken(BaseAuthentication):
 class SessionTokenAuthentication(ProvenToken):
     """Authentication of the project's own views by a session's token; ``request.client_session`` is the session.
 
-    A session that has ended is refused, and each refusal is an answer that REST framework gives.
+    A session that has ended is refused. Refusals are raised as exceptions of REST framework.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
@@ -70,7 +71,7 @@ class SessionTokenAuthentication(ProvenToken):
 
 @contextmanager
 def refuse_ended(request: Request) -> Iterator[None]:
-    """Refuse a session that the block finds and that has ended, in the form that REST framework knows."""
+    """Refuse the session that the block finds if it has ended, with an exception of REST framework."""
     with refuse_in_their_form():
         yield
         session = getattr(request, "client_session", None)
@@ -80,9 +81,9 @@ def refuse_ended(request: Request) -> Iterator[None]:
 
 
 def admit_token(request: Request, token: Token) -> tuple[Any, Actor]:
-    """Return the user and the actor of a token that was found; the view is given its session."""
+    """Return the user and the actor of a valid token, and attach its session to the request."""
     session = token.session
-    request.client_session = session  # type: ignore[attr-defined] # for the view
+    request.client_session = session  # type: ignore[attr-defined] # read by the view
     actor = Actor(
         session=session.pk,
         user_id=session.user_id,
@@ -106,7 +107,7 @@ def read_bearer(request: Request) -> str | None:
 
 
 def find_actor(request: Request) -> Actor:
-    """Return the actor on whose behalf the verbs act. An anonymous one may do nothing with existing sessions."""
+    """Return the actor on whose behalf the request acts. An anonymous actor may do nothing with existing sessions."""
     if isinstance(request.auth, Actor):
         return request.auth
     user = request.user

@@ -16,7 +16,7 @@ from session_mgmt.protocol.position import Position
 
 KEY_HEADER = "Idempotency-Key"
 _ETAG = re.compile(r'(?:W/)?"([^".\s]{1,64})\.(\d{1,16})\.([^".\s]{0,64})"')
-# The header is a quoted string; bare ones are common.
+# The draft demands a quoted string, but unquoted ones are common.
 _KEY = re.compile(r'"([ !#-\[\]-~]{1,100})"|([!#-\[\]-~]{1,100})')
 
 
@@ -24,8 +24,8 @@ _KEY = re.compile(r'"([ !#-\[\]-~]{1,100})"|([!#-\[\]-~]{1,100})')
 class Conditions:
     """Conditions of one write.
 
-    ``expected`` is the only position at which it may act; ``if_absent`` allows it only if the document was never
-    written; ``key`` makes a repetition harmless.
+    With ``expected``, the write applies only if the document is at that position; with ``if_absent``, only if the
+    document was never written. ``key`` makes a repetition harmless.
     """
 
     expected: Position | None
@@ -33,7 +33,7 @@ class Conditions:
     key: str | None
 
     def terms(self, request: bytes | None) -> Terms:
-        """Return the terms of the write; ``request`` is the digest that a repetition must equal."""
+        """Return the terms of the write. ``request`` is the digest of the request, which a repetition must equal."""
         return Terms(if_absent=self.if_absent, key=self.key, request=request if self.key is not None else None)
 
 
@@ -62,7 +62,7 @@ def format_etag(position: Position) -> str:
 
 
 def is_known(request: Request, head: Position) -> bool:
-    """Return whether ``If-None-Match`` says that the caller has this version already."""
+    """Return whether ``If-None-Match`` names this version, so that the caller has it already."""
     given = request.headers.get("If-None-Match", "")
     # RFC 9110 section 13.1.2 asks for the weak comparison, which ignores the W/ of a proxy
     # that has compressed the answer.
@@ -72,7 +72,7 @@ def is_known(request: Request, head: Position) -> bool:
 def _read_if_absent(request: Request) -> bool:
     given = request.headers.get("If-None-Match")
     if given is not None and given.strip() != "*":
-        # To write in spite of a condition would be worse than to refuse one that would hold.
+        # Refusing a condition that might hold is better than writing in spite of it.
         raise PreconditionFailed("For writing, If-None-Match is * and nothing else.")
     return given is not None
 

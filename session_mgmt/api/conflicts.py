@@ -1,4 +1,4 @@
-"""Conflicts of a document over HTTP: list the ones that ``manual`` kept, and decide one."""
+"""Conflicts of a document over HTTP: list those that the strategy ``manual`` has kept, and resolve one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from session_mgmt.writes import conflicts as deciding
 
 
 class DecisionForm(Form):
-    """``value`` only with ``keep`` = ``value``, where its absence removes the value."""
+    """Decision about a conflict. ``value`` is allowed only if ``keep`` is ``value``; without it, it is removed."""
 
     keep = serializers.ChoiceField(["server", "client", "value"])
     value = Anything(required=False)
@@ -47,7 +47,7 @@ class ConflictViewSet(ApiViewSet):
     def list(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         row = bodies.find_document(bridge().using, found.pk, name)
-        # Not made by a read: a document that nobody has written has no conflicts.
+        # A read must not create the document; one that was never written has no conflicts.
         if row is None:
             raise DocumentNotFound()
         run = bridge().worker_for(found.pk)

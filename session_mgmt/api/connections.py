@@ -1,4 +1,4 @@
-"""Connections over HTTP (PROTOCOL section 16): the views give each call to the event loop that serves the clients."""
+"""Connections over HTTP (PROTOCOL section 16): the views pass each call to the event loop that serves the clients."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ LATER_REFUSALS = (*REFUSALS, Replaced, HeartbeatLost, Detached, Disconnected)
 
 
 class CallView(ApiView):
-    """View of one call. ``serve`` answers it, ``most_bytes`` bounds its body, and ``build_headers`` gives the headers
-    of every answer. The URL conf hands them in, because a view may not know the event loop.
+    """View of one call. ``serve`` answers the call, ``most_bytes`` limits its body, and ``build_headers`` returns the
+    headers of every response. The URL conf passes them in, because this module may not import the event loop's code.
     """
 
     anonymous = True
@@ -55,11 +55,11 @@ class CallView(ApiView):
     build_headers: Callable[..., dict[str, str]] | None = None
 
     def get_authenticators(self) -> list[Any]:
-        """Return none: the call is proved where it is answered, with everything else that it claims."""
+        """Return none: ``serve`` authenticates the call, together with everything else that the call claims."""
         return []
 
     def perform_authentication(self, request: Request) -> None:
-        """Count the call, and require the CSRF token of a page that has a cookie."""
+        """Count the call for its rate limit, and require a CSRF token if the page's cookie proves the session."""
         cookie = read_cookie(request)
         self._caller = limits.Caller(read_address(request), read_bearer(request) or cookie)
         limits.admit_caller(self._caller)
@@ -67,7 +67,7 @@ class CallView(ApiView):
             require_csrf(request)
 
     def check_permissions(self, request: Request) -> None:
-        """Check none, for the same reason."""
+        """Check no permissions here, for the same reason."""
 
     def needs_csrf(self) -> bool:
         """Return whether the call changes anything."""
@@ -84,7 +84,7 @@ class CallView(ApiView):
         return final
 
     def answer(self, request: Request, **more: Any) -> HttpResponse:
-        """Give the call to its server, and return its answer."""
+        """Pass the call to ``serve``, and return its response."""
         assert self.serve is not None and self.wrap is not None and self.most_bytes is not None
         body = read_body(request, most=self.most_bytes(), too_large=FrameTooLarge)
         return HttpResponse(self.serve(self.wrap(build_scope(request), body), **more), content_type="application/json")
@@ -128,7 +128,9 @@ class LeaveView(CallView):
 
 
 class PollView(CallView):
-    """View of ``connections/poll/`` where the server does not run our ASGI application: a held poll takes a thread."""
+    """View of ``connections/poll/`` for servers that do not run this app's ASGI application; a poll that waits occupies
+    a thread.
+    """
 
     def needs_csrf(self) -> bool:
         return False
@@ -158,7 +160,7 @@ def _warn_of_threads() -> None:
 
 
 def build_scope(request: Request) -> dict[str, Any]:
-    """Build the scope of ASGI for a request of any server."""
+    """Build an ASGI scope from a request of any server."""
     plain = request._request
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in plain.headers.items()]
     scheme = plain.META.get("wsgi.url_scheme") or getattr(plain, "scope", {}).get("scheme", "http")

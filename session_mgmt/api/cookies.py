@@ -1,7 +1,7 @@
-"""Cookie that proves a page's session over HTTP: read, set and taken back, with Django's protection against forgery.
+"""Cookie that authenticates a page's session over HTTP, with Django's CSRF protection.
 
-A browser sends it with every request, also with those that another page has made; so a call that changes something
-needs the CSRF token as well.
+A browser sends the cookie with every request, even with requests that another page has started. So a call that changes
+something also needs the CSRF token.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from session_mgmt.exceptions import AuthError
 from session_mgmt.models import clock
 
 NAME_HEADER = "X-Session-Name"
-# Browsers add the first two by themselves, and no script can leave them out.
+# Browsers add the first two automatically, and scripts cannot remove them.
 _OF_BROWSERS = ("HTTP_ORIGIN", "HTTP_SEC_FETCH_SITE", "HTTP_COOKIE")
 
 
 class ProvenCookie(BaseAuthentication):
     """Authentication of this app's own calls by the cookie of a page's session, where ``token_mode`` is ``cookie``.
 
-    Somebody who is logged in, and calls for another session than the cookie's or has an old cookie, is left to the
-    project's own authentication.
+    If a user who is logged in calls for another session than the cookie's, or has an old cookie, the project's own
+    authentication decides.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
@@ -69,38 +69,40 @@ def _has_login(request: Request) -> bool:
 
 
 def read_cookie(request: Request) -> str | None:
-    """Return the token of a page's cookie; ``None`` in the other mode, and where the call has an own proof."""
+    """Return the token in a page's cookie; ``None`` in bearer mode, and if the call has a bearer token of its own."""
     return None if "HTTP_AUTHORIZATION" in request.META else read_page_cookie(request)
 
 
 def read_page_cookie(request: Request, name: str | None = None) -> str | None:
-    """Return the token of a page's cookie, whatever else proves who calls; ``None`` in the other mode."""
+    """Return the token in a page's cookie, even if the call has another proof; ``None`` in bearer mode."""
     return cookies.read_secret(request.COOKIES, find_name(request, name)) if cookies.are_used() else None
 
 
 def find_name(request: Request, name: str | None = None) -> str:
-    """Return the name of the cookie for a request. A page with a ``name`` says so in a header, or where it enters."""
+    """Return the name of the cookie for a request. A page with a ``name`` sends it in a header, or in the body of the
+    call to enter.
+    """
     found = request.headers.get(NAME_HEADER) if name is None else name
     return cookies.build_name(found, scheme=request.scheme or "", host=request.get_host())
 
 
 def is_from_page(request: Request) -> bool:
-    """Return whether a browser may have sent this, to which tokens are given in a cookie only.
+    """Return whether a browser may have sent this request; browsers get tokens only in a cookie.
 
-    A script in the page cannot pass for a program: it can leave out none of these headers.
+    A script in a page cannot pretend to be another program, because it cannot leave out these headers.
     """
     return cookies.are_used() and any(request.META.get(name) for name in _OF_BROWSERS)
 
 
 def require_csrf(request: Request) -> None:
     """Require Django's CSRF token for a call that changes something. Raises ``PermissionDenied``."""
-    # Of Django itself: that of DRF would parse the body, which is read once, by our own reader.
+    # Use Django's own check: DRF's would parse the body, which our own reader has to read, and only once.
     plain: Any = request._request
     SessionAuthentication().enforce_csrf(plain)
 
 
 def set_cookie(request: Request, response: Response, pair: Pair, until: datetime, name: str | None = None) -> None:
-    """Give a page the cookie of its session; no script can read it, and no other host gets it."""
+    """Set the cookie of a page's session, which no script can read and no other host receives."""
     is_plain = cookies.is_plain(request.scheme or "", request.get_host())
     left = until - clock.read(settings().database)
     response.set_cookie(

@@ -1,4 +1,4 @@
-"""OpenAPI document of the REST calls, made of the views' declarations. It needs no further package.
+"""OpenAPI document of the REST calls, built from the declarations of the views without any extra package.
 
 Projects that describe their whole API with drf-spectacular get the same operations through ``AutoSchema``.
 """
@@ -120,7 +120,7 @@ def _list_calls() -> Iterator[tuple[str, type[Any], str, Endpoint]]:
 
 
 def find_endpoint(view: Any, method: str) -> Endpoint | None:
-    """Return the declaration of the call that a view answers by this method."""
+    """Return the declaration of the call that a view answers for this HTTP method."""
     action = getattr(view, "action", None) or method
     return getattr(getattr(view, action, None), "endpoint", None)
 

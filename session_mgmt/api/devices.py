@@ -1,4 +1,4 @@
-"""Devices over HTTP: the caller's own live sessions as people know them, and their ends."""
+"""Devices over HTTP: list the caller's live sessions in words that people understand, and end them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from session_mgmt.models import clock
 
 
 class _DevicesBase(ApiView):
-    """View for a user by a session's token or by a login of the project."""
+    """Base of views for a user, who is authenticated by a session's token or by a login of the project."""
 
     def read_viewer(self, *, needs_recent_login: bool = False) -> Viewer:
-        """Return who looks. Raises ``ReauthRequired``."""
+        """Return the user who asks, with the session or login of the request. Raises ``ReauthRequired``."""
         request, proven = self.request, proven_session(self.request)
         user = request.user if request.user and request.user.is_authenticated else None
         evidence = stamps.read_evidence(request._request, user if proven is None else None)

@@ -32,9 +32,9 @@ from session_mgmt.models import ClientSession, StateDocument, StateRevision
 from session_mgmt.writes import offline, verbs
 from session_mgmt.writes.offline import Pending
 
-# Beside the document: the names of the other fields, and white space of a client that prints prettily.
+# Bytes besides the document: the names of the other fields, and the white space of formatted JSON.
 SLACK = 64 * 1024
-# One call has one time-out, and each change is a write.
+# Bounded, because all changes of a call are written within its time limit.
 MOST_PENDING = 100
 
 
@@ -63,10 +63,10 @@ class DocumentViewSet(ApiViewSet):
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         head = lookup.position_of(row)
-        # Before the body is built: who has this version already costs one small query.
+        # Check before the body is built, so that a caller who already has this version costs one small query.
         if is_known(request, head):
             return Response(status=304, headers={"ETag": format_etag(head)})
-        # The position of the body that was read, which may be newer than that of the head above.
+        # Use the position of the body that was read, which may be newer than the head above.
         position, state = lookup.read_client_state(row, run=bridge().run_in_worker)
         return Response(state, headers={"ETag": format_etag(position)})
 
@@ -84,7 +84,8 @@ class DocumentViewSet(ApiViewSet):
     )
     def partial_update(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
-        # Bounded as a frame is, since it is parsed here; whole documents go by PUT to the process for heavy work.
+        # Limited like a frame, since it is parsed here. Whole documents are sent by PUT, and parsed by the worker
+        # process.
         change = self.read_form(ChangeForm)
         kind, value = change.pop("kind"), change.pop("change")
         wanted = read_conditions(request, change.pop("key", None))
@@ -150,11 +151,11 @@ class DocumentViewSet(ApiViewSet):
         asked = self.read_form(SyncForm)
         changes = _read_pending(asked["pending"], self.actor.proof) if "pending" in asked else None
         if changes:
-            # Only for a body with changes: without them the call reads, and readers may make it.
+            # Needed only for changes: without them the call only reads, which a token for reading may do.
             self.require_scope("pending")
             self.require_right(found, rights.WRITE_STATE)
             self.is_activity = True
-        # Before the verdict, so that the answer already contains the effect of these changes.
+        # Write before the verdict, so that the response contains the effect of these changes.
         outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().worker_for(found.pk))
         # It may record an event, and tell the document as the next owner has it.
         check_proof(settings().database, self.actor.proof)
@@ -197,14 +198,14 @@ def find_document(session: ClientSession, name: str) -> StateDocument:
 
 
 def _check_name(name: str) -> str:
-    # A name that no document can have is simply not found; a 400 would be a second error for one mistake.
+    # An impossible name is answered as an unknown one, so that there is only one error to handle.
     if not access.is_document(name):
         raise DocumentNotFound()
     return name
 
 
 def _read_pending(given: Any, proof: Proof | None) -> list[Pending]:
-    """Return the pending changes. Each needs a key, because the whole call is repeated when its answer is lost."""
+    """Return the pending changes. Each needs a key, because clients repeat the whole call if its response is lost."""
     if not isinstance(given, list) or len(given) > MOST_PENDING:
         raise InvalidField(f"pending is a list of at most {MOST_PENDING} changes.", field="pending")
     changes = []
@@ -219,9 +220,9 @@ def _read_pending(given: Any, proof: Proof | None) -> list[Pending]:
 
 
 def _prepare_whole(raw: bytes, most: int) -> Replacement:
-    """Prepare a whole document, in another process if it is large."""
+    """Prepare a whole document; a large one is prepared in the worker process."""
     try:
-        # Parsing holds the interpreter, and with it every other request and connection of this process.
+        # Parsing holds the interpreter lock, which stops all other requests and connections of this process.
         if len(raw) > stored_rows.HEAVY_BYTES:
             return bridge().run_in_worker(whole.parse_replacement, raw, checking.document_limits(), most)
         return whole.parse_replacement(raw, checking.document_limits(), most)
@@ -236,10 +237,10 @@ def _hash_parts(*parts: bytes) -> bytes:
 def answer_write(outcome: Outcome, wanted: Conditions | None = None) -> Response:
     """Return the response to a write.
 
-    Raises the error that refused it, or ``PreconditionFailed`` where ``wanted`` does not hold.
+    Raises the error that refused it, or ``PreconditionFailed`` if ``wanted`` does not hold.
     """
     position = outcome.require()
-    # The verb returns the present place; over HTTP a condition that does not hold is 412 (RFC 9110 section 13.1.2).
+    # The write returned the current position; over HTTP an unmet condition is 412 (RFC 9110 section 13.1.2).
     if wanted is not None and wanted.if_absent and outcome.unchanged and position.offset:
         raise PreconditionFailed(position=position.as_json())
     told = orjson.loads(outcome.body)

@@ -1,4 +1,4 @@
-"""Declaration of a call beside the method that answers it: its input, its answer, and who may make it."""
+"""Declare each call next to the method that answers it: its input, its response, and who may make it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One call.
+    """Declaration of one call.
 
-    ``body`` and ``answer`` name components of ``schemas``, ``description`` tells more of the answer. ``query`` lists
-    the parameters of the address, any other is refused; ``headers`` those that the call heeds. ``errors`` are the
-    refusals besides those that every call has. ``right`` is for callers who do not own the session. ``is_activity``
-    counts the call as activity of its session. ``is_for_sisters`` lets a user's other sessions and login make it.
+    ``body`` and ``answer`` name components of ``schemas``, ``description`` explains the response. ``query`` lists the
+    allowed parameters of the URL, ``headers`` the headers that the call reads. ``errors`` are the refusals besides
+    those of every call. ``right`` is the permission for callers who do not own the session. With ``is_activity`` the
+    call counts as activity of its session. With ``is_for_sisters`` the same user's other sessions and login may make
+    it.
     """
 
     summary: str
@@ -39,17 +40,18 @@ class Endpoint:
 
 
 def endpoint(summary: str, **facts: Any) -> Callable[[F], F]:
-    """Declare the call that a method answers. The fields are those of ``Endpoint``."""
+    """Declare the call that a method answers; the arguments are the fields of ``Endpoint``."""
     declared = Endpoint(summary=summary, **facts)
 
     def declare(answer: F) -> F:
         @wraps(answer)
         def run(view: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            # First: a misspelt parameter would be ignored, and the caller take the answer for another one.
+            # Check the parameters first: a misspelt one would be ignored, and the caller would misunderstand the
+            # response.
             check_query(request, declared.query)
             view.begin(declared)
             response = answer(view, request, *args, **kwargs)
-            # Only now: a call that is refused neither did anything nor counts as activity.
+            # Only after the call, because a refused call has done nothing and is no activity.
             view.finish(response, **kwargs)
             return response
 

@@ -1,4 +1,4 @@
-"""Enter over HTTP: which session a page goes on with, and whose login it has."""
+"""Enter over HTTP: find the session with which a page continues, and whose login the page has."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ from session_mgmt.writes import verbs
 
 
 class _LoginBase(ApiView):
-    """View of the project's own login. Our tokens are in the body, so that headers and cookies are free to prove it."""
+    """Base of views that check the project's own login. Tokens of this app come in the body, so that headers and
+    cookies can prove that login.
+    """
 
     anonymous = True
 
@@ -51,7 +53,7 @@ class _LoginBase(ApiView):
 
 
 class LoginView(_LoginBase):
-    """View of ``login/``: for pages that only ask, or whose CSRF cookie JavaScript cannot read."""
+    """View of ``login/``, for pages that only ask who is logged in, or whose CSRF cookie scripts cannot read."""
 
     @endpoint(
         "Whose login this page has",
@@ -59,7 +61,7 @@ class LoginView(_LoginBase):
         answer="PageLogin",
     )
     def get(self, request: Request) -> Response:
-        # Nobody's visit must not make a Django session.
+        # An anonymous visit must not create a Django session.
         has_token = self.user is not None or not django_settings.CSRF_USE_SESSIONS
         csrf = get_token(request._request) if has_token else None
         return Response({"user_id": None if self.user is None else str(self.user.pk), "csrf": csrf})
@@ -89,7 +91,7 @@ class EnterView(_LoginBase):
     def post(self, request: Request) -> Response:
         by_cookie = is_from_page(request)
         if by_cookie and "HTTP_AUTHORIZATION" not in request.META:
-            # A header that a foreign page cannot send is as good a proof that it is ours.
+            # A header that a foreign page cannot send proves equally well that the page is ours.
             require_csrf(request)
         wanted = self.read_form(EnterForm)
         evidence = read_entering(request, self.user)
@@ -121,14 +123,14 @@ class EnterView(_LoginBase):
 
 
 def _require_expected(wanted: dict[str, Any], evidence: Evidence) -> None:
-    """Refuse a page that was made for somebody else, before anything is decided."""
+    """Refuse a page that was rendered for another user, before anything is decided."""
     here = None if evidence.user is None else str(evidence.user.pk)
     if "user" in wanted and wanted["user"] != here:
         raise LoginMismatch()
 
 
 def _read_id(value: str | None) -> uuid.UUID | None:
-    """Return a session's id; any other text names no session."""
+    """Return the id of a session, or ``None`` for text that is no id."""
     try:
         return None if value is None else uuid.UUID(value)
     except ValueError:
@@ -136,13 +138,15 @@ def _read_id(value: str | None) -> uuid.UUID | None:
 
 
 def _read_kept(kept: dict[str, str], cookie: str | None) -> tuple[uuid.UUID | None, str]:
-    """Return the session that a page kept, and its proof; a cookie tells both."""
+    """Return the session that a page has kept and the token that proves it. In cookie mode both are known from the
+    cookie.
+    """
     token = kept.get("token") or ""
     if cookie is not None:
         session = cookies.find_session(settings().database, cookie)
         if session is not None:
             return session, cookie
-    # A secret that no script can read is taken from no body.
+    # In cookie mode no script knows the secret, so a secret in the body is not accepted.
     return _read_id(kept.get("session")), "" if token.startswith(COOKIE_PREFIX) else token
 
 

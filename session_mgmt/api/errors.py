@@ -1,4 +1,4 @@
-"""Exception handling: this app's errors as they are, those of DRF and Django by the nearest code."""
+"""Translate exceptions into responses: errors of this app keep their code, others get the nearest one."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ _NEAREST: tuple[tuple[type[Exception], type[SessionMgmtError]], ...] = (
     (BadRequest, InvalidJSON),
     (SuspiciousOperation, InvalidJSON),
 )
-# Faults that a session's people should find in its log.
+# Faults that are recorded in the session's log, for the people who look into a session.
 _FAULTS = (InternalError, StateUnreadable, HandlerFailed)
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
-    """Turn an exception into a response. Never return ``None``, so that no HTML page of Django is shown."""
+    """Turn an exception into a response. It never returns ``None``, so Django's HTML error page is never shown."""
     ours = translate_error(error)
     if isinstance(ours, _FAULTS):
         _record_fault(ours, getattr(context.get("request"), "client_session", None))
     response = Response(ours.as_dict(), status=ours.status)
-    # A lane without a database names no time, and over HTTP nobody has a pace of its own to come again.
+    # The error may name no time, and HTTP clients have no back-off of their own, so a default is added.
     wait = 1 if ours.retry_after is None and isinstance(ours, Unavailable) else ours.retry_after
     if wait is not None:
-        # Whole seconds (RFC 9110 section 10.2.3), rounded up, so that nobody comes too early.
+        # Whole seconds (RFC 9110 section 10.2.3), rounded up, so that no client retries too early.
         response["Retry-After"] = str(math.ceil(wait))
     if ours.status == 401:
         response["WWW-Authenticate"] = _make_challenge(ours)
@@ -76,12 +76,12 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
 
 
 def _make_challenge(error: SessionMgmtError) -> str:
-    # RFC 6750 3.1: a request without credentials is told the scheme and nothing more.
+    # RFC 6750 3.1: without credentials, the challenge names the scheme and nothing more.
     return 'Bearer error="invalid_token"' if isinstance(error, InvalidToken | TokenExpired) else "Bearer"
 
 
 def _record_fault(error: SessionMgmtError, session: ClientSession | None) -> None:
-    """Record a fault in the session's log. The response is sent whether or not that succeeds."""
+    """Record a fault in the session's log. The response is sent even if that fails."""
     if session is None:
         return
     try:
@@ -94,27 +94,27 @@ def translate_error(error: Exception) -> SessionMgmtError:
     """Return the documented error for any exception."""
     if isinstance(error, SessionMgmtError):
         return error
-    # The database is away, or the lane did not answer in time: nobody knows more than "later".
+    # The database is away, or the lane did not answer in time; all that is known is that a later try may succeed.
     if is_outage(error) or isinstance(error, TimeoutError) or is_unmigrated(error):
         outages.tell(error)
         return explain_outage(error)
     for theirs, ours in _NEAREST:
         if isinstance(error, theirs):
             return ours()
-    # The traceback goes to the log and nothing of it to the caller (promises R6 and R7).
+    # The traceback goes only to the log, and nothing of it to the caller (promises R6 and R7).
     logger.error("A view failed", exc_info=error)
     return InternalError()
 
 
 class Refusal(drf.APIException):
-    """Refusal of ours in a view that knows REST framework's only; a plain one would lose its code and its status."""
+    """Refusal of this app as an exception of REST framework, which keeps its code and its status."""
 
     def __init__(self, error: SessionMgmtError) -> None:
         super().__init__(error.detail)
         self.status_code = error.status
         self.detail = error.as_dict()
         if error.retry_after is not None:
-            # REST framework writes it into the header.
+            # REST framework copies this into the ``Retry-After`` header.
             self.wait = math.ceil(error.retry_after)
         if error.status == 401:
             self.auth_header = _make_challenge(error)
@@ -122,9 +122,9 @@ class Refusal(drf.APIException):
 
 @contextmanager
 def refuse_in_their_form() -> Iterator[None]:
-    """Raise refusals of the block as REST framework knows them, also that of a database that is away."""
+    """Raise refusals of the block, and an outage of the database, as exceptions of REST framework."""
     try:
-        # A statement of the project's own that is wrong is a fault, and no outage.
+        # A wrong statement of the project is a fault and no outage.
         with telling_outages():
             yield
     except SessionMgmtError as error:

@@ -15,10 +15,10 @@ MAX_INTEGER = 2**53 - 1
 
 
 class Text(serializers.CharField):
-    """Text; no other type is converted."""
+    """Text field; no other type is converted to text."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # The text is stored as it came: a client must read back exactly the text that it wrote.
+        # Do not trim: a client must read back exactly the text that it wrote.
         super().__init__(trim_whitespace=False, **{"allow_blank": True, **kwargs})
 
     def to_internal_value(self, data: Any) -> str:
@@ -28,7 +28,7 @@ class Text(serializers.CharField):
 
 
 class Whole(serializers.IntegerField):
-    """Integer from 0 to 2^53-1; neither ``true`` nor ``"1"``."""
+    """Integer from 0 to 2^53-1; ``true`` and ``"1"`` are refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"min_value": 0, "max_value": MAX_INTEGER, **kwargs})
@@ -75,7 +75,7 @@ class Form(serializers.Serializer[Any]):
             raise InvalidField("The body is a JSON object.")
         unknown = sorted(data.keys() - self.fields.keys())
         if unknown:
-            # The name is cut: it came from outside and goes back and into logs.
+            # Cut the name: it came from the caller, and is sent back and logged.
             raise InvalidField("There is no such field.", field=unknown[0][:100])
         return super().to_internal_value(data)
 
@@ -121,7 +121,7 @@ class RefreshForm(Form):
 
 class KeptForm(Form):
     session = Text(allow_blank=False, max_length=36)
-    # None where a cookie is the proof.
+    # None if a cookie is the proof.
     token = Text(required=False, allow_null=True, allow_blank=False, max_length=200)
 
 

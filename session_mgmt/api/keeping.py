@@ -1,4 +1,4 @@
-"""Answers that are computed for many callers at once."""
+"""Cache for answers that many callers ask for at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Kept:
-    """Value that is computed anew after some seconds, by one caller while the others wait for it."""
+    """Value that is computed again after some seconds, by one caller while the others wait for the result."""
 
     def __init__(self, compute: Callable[[], Any], seconds: float) -> None:
         self._compute, self._seconds = compute, seconds
@@ -19,15 +19,15 @@ class Kept:
 
     def read(self) -> Any:
         """Return the value, at most ``seconds`` old."""
-        # Held while the value is computed: a hundred callers at once cost one computation, not a hundred.
+        # Hold the lock while computing, so that a hundred callers at once cost one computation.
         with self._lock:
             if monotonic() >= self._until:
                 self._value = self._compute()
-                # After the computation, which may have taken long itself.
+                # Take the time after the computation, which may have been slow itself.
                 self._until = monotonic() + self._seconds
             return self._value
 
     def forget(self) -> None:
-        """Compute the value anew at the next call."""
+        """Forget the value, so that the next call computes it again."""
         with self._lock:
             self._until = 0.0

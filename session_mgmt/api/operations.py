@@ -17,14 +17,14 @@ from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import NotFound
 from session_mgmt.models.outages import is_unmigrated
 
-# Anybody may ask, and every answer costs eleven queries.
+# Seconds for which an answer is cached, because anybody may ask, and an answer costs eleven queries.
 HEALTH_SECONDS = 2.0
 
 
 def _read_health() -> dict[str, Any]:
     try:
         return monitoring.read_health()
-    # An answer and no error: the question was how the service is.
+    # Not an error response: the state of the service is what was asked for.
     except (DatabaseError, InterfaceError) as error:
         return {"status": "unavailable", "problems": ["migrations" if is_unmigrated(error) else "database"]}
 
@@ -47,11 +47,11 @@ class HealthView(ApiView):
         if found["status"] == "unavailable":
             return Response(found, status=503)
         found = {**found, "doorbell": bridge().describe_doorbell()}
-        # This process's own knowledge: its lane may fail while the database answers reads.
+        # Also report what only this process knows: its lane may fail while the database answers reads.
         failing = {"writes_failing": bridge().lane.is_failing, "doorbell_deaf": found["doorbell"]["deaf"]}
         if problems := [name for name, is_failing in failing.items() if is_failing]:
             found = {**found, "status": "degraded", "problems": [*found["problems"], *problems]}
-        # Figures tell an attacker how much it takes; load balancers need the status only.
+        # Figures would help an attacker to measure the effect; load balancers need only the status.
         if not self.actor.may(access.SEE):
             found = {"status": found["status"]}
         return Response(found)

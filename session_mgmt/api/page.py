@@ -15,12 +15,12 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import NotFound
 
 SIDECAR = "drf_spectacular_sidecar"
-# Swagger UI styles its elements in place; scripts come from files alone.
+# Swagger UI uses inline styles; scripts come only from files.
 _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'self'"
 
 
 class SchemaPageView(ApiView):
-    """View of ``schema/page/``: calls can be read, and tried with a token."""
+    """View of ``schema/page/``, where calls can be read, and tried out with a token."""
 
     anonymous = True
     schema = None

@@ -1,4 +1,4 @@
-"""Parameters of addresses: exact values, and no parameter that is not listed."""
+"""Query parameters of URLs: strict values, and no unlisted parameters."""
 
 from __future__ import annotations
 
@@ -101,17 +101,17 @@ Parameter = Number | Identifier | Place
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is a number that can be meant, without sign and spaces."""
-    # `isdigit` alone takes digits of any script, and `int` would read them.
+    """Return whether a text is a decimal number of a plausible length, without sign and spaces."""
+    # `isdigit` alone accepts digits of every script, and `int` would read them.
     return text.isascii() and text.isdigit() and len(text) <= _DIGITS
 
 
 def check_query(request: Request, allowed: Iterable[Parameter]) -> None:
-    """Refuse a parameter that is not listed, or given twice, as a body's fields are. Raises ``InvalidField``."""
+    """Refuse a parameter that is not listed or is given twice, as for the fields of a body. Raises ``InvalidField``."""
     names = {parameter.name for parameter in allowed}
     for name, values in request.query_params.lists():
         if name not in names:
             raise InvalidField("There is no such parameter.", field=name[:_NAME])
-        # Proxies and frameworks choose differently among two values, so that a check could see the other one.
+        # Proxies and frameworks disagree which of two values counts, so a check elsewhere might see the other one.
         if len(values) > 1:
             raise InvalidField("The parameter is given twice.", field=name)

@@ -18,7 +18,7 @@ from session_mgmt.documents.values import SAFE_INTEGER
 from session_mgmt.exceptions import InvalidJSON, NumberOutOfRange, SessionMgmtError, UnsupportedMediaType
 
 _CHUNK = 64 * 1024
-# Of a name that came from outside and goes back and into logs.
+# Longest part of a caller's field name that is sent back and logged.
 _SHOWN_NAME = 100
 
 
@@ -35,7 +35,7 @@ class Untouched(BaseParser):
 
 
 def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> Any:
-    """Return the body's JSON; its values are checked where they are used.
+    """Parse the body as JSON; its fields are checked later, by their form.
 
     Raises ``InvalidJSON`` and the errors of limits.
     """
@@ -44,7 +44,7 @@ def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError])
         return checking.parse_json(raw, most)
     except NumberOutOfRange as error:
         field = _find_vast_field(raw)
-        # A lone surrogate, which no answer can carry, is not printable.
+        # Lone surrogates, which no response can contain, are not printable.
         if field is None or not field.isprintable():
             raise
         raise NumberOutOfRange(error.detail, field=field[:_SHOWN_NAME]) from error
@@ -53,7 +53,7 @@ def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError])
 def _find_vast_field(raw: bytes) -> str | None:
     """Return the field of the body whose value has a number that is out of range, or ``None``.
 
-    Only after the refusal: the parser of the standard library is slower, and lets each number be looked at.
+    This runs only after a refusal: the standard library's parser is slower, but lets each number be inspected.
     """
     try:
         body = json.loads(raw, parse_int=_read_number, parse_float=_read_number)
@@ -70,7 +70,7 @@ def _read_number(text: str) -> float:
 
 
 def _holds_infinity(value: Any) -> bool:
-    """Look at all that is inside, without a call for each level: the text decides how deep it is."""
+    """Return whether a value contains an infinity. It does not recurse, because the caller's text decides the depth."""
     rest = [value]
     while rest:
         one = rest.pop()
@@ -87,7 +87,7 @@ def read_body(request: Request, *, most: int, too_large: type[SessionMgmtError])
     """
     _check_type(request.META)
     declared = request.META.get("CONTENT_LENGTH") or "0"
-    # Refused by its header, before a byte is read; a body that declares less is counted while it comes.
+    # Refuse by the header before a byte is read. A body that declares less than it sends is counted while it is read.
     if declared.isdigit() and int(declared) > most:
         raise too_large(limit=most)
     raw = _read_bytes(request._request, most, too_large)
@@ -99,7 +99,7 @@ def read_body(request: Request, *, most: int, too_large: type[SessionMgmtError])
 def _read_bytes(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
     try:
         if getattr(request, "_read_started", False):
-            # A middleware of the project has read it already.
+            # A middleware of the project has already read the body.
             return request.body
         return _read_pieces(request, most, too_large)
     except (RawPostDataException, UnreadablePostError) as error:
@@ -116,10 +116,10 @@ def _read_pieces(request: HttpRequest, most: int, too_large: type[SessionMgmtErr
 
 
 def _check_type(meta: Mapping[str, Any]) -> None:
-    """Accept JSON in UTF-8 only: a second encoding would be a second parser with other rules."""
+    """Accept only JSON in UTF-8: another encoding would need a second parser, with other rules."""
     if meta.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType()
-    # The standard library's parser of headers: parameters may be quoted, and stand in any order.
+    # Use the standard library's header parser, because parameters may be quoted and in any order.
     given = Message()
     given["content-type"] = meta.get("CONTENT_TYPE") or "application/json"
     charset = str(given.get_param("charset") or "utf-8").lower()

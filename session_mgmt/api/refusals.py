@@ -1,4 +1,4 @@
-"""Refusals that calls of one kind have in common, for the OpenAPI document."""
+"""Errors that calls of one kind have in common, for the OpenAPI document."""
 
 from __future__ import annotations
 

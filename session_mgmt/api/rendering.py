@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 
 class JSON(BaseRenderer):
-    """Renderer of compact JSON; bytes are JSON already."""
+    """Render compact JSON; bytes are passed on as JSON that is already encoded."""
 
     media_type = "application/json"
     format = "json"
@@ -27,7 +27,7 @@ class JSON(BaseRenderer):
 
 
 class OnlyJSON(BaseContentNegotiation):
-    """Content negotiation that always chooses JSON, since an HTML error page or a bare 406 has no documented code."""
+    """Always choose JSON, because an HTML error page or a bare 406 would have no documented code."""
 
     def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
         return next(iter(parsers))

@@ -1,4 +1,4 @@
-"""Rights of callers who do not own a session: the permissions of each call, as in the admin, and its audit entry."""
+"""Permissions of callers who do not own a session, as in the admin, with the audit entry of each call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from session_mgmt.actions import access, audit
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Right to one kind of call. ``action`` is the name of its audit entry."""
+    """Permission for one kind of call. ``action`` is the name of its audit entry."""
 
     action: str
     permissions: tuple[str, ...]

@@ -84,7 +84,7 @@ _COMPONENTS: dict[str, Schema] = {
     },
     "PatchOperation": {
         "description": "One operation of RFC 6902.",
-        # Further members are ignored, as RFC 6902 has it, but they are read.
+        # Additional members are ignored, as RFC 6902 demands, but they are parsed and so count against the limits.
         "allOf": [OBJECT],
         "anyOf": [build_object({"op": {"const": op}, "path": POINTER, **more}) for op, more in PATCHES.items()],
         "examples": [{"op": "add", "path": "/cart/0", "value": "apple"}],

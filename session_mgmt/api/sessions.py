@@ -79,7 +79,7 @@ class SessionViewSet(ApiViewSet):
     )
     def list(self, request: Request) -> Response:
         before, limit = LIST_BEFORE.read(request), LIST_LIMIT.read_or_default(request)
-        # One more than a page tells whether there is another page, without a count.
+        # Read one more than a page, to know without a count whether there is a next page.
         found = list(lifecycle.list_active(self.actor, before=before)[: limit + 1])
         page, more = found[:limit], len(found) > limit
         states = connections.read_states(session.pk for session in page)
@@ -99,7 +99,7 @@ class SessionViewSet(ApiViewSet):
         if is_from_page(request):
             raise PermissionDenied("Here a page keeps its session in a cookie: enter.")
         if proven_session(request) is not None:
-            # A token that could make sessions would outlive its own.
+            # If a token could create sessions, its holder would keep access after its own session has ended.
             raise PermissionDenied("A session is created with the project's own authentication.")
         wanted = self.read_form(CreationForm)
         user = request.user if request.user and request.user.is_authenticated else None
@@ -180,7 +180,7 @@ class SessionViewSet(ApiViewSet):
         proven = proven_session(request)
         if proven is None:
             raise AuthRequired("A session is recovered with its own token.")
-        # As if it did not exist: a token must not tell about sessions of others.
+        # Answer as for an unknown session: a token must not reveal sessions of other users.
         if proven.pk != parse_session_id(pk):
             raise SessionNotFound()
         wanted = self.read_form(RecoveryForm)
@@ -246,7 +246,7 @@ class SessionViewSet(ApiViewSet):
     def _stop_connections(self, pk: str, code: Close) -> Response:
         found = self.find_session(pk)
         self.read_form(NothingForm)
-        # A session's own token may not: a page closes its own connection, and has no business with other tabs'.
+        # Not with a session's own token: a page may close its own connection, but not those of other tabs.
         if not self.actor.may(access.DISCONNECT):
             raise PermissionDenied()
         return Response({"connections": stopping.stop_session(found.pk, code)})
@@ -291,7 +291,7 @@ def _describe_tokens(created: Created) -> dict[str, Any]:
 
 
 def describe_pair(pair: Pair | None) -> dict[str, Any]:
-    """Return a pair as clients get it; nulls if there is none."""
+    """Return a pair of tokens in the form that clients get; all values are null if there is none."""
     if pair is None:
         return {"access": None, "refresh": None, "expires_in": None}
     left = (pair.access.expires_at - clock.read(settings().database)).total_seconds()
@@ -303,14 +303,14 @@ def describe_pair(pair: Pair | None) -> dict[str, Any]:
 
 
 def read_entering(request: Request, user: Any) -> Evidence:
-    """Return the evidence of a request that makes a session, with the scopes that the project gives it."""
+    """Return the evidence about a request that creates a session, with the scopes that the project grants it."""
     evidence = stamps.read_evidence(request._request, user)
     return replace(evidence, scopes=hooks.find_scopes(request._request, evidence.user))
 
 
 def read_device(request: Request, label: str) -> Device:
     """Return the device that the request describes."""
-    # Control characters would break the lines of whoever prints or logs it.
+    # Control characters could break the lines of a log or a terminal.
     agent = "".join(character for character in request.META.get("HTTP_USER_AGENT", "")[:400] if character.isprintable())
     return Device(label=label, ip=read_address(request), user_agent=agent)
 
@@ -321,12 +321,12 @@ def _limit_age(value: int | None) -> timedelta | None:
 
 
 def _read_page(session: ClientSession, after: int, limit: int) -> dict[str, Any]:
-    """Return one page of the log. ``oldest`` above ``after`` + 1 means that the entries before it are gone."""
+    """Return one page of the log. If ``oldest`` is above ``after`` + 1, the entries between them are gone."""
     using = settings().database
     window = reading.read_window(using, session.pk, None)
     if window is None:
         raise SessionNotFound()
-    # From the oldest entry that is kept; one that the trimming has left for its tag is not shown.
+    # Begin with the oldest retained entry. An older one, which the trimming has left only for its tag, is not shown.
     found = reading.read_page(using, session.pk, max(after, window.oldest - 1), limit)
     last = found[-1].offset if found else after
     return {

@@ -1,4 +1,4 @@
-"""Shapes that the components of the OpenAPI document are made of, as JSON Schema 2020-12."""
+"""Building blocks for the components of the OpenAPI document, as JSON Schema 2020-12."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build_enum(*values: Any) -> Schema:
 
 
 TEXT: Schema = {"type": "string"}
-# No database column takes a NUL character.
+# Database columns accept no NUL character.
 INPUT: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
 FLAG: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST}
@@ -51,7 +51,7 @@ NUMBER: Schema = {"type": "number"}
 MOMENT: Schema = {"type": "string", "format": "date-time"}
 UUID: Schema = {"type": "string", "format": "uuid"}
 COUNTS: Schema = {"type": "object", "additionalProperties": COUNT}
-# Figures of one connection, or of a session's together.
+# Figures of one connection, or of all connections of a session.
 FIGURES: Schema = {
     "latency": build_object({name: allow_null(NUMBER) for name in ("last_ms", "average_ms", "p95_ms", "jitter_ms")}),
     "beats": build_object({"sent": COUNT, "missed": COUNT}),
@@ -65,7 +65,7 @@ OBJECT: Schema = {
     "additionalProperties": ANY,
     "propertyNames": {**INPUT, "not": {"const": "__proto__"}},
 }
-# Content of documents may be older than the limits of today.
+# Stored documents may be older than the current limits.
 STORED: Schema = {}
 POINTER = refer("Pointer")
 POSITION = refer("Position")
@@ -86,7 +86,7 @@ TERMS: Schema = {
     ),
     "key": allow_null(KEY),
 }
-# A tag proves a base, so it comes with one; the empty tag is that of version 0.
+# A tag proves its base, so both are given together; version 0 has the empty tag.
 PROOFS: list[Schema] = [
     {"properties": {"tag": {"type": "null"}}},
     {"properties": {"tag": {"pattern": "^[0-9a-f]{16}$"}, "base": {"type": "integer"}}, "required": ["tag", "base"]},
@@ -115,7 +115,7 @@ OLD: Schema = {"version": COUNT, "position": POSITION, "data": STORED}
 WRITTEN: Schema = {"position": POSITION, "unchanged": FLAG}
 ENTRY: Schema = build_tuple(COUNT, TEXT, {"type": "object"})
 
-# Members of an operation of RFC 6902 besides `op` and `path`.
+# Members of an RFC 6902 operation besides `op` and `path`.
 PATCHES = {
     **{op: {"value": ANY} for op in ("add", "replace", "test")},
     **{op: {"from": POINTER} for op in ("move", "copy")},

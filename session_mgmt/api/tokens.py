@@ -30,7 +30,9 @@ LONGEST_SECONDS = 10 * 365 * 24 * 3600
 
 
 class _PageAuthentication(SessionAuthentication):
-    """Login of the page by its cookies. No CSRF token is needed: nothing happens without the secret of the body."""
+    """Authenticate the page's login by its cookies. No CSRF token is needed, because nothing happens without the secret
+    in the body.
+    """
 
     def enforce_csrf(self, request: Any) -> None:
         """Let the request pass."""
@@ -55,7 +57,7 @@ class RefreshView(ApiView):
     def post(self, request: Request) -> Response:
         wanted = self.read_form(RefreshForm)
         if is_from_page(request):
-            # A pair from before there were cookies: entering puts one in its place.
+            # This pair is from before the switch to cookies; the page gets a cookie when it enters again.
             raise InvalidToken("Here a page keeps its session in a cookie: enter.")
         refreshed = refreshing.refresh_tokens(
             wanted["token"],
@@ -84,7 +86,7 @@ class NarrowView(ApiView):
             raise PermissionDenied("Here a page keeps its session in a cookie, and is given no token.")
         wanted = self.read_form(NarrowForm)
         seconds = wanted.get("expires_in")
-        # More than any token lives, and still a time that can be calculated with.
+        # Longer than any token lives, and still small enough for arithmetic with dates.
         lifetime = None if seconds is None else timedelta(seconds=min(seconds, LONGEST_SECONDS))
         found = narrowing.narrow_token(read_bearer(request) or "", wanted["scopes"], lifetime=lifetime)
         told = {"access": found.access.secret, "expires_in": found.expires_in, "scopes": found.scopes}

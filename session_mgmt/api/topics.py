@@ -1,4 +1,4 @@
-"""Topics over HTTP: publish, and read what was published."""
+"""Topics over HTTP: publish, and read publications, values and members."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PublicationView(ApiView):
     def get(self, request: Request, topic: str) -> Response:
         before, limit = BEFORE.read(request), LIMIT.read_or_default(request)
         session = proven_session(request)
-        # Who may follow a topic is asked about sessions only; people with rights in the admin see it there.
+        # Only sessions can be judged by the topic's function. Staff can read publications in the admin.
         if session is None:
             raise TopicDenied()
         access.check_follow(session, topic)
@@ -68,11 +68,11 @@ class PublicationView(ApiView):
         return Response({"position": told}, status=201)
 
     def _check_rights(self, topic: str) -> None:
-        """Let the application judge a session; any other caller needs the permission and a declared topic."""
+        """Let the topic's function judge a session. Any other caller needs the permission, and a declared topic."""
         session = proven_session(self.request)
         if session is not None:
             access.check_publish(session, topic)
-        # Staff too: a publication to an undeclared topic would be kept, and nobody could ever follow it.
+        # Staff too: a publication to an undeclared topic would be stored, and nobody could ever read it.
         elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic, self.actor.tenant):
             raise PublishDenied()
 
@@ -88,7 +88,7 @@ class ValueView(ApiView):
     )
     def get(self, request: Request, topic: str) -> Response:
         session = proven_session(request)
-        # As for its publications: the value is made for a session.
+        # As for publications: the value is computed for a session.
         if session is None:
             raise TopicDenied()
         value = following.read_value(session, TOPIC + topic, self.actor.restriction, bridge().drain)
@@ -106,7 +106,7 @@ class MembersView(ApiView):
     )
     def get(self, request: Request, topic: str) -> Response:
         session = proven_session(request)
-        # As for its publications: who may see them is asked about sessions only.
+        # As for publications: the function that decides takes a session.
         if session is None:
             raise TopicDenied()
         access.check_follow(session, PRESENCE + topic)

@@ -45,14 +45,14 @@ logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Form)
 
-# REST calls come in dozens a second from one page; their activity is written this often at most.
+# One page may make dozens of REST calls per second; their activity is written at most this often.
 TOUCH_EVERY = timedelta(seconds=10)
 # Names of the parts of an address in an audit entry.
 _FACTS = {"name": "document"}
 
 
 class ApiView(APIView):
-    """View with strict JSON in and out, documented errors and no caching; authentication by token or by the project."""
+    """Base view: strict JSON, documented errors, no caching, and authentication by token or by the project."""
 
     parser_classes = [Untouched]
     renderer_classes = [JSON]
@@ -76,7 +76,7 @@ class ApiView(APIView):
     def get_authenticators(self) -> list[Any]:
         """Return this app's authentication, followed by the project's as configured now."""
         theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
-        # Ours first: the project's own may take a bearer token for one of theirs, and refuse it.
+        # Ours first: the project's classes might take our bearer token for one of their own, and refuse it.
         ours = [ProvenToken(), ProvenCookie()]
         return [*ours, *(authentication() for authentication in theirs)]
 
@@ -88,8 +88,8 @@ class ApiView(APIView):
         raise TooManyRequests(retry_after=wait)
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Charge a failure to its caller, then answer it."""
-        # Translated before it is charged: the cost of a failure depends on the documented error.
+        """Charge the failure to its caller's rate limits, then return the error response."""
+        # Translate first, because the cost of a failure depends on the documented error.
         error = errors.translate_error(exc)
         if self._caller is not None:
             limits.fine_caller(self._caller, error)
@@ -97,7 +97,7 @@ class ApiView(APIView):
         return super().handle_exception(error)
 
     def _note_refusal(self, caller: limits.Caller, error: SessionMgmtError) -> None:
-        """Write down who lacks a right or passes a limit. A failure of that changes no answer."""
+        """Note who lacked a permission or exceeded a limit. A failure here does not change the response."""
         kind = incidents.find_kind(error)
         if kind is None or not limits.is_news(caller.address, kind):
             return
@@ -115,15 +115,15 @@ class ApiView(APIView):
     def perform_authentication(self, request: Request) -> None:
         """Authenticate the request. An unknown bearer token is an error, unlike a missing one."""
         token = read_bearer(request)
-        # Before any query: whoever calls too often costs nothing more.
+        # Before any query, so that a caller who exceeds the limit costs nothing more.
         self._caller = limits.Caller(read_address(request), token or read_cookie(request))
         limits.admit_caller(self._caller)
         super().perform_authentication(request)
         if _is_known(request):
-            # Only now is the user known; the address and the token have been charged before.
+            # The user is known only now; the address and the token were charged above.
             limits.admit_caller(limits.Caller(user_id=request.user.pk))
             self._caller = replace(self._caller, user_id=request.user.pk)
-        # A client with a wrong token must hear so, and not be taken for somebody who sent none.
+        # A client with a wrong token must be told so, and must not be treated as anonymous.
         if request.auth is None and not _is_known(request) and token is not None:
             raise InvalidToken()
 
@@ -138,7 +138,7 @@ class ApiView(APIView):
             self._check_live(session)
 
     def require_scope(self, call: str) -> None:
-        """Require of a session's token the scope of a call, by the table of all calls. Raises ``ScopeMissing``."""
+        """Require that a session's token has the scope of this call (``protocol.scopes``). Raises ``ScopeMissing``."""
         if proven_session(self.request) is None:
             return
         match = self.request.resolver_match
@@ -158,7 +158,7 @@ class ApiView(APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
-        # Answers hold tokens and private data, and depend on who asks.
+        # Responses contain tokens and private data, and depend on the caller.
         final["Cache-Control"] = "no-store"
         final["X-Content-Type-Options"] = "nosniff"
         patch_vary_headers(final, ("Authorization", "Cookie"))
@@ -176,7 +176,7 @@ class ApiView(APIView):
         self.endpoint, self.is_activity = declared, declared.is_activity
 
     def finish(self, response: Response, **named: str) -> None:
-        """End a call that was not refused: count it as activity of its owner, or write the audit entry of others."""
+        """Finish a successful call: count it as activity of the owner, or write the audit entry of another caller."""
         if self._foreign is not None:
             self._note_foreign(self._foreign, response, named)
         elif self._found is not None and self.is_activity:
@@ -216,13 +216,13 @@ class ApiView(APIView):
         return kind(data=read_json(self.request, most=most, too_large=FrameTooLarge)).read_fields()
 
     def find_session(self, key: str) -> ClientSession:
-        """Return the session of the address if the caller may see it. Raises ``SessionNotFound`` for any other reason
-        too.
+        """Return the session of the URL if the caller may see it; otherwise raise ``SessionNotFound``, whatever the
+        reason.
         """
         wanted = parse_session_id(key)
         proven = proven_session(self.request)
         if proven is not None and proven.pk == wanted:
-            # Read a moment ago by its token; to read it again would cost a query of every call.
+            # The token's check has just read it; reading it again would cost every call a query.
             return proven
         right, actor = self.endpoint.right, self.actor
         or_sister = self.endpoint.is_for_sisters
@@ -233,12 +233,12 @@ class ApiView(APIView):
         return found
 
     def require_right(self, session: ClientSession, right: Right) -> None:
-        """Require a further right for a body. Raises ``PermissionDenied``."""
+        """Require another permission, which depends on the body. Raises ``PermissionDenied``."""
         access.require_permissions(self.actor, session, right.permissions)
         self._right = right
 
     def find_live_session(self, key: str) -> ClientSession:
-        """Return the session of the address, if it is alive.
+        """Return the session of the URL, if it is alive.
 
         Raises ``SessionNotFound`` or ``SessionEnded``.
         """
@@ -254,7 +254,7 @@ class ApiView(APIView):
 
 
 class ApiViewSet(ViewSetMixin, ApiView):
-    """``ApiView`` for sets of actions."""
+    """``ApiView`` as a view set."""
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
@@ -262,14 +262,14 @@ class ApiViewSet(ViewSetMixin, ApiView):
 
 
 def _leave_transactions(view: Any) -> Any:
-    """Exempt a view from ``ATOMIC_REQUESTS``: verbs have their own transactions, and a write inside would wait for
-    itself.
+    """Exempt a view from ``ATOMIC_REQUESTS``: writes have their own transactions, and inside another one a write would
+    wait for itself.
     """
     return transaction.non_atomic_requests(using=settings().database)(view)
 
 
 def parse_session_id(key: str) -> uuid.UUID:
-    """Return the session id of an address. A malformed one looks like any unknown session."""
+    """Parse the session id of a URL. A malformed id is answered like an unknown session."""
     try:
         return uuid.UUID(key)
     except ValueError:

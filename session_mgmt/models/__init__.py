@@ -1,9 +1,9 @@
-"""Tables. Constraints and indexes live in ``Meta``; changes of several tables in ``actions``."""
+"""Models. Constraints and indexes are in ``Meta``; changes that touch several tables are in ``actions``."""
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
-# Django's own errors name a table of this app, and not the missing app of the project.
+# Explain it here: Django's own error would name a model of this app, and not the app that the project misses.
 if not apps.apps_ready:
     raise ImproperlyConfigured(
         "Django is not set up yet, and this import of session_mgmt needs its models. In settings import nothing but"

@@ -18,7 +18,7 @@ class AuditEntry(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     action = models.CharField(max_length=60)
-    # The entry outlives the person who acted, too.
+    # The entry also outlives the account of the person who acted.
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )

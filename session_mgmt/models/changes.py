@@ -1,4 +1,4 @@
-"""Tell whether anything has been written to a database meanwhile, by whomever; cheaper than to read what it was."""
+"""Find out whether anything was written to the database since a mark; this is cheaper than repeating the reads."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ Mark: TypeAlias = tuple[Any, ...]
 
 
 def read_mark(using: str) -> Mark | None:
-    """Return the mark of all that is committed; ``None`` where there is none.
+    """Return a mark of the committed state, or ``None`` if the database offers none.
 
-    While it is the same, a query on this thread's connection returns the same rows.
+    As long as the mark is equal, a query on this thread's connection returns the same rows.
     """
     connection = connections[using]
-    # Inside a transaction the mark would be that of its beginning.
+    # Inside a transaction the mark would describe the state at its beginning.
     if connection.in_atomic_block:
         return None
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # Every transaction that writes takes a number, and the snapshot names those that are under way.
+            # Every writing transaction takes a number, and the snapshot lists those that are still running.
             cursor.execute("SELECT pg_backend_pid(), txid_current_snapshot()::text")
             return tuple(cursor.fetchone())
         if connection.vendor == "sqlite":
-            # It counts the commits of all other connections; the driver counts the rows of this one.
+            # ``data_version`` counts the commits of other connections; the driver counts the changes of this one.
             cursor.execute("PRAGMA data_version")
             return connection.connection, cursor.fetchone()[0], connection.connection.total_changes
     return None

@@ -11,14 +11,14 @@ from session_mgmt.models.session import ClientSession
 
 
 class Client(models.Model):
-    """Fence and write counter in one row: only the newest ``generation`` may write, and only ``last_seq`` + 1.
+    """Fence and write counter in one row: only the newest ``generation`` may write, and only the number ``last_seq`` +
+    1.
 
-    A newer connection raises ``generation``, and so does the end of the session. A write therefore checks this row
-    and nothing else.
+    A newer connection raises ``generation``, and so does the end of the session. So a write has to check only this row.
     """
 
     id = models.BigAutoField(primary_key=True)
-    # No index of its own: the unique constraint below begins with the session, and each index costs every insert.
+    # No separate index: the unique constraint below begins with the session, and each index slows down every insert.
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="clients", db_index=False)
     client_id = models.CharField(max_length=40, default=new_client_id)
     generation = models.BigIntegerField(default=0)
@@ -40,7 +40,9 @@ class Client(models.Model):
 
 
 class Connection(models.Model):
-    """Live transport of a client. ``disconnect`` may never run, so only ``lease_expires_at`` proves that it lives."""
+    """Transport of a client. ``disconnect`` may never run, so only ``lease_expires_at`` proves that a connection is
+    alive.
+    """
 
     class Transport(models.TextChoices):
         WEBSOCKET = "websocket", _("WebSocket")
@@ -48,7 +50,7 @@ class Connection(models.Model):
         LONGPOLL = "longpoll", _("long poll")
 
     id = models.BigAutoField(primary_key=True)
-    # No indexes of their own: each is the first column of an index below.
+    # No separate indexes: each of these is the first column of an index below.
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="connections", db_index=False)
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="connections", db_index=False)
     generation = models.BigIntegerField()
@@ -81,7 +83,7 @@ class Connection(models.Model):
         ]
         indexes = [
             models.Index(fields=["session", "opened_at"], name="sm_conn_session"),
-            # Of open connections only: the closed ones, which are kept for a week, would make most of it.
+            # Only open connections: closed ones are kept for a week, and would fill most of the index.
             models.Index(fields=["lease_expires_at"], name="sm_conn_open", condition=models.Q(closed_at__isnull=True)),
         ]
 

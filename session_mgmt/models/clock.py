@@ -1,4 +1,4 @@
-"""Database clock. It alone decides about deadlines, because the clocks of servers differ."""
+"""The database's clock, which decides all deadlines, because the clocks of servers differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connections
 
 _SQL = {
-    # Without its zone, so that neither `USE_TZ` nor the zone of the connection can change the value.
+    # Read without a zone, so that neither `USE_TZ` nor the connection's zone can change the value.
     "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
 }
@@ -20,7 +20,7 @@ def read(using: str) -> datetime:
     """Return the database's current time: aware, in UTC."""
     connection = connections[using]
     with connection.cursor() as cursor:
-        # Not the start of the transaction (`now()`): one that waited for a lock would judge by an old time.
+        # Not `now()`, which is the start of the transaction: after a wait for a lock that time is old.
         cursor.execute(_SQL.get(connection.vendor, "SELECT CURRENT_TIMESTAMP"))
         return make_aware(cursor.fetchone()[0])
 
@@ -33,15 +33,15 @@ def make_aware(value: Any) -> datetime:
 
 def as_text(moment: datetime) -> str:
     """Format a moment as RFC 3339 in UTC with microseconds: ``2026-11-23T12:05:00.000000Z``."""
-    # Nearly all are in UTC, and to convert one takes longer than to write it.
+    # Nearly all are in UTC already, and converting takes longer than formatting.
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    # Without the offset, which is always the same; to find it by its text costs a fifth more.
+    # Cut off the offset by its known length; a search for its text costs a fifth more.
     return moment.isoformat(timespec="microseconds")[:_AS_FAR_AS_MICROSECONDS] + "Z"
 
 
 def timestamp_as_text(timestamp: float) -> str:
-    """Format seconds since 1970 as a moment; cheap, because many are asked for within the same second."""
+    """Format seconds since 1970 as a moment. The seconds are cached, because many calls fall into the same second."""
     second = int(timestamp)
     return f"{_second_as_text(second)}.{int((timestamp - second) * 1_000_000):06d}Z"
 

@@ -1,4 +1,4 @@
-"""Queries of the ORM that are compiled once: to compile a join of four tables costs more than to ask for a row."""
+"""ORM queries that are compiled once, because compiling a join of four tables costs more than fetching a row."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from django.db.models import Model, QuerySet
 from django.db.models.query import ModelIterable
 
 M = TypeVar("M", bound=Model)
-# What a compiler has before it compiles. What it has found afterwards serves to make instances of the rows.
+# Attributes of a compiler before it compiles. Those that it sets by compiling are needed to build instances from rows.
 _GIVEN = {"connection", "query", "using", "elide_empty"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """Statement for one database. It knows no connection, because it outlives them and serves all threads.
+    """Compiled statement for one database. It holds no connection, because it outlives them and all threads share it.
 
-    ``before``: parameters that are always the same. ``fields``: those whose values each call gives.
+    ``before`` holds the parameters that never change, ``fields`` names those that each call passes.
     """
 
     queryset: QuerySet[Any]
@@ -37,7 +37,7 @@ class _Compiled:
 
 
 class _CompiledBefore:
-    """Query whose compilers have compiled already."""
+    """Stand-in for a query, whose compilers are already compiled."""
 
     def __init__(self, compiled: _Compiled, parameters: tuple[Any, ...]) -> None:
         self._compiled, self._parameters = compiled, parameters
@@ -53,7 +53,7 @@ class _CompiledBefore:
 
 
 class CompiledQuery(Generic[M]):
-    """Query for one row by the values of fields that together are unique.
+    """Query for one row by the values of fields that are unique together.
 
     ``make`` returns the queryset of a database, without those conditions; it is called once for each.
     """
@@ -72,7 +72,7 @@ class CompiledQuery(Generic[M]):
 
 
 def _compile(queryset: QuerySet[Any], using: str, values: dict[str, Any]) -> _Compiled:
-    """Compile a query to which conditions are added: their parameters are the last, ordered by the fields' names."""
+    """Compile a query with added conditions, whose parameters come last, ordered by the names of the fields."""
     chosen = queryset.filter(**values)
     compiler: Any = chosen.query.get_compiler(using=using)
     statement, parameters = compiler.as_sql()

@@ -1,4 +1,4 @@
-"""Values that lost a conflict, kept until somebody decides."""
+"""Conflicts that are kept until somebody resolves them."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from session_mgmt.models.session import ClientSession
 
 
 class SessionEvent(models.Model):
-    """Entry of a session's own log; ``data`` is compact JSON. ``pending`` means: not yet handled durably."""
+    """Entry of a session's own log; ``data`` is compact JSON. ``pending`` until durable handlers have run."""
 
     id = models.BigAutoField(primary_key=True)
-    # No index of its own: the unique constraint below begins with the session.
+    # No separate index: the unique constraint below begins with the session.
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="events", db_index=False)
     seq = models.BigIntegerField()
     tag = models.CharField(max_length=16)
@@ -37,7 +37,7 @@ class SessionEvent(models.Model):
             ),
         ]
         indexes = [
-            # Of waiting events only, so that the look of every second reads nothing where none waits.
+            # Only waiting events, so that the query of every second reads nothing if none waits.
             models.Index(fields=["id"], name="sm_event_pending", condition=models.Q(pending=True)),
             models.Index(fields=["type", "at"], name="sm_event_type"),
         ]

@@ -9,19 +9,18 @@ import uuid
 from datetime import datetime
 
 _TAG_DIGITS = 16
-# Drawn so many at once. Each call of the system lets another thread have the interpreter, and the one that draws, in
-# the middle of a transaction for which others wait, has it back after 5 ms at the latest: once for each member of a
-# group.
+# Random numbers are drawn in batches. Each system call releases the interpreter lock, and a thread in the middle of a
+# transaction may wait 5 ms to get it back, once for each member of a group.
 _DRAWN_TOGETHER = 64
 _tags: list[str] = []
-# A forked child would give out the tags of its parent.
+# A forked child must not hand out the same tags as its parent.
 os.register_at_fork(after_in_child=_tags.clear)
 
 
 def uuid7() -> uuid.UUID:
     """Return a UUID of version 7 (RFC 9562 5.7): 48 bits of Unix milliseconds, then random bits.
 
-    Rows are then inserted in the order of the index.
+    New ids go to the end of the index.
     """
     stamp = time.time_ns() // 1_000_000
     value = (stamp << 80) | secrets.randbits(80)
@@ -32,19 +31,19 @@ def uuid7() -> uuid.UUID:
 
 
 def begin_uuid7(moment: datetime) -> uuid.UUID:
-    """Return a value that no UUID of version 7 from this moment on is smaller than."""
+    """Return the smallest UUID of version 7 for this moment: later ones are not below it."""
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def new_epoch() -> str:
-    """Return a new epoch of a log: 64 random bits, because an epoch must never occur twice."""
+    """Return a new epoch of a log: 64 random bits, because no epoch may occur twice."""
     return secrets.token_hex(8)
 
 
 def new_tag() -> str:
     """Return the tag of a new entry: 64 random bits as 16 hex digits."""
     try:
-        # One call, which no other thread can interrupt.
+        # ``pop`` is atomic, so two threads never get the same tag.
         return _tags.pop()
     except IndexError:
         digits = secrets.token_hex(_DRAWN_TOGETHER * _TAG_DIGITS // 2)

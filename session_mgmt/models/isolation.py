@@ -1,5 +1,5 @@
-"""Isolation of the app's own transactions: READ COMMITTED for writes, whatever the project chose for its own, and one
-moment of the database for the reads of a page.
+"""Isolation levels of the app's own transactions: READ COMMITTED for writes, whatever level the project uses, and a
+single snapshot for the reads of a page.
 
 The ledgers lock a row and then read its last committed values. Under REPEATABLE READ every such read fails with
 a serialization error as soon as two processes write, and under SERIALIZABLE all of them do.
@@ -18,15 +18,15 @@ from django.db import DatabaseError, NotSupportedError, OperationalError, connec
 from session_mgmt.models.outages import is_lock_timeout, is_read_only
 
 _READ_COMMITTED: Final = 2
-# In these SQLite looks three times for its lock, at 0, 1 and 3.
+# Milliseconds in which SQLite tries to get its lock three times, at 0, 1 and 3.
 LOOK_MILLISECONDS = 3
 
 
 @contextmanager
 def read_committed(using: str) -> Iterator[None]:
-    """Use the level for the transaction that the block begins; inside a transaction that one's level stays."""
+    """Use READ COMMITTED for the transaction that the block begins. Inside a transaction its level stays."""
     connection: Any = connections[using]
-    # SQLite has one writer, and inside a transaction PostgreSQL takes no other level.
+    # SQLite has only one writer, and PostgreSQL cannot change the level inside a transaction.
     if connection.vendor != "postgresql" or connection.in_atomic_block or not connection.get_autocommit():
         yield
         return
@@ -35,19 +35,19 @@ def read_committed(using: str) -> Iterator[None]:
     if before == _READ_COMMITTED:
         yield
         return
-    # psycopg sends the level with each BEGIN, so that a default of the server does not count either.
+    # psycopg sends the level with each BEGIN, so the server's default does not matter either.
     connection.connection.isolation_level = _READ_COMMITTED
     try:
         yield
     finally:
-        # The block may have ended because the database went away.
+        # The database may have gone away during the block.
         if connection.connection is not None and not connection.connection.closed:
             connection.connection.isolation_level = before
 
 
 @contextmanager
 def open_transaction(using: str) -> Iterator[None]:
-    """Commit the block's writes together, or nothing of it if it raises; inside a transaction as a part of that."""
+    """Commit all writes of the block together, or none if it raises; inside a transaction, as a part of that."""
     with read_committed(using), _look_often(connections[using]), transaction.atomic(using=using):
         yield
 
@@ -57,20 +57,20 @@ def _look_often(connection: Any) -> Iterator[None]:
     if connection.vendor != "sqlite" or connection.in_atomic_block or not connection.get_autocommit():
         yield
         return
-    # An attribute of the instance hides the method by which atomic() begins.
+    # An attribute of the instance hides the method with which atomic() begins a transaction.
     connection._start_transaction_under_autocommit = partial(begin_transaction, connection)
     try:
         yield
     finally:
-        # What was called after the commit may have opened another one, and be done with it.
+        # A callback after the commit may have opened and finished a transaction of its own.
         vars(connection).pop("_start_transaction_under_autocommit", None)
 
 
 def begin_transaction(connection: Any) -> None:
-    """Begin a transaction of SQLite, and look often whether its lock is free.
+    """Begin a transaction of SQLite, and check often whether the lock is free.
 
-    SQLite itself looks ten times a second after a while. Beside a process that holds the lock for all but a
-    thousandth of a second between two transactions it looks in vain for seconds.
+    SQLite itself soon checks only ten times a second. If another process releases the lock only for a millisecond
+    between two transactions, SQLite would miss these moments for seconds.
     """
     raw = connection.connection
     most = raw.execute("PRAGMA busy_timeout").fetchone()[0]
@@ -79,7 +79,7 @@ def begin_transaction(connection: Any) -> None:
     begin = partial(type(connection)._start_transaction_under_autocommit, connection)
     try:
         while not _has_begun(begin, until):
-            # Past Django, for whom the wait is a single statement.
+            # Not through Django, whose statement wrappers would run for every attempt.
             begin = partial(_begin_again, connection)
     finally:
         raw.execute(f"PRAGMA busy_timeout = {most}")
@@ -101,12 +101,13 @@ def _begin_again(connection: Any) -> None:
 
 
 def call_after_commit(using: str, function: Callable[[], Any]) -> None:
-    """Call a function once the caller's transaction has committed, or now if there is none; its failure stops nobody.
+    """Call a function after the caller's transaction has committed, or now if there is none; its failure is only
+    logged.
 
-    Where the project has switched autocommit off, Django calls it as that is switched on again.
+    If the project has switched autocommit off, Django calls the function when it is switched on again.
     """
     connection: Any = connections[using]
-    # There Django takes no function outside of a block. This one begins nothing, and commits nothing.
+    # Without autocommit, Django accepts callbacks only inside an atomic block. This block begins and commits nothing.
     is_manual = not connection.in_atomic_block and not connection.get_autocommit()
     with transaction.atomic(using=using, savepoint=False) if is_manual else nullcontext():
         transaction.on_commit(function, using=using, robust=True)
@@ -114,9 +115,9 @@ def call_after_commit(using: str, function: Callable[[], Any]) -> None:
 
 @contextmanager
 def freeze_reads(using: str) -> Iterator[None]:
-    """Let all reads of the block see the database at one moment, and nothing write in it: ``NotSupportedError``.
+    """Let all reads of the block see the database at one moment; a write in it raises ``NotSupportedError``.
 
-    Inside a transaction, as in a test, the block is an ordinary part of that.
+    Inside a transaction, as in a test, the block is an ordinary part of it.
     """
     connection: Any = connections[using]
     if connection.in_atomic_block:
@@ -134,8 +135,8 @@ def freeze_reads(using: str) -> Iterator[None]:
 
 @contextmanager
 def _begin_reading(connection: Any) -> Iterator[None]:
-    """Begin transactions of the block on SQLite without its lock of writers, which the project's usual ones take."""
-    # Whoever connects reads the mode from the settings.
+    """Begin the transactions of the block without SQLite's write lock, even if the project uses ``BEGIN IMMEDIATE``."""
+    # A new connection would read the mode from the settings.
     connection.ensure_connection()
     before, connection.transaction_mode = connection.transaction_mode, None
     try:
@@ -157,15 +158,15 @@ def _forbid_writes(connection: Any) -> Iterator[None]:
 
 
 def _explain_write(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-    """Run a statement. One that would write is a fault of the code: elsewhere the same error is a server's that takes
-    no writes now, and whoever came again would never be told.
+    """Run a statement. If it tries to write, raise an error that names the fault in the code. The database's own error
+    would look like a server that is read-only for now, and callers would retry forever.
     """
     try:
         return execute(sql, params, many, context)
     except DatabaseError as error:
         if not is_read_only(error):
             raise
-    # Without that error, by which all behind it is taken for an outage.
+    # ``from None``, because an error of the database in the chain would be taken for an outage.
     raise NotSupportedError(
         "This statement writes, and whoever reads one moment (open_snapshot(), snapshot= of a topic, a view with"
         f" LivePages) cannot: {sql}"

@@ -1,4 +1,4 @@
-"""Logins of Django, as far as sessions hang on them."""
+"""Logins of Django on which sessions depend."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from session_mgmt.models.moments import MomentField
 
 
 class Login(models.Model):
-    """Login of one browser. ``digest`` is the SHA-256 of a value inside the Django session, which changes its key.
+    """Login of one browser. ``digest`` is the SHA-256 of a value stored inside the Django session, because the key of
+    that session changes.
 
-    A logout leaves the row behind with ``ended_at``, even where there was none: whatever was on its way for this
-    login, or is replayed later, finds that it has ended. ``cookie_digest`` finds the login by the browser's cookie.
+    A logout sets ``ended_at``, and creates the row if there was none: a request of this login that arrives later, or is
+    replayed, finds that it has ended. ``cookie_digest`` finds the login by the browser's cookie.
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 def adapt_moment(moment: datetime, connection: BaseDatabaseWrapper) -> Any:
-    """Convert a moment to the form that this database stores."""
+    """Convert a moment to the value that this database stores."""
     if not settings.USE_TZ and connection.vendor != "postgresql":
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return connection.ops.adapt_datetimefield_value(moment)
@@ -26,7 +26,7 @@ class MomentField(models.DateTimeField):
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
-        # As Django's own field, so that migrations do not depend on this class.
+        # Describe it as Django's own field, so that migrations do not depend on this class.
         return name, "django.db.models.DateTimeField", args, kwargs
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Errors of the database, told apart: tables that nobody has made yet are no overload."""
+"""Classify errors of the database: a missing migration, for example, must not look like an overload."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from session_mgmt.exceptions import Unavailable
 
 TELL_EVERY = 10.0
-# SQLSTATE of a table and of a column that do not exist.
+# SQLSTATE of a missing table and of a missing column.
 _UNDEFINED = ("42P01", "42703")
-# A primary that was demoted, or set to read only; psycopg calls it an internal error.
+# The server was demoted or set to read-only; psycopg calls this an internal error.
 _READ_ONLY = "25006"
 _NO_PRIVILEGE = "42501"
 _DEADLOCK = "40P01"
 _LOCK_TIMEOUT = "55P03"
-# SQLite's code for a lock that it has waited for as long as its `timeout`.
+# SQLite's code if it did not get a lock within its `timeout`.
 _SQLITE_BUSY = 5
 _MIGRATE = "The tables of session_mgmt are missing or older than the code: run manage.py migrate."
 
 
 class OutageLog:
-    """Log of failures of the database: a line every ten seconds at most, and how many failures it stands for.
+    """Log failures of the database with at most one line every ten seconds, which also counts the failures since the
+    last.
 
     Thousands of calls fail alike while the database is away, and a traceback of each would fill the disk.
     """
@@ -36,7 +37,7 @@ class OutageLog:
         self._untold = 0
 
     def tell(self, error: BaseException, now: float | None = None) -> None:
-        """Log a failure, or count it where one was logged a moment ago."""
+        """Log a failure, or only count it if one was logged a moment ago."""
         now = monotonic() if now is None else now
         with self._lock:
             self._untold += 1
@@ -49,25 +50,25 @@ class OutageLog:
 
 def is_outage(error: BaseException) -> bool:
     """Return True if the database is away or takes no writes now: the same statement may succeed later."""
-    # Also for a lock that SQLite did not get and a statement that was cancelled: both may succeed later.
+    # This includes a lock that SQLite did not get, and a statement that was cancelled: both may succeed later.
     if isinstance(error, OperationalError | InterfaceError):
         return True
     return is_read_only(error)
 
 
 def is_unmigrated(error: BaseException) -> bool:
-    """Return True for a statement about a table or a column that does not exist yet."""
+    """Return True for an error about a table or a column that does not exist yet."""
     state = getattr(error.__cause__, "sqlstate", None)
     return isinstance(error, DatabaseError) and (
-        # SQLite has no codes for these, only texts.
+        # SQLite has no error codes for these, only messages.
         state in _UNDEFINED or str(error).startswith(("no such table:", "no such column:"))
     )
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Return True for a write to a database that takes none."""
+    """Return True for a write to a read-only database."""
     state = getattr(error.__cause__, "sqlstate", None)
-    # SQLite has no code for it, only a text.
+    # SQLite has no error code for this, only a message.
     return state == _READ_ONLY or str(error) == "attempt to write a readonly database"
 
 
@@ -77,16 +78,16 @@ def is_forbidden(error: BaseException) -> bool:
 
 
 def is_deadlock(error: BaseException) -> bool:
-    """Return True for a transaction that was ended to let another one go on."""
+    """Return True for a transaction that the database aborted to resolve a deadlock."""
     return getattr(error.__cause__, "sqlstate", None) == _DEADLOCK
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Return True for a statement that has waited as long as it may for a row, or SQLite's file, of somebody else."""
+    """Return True for a statement that waited too long for a lock of somebody else: on a row, or on SQLite's file."""
     state, code = getattr(error.__cause__, "sqlstate", None), getattr(error.__cause__, "sqlite_errorcode", None)
     return state == _LOCK_TIMEOUT or code == _SQLITE_BUSY
 
 
 def explain_outage(error: BaseException) -> Unavailable:
-    """Return the refusal for an error of the database; it names the remedy where there is one."""
+    """Return the refusal for an error of the database; its message names the remedy if there is one."""
     return Unavailable(_MIGRATE if is_unmigrated(error) else None, retry_after=1.0)

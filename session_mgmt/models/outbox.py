@@ -9,11 +9,11 @@ from session_mgmt.models.moments import MomentField
 
 
 class Outbox(models.Model):
-    """Publication, update or event that a transaction of the project asked for, in the order of that transaction.
+    """Publication, update or event from a transaction of the project, in the order of that transaction.
 
     The table has no foreign key, no unique key and no lock: with any of them, a long or crossing transaction of the
-    project could block the app's, or deadlock with it. ``refused`` sets aside a row that cannot be applied, so that
-    it does not block the others.
+    project could block the app's, or deadlock with it. ``refused`` holds the reason of a row that cannot be applied;
+    such a row no longer blocks the others.
     """
 
     class Kind(models.TextChoices):
@@ -32,7 +32,7 @@ class Outbox(models.Model):
     class Meta:
         verbose_name = _("outbox entry")
         verbose_name_plural = _("outbox entries")
-        # Of waiting rows only: refused ones stay for people, and must not slow down the look of every group.
+        # Only waiting rows: refused ones are kept for people, and must not slow down the query of every group.
         indexes = [models.Index(fields=["id"], name="sm_outbox", condition=models.Q(refused=""))]
 
     def __str__(self) -> str:

@@ -41,5 +41,5 @@ def _parse_number(text: str) -> float:
     return value if abs(value) <= SAFE_INTEGER else float(value)
 
 
-# One for all: to make it costs ten times as much as to read a small value.
+# Shared, because creating a decoder costs ten times as much as reading a small value.
 _DECODER = _Decoder()

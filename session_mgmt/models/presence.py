@@ -13,8 +13,8 @@ from session_mgmt.models.stream import Stream
 class Member(models.Model):
     """Member of a topic; ``stream`` is the log of the topic's presence.
 
-    ``data`` is compact JSON, and ``told`` is what the log has told of it: nothing before it has told that the member is
-    there. ``waiting`` marks a row that the next entry of the log may have to speak of.
+    ``data`` is compact JSON. ``told`` is the data that the log has published last, empty before the log has announced
+    the member. ``waiting`` marks a row that the next entry of the log may have to mention.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -29,7 +29,7 @@ class Member(models.Model):
         verbose_name = _("member")
         verbose_name_plural = _("members")
         constraints = [models.UniqueConstraint(fields=["stream", "member"], name="sm_member")]
-        # Of those that wait only: every second each process asks for them.
+        # Only waiting rows, because each process asks for them every second.
         indexes = [models.Index(fields=["stream", "id"], name="sm_member_waiting", condition=models.Q(waiting=True))]
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Member(models.Model):
 
 
 class Attendance(models.Model):
-    """Client by which a member is there. Whether it still is, its connections and their leases tell."""
+    """Client that makes a member present, as long as one of its connections holds a lease."""
 
     id = models.BigAutoField(primary_key=True)
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="attendances", db_index=False)

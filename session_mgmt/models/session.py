@@ -35,7 +35,7 @@ class ClientSession(models.Model):
     metadata = PortableJSONField(default=dict, blank=True)
     scopes = PortableJSONField(default=list, blank=True)
     label = models.CharField(max_length=200, blank=True)
-    # For people to look at and never for decisions: an address changes with the network.
+    # Only shown to people and never used for decisions, because an address changes with the network.
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)
     created_at = MomentField()
@@ -43,22 +43,23 @@ class ClientSession(models.Model):
     auth_version = models.PositiveIntegerField(default=1)
     # The first 16 bytes of the SHA-256 of the user's get_session_auth_hash(), as Django binds its own sessions.
     auth_fingerprint = models.BinaryField(max_length=16, null=True, editable=False)
-    # Raised when the user's rights change, so that every topic is asked about again.
+    # Raised when the user's rights change, so that the permission for every topic is checked again.
     access_version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     tenant = models.CharField(max_length=100, blank=True, default="", db_default="")
-    # Who acts for the user, while somebody does.
+    # Whoever impersonates the user at the moment, if anyone does.
     acting = models.CharField(max_length=150, blank=True, default="", db_default="")
     claimed_at = MomentField(null=True, blank=True, editable=False)
-    # SHA-256 of the request that made the session, so that a repetition is given the same one.
+    # SHA-256 of the request that created the session, so that a repetition gets the same session.
     nonce = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
     login = models.ForeignKey(
         Login, null=True, blank=True, on_delete=models.SET_NULL, related_name="sessions", db_index=False
     )
-    # When a request of its browser had no login, which may be another answer's doing and is asked about twice.
+    # When a request of its browser came without a login. Another response may just be changing the cookie, so only a
+    # second such request counts.
     login_missing_at = MomentField(null=True, blank=True, editable=False)
     ended_at = MomentField(null=True, blank=True)
     end_reason = models.CharField(max_length=60, blank=True)
-    # One to one, so that two tabs which recover an expired session at once end with one successor.
+    # One to one, so that two tabs that recover an expired session at the same time get the same successor.
     recovered_from = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="successor"
     )
@@ -84,8 +85,8 @@ class ClientSession(models.Model):
             ),
         ]
         indexes = [
-            # Of rows that have one: most have none where visitors are many, and SQLite then would read the whole table
-            # for each look-up, once ANALYZE has told it that nearly all entries are equal.
+            # Only rows with a user. If most sessions are visitors' and have none, ANALYZE tells SQLite that nearly all
+            # entries are equal, and SQLite would read the whole table for each look-up.
             models.Index(fields=["user"], name="sm_session_user", condition=models.Q(user__isnull=False)),
             models.Index(fields=["login"], name="sm_session_login", condition=models.Q(login__isnull=False)),
             models.Index(
@@ -97,7 +98,7 @@ class ClientSession(models.Model):
                 condition=models.Q(state="active", user__isnull=False),
             ),
             models.Index(fields=["created_at"], name="sm_created"),
-            # Of ended sessions only: the cleanup reads it from its front.
+            # Only ended sessions; the cleanup reads the oldest first.
             models.Index(fields=["ended_at"], name="sm_ended", condition=models.Q(ended_at__isnull=False)),
         ]
 
@@ -106,7 +107,8 @@ class ClientSession(models.Model):
 
 
 class SessionActivity(models.Model):
-    """Columns of a session that change often. Resume and expiry compete for ``live`` on this one row.
+    """Columns of a session that change often. A resume and an expiry that happen at once are decided by ``live`` in
+    this row.
 
     ``expires_at`` is the earlier of the idle and the absolute deadline. ``event_seq`` numbers the session's own log.
     """
@@ -129,7 +131,7 @@ class SessionActivity(models.Model):
             models.CheckConstraint(name="sm_event_seq", condition=models.Q(event_seq__gte=0)),
         ]
         indexes = [
-            # Of live sessions only: the sweep reads it from its front.
+            # Only live sessions; the sweep reads the earliest deadlines first.
             models.Index(fields=["expires_at"], name="sm_deadline", condition=models.Q(live=True)),
         ]
 

@@ -1,7 +1,7 @@
 """Set-based SQL, written once for each database: many rows, one statement.
 
-ORM calls for a group of 128 writes cost 125 ms, a set-based statement 3 ms (measured). Callers pass columns with
-their PostgreSQL types, which only PostgreSQL needs. All names come from this package, never from a request.
+ORM calls for a group of 128 writes took 125 ms, set-based statements 3 ms (measured). Callers pass the PostgreSQL type
+of each column, which SQLite ignores. All names come from this package, never from a request.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from session_mgmt.models.statement_texts import (
 Row = tuple[Any, ...]
 
 
-# A group reads each of its sessions several times, and one object for all of them is found by comparing pointers.
+# Cached: a group reads each session id several times, and equal objects are compared by identity, which is fast.
 @lru_cache(maxsize=1024)
 def _parse_uuid(digits: str) -> UUID:
     return UUID(digits)
 
 
 class Statements:
-    """Statements on one connection."""
+    """Run set-based statements on one connection."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.postgres = connection.vendor == "postgresql"
-        # A group of writes has one moment for all its rows.
+        # Cached, because all rows of a group have the same moment.
         self._moment: tuple[datetime, Any] | None = None
 
     # -- values ----------------------------------------------------------------------------------------------------
@@ -77,28 +77,32 @@ class Statements:
         return value if isinstance(value, UUID) else _parse_uuid(value)
 
     def plain(self, column: str) -> str:
-        """Return the expression that reads a column of moments as it is stored; SQLite would parse each in Python."""
+        """Return the expression that reads a column of moments unparsed; otherwise each value is parsed in Python on
+        SQLite.
+        """
         return column if self.postgres else f"+{column}"
 
     def as_moment(self, value: Any) -> datetime:
-        """Convert a value that was read as ``plain`` back: aware, in UTC."""
+        """Convert a value that was read with ``plain`` to an aware datetime in UTC."""
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
     # -- statements ------------------------------------------------------------------------------------------------
 
     def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
-        """Execute a query and return all rows."""
+        """Execute a query and return all its rows."""
         with self.connection.cursor() as cursor:
             cursor.execute(sql, params)
             return cursor.fetchall()
 
     def fetch_page(self, sql: str, params: Sequence[Any], *, number: str, body: str, most_bytes: int) -> list[Row]:
-        """Execute a query of numbered rows, and return the first ones whose bodies have ``most_bytes`` together.
+        """Execute a query of numbered rows, and return the first ones whose bodies together have at most
+        ``most_bytes``.
 
-        One row is returned at least, however large it is. A last column, which is only for this, is added to each.
+        At least one row is returned, however large it is. An extra last column, needed for the limit, is added to each
+        row.
         """
-        # The sizes come from the rows' headers: bodies beyond the page are not read.
+        # The database takes the sizes from the rows' headers, so bodies beyond the page are not read.
         before = f"SUM(LENGTH({body})) OVER (ORDER BY {number}) - LENGTH({body}) AS bytes_before"
         sized = f"SELECT * FROM (SELECT page.*, {before} FROM ({sql}) page) sized"
         return self.fetch(f"{sized} WHERE bytes_before < %s ORDER BY {number}", [*params, most_bytes])
@@ -106,10 +110,11 @@ class Statements:
     def fetch_pages(
         self, sql: str, places: Sequence[tuple[Any, int]], *, kind: str, body: str, most_bytes: int
     ) -> dict[Any, list[Row]]:
-        """Execute a query of many logs' numbered rows, and return the page of each after its place by ``fetch_page``.
+        """Execute a query for numbered rows of many logs, and return for each log the page after its place, as
+        ``fetch_page`` does.
 
         ``sql`` selects from ``wanted``, which has a row (log, after) for each place, and its first columns are ``log``,
-        of the given kind, and ``number``. Whatever is beyond 16 small pages together is left out.
+        of the given kind, and ``number``. Rows beyond the size of 16 small pages together are left out.
         """
         found: dict[Any, list[Row]] = {}
         size = f"LENGTH({body})"
@@ -144,9 +149,10 @@ class Statements:
             return int(cursor.rowcount)
 
     def lock_clause(self, *, wait: bool, table: str = "") -> str:
-        """Return the end of a SELECT that locks its rows, those of one table if it is named.
+        """Return the clause that makes a SELECT lock its rows, or only those of the named table.
 
-        ``NO KEY`` lets others insert rows that refer to the locked ones. SQLite has locked everything at BEGIN.
+        ``NO KEY`` still lets others insert rows that refer to the locked ones. The clause is empty for SQLite, which
+        locks everything at BEGIN.
         """
         if not self.postgres:
             return ""
@@ -170,7 +176,7 @@ class Statements:
         wait: bool,
         given: Sequence[Any] = (),
     ) -> list[Row]:
-        """Lock rows in the order of their key and return them; the order keeps two processes from a deadlock."""
+        """Lock rows in the order of their key and return them. The order prevents deadlocks between two processes."""
         ordered = sorted(keys)
         if not ordered:
             return []
@@ -197,7 +203,7 @@ class Statements:
         self, columns: str, table: str, key: Mapping[str, str], wanted: list[tuple[Any, Any]], end: str = ""
     ) -> list[Row]:
         first, second = (f'"{name}"' for name in key)
-        # SQLite reads the whole table for ``(a, b) IN (VALUES ...)`` of two pairs; CROSS JOIN keeps it to this order.
+        # SQLite would read the whole table for ``(a, b) IN (VALUES ...)``; CROSS JOIN makes it begin with the values.
         join = f"CROSS JOIN {table} t WHERE t.{first} = wanted.a AND t.{second} = wanted.b"
         if self.postgres:
             arrays = ", ".join(f"%s::{kind}[]" for kind in key.values())
@@ -207,20 +213,20 @@ class Statements:
         for part in _pad_pairs(wanted):
             values = ", ".join(["(%s, %s)"] * len(part))
             sql = f"WITH wanted(a, b) AS (VALUES {values}) SELECT {columns} FROM wanted {join}"
-            # A loop of few statements: each size is prepared once, and old SQLite bounds the variables of one.
+            # Split into parts of few sizes: each size is prepared once, and old versions of SQLite limit the variables.
             found += self.fetch(sql, [value for pair in part for value in pair])
         return found
 
     def hold_row(self, table: str, key: str, value: UUID) -> bool:
-        """Keep a row from being deleted until this transaction ends; return False if there is none.
+        """Prevent the deletion of a row until this transaction ends; return False if it does not exist.
 
-        Other writers of the row go on.
+        Others may still update the row.
         """
         locked = " FOR KEY SHARE" if self.postgres and self.connection.in_atomic_block else ""
         return bool(self.fetch(f"SELECT 1 FROM {table} WHERE {key} = %s{locked}", [self.uuid(value)]))
 
     def select_raised(self, key: str, number: str, table: str, known: Sequence[tuple[int, int]]) -> list[Row]:
-        """Return key and number of the rows whose number is higher than the one known for their key."""
+        """Return key and number of the rows whose number is higher than the known number of their key."""
         sql = f"SELECT t.{key}, t.{number} FROM wanted CROSS JOIN {table} t"
         return self.select_placed(
             f"{sql} WHERE t.{key} = wanted.log AND t.{number} > wanted.after", known, kind="bigint"
@@ -231,8 +237,8 @@ class Statements:
     ) -> list[Row]:
         """Return the rows of a query that selects from ``wanted``, with a row (log, after) for each place.
 
-        There may be several queries for many places, so a count has several rows; and rows of NULLs, so the query
-        must select nothing for those.
+        Many places may take several queries, so an aggregate returns several rows. ``wanted`` may also hold rows of
+        NULLs, for which the query must select nothing.
         """
         columns = {"log": kind, "after": "bigint"}
         parts = [places] if self.postgres else _pad_pairs(list(places))
@@ -251,7 +257,7 @@ class Statements:
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
         """Return the condition that the column is one of the values, and its parameters."""
         if self.postgres:
-            # One array is one parameter; psycopg takes 5 us for each placeholder.
+            # Pass one array as one parameter, because psycopg needs 5 us for each placeholder.
             return f"{column} = ANY(%s)", [list(values)]
         return f"{column} IN ({marks(len(values))})", list(values)
 
@@ -281,7 +287,7 @@ class Statements:
         return found
 
     def put_missing(self, rows: Sequence[Model]) -> None:
-        """Insert new instances of one model, all in one statement, and leave out those that are there already."""
+        """Insert new instances of one model in one statement; skip those that already exist."""
         for part in _split_rows([tuple(self._read_values(row)) for row in rows]):
             sql = compile_insert(type(rows[0]), len(part)) + " ON CONFLICT DO NOTHING"
             self.run(sql, [value for values in part for value in values])
@@ -302,16 +308,16 @@ class Statements:
         return [field.get_db_prep_save(getattr(row, field.attname), self.connection) for field in fields]
 
     def _copy(self, table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
-        """Insert by COPY: a third of the client's time of INSERT, and no long text for the server to parse."""
+        """Insert with COPY. It takes a third of INSERT's time on the client, and the server parses no long text."""
         names = ", ".join(f'"{name}"' for name in columns)
         sql = f"COPY {table} ({names}) FROM STDIN"
-        # Django wraps errors of `execute` only, and COPY bypasses it.
+        # COPY bypasses Django's `execute`, so the errors have to be wrapped here.
         with self.connection.cursor() as cursor, self.connection.wrap_database_errors, cursor.copy(sql) as copy:
             for row in rows:
                 copy.write_row(row)
 
     def update(self, table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
-        """Update rows by their key, which is the first column; the caller holds the rows' locks."""
+        """Update rows by their key, which is the first column. The caller must hold the locks of the rows."""
         if not rows:
             return
         if not self.postgres:
@@ -327,7 +333,9 @@ class Statements:
         )
 
     def delete_up_to(self, table: str, key: tuple[str, str], pairs: Sequence[tuple[int, int]]) -> None:
-        """Delete the rows whose first key column is that of a pair, and the second at most that of the pair."""
+        """For each pair, delete the rows whose first key column equals its first value and whose second is at most its
+        second.
+        """
         if not pairs:
             return
         first, second = key
@@ -337,17 +345,17 @@ class Statements:
             self.run(sql, [list(column) for column in zip(*pairs, strict=True)])
             return
         for part in _split_rows(pairs):
-            # An OR of many pairs would be nested deeper than SQLite allows; CROSS JOIN keeps it to this order.
+            # An OR of many pairs would exceed SQLite's nesting limit; CROSS JOIN makes it begin with the pairs.
             values = render_values(("a", "b"), len(part))
             found = f"SELECT t.id FROM done CROSS JOIN {table} t WHERE {match}"
             self._execute(f"WITH done(a, b) AS (VALUES {values}) DELETE FROM {table} WHERE id IN ({found})", part)
 
     def _execute(self, sql: str, rows: Sequence[Row]) -> list[Row]:
-        """Execute a prepared SQLite statement over whole rows, without Django's rewriting of each placeholder, and
-        return the rows that it gives back.
+        """Execute a prepared SQLite statement with whole rows, without Django's rewriting of placeholders, and return
+        its rows.
 
         ``executemany`` would release the interpreter lock once per row, and a busy event loop keeps it for 5 ms each
-        time; so many rows go into one statement.
+        time. Therefore many rows go into one statement.
         """
         self.connection.ensure_connection()
         with self.connection.wrap_database_errors:
@@ -355,7 +363,7 @@ class Statements:
             return list(given.fetchall())
 
     def lock_sequencer(self) -> None:
-        """Let one drain run at a time: two would give the entries of one transaction crossing offsets."""
+        """Allow only one drain at a time: two would mix up the order of one transaction's entries."""
         if self.postgres:
             self.run("SELECT pg_advisory_xact_lock(%s)", [_SEQUENCER])
 
@@ -365,9 +373,9 @@ class Statements:
             self.run(f"SET LOCAL lock_timeout = {int(milliseconds)}")
 
 
-# Bytes of one query for the pages of many logs, as so many times those of one page.
+# Limit of one query for the pages of many logs, as a multiple of the limit of one page.
 _SMALL_PAGES = 16
-# Any number that no other app of the database is likely to use for its advisory locks.
+# An arbitrary number that no other app is likely to use for an advisory lock of this database.
 _SEQUENCER = 0x5E55_1047
 # 512 rows of twenty columns stay below the 32,766 variables that SQLite allows since 3.32; UPDATE … FROM is younger.
 # Powers of two: each statement costs its call and a release of the interpreter lock, and a group of 32 writes, or of
@@ -377,7 +385,7 @@ _PADDED_SIZES = (8, 32, 128)
 
 
 def _split_rows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Split rows into parts of few sizes, so that SQLite prepares each statement once and reuses it."""
+    """Split rows into parts of a few fixed sizes, so that SQLite prepares each statement once and reuses it."""
     at = 0
     for size in _PART_SIZES:
         while len(rows) - at >= size:
@@ -386,7 +394,7 @@ def _split_rows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 def _pad_pairs(pairs: list[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
-    """Fill pairs up to one of few sizes, for the same reason, with pairs that equal nothing."""
+    """Pad pairs to one of a few fixed sizes, for the same reason, with pairs that match nothing."""
     for start in range(0, len(pairs), _PADDED_SIZES[-1]):
         part = pairs[start : start + _PADDED_SIZES[-1]]
         size = next(size for size in _PADDED_SIZES if size >= len(part))

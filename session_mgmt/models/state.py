@@ -11,7 +11,7 @@ from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.moments import MomentField
 from session_mgmt.models.session import ClientSession
 
-# The chain before version 1.
+# Value of the hash chain before version 1.
 _GENESIS = bytes(32)
 
 
@@ -19,12 +19,12 @@ class StateDocument(models.Model):
     """Head of a document; its body is in snapshots and revisions.
 
     ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot. ``keys`` is an upper bound of the
-    members of all objects, exact after a snapshot that no write overtook; ``number_bound`` one of the magnitude of all
-    numbers, rounded up.
+    members of all objects, exact after a snapshot that no write overtook; ``number_bound`` is an upper bound of the
+    magnitude of all numbers, rounded up.
     """
 
     id = models.BigAutoField(primary_key=True)
-    # No index of its own: the unique constraint below begins with the session.
+    # No separate index: the unique constraint below begins with the session.
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="documents", db_index=False)
     name = models.CharField(max_length=100, default="main")
     epoch = models.CharField(max_length=32, default=new_epoch)
@@ -33,9 +33,9 @@ class StateDocument(models.Model):
     oldest_revision = models.BigIntegerField(default=1)
     oldest_chain = models.BinaryField(max_length=32, default=_GENESIS)
     size = models.BigIntegerField(default=2)
-    # The database has the default too: code from before this column may share it while a deploy lasts.
+    # The database has the default too: during a deploy, code that does not know this column may insert rows.
     keys = models.BigIntegerField(default=0, db_default=0)
-    # The default of the database says that nobody knows: documents from before this column may hold any number.
+    # The database's default means unknown: documents from before this column may hold any number.
     number_bound = models.BigIntegerField(default=0, db_default=BEYOND)
     log_bytes = models.BigIntegerField(default=0)
     chain = models.BinaryField(max_length=32)
@@ -72,7 +72,7 @@ class StateDocument(models.Model):
 class StateSnapshot(models.Model):
     """Whole document at one version.
 
-    There is always one at or before ``oldest_revision`` - 1, unless the log reaches back to version 0.
+    Unless the log reaches back to version 0, there is always a snapshot at or before ``oldest_revision`` - 1.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -105,7 +105,7 @@ class StateSnapshot(models.Model):
 class StateRevision(models.Model):
     """Log entry of a version: total operations and the paths they touch, both compact JSON.
 
-    ``asked`` is the client's original request, if a merge changed it. ``request`` is the hash that a repetition under
+    ``asked`` is the client's original request if a merge changed it. ``request`` is the hash that a repetition under
     the same ``key`` must equal; it is keyed if the document is encrypted.
     """
 
@@ -134,7 +134,7 @@ class StateRevision(models.Model):
         verbose_name = _("state revision")
         verbose_name_plural = _("state revisions")
         constraints = [
-            # Promise S3 in the database: no version of a document comes twice.
+            # Promise S3 in the database: no version of a document exists twice.
             models.UniqueConstraint(fields=["document", "version"], name="sm_revision"),
             models.UniqueConstraint(
                 fields=["document", "key"], name="sm_revision_key", condition=models.Q(key__isnull=False)
@@ -162,7 +162,7 @@ class Receipt(models.Model):
     class Meta:
         verbose_name = _("receipt")
         verbose_name_plural = _("receipts")
-        # Promise S6 in the database: a number of a client is answered once.
+        # Promise S6 in the database: a client's number has one answer only.
         constraints = [models.UniqueConstraint(fields=["client", "seq"], name="sm_receipt")]
 
     def __str__(self) -> str:

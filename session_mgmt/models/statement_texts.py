@@ -1,4 +1,4 @@
-"""Texts of statements, compiled once for each shape of their rows."""
+"""Texts of SQL statements, built once for each number of rows and columns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from django.db.models import AutoField, Model
 
 
 def marks(count: int) -> str:
-    """Return so many placeholders: ``%s, %s, %s``."""
+    """Return this many placeholders: ``%s, %s, %s``."""
     return ", ".join(["%s"] * count)
 
 
 @lru_cache(maxsize=20)
 def list_columns(model: type[Model]) -> tuple[Any, ...]:
-    """List the columns that an INSERT gives; the database makes the others."""
+    """List the columns that an INSERT sets; the database generates the others."""
     return tuple(field for field in model._meta.concrete_fields if not isinstance(field, AutoField))
 
 
@@ -28,7 +28,7 @@ def compile_inserts(models: tuple[type[Model], ...]) -> str:
 
 
 def compile_insert(model: type[Model], count: int = 1) -> str:
-    """Compile an INSERT of so many rows."""
+    """Compile an INSERT of this many rows."""
     names = [f'"{field.column}"' for field in list_columns(model)]
     values = ", ".join([f"({marks(len(names))})"] * count)
     return f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) VALUES {values}"
@@ -52,13 +52,13 @@ def compile_sqlite_update(table: str, columns: tuple[str, ...], count: int) -> s
 
 
 def render_values(columns: tuple[str, ...], count: int) -> str:
-    """Render the placeholders of so many rows, as SQLite's driver has them."""
+    """Render the placeholders of this many rows in the style of SQLite's driver."""
     one = "(" + ", ".join("?" * len(columns)) + ")"
     return ", ".join([one] * count)
 
 
 def render_assignments(columns: tuple[str, ...]) -> str:
-    """Render the assignments of an UPDATE, which leave out the key."""
+    """Render the assignments of an UPDATE, without the key."""
     return ", ".join(f'"{name}" = new."{name}"' for name in columns[1:])
 
 

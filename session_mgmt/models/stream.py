@@ -12,7 +12,7 @@ from session_mgmt.models.session import ClientSession
 
 
 class Stream(models.Model):
-    """Retained log of one topic, made by its first publication.
+    """Retained log of one topic, created by its first publication.
 
     ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it.
     """
@@ -23,7 +23,7 @@ class Stream(models.Model):
     head = models.BigIntegerField(default=0)
     head_tag = models.CharField(max_length=16, blank=True, default="")
     oldest = models.BigIntegerField(default=1)
-    # Kept when its entry is deleted: a client that stands right before the oldest entry has lost nothing.
+    # Kept when that entry is deleted, because a client that stands right before the oldest entry has lost nothing.
     oldest_tag = models.CharField(max_length=16, blank=True, default="")
     created_at = MomentField()
 
@@ -61,7 +61,7 @@ class Publication(models.Model):
             models.UniqueConstraint(
                 fields=["stream", "key"], name="sm_publication_key", condition=models.Q(key__isnull=False)
             ),
-            # 0 is the place before the first entry, so no entry may have it.
+            # 0 is the place before the first entry, so no entry may have this offset.
             models.CheckConstraint(name="sm_publication_offset", condition=models.Q(offset__gte=1)),
         ]
 
@@ -70,7 +70,7 @@ class Publication(models.Model):
 
 
 class Subscription(models.Model):
-    """Topic that a session follows; it survives with the session. Permission is checked again on every resume."""
+    """Topic that a session follows; it survives with the session. The permission is checked again on every resume."""
 
     id = models.BigAutoField(primary_key=True)
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="subscriptions", db_index=False)
@@ -82,7 +82,7 @@ class Subscription(models.Model):
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         constraints = [models.UniqueConstraint(fields=["session", "topic"], name="sm_subscription")]
-        # Whether anybody follows a topic is asked whenever somebody leaves it.
+        # Whenever a session leaves a topic, a query asks whether anybody still follows it.
         indexes = [models.Index(fields=["topic"], name="sm_subscription_topic")]
 
     def __str__(self) -> str:

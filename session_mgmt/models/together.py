@@ -1,6 +1,6 @@
-"""Rows that Django deletes together: whoever hears that one of them goes can act for all of them at once.
+"""Find all rows that Django deletes together, so that a receiver of the first signal can act for all of them at once.
 
-Django announces each row of a deletion by a signal of its own, after it has found all of them.
+Django sends a separate signal for each row of a deletion, after it has collected all rows.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from django.db.models.deletion import Collector
 
 M = TypeVar("M", bound=models.Model)
 
-# Django looks for what hangs on more rows, and deletes more of them, by several statements.
+# For more rows Django needs several statements to collect the related rows and to delete them.
 _ROWS = 100
 _COLLECTOR, _TAKEN = "_session_mgmt_collector", "_session_mgmt_taken"
 
 
 class DeletedInGroups(models.QuerySet[M]):
-    """Query set that is deleted in groups and in one transaction; it deletes the rows that it has at the beginning."""
+    """Query set that deletes its rows in groups, in one transaction; rows that match only later are left."""
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the rows with all that hangs on them, and return their numbers as Django does."""
+        """Delete the rows with all related rows, and return the counts in Django's form."""
         rows: Any = self
         if rows.query.combinator or rows.query.is_sliced or rows.query.distinct_fields or rows._fields is not None:
-            # Django says why it cannot.
+            # Let Django explain why this query set cannot be deleted.
             return super().delete()
         self._for_write = True
         found = self.order_by("pk").values_list("pk", flat=True)
-        # As Django leaves it out: this is no part of a transaction yet.
+        # Django skips this step too while no transaction is open.
         found.query.select_for_update = False
         keys = list(found)
-        # Before the transaction, as Django does it: nobody has to wait for this.
+        # Before the transaction, as Django does it, so that no lock is held meanwhile.
         groups = [self._collect_rows(keys[start : start + _ROWS]) for start in range(0, len(keys), _ROWS)]
         deleted: Counter[str] = Counter()
         with transaction.atomic(using=self.db):
@@ -54,15 +54,15 @@ class DeletedInGroups(models.QuerySet[M]):
 
 
 def cascade_together(collector: Any, field: Any, sub_objs: Any, using: str) -> None:
-    """Cascade as Django does, and let the rows on both sides know what goes with them."""
-    # Now, so that those which are told are those which are collected.
+    """Cascade as Django does, and remember which rows are deleted together."""
+    # Evaluate the query now, so that the remembered rows are the collected ones.
     rows: Any = list(sub_objs)
     owners = (row for _, row in collector.instances_with_model() if isinstance(row, field.related_model))
     _note_collector([*owners, *rows], collector)
     models.CASCADE(collector, field, rows, using)
 
 
-# Django calls it also for owners without rows.
+# Django also calls this for owners without related rows.
 cascade_together.lazy_sub_objs = True  # type: ignore[attr-defined]
 
 
@@ -72,8 +72,8 @@ def _note_collector(rows: Iterable[models.Model], collector: Any) -> None:
 
 
 def take_together(row: models.Model) -> list[models.Model]:
-    """Return all rows that are deleted together with one of which Django has told before its deletion; none if it has
-    told of one of them before.
+    """Return all rows that are deleted together with this one, whose deletion Django has just announced. Return none if
+    one of them was announced before.
     """
     collector = getattr(row, _COLLECTOR, None)
     if collector is None:

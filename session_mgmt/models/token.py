@@ -1,4 +1,4 @@
-"""Tokens that prove a session; the secret itself is never stored."""
+"""Tokens that authenticate a session; the secret itself is never stored."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from session_mgmt.models.session import ClientSession
 class Token(models.Model):
     """Token of a session. ``digest`` is its SHA-256, ``family`` joins a refresh token to its successors.
 
-    It counts only while ``auth_version`` is its session's: raising that one number revokes all tokens of a session,
-    also those that are being made meanwhile. A refresh token and the access token beside it have one ``parent`` and
-    one ``salt``, from which they can be told again. Tokens without a salt stand alone and live as long as their
-    session can. ``nonce`` is the SHA-256 of the request that used the token.
+    It is valid only while its ``auth_version`` equals that of its session. Raising that one number revokes all tokens
+    of a session, even those that are being created at the same time. A refresh token and the access token of the same
+    pair share ``parent`` and ``salt``, from which both can be derived again. Tokens without a salt belong to no pair,
+    and live as long as their session can. ``nonce`` is the SHA-256 of the request that used the token.
     """
 
     class Kind(models.TextChoices):
@@ -28,16 +28,16 @@ class Token(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    # Only the digest is kept: whoever reads the table gets no token that works.
+    # Only the digest is stored, so that a leaked table contains no working token.
     digest = models.BinaryField(max_length=32, unique=True)
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="tokens")
     family = models.UUIDField(default=uuid.uuid4)
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children", db_index=False)
-    # The default is the database's too: during a deploy the code of before writes rows that do not name it.
+    # The database has the default too: during a deploy, old code inserts rows without this column.
     auth_version = models.PositiveIntegerField(default=1, db_default=1)
     salt = models.BinaryField(max_length=16, null=True)
     nonce = models.BinaryField(max_length=32, null=True)
-    # Fewer scopes than the session has; null for all of them.
+    # A subset of the session's scopes; null means all of them.
     scopes = PortableJSONField(null=True, blank=True)
     created_at = MomentField()
     expires_at = MomentField()

@@ -1,4 +1,4 @@
-"""Webhooks: addresses that are told of events, and what each was told or is still to be told."""
+"""Webhooks: endpoints that receive events, and the deliveries to each of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from session_mgmt.models.session import ClientSession
 
 
 class WebhookEndpoint(models.Model):
-    """Address that is told of events of its tenant's sessions; ``events`` are their types, none means all.
+    """Address that receives the events of its tenant's sessions; ``events`` lists their types, and an empty list means
+    all.
 
-    ``secrets`` is JSON, sealed where the project has keys: the present secret, and the one before for a while.
+    ``secrets`` is JSON, encrypted if the project has keys: the current secret and, for a while, the previous one.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -35,8 +36,8 @@ class WebhookEndpoint(models.Model):
 class WebhookCursor(models.Model):
     """Place of an endpoint in the events of one session: deliveries up to ``done`` of ``head`` are settled.
 
-    Whoever records events changes ``head`` only, under the session's lock; whoever sends changes the rest. The
-    endpoint is no foreign key in the database: one that is deleted meanwhile must not make a write fail.
+    Code that records events changes only ``head``, under the session's lock; code that sends changes the rest. The
+    endpoint is no foreign key in the database, so that deleting an endpoint cannot make a write fail.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -47,7 +48,7 @@ class WebhookCursor(models.Model):
     head = models.BigIntegerField()
     done = models.BigIntegerField(default=0, db_default=0)
     next_at = MomentField()
-    # Nobody else sends for it until then; a process that dies leaves it to whoever comes after.
+    # No other process sends for this cursor until then. If the process dies, another one takes over afterwards.
     leased_until = MomentField()
     lease = models.CharField(max_length=16, blank=True, default="", db_default="")
 
@@ -56,7 +57,7 @@ class WebhookCursor(models.Model):
         verbose_name_plural = _("webhook cursors")
         constraints = [models.UniqueConstraint(fields=["session", "endpoint"], name="sm_webhook_cursor")]
         indexes = [
-            # Of those with something to send only, so that the look of every run reads nothing where nothing waits.
+            # Only cursors with something to send, so that the query of each run reads nothing if nothing waits.
             models.Index(fields=["next_at"], name="sm_webhook_due", condition=models.Q(done__lt=models.F("head")))
         ]
 
@@ -99,7 +100,7 @@ class WebhookDelivery(models.Model):
             models.Index(
                 fields=["settled_at"], name="sm_webhook_settled", condition=models.Q(settled_at__isnull=False)
             ),
-            # Of those given up only, which operators count.
+            # Only deliveries that were given up, which the pages for operators count.
             models.Index(fields=["settled_at"], name="sm_webhook_dead", condition=models.Q(state="dead")),
         ]
 
