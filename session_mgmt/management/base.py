@@ -1,4 +1,6 @@
-"""Bases of the commands: signals, closed pipes and a database that is away end them with a line and no traceback."""
+"""Base classes of the commands, which end with one line instead of a traceback after a signal, a closed pipe or an
+outage.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,15 @@ from django.db import Error
 from session_mgmt.management.stopping import Stopped, Stops
 from session_mgmt.models.outages import explain_outage, is_forbidden, is_outage, is_read_only, is_unmigrated
 
-# Apart from 1, by which some commands say what they have found.
+# Not 1, with which some commands report findings.
 NO_DATABASE: Final = 3
-# Those that a shell gives for a signal, SIGPIPE too.
+# The exit codes that a shell uses for these signals.
 OF_SIGNAL: Final = 128
 CLOSED_PIPE: Final = 141
 
 
 class ShellCommand(BaseCommand):
-    """Command that people stop, and whose output other programs read."""
+    """Command that people may interrupt, and whose output may be read by other programs."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -44,18 +46,18 @@ class ShellCommand(BaseCommand):
             self._tell_full(error)
         except SystemExit as ended:
             code = ended.code
-        # Here, where a closed pipe can still be told: Python itself would write a traceback at its end.
+        # Flush here, where a closed pipe can still be handled; at exit Python would print a traceback.
         if not self._flush_output() and not code:
             code = CLOSED_PIPE
         if code:
             sys.exit(code)
 
     def _flush_output(self) -> bool:
-        """Return False if nobody reads the output, or nothing holds it."""
+        """Return False if the output was closed, or its disk is full."""
         try:
             sys.stdout.flush()
         except OSError as error:
-            # To nowhere, so that Python does not try again when it ends.
+            # Redirect to nowhere, so that Python does not try again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self._tell_full(error)
             return False
@@ -66,20 +68,20 @@ class ShellCommand(BaseCommand):
             self.tell_progress(f"The output could not be written: {error.strerror}.")
 
     def explain_stop(self, stopped: Stopped) -> str:
-        """Return the line for people about a stop."""
+        """Return the line that tells people about a stop."""
         return f"Stopped by {stopped}. Nothing was changed. Run it again at any time."
 
     def tell_progress(self, text: str) -> None:
-        """Write a line to stderr, so that the report on stdout can be piped; nobody has to read it."""
+        """Write a line to stderr, so that the report on stdout can be piped. It may be ignored."""
         try:
             self.stderr.write(text)
         except BrokenPipeError:
-            # The work goes on: its report may still be read.
+            # Continue the work, because its report on stdout may still be read.
             self.stderr.write = _write_nothing  # type: ignore[method-assign]
 
 
 class DatabaseCommand(ShellCommand):
-    """Command that needs the database; it ends with 3 where that does not answer, or takes no writes."""
+    """Command that needs the database; it exits with 3 if that does not answer, or is read-only."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
         try:
@@ -92,12 +94,12 @@ class DatabaseCommand(ShellCommand):
 
 
 class ReportCommand(DatabaseCommand):
-    """Command that reports: text for people, or with ``--json`` one JSON object, which tells an error too.
+    """Command with a report: text for people, or with ``--json`` one JSON object, even for an error.
 
-    ``done`` counts what was done so far, by step.
+    ``done`` counts the work done so far, by step.
     """
 
-    # Those that only read say after a stop that nothing was changed.
+    # Commands that only read report after a stop that nothing was changed.
     does = "Done so far"
     is_quiet = False
     _reports_json = _has_reported = False
@@ -113,7 +115,7 @@ class ReportCommand(DatabaseCommand):
         try:
             return super().execute(*args, **options)
         except CommandError as error:
-            # Once: a report may be followed by an error about what it has found.
+            # Print only one object: a report may be followed by an error about its findings.
             if self._reports_json and not self._has_reported:
                 self.print_json({"error": str(error)})
             raise
@@ -124,7 +126,7 @@ class ReportCommand(DatabaseCommand):
         self.stdout.write(json.dumps(value))
 
     def count_done(self, step: str, rows: int) -> None:
-        """Count what a step has done, and tell it."""
+        """Count the work of a step, and show the progress."""
         self.done[step] += rows
         if not self.is_quiet:
             self.tell_progress(f"{step}: {rows} more")
@@ -140,7 +142,7 @@ class ReportCommand(DatabaseCommand):
 
 
 def _explain_error(error: Error) -> str | None:
-    """Return the line about an error of the database; ``None`` for one that is a fault of the code."""
+    """Return a line that explains an error of the database; ``None`` if it is a fault of the code."""
     if is_unmigrated(error):
         return explain_outage(error).detail
     if is_read_only(error) or is_forbidden(error):
@@ -152,4 +154,4 @@ def _explain_error(error: Error) -> str | None:
 
 
 def _write_nothing(*_: Any, **__: Any) -> None:
-    """Write nothing: nobody reads it."""
+    """Discard the text, because nobody reads it."""

@@ -1,4 +1,4 @@
-"""Log lines as JSON, one object a line, for whoever collects them."""
+"""Formatter that writes log lines as JSON objects, for log collectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class JsonLines(logging.Formatter):
 
 
 def build_config(level: str) -> dict[str, Any]:
-    """Build the configuration of `logging` that writes every logger's lines so, to standard error."""
+    """Build a configuration for `logging` that writes the lines of all loggers in this format to standard error."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -1,4 +1,4 @@
-"""Users as commands name them."""
+"""Find users by the names given to commands."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from django.core.management.base import CommandError
 
 
 def find_user(name: str) -> Any:
-    """Return the user of a name. Raises ``CommandError``."""
+    """Return the user with this name. Raises ``CommandError``."""
     users = get_user_model()
-    # What a shell hands on that is no UTF-8, no database takes.
+    # A shell may pass bytes that are not UTF-8, which no database accepts.
     is_text = name.encode(errors="replace").decode() == name
     user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first() if is_text else None
     if user is None:

@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM while a command runs: it ends between two steps, and work that belongs together is finished."""
+"""Handle SIGINT and SIGTERM while a command runs: it ends between two steps, so that work that belongs together is
+finished.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _ENDS = "Ended at once: what was under way may be done again."
 
 
 class Stopped(KeyboardInterrupt):
-    """The command is to end; ``number`` is that of the signal."""
+    """Raised to end the command; ``number`` is the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -22,7 +24,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stops:
-    """Signals that ask this process to end. They raise ``Stopped``, later where they are held back."""
+    """Signals that ask this process to end. They raise ``Stopped``, later if they are held back."""
 
     def __init__(self) -> None:
         self._held = 0
@@ -31,8 +33,10 @@ class Stops:
 
     @contextmanager
     def catch(self) -> Iterator[None]:
-        """Raise ``Stopped`` for both signals; of the main thread only, for no other is given them."""
-        # One that is ignored stays so, as nohup wants it.
+        """Raise ``Stopped`` for both signals. Python delivers signals only to the main thread, so other threads do
+        nothing here.
+        """
+        # A signal that is ignored stays ignored, as nohup requires.
         usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
         taken = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
         for number in taken:
@@ -45,7 +49,7 @@ class Stops:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold signals back until the block has ended: for what has to be done as a whole, and takes a moment."""
+        """Hold signals back until the block has ended, for short work that must be done completely."""
         self._held += 1
         try:
             yield
@@ -57,7 +61,7 @@ class Stops:
 
     @contextmanager
     def hold_long(self, tell: Callable[[str], None]) -> Iterator[None]:
-        """Hold the first signal back, and `tell` of the wait at once; a second one ends the process."""
+        """Hold the first signal back, but call `tell` at once to explain the wait; a second one ends the process."""
         self._tell = tell
         try:
             with self.hold():
@@ -66,7 +70,7 @@ class Stops:
             self._tell = None
 
     def is_waiting(self) -> bool:
-        """Return True if a signal is held back: a long step ends soon."""
+        """Return True if a signal is held back, so that a long step can stop early."""
         return self._waiting is not None
 
     def _receive(self, number: int, frame: FrameType | None) -> Any:
@@ -75,10 +79,10 @@ class Stops:
         is_second, self._waiting = self._waiting is not None, number
         if self._tell is None:
             return
-        # The signal may have come in the middle of a line on the same stream.
+        # The signal may have interrupted the writing of a line to the same stream.
         with suppress(RuntimeError):
             self._tell(_ENDS if is_second else _WAITS)
         if is_second:
-            # No exception: the process would wait for its threads.
+            # Not an exception, after which the process would wait for its threads.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -1,1 +1,1 @@
-"""Ready pages for people with a login of the project, plain HTML that needs no script."""
+"""Ready-made pages for users who are logged in, in plain HTML without scripts."""

@@ -31,7 +31,7 @@ OTHERS = "others"
 
 @method_decorator([sensitive_post_parameters(), csrf_protect], name="dispatch")
 class DevicesView(View):
-    """View of the devices. A POST ends the device of ``end``, or all others, and needs a recent login."""
+    """List the user's devices. A POST ends the device named by ``end``, or all others, and requires a recent login."""
 
     template_name = "session_mgmt/devices.html"
     http_method_names = ["get", "head", "post"]
@@ -70,7 +70,7 @@ class DevicesView(View):
         try:
             device_list.end_device(self._viewer, uuid.UUID(wanted))
         except (ValueError, SessionNotFound):
-            # Ended meanwhile, or never theirs: the page that follows shows the present list.
+            # It has ended meanwhile, or belongs to another user: the next page shows the current list anyway.
             return gettext("This device was logged out before.")
         return gettext("The device was logged out.")
 
@@ -88,7 +88,7 @@ class DevicesView(View):
 
 
 def _close_page(response: HttpResponse) -> HttpResponse:
-    """Keep the page out of caches and frames, and let it load nothing but its style."""
+    """Forbid caching and framing of the page, and let it load nothing but its style."""
     host = urlsplit(static(STYLE)).netloc
     styles = f"'self' {host}".strip()
     response["Content-Security-Policy"] = (

@@ -1,4 +1,4 @@
-"""The pages, where a project wants them: ``path("account/", include("session_mgmt.pages.urls"))``."""
+"""URLs of the pages; include them where you like: ``path("account/", include("session_mgmt.pages.urls"))``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments of the public functions, in every form that they come in; any other is ``InvalidField``."""
+"""Convert the arguments of the public functions. Any unusable value raises ``InvalidField``."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from session_mgmt.models import ClientSession
 
 Session: TypeAlias = ClientSession | uuid.UUID | str
 
-# NUL, and lone surrogates, which have no bytes.
+# NUL, and lone surrogates, which cannot be encoded in UTF-8.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def as_session_id(session: Session) -> uuid.UUID:
-    """Return the id of a session that is given as a row, an id, or an id's text. Raises ``InvalidField``."""
+    """Return the id of a session that is given as a ``ClientSession``, a UUID, or the text of one. Raises
+    ``InvalidField``.
+    """
     if isinstance(session, ClientSession):
         return session.pk
     if isinstance(session, uuid.UUID):
         return session
     if isinstance(session, str):
         return as_uuid(session, "session")
-    # The value itself stays out of the message: it may be a result that holds a token.
+    # Keep the value out of the message, because it may be a result object that contains a token.
     kind = type(session).__name__
     raise InvalidField(f"A session is a ClientSession or its id, not {kind}.", field="session")
 
 
 def as_uuid(given: Any, field: str) -> uuid.UUID:
-    """Return an id that is given as such or as text. Raises ``InvalidField``."""
+    """Return an id that is given as a UUID or as its text. Raises ``InvalidField``."""
     if isinstance(given, uuid.UUID):
         return given
     try:
@@ -60,7 +62,7 @@ def as_owner(given: Any) -> Any:
 def as_text(given: Any, field: str) -> str:
     """Return a text that a database can store. Raises ``InvalidField``."""
     if isinstance(given, str) and not _UNSTORABLE.search(given):
-        # Plain text also of a subclass, such as Django's safe strings.
+        # Convert subclasses, such as Django's safe strings, to plain strings.
         return str.__str__(given)
     raise InvalidField(f"{field} is text without NUL.", field=field)
 
@@ -75,7 +77,7 @@ def as_label(given: Any, field: str, most: int) -> str:
 
 def as_version(given: Any, field: str = "version") -> int:
     """Return the number of a version. Raises ``InvalidField``."""
-    # A version that is far beyond every document's does not exist, which its reader tells.
+    # A very large number is no error here: the function that reads the version reports that it does not exist.
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     raise InvalidField(f"{field} is the number of a version.", field=field)
@@ -87,7 +89,7 @@ def as_version_or_label(given: Any, field: str = "version") -> int | str:
 
 
 def as_count(given: Any, field: str) -> int:
-    """Return a whole number from 1. Raises ``InvalidField``."""
+    """Return a whole number of at least 1. Raises ``InvalidField``."""
     if isinstance(given, int) and not isinstance(given, bool) and given > 0:
         return given
     raise InvalidField(f"{field} is a whole number from 1.", field=field)

@@ -1,6 +1,6 @@
-"""Async versions of the methods of a document, by Django's rule: an ``a`` in front of the name.
+"""Async versions of the methods of a document, named by Django's rule: an ``a`` in front of the name.
 
-That of ``sync`` is ``async_``: the plain word belongs to the language, and PEP 8 puts an underscore behind such a name.
+That of ``sync`` is ``async_``, because ``async`` is a keyword, and PEP 8 appends an underscore to such names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Write: TypeAlias = Callable[..., Coroutine[Any, Any, Position | Ticket]]
 
 
 class AsyncCalls:
-    """Async versions of a class's methods, made when the class is: this list is the only one."""
+    """Add async versions of a class's methods when the class is created. This list names all of them."""
 
     aget: Call
     ainfo: Callable[..., Coroutine[Any, Any, ClientState]]
@@ -44,5 +44,5 @@ class AsyncCalls:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in AsyncCalls.__annotations__:
-            # Made from the methods themselves, so that an argument added to one is there in the other.
+            # Built from the methods themselves, so that both versions always have the same arguments.
             setattr(cls, name, make_async(getattr(cls, name.removeprefix("a").removesuffix("_"))))

@@ -38,7 +38,7 @@ from session_mgmt.writes import restore, verbs
 
 
 def _update(session: Session, name: str, kind: str, change: Any, terms: Terms) -> Written | Ticket:
-    # First, because it names the real mistake: inside a transaction a patch is impossible whatever it holds.
+    # Check this first, because it names the real mistake: inside a transaction no patch is possible.
     verbs.check_kind(kind)
     fine = encode_python(change)
     with name_path(fine):
@@ -46,7 +46,7 @@ def _update(session: Session, name: str, kind: str, change: Any, terms: Terms) -
 
 
 class State(AsyncCalls):
-    """Documents of a session, as ``state.update(session, {"cart": {"coupon": "WELCOME"}})``."""
+    """Functions for the documents of sessions, such as ``state.update(session, {"cart": {"coupon": "WELCOME"}})``."""
 
     def get(
         self,
@@ -78,7 +78,9 @@ class State(AsyncCalls):
         return lookup.read_info(as_session_id(session), name)
 
     def checksum(self, session: Session, name: str = "main") -> str:
-        """Return the SHA-256 of the document's RFC 8785 text, in hex; an up-to-date client computes the same."""
+        """Return the SHA-256 of the document's canonical JSON (RFC 8785) in hex. A client that is up to date computes
+        the same.
+        """
         return self.info(session, name).checksum
 
     def documents(self, session: Session) -> list[dict[str, Any]]:
@@ -93,7 +95,7 @@ class State(AsyncCalls):
         Its ``mode`` is ``up_to_date``, ``entries`` or ``snapshot``.
         """
         given = position.as_json() if isinstance(position, Position) else position
-        # Fragments of stored JSON become values, as a caller in Python expects them.
+        # Decode fragments of stored JSON, because callers in Python expect values.
         answer: dict[str, Any] = orjson.loads(orjson.dumps(lookup.sync_document(as_session_id(session), name, given)))
         return answer
 
@@ -107,11 +109,11 @@ class State(AsyncCalls):
         name: str = "main",
         key: str | None = None,
     ) -> Written | Ticket:
-        """Change a document at its head, merged with concurrent changes of its clients.
+        """Change the current version of a document, merged with concurrent changes of its clients.
 
         Give one of ``merge`` (RFC 7396), ``ops`` (total operations) or ``patch`` (RFC 6902, not in a transaction).
-        ``key`` makes a repetition harmless. ``dropped`` of the answer are the paths of each `inc` whose sum no document
-        can carry. Raises ``InvalidField``, ``InvalidJSON``, ``DocumentRefused``,
+        ``key`` makes a repetition harmless. ``dropped`` in the result lists the paths of each ``inc`` that was left out
+        because its sum exceeds the allowed numbers. Raises ``InvalidField``, ``InvalidJSON``, ``DocumentRefused``,
         ``SessionEnded``, ``SessionNotFound``, ``StateError`` or ``TemporaryError``.
         """
         given = {"merge": merge, "ops": ops, "patch": patch}
@@ -124,7 +126,7 @@ class State(AsyncCalls):
     def create_if_absent(
         self, session: Session, data: Any, *, name: str = "main", key: str | None = None
     ) -> Position | Ticket:
-        """Give a document its first value; do nothing if it was ever written, even if it was cleared since.
+        """Give a document its first value. Do nothing if it was ever written, even if it was cleared later.
 
         Return the document's position after the call.
         """
@@ -135,7 +137,7 @@ class State(AsyncCalls):
         return _update(session, name, "data", data, Terms(key=key))
 
     def clear(self, session: Session, *, name: str = "main") -> Position | Ticket:
-        """Empty the document, as an ordinary new version."""
+        """Set the document to ``{}``, as an ordinary new version."""
         return restore.clear(as_session_id(session), name)
 
     def history(
@@ -156,12 +158,12 @@ class State(AsyncCalls):
         return history.read_version_or_label(self._find_row(session, name), to).data
 
     def diff(self, session: Session, first: int, second: int, *, name: str = "main") -> list[dict[str, Any]]:
-        """Return the difference of two versions as an RFC 6902 patch from the first to the second."""
+        """Return the JSON Patch (RFC 6902) that turns the first version into the second."""
         first, second = as_version(first, "first"), as_version(second, "second")
         return history.diff_versions(self._find_row(session, name), first, second)
 
     def persist(self, session: Session, label: str | None = None, *, name: str = "main") -> int:
-        """Keep the current version for good, under a label that ``restore`` accepts. Return the version."""
+        """Keep the current version permanently, under a label that ``restore`` accepts. Return the version."""
         return int(history.keep_checkpoint(self._find_row(session, name), label)["version"])
 
     def checkpoints(self, session: Session, *, name: str = "main") -> list[dict[str, Any]]:
@@ -194,7 +196,9 @@ class State(AsyncCalls):
     def conflicts(
         self, session: Session, *, name: str = "main", include_resolved: bool = False
     ) -> list[dict[str, Any]]:
-        """Return the records that ``manual`` kept, newest first: ``id, path, version, base?, server?, client?, …``."""
+        """Return the conflicts that the strategy ``manual`` has kept, newest first: ``id, path, version, base?,
+        server?, client?, …``.
+        """
         access.check_document_name(name)
         row = bodies.find_document(settings().database, as_session_id(session), name)
         return [] if row is None else kept_conflicts.list_conflicts(row, include_resolved=include_resolved)
@@ -202,9 +206,9 @@ class State(AsyncCalls):
     def resolve(
         self, session: Session, conflict: uuid.UUID | str, keep: str, value: Any = MISSING, *, name: str = "main"
     ) -> Position:
-        """Decide a conflict: ``keep`` is ``server``, ``client`` or ``value``. Not inside a transaction.
+        """Resolve a conflict: ``keep`` is ``server``, ``client`` or ``value``. Not inside a transaction.
 
-        Raises ``Conflict`` if somebody has decided it before.
+        Raises ``Conflict`` if it was resolved before.
         """
         id_, fine = as_uuid(conflict, "conflict"), value if value is MISSING else encode_python(value)
         with name_path(fine):

@@ -18,7 +18,7 @@ from session_mgmt.shortcuts.documents import state
 
 
 class SessionState(AsyncCalls):
-    """One document of one session: the methods of ``state`` without those two arguments."""
+    """One document of one session, with the methods of ``state`` but without their arguments for session and name."""
 
     def __init__(self, session: Session, name: str = "main") -> None:
         access.check_document_name(name)

@@ -1,4 +1,4 @@
-"""Permissions for the project's own views of REST framework, beside those that it has."""
+"""Permission classes for the project's own views of REST framework."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from session_mgmt.protocol import scopes
 
 
 class RecentAuth(BasePermission):
-    """Permission for those who have logged in a short while ago: ``permission_classes = [RecentAuth(an_hour)]``.
+    """Allow only users who have logged in recently: ``permission_classes = [RecentAuth(an_hour)]``.
 
-    Any other request is answered with 401 ``reauth_required``; a login of which the time is unknown is never recent.
+    Any other request gets 401 ``reauth_required``. A login at an unknown time is never recent.
     """
 
-    # The initial value is for REST framework, which calls a class that was named without parentheses.
+    # The default is needed because REST framework calls a class that is listed without parentheses.
     def __init__(self, max_age: timedelta = timedelta(0)) -> None:
         if not isinstance(max_age, timedelta) or max_age <= timedelta(0):
             raise TypeError(
@@ -43,9 +43,9 @@ class RecentAuth(BasePermission):
 
 
 class HasScope(BasePermission):
-    """Permission that a session's token must have: ``permission_classes = [HasScope("app:reports")]``.
+    """Require a scope of a session's token: ``permission_classes = [HasScope("app:reports")]``.
 
-    Requests with another login than a session's token have no scopes and pass; other permissions judge those.
+    Requests that are authenticated in another way have no scopes and pass; leave those to other permissions.
     """
 
     def __init__(self, scope: str = "") -> None:

@@ -1,4 +1,4 @@
-"""People's rights to their data: all that concerns a user, to hand out and to erase."""
+"""Export and erase all data of a user."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from session_mgmt.shortcuts.arguments import as_owner
 
 
 def export_user(user: Any) -> list[dict[str, Any]]:
-    """Return all that concerns a user as records, each with a ``kind``; the audit trail tells of it.
+    """Return all data of a user as records, each with a ``kind``, and write an audit entry.
 
-    All of it is in memory at once; the command of this name prints record by record. Raises ``InvalidField``.
+    All records are in memory at once; the management command of the same name prints record by record. Raises
+    ``InvalidField``.
     """
     owner = as_owner(user)
     audit.add_entry(audit.EXPORT_USER, user_id=str(owner.pk))
@@ -22,10 +23,10 @@ def export_user(user: Any) -> list[dict[str, Any]]:
 
 
 def erase_user(user: Any, *, dry_run: bool = False) -> ErasureReport:
-    """Erase all of a user but the account, and return the number of rows of each kind; ``dry_run`` only counts.
+    """Erase all data of a user except the account, and return the number of rows of each kind.
 
-    Large ones take a transaction for each chunk, so run it again if it was killed. Raises ``InvalidField``, and
-    ``IntegrityError`` if rows of the project protect a session.
+    ``dry_run`` only counts. Much data is erased in several transactions, so call it again if it was interrupted. Raises
+    ``InvalidField``, and ``IntegrityError`` if rows of the project protect a session.
     """
     return erasure.erase_user(as_owner(user), dry_run=dry_run)
 

@@ -63,7 +63,7 @@ def create_session(
 ) -> Created:
     """Create a session from trusted code; the result holds its token. Timeouts are in seconds.
 
-    ``scopes`` limit the session; ``None`` is without limits.
+    ``scopes`` limit what the session may do; ``None`` means no limit.
 
     Raises ``InvalidField``, ``InvalidJSON``, ``SessionLimit`` or ``DocumentRefused`` (of the metadata).
     """
@@ -85,9 +85,10 @@ def create_session(
 
 
 def require_recent_login(session: ClientSession, max_age: timedelta) -> None:
-    """Require that the session's user has logged in a short while ago; for handlers of messages and for topics.
+    """Require that the session's user has logged in recently.
 
-    Raises ``ReauthRequired``, which the client gets. A login of which the time is unknown is never recent.
+    Call it in message handlers and functions of topics. Raises ``ReauthRequired``, which is sent to the client. A login
+    at an unknown time is never recent.
     """
     access.require_recent_login(session.auth_time, max_age, clock.read(settings().database))
 
@@ -98,38 +99,40 @@ def get_session(session: Session) -> ClientSession:
 
 
 def terminate_session(session: Session, *, reason: str = "requested") -> bool:
-    """End a session for good. Return False if it had ended before. Raises ``SessionNotFound`` or ``InvalidField``."""
+    """End a session for good; return False if it has ended before. Raises ``SessionNotFound`` or ``InvalidField``."""
     return lifecycle.terminate_session(SERVER, as_session_id(session), reason=as_text(reason, "reason"))
 
 
 def end_user_sessions(user: Any, *, keep: Session | None = None, reason: str = "requested") -> int:
-    """End all sessions of a user for good, and the logins that they hang on; return how many sessions that were.
+    """End all sessions of a user permanently, and the logins they depend on.
 
-    The browser of the session ``keep`` goes on with all of its own. Raises ``InvalidField``.
+    Return the number of sessions. All sessions in the browser of the session ``keep`` stay alive. Raises
+    ``InvalidField``.
     """
     kept = None if keep is None else as_session_id(keep)
     return devices.end_user_sessions(as_owner(user), keep=kept, reason=as_text(reason, "reason"))
 
 
 def end_login(request_or_key: Any, *, reason: str = "requested") -> bool:
-    """End the login of a Django request, or of the Django session with this key, and all sessions that hang on it.
+    """End the login of a Django request, or of the Django session with this key, and all sessions that depend on it.
 
-    Return False if no session has ever hung on it. Raises ``InvalidField``.
+    Return False if no session has ever depended on it. Raises ``InvalidField``.
     """
     return logins.end_login_of(request_or_key, as_text(reason, "reason"))
 
 
 def rebind_session(session: Session, user: Any) -> None:
-    """Let a session go on after its user's password was changed here; call it in the transaction of the change.
+    """Keep a session alive although its user's password has changed; call it in the transaction of the change.
 
-    Sessions of a browser's login need no such call. Raises ``SessionNotFound``, ``SessionTerminated`` or
+    Sessions that depend on a browser's login do not need this. Raises ``SessionNotFound``, ``SessionTerminated`` or
     ``InvalidField``.
     """
     standing.rebind_session(as_session_id(session), as_owner(user))
 
 
 def access_changed(user_or_session: Any) -> None:
-    """Have everything that a user, or a session, follows asked about again: rights have changed without a signal.
+    """Check the permission for everything that a user, or a session, follows again. Call it when rights have changed
+    without a signal.
 
     Raises ``InvalidField``.
     """
@@ -151,11 +154,11 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
 
 
 def history(topic: str, *, before: Position | None = None, limit: int = HISTORY_PAGE) -> PastPage:
-    """Return the newest publications of a topic before a place, or of all: ``entries`` with ``position``, ``data`` and
-    ``at``, the newest last, and ``more``, whether older ones are kept.
+    """Return the newest publications of a topic, or the newest before a position: ``entries`` with ``position``,
+    ``data`` and ``at``, oldest first, and ``more``, which tells whether older ones are stored.
 
     The ``position`` of the first entry is the ``before`` of the next page, which has at most 200. Raises
-    ``InvalidField``, or ``UnknownPosition`` for a place of another history.
+    ``InvalidField``, or ``UnknownPosition`` for a position of another history.
     """
     if not is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
@@ -166,11 +169,11 @@ def history(topic: str, *, before: Position | None = None, limit: int = HISTORY_
 
 @contextmanager
 def open_snapshot(*topics: str) -> Iterator[dict[str, list[Any]]]:
-    """Read in the block, for a page or an answer, and give the page the topics' places of the same moment.
+    """Let the block read data for a page, together with the positions of topics at the same moment.
 
-    The dictionary has the position of each topic as JSON; the page begins there, with ``since`` of ``subscribe``. All
-    reads of the block see that one moment of the app's database, and nothing can be written in it. Raises
-    ``RuntimeError`` inside a transaction, ``InvalidField`` (topic) or ``Busy``.
+    The block gets a dictionary with the position of each topic as JSON. The page passes it as ``since`` to
+    ``subscribe``, and so misses nothing. All reads of the block see that one moment of the app's database, and nothing
+    can be written in it. Raises ``RuntimeError`` inside a transaction, ``InvalidField`` (topic) or ``Busy``.
     """
     if not all(is_topic(topic) for topic in topics):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
@@ -180,7 +183,9 @@ def open_snapshot(*topics: str) -> Iterator[dict[str, list[Any]]]:
 
 
 def _require_no_transaction(name: str) -> str:
-    """Return the app's database, of which a function reads one moment. Raises ``RuntimeError`` inside a transaction."""
+    """Return the alias of the app's database. Raises ``RuntimeError`` inside a transaction, where no snapshot can
+    begin.
+    """
     using = settings().database
     if bridge().inside_transaction():
         raise RuntimeError(
@@ -191,8 +196,8 @@ def _require_no_transaction(name: str) -> str:
 
 
 def value(topic: str, session: Session) -> Value:
-    """Return the value of a topic as a session is told it: ``data``, and the ``position`` from which on publications
-    change it. Your own code asks nobody for a right.
+    """Return the value of a topic as a session would get it: ``data``, and the ``position`` after which publications
+    change it. No permission is checked.
 
     Raises ``RuntimeError`` inside a transaction, ``SessionNotFound``, ``InvalidField`` for a topic that is not declared
     with ``snapshot``, ``HandlerFailed`` or ``Unavailable`` where its function fails, or ``Busy``.
@@ -204,8 +209,9 @@ def value(topic: str, session: Session) -> Value:
 
 
 def members(topic: str) -> Members:
-    """Return who is there in a topic, as its followers have been told: ``count``, and ``rows`` by member, each with
-    ``data`` and ``since``; ``None`` above ``members_shown``. ``position`` is the place in the log of its presence.
+    """Return the members who are present in a topic, as its followers see them: ``count``, and ``rows`` by member, each
+    with ``data`` and ``since``; ``None`` above ``members_shown``. ``position`` is the position in the log of its
+    presence.
 
     Raises ``InvalidField`` for a topic that is not declared with presence.
     """
@@ -215,7 +221,7 @@ def members(topic: str) -> Members:
 
 
 def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
-    """Write a message to the session's own log: each of its clients sees it once, now or when it comes back.
+    """Write a message to the session's own log. Each of its clients receives it once, now or when it reconnects.
 
     Raises ``SessionNotFound`` or ``SessionEnded`` (not inside a transaction), and as ``publish``.
     """
@@ -231,10 +237,10 @@ def is_connected(session: Session) -> bool:
 
 
 def disconnect(session: Session) -> int:
-    """Close the session's connections on every process, and return their number; their clients stay away.
+    """Close the session's connections on every process, and return their number.
 
-    From the commit on they write nothing more; each is closed at once, or by the next control query of its process
-    where no doorbell reaches that. Raises ``InvalidField``.
+    Their clients do not reconnect. After the commit they can write nothing more. Each connection is closed at once, or
+    by the next control query of its process if no notification reaches it. Raises ``InvalidField``.
     """
     return stopping.stop_session(as_session_id(session), Close.NORMAL)
 
@@ -242,13 +248,13 @@ def disconnect(session: Session) -> int:
 def reconnect(session: Session) -> int:
     """Close the session's connections as ``disconnect`` does; their clients reconnect at once. Raises ``InvalidField``.
 
-    Nothing is lost: they come back with their positions and send what has no receipt again.
+    Nothing is lost: clients come back with their positions, and repeat every write without a receipt.
     """
     return stopping.stop_session(as_session_id(session), Close.DETACHED)
 
 
 def list_connections(session: Session) -> list[dict[str, Any]]:
-    """Return the session's newest connections with their figures, as ``connections/`` of the REST API does.
+    """Return the session's newest connections with their figures, like ``connections/`` of the REST API.
 
     Raises ``SessionNotFound`` or ``InvalidField``.
     """

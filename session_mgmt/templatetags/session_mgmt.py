@@ -1,4 +1,4 @@
-"""``{% load session_mgmt %}``: what a page with the browser client has in its head."""
+"""``{% load session_mgmt %}``: tags for the head of a page with the browser client."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from session_mgmt import __version__
 
 register = template.Library()
 
-# What each start loads, and waits for.
+# Files that every start of the client loads and waits for.
 _PARTS = ("content", "outboxes")
 
 
 @register.simple_tag
 def session_preload() -> SafeString:
-    """Return the links by which a browser loads the files of each start together with the client.
+    """Return links that make the browser load the client's other files at the same time as the client.
 
-    They have no hash of a static file storage: the client asks for them by the names that they have in the package.
+    Their names carry no hash of a static file storage, because the client imports them by their names in the package.
     """
     prefix = PrefixNode.handle_simple("STATIC_URL")
     names = ((f"{prefix}session_mgmt/session-client.{part}-{__version__}.js",) for part in _PARTS)

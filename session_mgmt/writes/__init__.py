@@ -1,1 +1,1 @@
-"""Complete write verbs for synchronous callers: the outbox inside a transaction, the lane outside."""
+"""Complete writes for synchronous callers: through the outbox inside a transaction, through the lane outside."""

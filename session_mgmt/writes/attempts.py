@@ -1,4 +1,4 @@
-"""Attempts of one update: how it is prepared, and when it is over. Pure, so that sync and async callers share it."""
+"""Attempts of one update: how to prepare each, and when to stop. Pure, so that sync and async callers share it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from session_mgmt.actions.state import prepare
 from session_mgmt.actions.state.updates import Prepare, Reason
 from session_mgmt.exceptions import Busy, PreconditionFailed
 
-# A document that beats five preparations in a row moves faster than it can be read. Its writer comes again later
-# and holds no thread meanwhile.
+# If a document has moved during five preparations in a row, it changes faster than it can be read. Its writer tries
+# again later, and does not hold a thread until then.
 _MOST: Final = 5
 
 
@@ -21,8 +21,8 @@ class Way(StrEnum):
     """How an update is prepared.
 
     ``BLIND`` needs no document. ``HEAD`` computes the update from the document as it is now, ``MERGE`` from the
-    document at its base and from the later changes of others. ``KINDS`` is ``BLIND`` with a look at the places where
-    both changed something.
+    document at its base and from the later changes of others. ``KINDS`` is ``BLIND`` with a look at the kinds of values
+    where both changed something.
     """
 
     BLIND = "blind"
@@ -32,7 +32,7 @@ class Way(StrEnum):
 
 
 def choose_way(kind: str, replaced: Mapping[str, str | None] | None) -> Way:
-    """Return how an update is prepared first."""
+    """Return how to prepare the first attempt."""
     if replaced is not None:
         return Way.MERGE
     return Way.BLIND if prepare.is_blind(kind) else Way.HEAD
@@ -41,8 +41,8 @@ def choose_way(kind: str, replaced: Mapping[str, str | None] | None) -> Way:
 class Attempts:
     """One update between its preparation and its outcome.
 
-    Prepare the update in ``way``, write it, and ``record_decision``, until there is an ``outcome``. ``pinned``
-    updates hold for one version only: they are refused as soon as the document has moved.
+    Prepare the update in ``way``, write it, and ``record_decision``, until there is an ``outcome``. ``pinned`` updates
+    are valid for one version only: they are refused as soon as the document has moved.
     """
 
     def __init__(self, way: Way, *, pinned: bool = False, retry_after: float = 1.0) -> None:
@@ -52,11 +52,11 @@ class Attempts:
         self._made = 0
 
     def record_decision(self, decision: Decision) -> None:
-        """Take the lane's decision: keep an outcome, or choose how to prepare the update next."""
+        """Take the lane's decision: keep it as the outcome, or choose how to prepare the next attempt."""
         self._made += 1
         if isinstance(decision, Outcome):
             self.outcome = decision
-        # Before the rest: whoever names a version wants this one or none, and no merge into another.
+        # Check this first: a caller who names a version wants a change of that version, and no merge into another.
         elif self._pinned and decision == Prepare(Reason.MOVED):
             self.outcome = refuse_write(PreconditionFailed())
         elif self._made >= _MOST:

@@ -1,4 +1,4 @@
-"""Decide a conflict that ``manual`` kept: one ordinary new version, which also closes the record."""
+"""Resolve a conflict that the strategy ``manual`` has kept, by an ordinary new version that also closes the record."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def resolve(
     proof: Proof | None = None,
     run: Runner = run_inline,
 ) -> Outcome:
-    """Decide a record, outside transactions only: the decision must see the document. Heavy work is handed to ``run``.
+    """Resolve a conflict; only outside transactions, because the decision must see the document. ``run`` carries out
+    heavy work.
 
-    Raises as ``actions.state.conflicts.resolution``.
+    Raises the same errors as ``actions.state.conflicts.resolution``.
     """
     if bridge().inside_transaction():
         raise InvalidField("A conflict is resolved outside a transaction.", field="keep")

@@ -1,4 +1,4 @@
-"""Write the changes of a client that was offline: in its order, each change at most once."""
+"""Write the changes that a client made while it was offline: in their order, and each at most once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from session_mgmt.writes import verbs
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One change, with the terms that its client gave: at least a key."""
+    """One change, with the terms that its client gave, at least a key."""
 
     kind: str
     change: Any

@@ -1,4 +1,4 @@
-"""Restore and clear documents: ordinary new versions, which go through the lane like every write."""
+"""Restore and clear documents. Both are ordinary new versions, which go through the lane like every write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from session_mgmt.writes import verbs
 
 
 def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
-    """Restore the document of a version or a label. Raises as ``restore_now``."""
+    """Restore the document of a version or a label. Raises the same errors as ``restore_now``."""
     if bridge().inside_transaction():
         # Read now and written when the outbox is drained: like any restore, it replaces
         # whatever others write in between.
@@ -47,16 +47,16 @@ def restore_now(
     expected: Position | None = None,
     run: Runner = run_inline,
 ) -> Outcome:
-    """Restore outside a transaction; the rest is as for ``verbs.update_now``.
+    """Restore outside a transaction; the arguments are those of ``verbs.update_now``.
 
-    Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
+    Raises ``DocumentNotFound``, ``NotFound`` if that version or label is gone, or ``StateUnreadable``.
     """
     fresh = history.prepare_restore(_find_row(session, name), to, run=run)
     return verbs.replace_now(session, name, fresh, terms, expected=expected, kind=StateRevision.Kind.RESTORE)
 
 
 def _find_row(session: uuid.UUID, name: str) -> int:
-    # Found and not made: there is nothing to restore in a document that was never used.
+    # Do not create the row: there is nothing to restore in a document that was never used.
     row = bodies.find_document(bridge().using, session, name)
     if row is None:
         raise DocumentNotFound()

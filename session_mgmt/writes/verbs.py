@@ -1,4 +1,4 @@
-"""Write from Python: one verb each for update, publish, send and record, whatever the caller's situation.
+"""Write from Python: one function each for update, publish, send and record, inside or outside of a transaction.
 
 Inside the caller's own transaction the outbox takes the write (a ``Ticket``); outside it the lane writes it, and the
 answer is a ``Position``.
@@ -62,18 +62,19 @@ def publish(
 ) -> Position | Ticket | None:
     """Publish to a topic: ``Position`` if it is written now, ``Ticket`` inside a transaction, ``None`` if ephemeral.
 
-    ``key`` makes a repetition harmless. ``proof``: the token of a call, which comes outside transactions only. Raises
-    ``InvalidToken`` of it, ``SessionEnded``, ``InvalidField``, ``Busy`` or ``Unavailable``.
+    ``key`` makes a repetition harmless. ``proof`` is the token of a REST call, only possible outside transactions; the
+    write checks it again. Raises ``InvalidToken`` or ``SessionEnded`` (because of the proof), ``InvalidField``,
+    ``Busy`` or ``Unavailable``.
     """
     _check_topic(topic)
     _check_key(key)
     _warn_of_undeclared(topic)
     if ephemeral:
-        # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
-        # other user.
+        # After commit, because a transaction that is rolled back must publish nothing, and a stream row created inside
+        # it would block others who publish to the topic.
         using, ring = bridge().using, partial(notify.send_ephemeral, stream_key(topic), topic, check_data(data))
         proofs.check_proof(using, proof)
-        # Robust: the caller's transaction has committed, and no failing listener may make it look as if it had not.
+        # Robust: the caller's transaction has committed, and a failing listener must not make it look failed.
         call_after_commit(using, ring)
         return None
     body = encode_data(data)
@@ -83,7 +84,7 @@ def publish(
 
 
 def publish_all(publications: Sequence[tuple[str, Any]]) -> None:
-    """Publish to topics in the caller's transaction, each with its data: one write for all. Raises as ``publish``."""
+    """Publish to several topics in the caller's transaction, by one write. Raises the same errors as ``publish``."""
     if not publications:
         return
     for topic in {topic for topic, _ in publications}:
@@ -102,7 +103,7 @@ def _check_topic(topic: str) -> None:
 
 
 def _warn_of_undeclared(topic: str) -> None:
-    """Log a topic that no app declares, while developing: publishing to it works, and nobody can follow it."""
+    """Log a warning in development if no app declares the topic: publishing works, but nobody can follow it."""
     if not django_settings.DEBUG or registry.find_topic(topic) is not None:
         return
     near = registry.find_nearest(topic)
@@ -125,13 +126,13 @@ def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None)
 
 
 def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms = NO_TERMS) -> Written | Ticket:
-    """Change a document at its head: ``kind`` is ``merge``, ``ops``, ``patch`` or ``data``.
+    """Change the current version of a document; ``kind`` is ``merge``, ``ops``, ``patch`` or ``data``.
 
     A ``patch`` (RFC 6902) must see the document and so cannot go through the outbox; of the terms, only ``key`` and
     ``if_absent`` can. Raises ``SessionMgmtError``.
     """
     _check_key(terms.key)
-    # Before the outbox: a name that is refused only when the outbox is drained is told to nobody.
+    # Check before the outbox: nobody would hear of a name that is refused only when the outbox is drained.
     access.check_document_name(name)
     check_kind(kind)
     if bridge().inside_transaction():
@@ -146,7 +147,7 @@ def check_kind(kind: str) -> None:
 
 
 def _put_update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms) -> Ticket:
-    # Only for its checks: a bad change is refused here, to its author, and not when the outbox is drained.
+    # Prepared only for its checks: refuse a bad change here, to its author, and not when the outbox is drained.
     prepare.prepare_blind(0, kind, change)
     if kind == "data":
         _check_size(change)
@@ -166,14 +167,14 @@ def update_now(
 ) -> Outcome:
     """Change a document as ``update`` does, outside a transaction, and return the whole outcome.
 
-    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; the document is not made for
-    that. An ended session is refused. A server gives ``run``, which takes the heavy work.
+    ``expected`` is the only position at which the change applies, otherwise ``PreconditionFailed`` is raised; the
+    document is not created for that. An ended session is refused. Servers pass ``run``, which carries out heavy work.
     """
-    # The lane looks with this whether the session has ended meanwhile.
+    # With this the lane checks whether the session has ended meanwhile.
     terms = terms._replace(session=session)
     attempts = Attempts(choose_way(kind, terms.replaced), pinned=expected is not None)
     if expected is not None or attempts.way is not Way.BLIND:
-        # These may fail on the document as it is, because the first attempt has changed it.
+        # A repetition may not fit the document any more, because the first attempt has changed it.
         answer = _find_answer(session, name, terms)
         if answer is not None:
             return answer
@@ -194,14 +195,14 @@ def replace_now(
     kind: str = "replace",
     run: Runner = run_inline,
 ) -> Outcome:
-    """Replace a document by one that was made ready elsewhere; ``expected`` and ``run`` as for ``update_now``."""
-    # Before any lock is taken: a document that is too large must not cost a transaction.
+    """Replace a document by one that was prepared elsewhere; ``expected`` and ``run`` are as for ``update_now``."""
+    # Check before any lock is taken: a document that is too large must not cost a transaction.
     checking.check_extent(whole.size)
     if expected is not None:
         answer = _find_answer(session, name, terms)
         if answer is not None:
             return answer
-    # To compare a heavy document costs more than to write it once too often.
+    # Comparing a heavy document costs more than writing it once too often.
     is_light = whole.size.bytes <= stored_rows.HEAVY_BYTES
     update = Update(
         document=_locate_document(session, name, expected),
@@ -220,7 +221,7 @@ def replace_now(
 
 
 def _replace_unless_equal(update: Update, expected: Position | None, run: Runner) -> Decision:
-    """Write a replacement, or nothing if the document is equal to it. One that cannot be read is replaced."""
+    """Write a replacement, unless the document equals it already. A document that cannot be read is replaced."""
     ((_, _, data),) = operations.decode_ops(update.ops)
     at = None
     with contextlib.suppress(StateUnreadable):
@@ -241,7 +242,7 @@ def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
         return None
     asked = Terms(key=terms.key, request=terms.request, if_absent=terms.if_absent)
     asked = asked._replace(session=session, proof=terms.proof)
-    # An update that changes nothing: it asks the lane about key and presence, in order with all other writes.
+    # An update without changes asks the lane whether the key or the document exists, in order with other writes.
     decision = bridge().write(Write(Update(document, ops=b"[]", paths=(), growth=NOTHING, terms=asked)))
     if not isinstance(decision, Outcome) or decision.error is not None:
         return decision if isinstance(decision, Outcome) else None
@@ -250,7 +251,7 @@ def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
 
 
 def _find_or_make(session: uuid.UUID, name: str, kind: str, change: Any, expected: Position | None) -> int:
-    """Return the document's row. A change that no new document would take does not make one."""
+    """Return the document's row, created if needed. A change that does not fit an empty document creates none."""
     if expected is None:
         found = bodies.find_document(bridge().using, session, name)
         if found is not None:
@@ -260,7 +261,7 @@ def _find_or_make(session: uuid.UUID, name: str, kind: str, change: Any, expecte
 
 
 def _locate_document(session: uuid.UUID, name: str, expected: Position | None) -> int:
-    """Return the document's row, made at first use unless somebody says where it stands."""
+    """Return the document's row, created at first use unless the caller expects a position."""
     using = bridge().using
     if expected is None:
         return bodies.ensure_document(using, session, name, most=settings().max_documents, at=clock.read(using))
@@ -274,15 +275,15 @@ def _locate_document(session: uuid.UUID, name: str, expected: Position | None) -
 
 
 def _pin_version(expected: Position | None, prepared: Update | SessionMgmtError) -> Update | SessionMgmtError:
-    """Bind the update to this version: the lane answers ``moved`` if the document has gone on."""
+    """Bind the update to this version; the lane answers ``moved`` if the document has a newer one."""
     if expected is None or isinstance(prepared, SessionMgmtError):
         return prepared
-    # It was prepared from another version than the caller named, so the document has moved already.
+    # It was prepared from another version than the caller expects, so the document has moved already.
     if prepared.at_version not in (None, expected.offset):
         return PreconditionFailed()
-    # A merge that may move would be accepted at a later version than the one that the caller named.
+    # A merge would otherwise be accepted at a later version than the caller expects.
     merge = None if prepared.merge is None else replace(prepared.merge, movable=False)
-    # Another document may stand at the same version by now, deleted and made anew; its epoch is another one.
+    # The document may have been deleted and created again with the same version, but another epoch.
     terms = prepared.terms._replace(epoch=expected.epoch)
     return prepared._replace(at_version=expected.offset, terms=terms, merge=merge)
 
@@ -290,7 +291,7 @@ def _pin_version(expected: Position | None, prepared: Update | SessionMgmtError)
 def prepare_update(
     way: Way, document: int, kind: str, change: Any, terms: Terms = NO_TERMS, *, run: Runner = run_inline
 ) -> Update:
-    """Prepare the update in this way; ``run`` takes the heavy work. Raises ``SessionMgmtError``."""
+    """Prepare the update in this way; ``run`` carries out heavy work. Raises ``SessionMgmtError``."""
     using = bridge().using
     if way is Way.MERGE:
         return reconcile.prepare_merge(using, document, kind, change, terms, run=run)
@@ -311,7 +312,7 @@ def _try_prepare(
 
 
 def _check_size(whole: Any) -> None:
-    """Refuse a whole document that is too large; how large a change makes one is known when it is carried out."""
+    """Refuse a whole document that is too large. For other changes the size is known only when they are applied."""
     exact, most = len(strict.dump_json(checking.check_value(whole))), settings().max_document_bytes
     if exact > most:
         raise DocumentTooLarge(size=exact, limit=most)
@@ -323,7 +324,7 @@ def _check_key(key: str | None) -> None:
 
 
 def put_into_outbox(kind: str, target: str, payload: Any, key: str | None) -> Ticket:
-    """Write one entry into the caller's transaction, and ring once that has committed."""
+    """Write one entry into the caller's transaction, and notify after its commit."""
     using = bridge().using
     ticket = outbox.put_entry(using, kind, target, payload, key=key)
     notify.ring_outbox(using)
@@ -341,7 +342,7 @@ def encode_data(data: Any) -> bytes:
 
 
 def _encode_named(data: Any) -> bytes:
-    # The caller has handed over a row, and does not know which of its values is meant.
+    # The caller may have passed a whole model, and needs to know which of its values is meant.
     with name_path(data):
         return encode_data(data)
 

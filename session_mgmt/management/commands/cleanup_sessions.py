@@ -32,6 +32,6 @@ class Command(ReportCommand):
         else:
             for step, rows in report.items():
                 self.stdout.write(f"{step:<14} {rows}")
-        # A code of its own, for cron and monitoring: the other steps have run, and one has to be looked at.
+        # A separate exit code for cron and monitoring: the other steps have run, but one needs attention.
         if report["failed"]:
             sys.exit(2)

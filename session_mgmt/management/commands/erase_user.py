@@ -1,4 +1,4 @@
-"""``manage.py erase_user``: erase all that concerns a user."""
+"""``manage.py erase_user``: erase all data of a user."""
 
 from __future__ import annotations
 

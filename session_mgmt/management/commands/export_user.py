@@ -1,4 +1,4 @@
-"""``manage.py export_user``: hand out all that concerns a user."""
+"""``manage.py export_user``: print all data of a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py rotate_state_keys``: encrypt everything with the first of ``state_keys``."""
+"""``manage.py rotate_state_keys``: encrypt everything with the first key of ``state_keys``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Command(ReportCommand):
             raise
         if not options["dry_run"]:
             audit.add_entry("rotate_state_keys", rows=report.as_dict())
-        # Counted anew from the rows: this tells whether the old key may be taken out of the settings.
+        # Count the rows again, because the result decides whether the old key may be removed from the settings.
         rows = usage.count_rows(settings().database)
         missing = usage.list_missing_keys(set(rows))
         if options["json"]:
@@ -58,7 +58,7 @@ class Command(ReportCommand):
             self.stdout.write(f"{f'under {key_id}' if key_id else 'plain'}: {listed}")
 
     def _show_progress(self, what: str, count: int) -> None:
-        """Print a count every 100 rows. Counts arrive one by one or in batches, and restart with each kind of row."""
+        """Print a count every 100 rows. Counts come one by one or in batches, and start again with each kind of row."""
         self.done[what] = count
         self._told = min(self._told, count)
         if not self.is_quiet and count - self._told >= _EVERY:

@@ -18,9 +18,9 @@ from session_mgmt.management import json_lines
 from session_mgmt.management.base import DatabaseCommand
 
 WEBSOCKETS = "session_mgmt.uvicorn:WebSocketProtocol"
-# A server collects a whole message before the app can refuse it; a frame and its masking fit twice.
+# uvicorn collects a whole message before the app can refuse it, so allow the largest frame twice.
 LEAST_MESSAGE = 1024 * 1024
-# An hour: whoever waits longer for a stop kills.
+# One hour; anyone who does not want to wait that long kills the process.
 LONGEST_DRAIN = 3600
 _PLACE = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})")
 
@@ -74,10 +74,10 @@ def build_options(options: dict[str, Any]) -> dict[str, Any]:
         "workers": options["workers"],
         "reload": options["reload"],
         "ws": WEBSOCKETS,
-        # One encoding serves all readers, and a compressed message would be another one for each.
+        # Each entry is encoded once for all readers; compression would encode it again for each of them.
         "ws_per_message_deflate": False,
         "ws_max_size": max(LEAST_MESSAGE, 2 * settings().max_frame_bytes),
-        # The app sends its own beats, and a second kind would hide their loss.
+        # The app sends its own heartbeats; pings of the server would hide that they are lost.
         "ws_ping_interval": None,
         "timeout_graceful_shutdown": options["drain"],
         "proxy_headers": True,
@@ -89,7 +89,9 @@ def build_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_application() -> str:
-    """Return the project's application as uvicorn wants it named. Raises ``CommandError`` if it cannot serve us."""
+    """Return the import string of the project's ASGI application. Raises ``CommandError`` if it does not serve this
+    app.
+    """
     name = getattr(django_settings, "ASGI_APPLICATION", None)
     if not name:
         raise CommandError("ASGI_APPLICATION is not set. Name it in the settings, as 'shop.asgi.application'.")
@@ -118,7 +120,7 @@ def _refuse_unmigrated() -> None:
     connection = connections[settings().database]
     executor = MigrationExecutor(connection)
     waiting = executor.migration_plan(executor.loader.graph.leaf_nodes("session_mgmt"))
-    # The server opens its own connections, in threads of its own.
+    # Close this connection, because the server opens its own, in other threads.
     connection.close()
     if waiting:
         told = "1 migration waits" if len(waiting) == 1 else f"{len(waiting)} migrations wait"
@@ -126,13 +128,13 @@ def _refuse_unmigrated() -> None:
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """Refuse a place where somebody else listens; uvicorn says it too late, and from each of its processes."""
+    """Refuse an address on which another program listens. uvicorn would report it late, and once per process."""
     bare = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((bare, port))
         except (OSError, TypeError, ValueError) as error:
-            # A name that no encoding takes is a `TypeError`.
+            # A host name that cannot be encoded raises `TypeError`.
             reason = getattr(error, "strerror", None) or error
             raise CommandError(f"Nothing can listen on {host!r}, port {port}: {reason}.") from error

@@ -39,7 +39,7 @@ class Command(ReportCommand):
 
 
 def flatten_figures(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield ``("outbox.lag", "0.0")`` for each figure."""
+    """Yield a pair such as ``("outbox.lag", "0.0")`` for each figure."""
     for name, value in figures.items():
         if isinstance(value, dict) and value:
             yield from flatten_figures(value, f"{prefix}{name}.")

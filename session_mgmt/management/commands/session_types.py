@@ -1,4 +1,4 @@
-"""``manage.py session_types``: write the types of the application for the browser client."""
+"""``manage.py session_types``: write TypeScript types of the application for the browser client."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check_file(file: Path, text: str) -> None:
 
 
 def write_application(declared: Registry) -> str:
-    """Return the types of what an application declares."""
+    """Return the TypeScript types of everything that an application declares."""
     writer = TypeWriter()
     documents = {name: read_hint(handler, "return") for name, handler in declared.claim_handlers.items()}
     members = []
@@ -65,21 +65,21 @@ def write_application(declared: Registry) -> str:
 
 
 def write_table(name: str, rows: dict[str, str]) -> Iterable[str]:
-    """Yield the member of the application's type that has a table of names and types; nothing for an empty one."""
+    """Yield the lines of a member of the application's type, a table of names and types; nothing if it is empty."""
     if rows:
         body = "".join(f"    {write_key(key)}: {type_};\n" for key, type_ in rows.items())
         yield f"  {name}: {{\n{body}  }};\n"
 
 
 def write_pair(writer: TypeWriter, handler: Callable[..., Any]) -> str:
-    """Return what a handler of messages takes and returns. It is given the message as its second argument."""
+    """Return the types that a message handler takes and returns. The message is its second argument."""
     taken = handler.__code__.co_varnames[1] if hasattr(handler, "__code__") else "data"
     returned = writer.write_type(read_hint(handler, "return"))
     return f"{{ in: {writer.write_type(read_hint(handler, taken))}; out: {returned} }}"
 
 
 def read_hint(function: Callable[..., Any], name: str) -> Any:
-    """Return an annotation of a function, ``Any`` if it has none or if it names what only a type checker imports."""
+    """Return an annotation of a function; ``Any`` if it has none, or if only type checkers can import its name."""
     try:
         return get_type_hints(function, include_extras=True).get(name, Any)
     except NameError:

@@ -18,7 +18,7 @@ from session_mgmt.management.base import ReportCommand
 from session_mgmt.models import WebhookDelivery, WebhookEndpoint, clock
 
 _LIST, _ADD, _SEND, _REPLAY, _ROTATE = "list", "add", "send", "replay", "rotate"
-# What each of them takes besides --json; another one would be ignored, as a dry run that sends.
+# Options of each action besides --json. Any other is refused: a --dry-run that is ignored would really send.
 _OPTIONS = {
     _LIST: set[str](),
     _ADD: {"address", "event", "tenant"},
@@ -56,7 +56,7 @@ class Command(ReportCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_others(options)
         verbs = {_LIST: self._list, _ADD: self._add, _SEND: self._send, _REPLAY: self._replay, _ROTATE: self._rotate}
-        # A secret is shown once: whoever stops the command between its making and its showing would never have it.
+        # A secret is shown once, so a stop between creating and showing it would lose it.
         with self.stops.hold() if options["do"] in (_ADD, _ROTATE) else nullcontext():
             told = verbs[options["do"]](options)
             if options["json"]:
@@ -107,7 +107,7 @@ class Command(ReportCommand):
         return {"endpoint": pk, "secret": secret}
 
     def _send(self, options: dict[str, Any]) -> dict[str, Any]:
-        # A stop waits for the calls that are under way: what was sent is noted, or it would be sent again.
+        # A stop waits for calls in progress, so that their results are stored; otherwise they would be sent again.
         with self.stops.hold_long(self.tell_progress):
             report = sending.send_due(self._count_one, seconds=float("inf"), stop=self.stops.is_waiting).as_dict()
         for name, count in report.items():
@@ -189,7 +189,7 @@ def _read_hours(text: str) -> float:
         hours = float(text)
     except ValueError:
         hours = -1
-    # NaN compares with nothing, and would pass any other condition.
+    # NaN compares false with everything, and would pass another form of this condition.
     if not 0 <= hours <= _MOST_HOURS:
         raise ArgumentTypeError(f"give a number from 0 to {_MOST_HOURS}.")
     return hours

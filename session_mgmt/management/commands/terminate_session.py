@@ -1,4 +1,4 @@
-"""``manage.py terminate_session``: end sessions for good, by id or by user."""
+"""``manage.py terminate_session``: end sessions permanently, by id or by user."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Command(ReportCommand):
         wanted = [*options["sessions"], *(self._list_of_user(options["user"]) if options["user"] else [])]
         if not wanted and not options["user"]:
             raise CommandError("Name sessions, or a user with --user.")
-        # In the order of asking, each once: a session may be named by its id and by its user.
-        # Their states first, because sessions of one browser end together.
+        # In the given order, and each only once: a session may be named by its id and by its user.
+        # Read their states first, because ending one may end other sessions of the same browser.
         states = lifecycle.read_states(wanted)
         outcomes = {str(session): states.get(session, "not_found") for session in wanted}
         if not options["dry_run"]:
@@ -45,7 +45,7 @@ class Command(ReportCommand):
             raise CommandError("Some of the sessions do not exist.")
 
     def _list_of_user(self, name: str) -> list[uuid.UUID]:
-        # By the project's own field for names, which need not be `username`.
+        # Use the user model's own name field, which need not be `username`.
         return list(lifecycle.list_active(SERVER, user=find_user(name)).values_list("pk", flat=True))
 
     def _end_sessions(self, states: dict[uuid.UUID, str], reason: str) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Command(ReportCommand):
                     break
                 outcomes |= dict.fromkeys(map(str, ended), "terminated")
                 self.done["terminated"] += len(ended)
-        # The cleanup may have deleted one since it was looked up.
+        # The cleanup may have deleted it since the look-up.
         kept = lifecycle.read_states(states)
         return outcomes | {str(session): "not_found" for session in states if session not in kept}
 

@@ -26,7 +26,7 @@ class Command(ReportCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         checked, found = 0, list[Finding]()
         wanted = options["document"] or ()
-        # Of a document that is not there nothing would be found, as of one that is sound.
+        # Refuse unknown documents: without any finding they would look like sound ones.
         missing = [str(document) for document in wanted if not verification.is_document(document)]
         missing += [repr(name) for name in options["name"] or () if not verification.is_name(name)]
         if missing:
@@ -36,7 +36,7 @@ class Command(ReportCommand):
             found += verification.verify_document(document)
             if not self.is_quiet and checked % 100 == 0:
                 self.tell_progress(f"{checked} documents, {len(found)} findings")
-        # Receipts and outbox entries belong to no document, so that a choice of documents leaves them out.
+        # Receipts and outbox entries belong to no document, so they are left out if documents were chosen.
         if not options["document"] and not options["name"]:
             found += verification.verify_loose_rows()
         self._print_report(checked, found, options["json"])
