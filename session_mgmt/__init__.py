@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 __version__ = "0.1.0"
+CLEANUP_TASK = "session_mgmt.cleanup_sessions"
 
 
 def beat_schedule(*, cleanup_interval: timedelta | float = timedelta(minutes=5)) -> dict[str, dict[str, Any]]:
@@ -22,7 +23,7 @@ def beat_schedule(*, cleanup_interval: timedelta | float = timedelta(minutes=5))
     seconds = _read_seconds(cleanup_interval)
     return {
         "session_mgmt.cleanup": {
-            "task": "session_mgmt.cleanup_sessions",
+            "task": CLEANUP_TASK,
             "schedule": seconds,
             "options": {"expires": seconds * 0.9},
         },

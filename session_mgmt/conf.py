@@ -206,7 +206,10 @@ class Settings:
     read_threads: int = _setting(4, "Threads of one process that read; each has a database connection.")
     heavy_seconds: float = _setting(10.0, "Work on one document in the worker process; what takes longer is killed.")
     handler_threads: int = _setting(4, "Threads of one process for the project's own functions, which may be slow.")
-    cleanup_interval: timedelta = _setting(timedelta(minutes=5), "An expired session ends at most this late.")
+    cleanup_interval: timedelta = _setting(
+        timedelta(minutes=5),
+        "An expired session ends at most this late; give beat_schedule() the same interval, or cron: they start it.",
+    )
     cleanup_chunk: int = _setting(1000, "Most rows of a transaction of the cleanup; it takes what fits into 15 ms.")
     audit_retention: timedelta = _setting(
         timedelta(days=365), "Of the audit trail; most rules ask for a year, and for no more than is needed."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from session_mgmt import CLEANUP_TASK
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.actions.webhooks import sending
@@ -18,7 +19,7 @@ except ImportError:  # pragma: no cover - the suite has it
 HANDLERS = 100
 
 
-@shared_task(name="session_mgmt.cleanup_sessions", ignore_result=False)
+@shared_task(name=CLEANUP_TASK, ignore_result=False)
 def cleanup_sessions() -> dict[str, int]:
     """Run the cleanup and the durable handlers that still wait; scheduled every five minutes."""
     report = cleanup.run_cleanup().as_dict()

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import override_settings
 
-from session_mgmt import checks, conf, deploy_checks
+from session_mgmt import beat_schedule, checks, conf, deploy_checks
 from session_mgmt.actions import vaults
 from session_mgmt.asgi import application
 from session_mgmt.consumers.websocket import SessionConsumer
@@ -90,6 +90,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W023": {},
     "E036": {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels_redis.nowhere.Layer"}}},
     "E037": {"DATABASES": {"default": {"ENGINE": POSTGRES, "AUTOCOMMIT": False}}},
+    "E038": {"SESSION_MGMT": {"reconnect_initial": 30.0}},
     "E033": {"SESSION_MGMT": {"webhook_timeout": 90.0}},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
@@ -109,6 +110,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W017": {"SESSION_COOKIE_SAMESITE": "None"},
     "W018": {"SESSION_MGMT": {"assurance": "AAL2"}},
     "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
+    "W026": {"SESSION_MGMT": {"cleanup_interval": timedelta(minutes=1)}, "CELERY_BEAT_SCHEDULE": beat_schedule()},
     "W025": {"DATABASES": {"default": {"ENGINE": POSTGRES, "OPTIONS": {"pool": {"max_size": 20}}}}},
 }
 
@@ -279,6 +281,12 @@ def test_a_number_is_neither_a_flag_nor_text(value: Any, settings: Any) -> None:
     assert "session_mgmt.E003" in [message.id for message in found(settings, SESSION_MGMT={"max_ops": value})]
 
 
+ROUNDS = [
+    *("heartbeat_interval", "lease_flush_interval", "position_check_interval", "control_interval", "drain_interval"),
+    *("connect_timeout", "reconnect_initial", "reconnect_maximum", "heavy_seconds", "webhook_timeout"),
+]
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -301,6 +309,15 @@ def test_a_number_is_neither_a_flag_nor_text(value: Any, settings: Any) -> None:
         {"max_metadata_bytes": 1},
         {"access_lifetime": timedelta(seconds=9)},
         {"cleanup_interval": timedelta(seconds=9)},
+        # A process would do nothing else, or a client have no time.
+        *({name: 0.001} for name in ROUNDS),
+        *({name: timedelta(milliseconds=1)} for name in ("login_check_interval", "topic_recheck", "refresh_grace")),
+        {"max_requests_per_second": 0.01},
+        {"max_frames_per_second": 0.5},
+        # Nobody would notice before anybody has given up.
+        *({name: 3601.0} for name in ROUNDS if name != "webhook_timeout"),
+        {"control_interval": 5.0},
+        {"drain_spread": 86_400.0},
         # Beyond what a time, a database, a client or orjson can be given.
         {"log_retention": timedelta.max},
         {"position_check_interval": 1e300},
@@ -313,6 +330,14 @@ def test_a_number_that_cannot_work_is_told_before_a_server_starts(given: dict[st
     assert [message.id for message in found(settings, SESSION_MGMT=given)].count("session_mgmt.E014") == 1
     with pytest.raises(ImproperlyConfigured, match="is out of range"):
         application(None)
+
+
+@pytest.mark.parametrize("schedule", [60, 60.0, timedelta(minutes=1), "a crontab"])
+def test_the_clock_and_the_setting_agree_about_the_cleanup(schedule: Any, settings: Any) -> None:
+    entries = {"ours": {"task": "session_mgmt.cleanup_sessions", "schedule": schedule}, "other": {"schedule": 5}}
+    given = {"cleanup_interval": timedelta(minutes=1)}
+    told = found(settings, CELERY_BEAT_SCHEDULE=entries, SESSION_MGMT=given)
+    assert "session_mgmt.W026" not in [message.id for message in told]
 
 
 @pytest.mark.parametrize("name", ["max_requests_per_second", "max_sockets_per_address", "head_cache_bytes"])

@@ -10,6 +10,7 @@ from session_mgmt.checks.documents import check_documents, check_keys_in_use, ch
 from session_mgmt.checks.people import check_claims, check_cookie_mode, check_hooks, check_user_standing
 from session_mgmt.checks.serving import (
     check_channel_layer,
+    check_cleanup_schedule,
     check_deploy,
     check_development_server,
     check_doorbell,
@@ -23,6 +24,7 @@ from session_mgmt.publishing.checks import check_publishers
 __all__ = [
     "check_channel_layer",
     "check_claims",
+    "check_cleanup_schedule",
     "check_cookie_mode",
     "check_database",
     "check_deploy",

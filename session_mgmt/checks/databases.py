@@ -120,10 +120,15 @@ def check_pool(**_: Any) -> list[CheckMessage]:
     given = pool if isinstance(pool, dict) else {}
     # Without a max_size a pool of psycopg does not grow.
     most = given.get("max_size") or given.get("min_size", _POOL_SIZE)
-    # Of the pools of threads in bridge/crossing.py there are two of each kind.
-    kept = 2 * (limits.read_threads + limits.handler_threads) + _SINGLE_THREADS
+    kept = count_kept(limits)
     if most > kept:
         return []
     message = f"The database's pool has {most} connections, and the app's own threads may keep {kept} of them."
     hint = f'Set "max_size" in OPTIONS["pool"] to {kept} and the number of requests that a process serves at a time.'
     return [Warning(message, hint=hint, id="session_mgmt.W025")]
+
+
+def count_kept(limits: conf.Settings) -> int:
+    """Return how many connections the threads of one process keep at most."""
+    # Of the pools of threads in bridge/crossing.py there are two of each kind.
+    return 2 * (limits.read_threads + limits.handler_threads) + _SINGLE_THREADS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.utils.module_loading import import_string
 
-from session_mgmt import conf
+from session_mgmt import CLEANUP_TASK, conf
 from session_mgmt.actions import monitoring
 from session_mgmt.checks.values import register_check
 
@@ -63,6 +64,23 @@ def check_channel_layer(**_: Any) -> list[CheckMessage]:
         message = f"The BACKEND of CHANNEL_LAYERS is {name!r}, which cannot be imported: {error}"
         return [Error(message, hint=hint, id="session_mgmt.E036")]
     return []
+
+
+@register_check()
+def check_cleanup_schedule(**_: Any) -> list[CheckMessage]:
+    """Check that Celery beat starts the cleanup as often as ``cleanup_interval`` says (W026): it reads no setting."""
+    wanted = conf.settings().cleanup_interval.total_seconds()
+    entries = (getattr(django_settings, "CELERY_BEAT_SCHEDULE", None) or {}).values()
+    known = [entry for entry in entries if isinstance(entry, dict)]
+    given = [entry.get("schedule") for entry in known if entry.get("task") == CLEANUP_TASK]
+    seconds = [each.total_seconds() if isinstance(each, timedelta) else each for each in given]
+    # A crontab has no interval.
+    different = [each for each in seconds if isinstance(each, int | float) and each != wanted]
+    if not different:
+        return []
+    hint = "Give both the same: beat_schedule(cleanup_interval=...) and SESSION_MGMT['cleanup_interval']."
+    message = f"Celery beat starts the cleanup every {different[0]:g} s, and cleanup_interval is {wanted:g} s."
+    return [Warning(message, hint=hint, id="session_mgmt.W026")]
 
 
 @register_check()

@@ -19,8 +19,21 @@ from session_mgmt import conf
 Check: TypeAlias = Callable[..., Iterable[CheckMessage]]
 
 _INITIAL = conf.Settings()
-# Every number and every time is above 0, except these; times in seconds.
+_HOUR = 3600
+# Seconds between two rounds, or for which somebody waits. Shorter ones keep a process busy with nothing else; what a
+# longer one would notice is noticed too late for anybody.
+_ROUNDS = (
+    *("heartbeat_interval", "lease_flush_interval", "position_check_interval", "control_interval", "drain_interval"),
+    *("connect_timeout", "reconnect_initial", "reconnect_maximum", "heavy_seconds", "webhook_timeout"),
+)
+# Times of rows in the database: within less than a second nobody comes back, and everything would be over at once.
+_TIMES = tuple(name.name for name in fields(conf.Settings) if isinstance(getattr(_INITIAL, name.name), timedelta))
+# Every number is above 0, except these; times in seconds.
 _LEAST = {
+    **dict.fromkeys(_ROUNDS, 0.1),
+    **dict.fromkeys(_TIMES, 1),
+    # Below it not even one frame is allowed at once.
+    "max_frames_per_second": 1,
     **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
     **dict.fromkeys(("trusted_proxies", "max_anonymous_per_address"), 0),
     **dict.fromkeys(("max_requests_per_second", "max_conflicts", "max_conflict_bytes", "max_checkpoints"), 0),
@@ -40,8 +53,13 @@ _MOST_NUMBER = 10**12
 _MOST = {
     # orjson writes 254 levels, and a document is told inside of frames.
     "max_depth": 200,
-    **dict.fromkeys(("read_threads", "handler_threads", "heartbeat_missed_limit"), 1000),
+    **dict.fromkeys(("read_threads", "handler_threads", "heartbeat_missed_limit", "reconnect_factor"), 1000),
+    **dict.fromkeys((*_ROUNDS, "drain_spread", "wsgi_hold"), _HOUR),
+    # A process that has no answer for five seconds serves nobody: each round, a fifth late, has to come before.
+    "control_interval": 4,
 }
+# Those that may be off (0), and else need this much: below it ten seconds of it are not one call.
+_LEAST_IF_ON = {"max_requests_per_second": 0.1}
 # Of both ends of the ranges that clients may choose from: a day, or as many beats.
 _MOST_OF_RANGE = 86_400
 # What a list holds, where no other check looks at it.
@@ -125,10 +143,11 @@ def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
         number = value.total_seconds() if isinstance(value, timedelta) else value
         least, initial = _LEAST.get(name), getattr(_INITIAL, name)
         most = _MOST.get(name, _MOST_NUMBER if isinstance(initial, int) else _MOST_SECONDS)
+        on = _LEAST_IF_ON.get(name, 0)
         # NaN compares with nothing, and would pass every bound.
-        if not (least or 0) <= number <= most or (least is None and number == 0):
+        if not (least or 0) <= number <= most or (least is None and number == 0) or 0 < number < on:
             kind, unit = ("timedelta", " seconds") if isinstance(initial, timedelta) else ("number", "")
-            bound = "above 0" if least is None else f"from {least}{unit}"
+            bound = "above 0" if least is None else f"that is 0 or from {on}" if on else f"from {least}{unit}"
             hint = f"Give a {kind} {bound}, and at most {most:g}{unit}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
     for name in ("interval_range", "missed_limit_range", "batch_range"):
@@ -177,6 +196,9 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
     if now.lease_duration.total_seconds() <= now.heartbeat_interval + now.lease_flush_interval:
         hint = "Give it at least heartbeat_interval + lease_flush_interval, better three beats."
         found.append(Error("lease_duration is shorter than a beat and a flush.", hint=hint, id="session_mgmt.E005"))
+    if now.reconnect_initial > now.reconnect_maximum:
+        hint = "Give reconnect_maximum at least reconnect_initial; waits grow from the one to the other."
+        found.append(Error("reconnect_maximum is below reconnect_initial.", hint=hint, id="session_mgmt.E038"))
     if now.session_limit_policy not in conf.SESSION_LIMIT_POLICIES:
         hint = f"Use one of {', '.join(conf.SESSION_LIMIT_POLICIES)}."
         found.append(Error("session_limit_policy is unknown.", hint=hint, id="session_mgmt.E006"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from session_mgmt.checks import databases
 from session_mgmt.conf import Settings
 from tests.docs.pages import ROOT, blocks
 
@@ -32,6 +33,16 @@ def test_the_proxy_keeps_a_quiet_connection_longer_than_a_heartbeat_takes() -> N
 
 def test_the_proxy_lets_a_whole_document_pass() -> None:
     assert int(read_value("client_max_body_size").removesuffix("m")) << 20 >= Settings().max_document_bytes * SLACK
+
+
+def test_the_connections_of_a_process_are_told_as_the_check_counts_them() -> None:
+    texts = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md")}
+    told = [
+        *re.findall(r"connections for the app, (\d+) with the default", texts["deploy.md"].replace("\n", " ")),
+        *re.findall(r"at most (\d+)[^\]]*\]\([./a-z]*deploy\.md#the-database\)", "".join(texts.values())),
+        *re.findall(r"\d+ . (\d+) = \d+ connections", texts["scaling.md"]),
+    ]
+    assert told == [str(databases.count_kept(Settings()))] * 4
 
 
 def test_every_uvicorn_of_the_pages_bounds_a_message_above_a_frame() -> None:
