@@ -19,19 +19,14 @@ from session_mgmt import conf
 Check: TypeAlias = Callable[..., Iterable[CheckMessage]]
 
 _INITIAL = conf.Settings()
-_HOUR = 3600
-# Seconds between two rounds, or for which somebody waits. Shorter ones keep a process busy with nothing else; what a
-# longer one would notice is noticed too late for anybody.
+# Seconds between two rounds of a process or two attempts of a client. With less, it would do nothing else.
 _ROUNDS = (
     *("heartbeat_interval", "lease_flush_interval", "position_check_interval", "control_interval", "drain_interval"),
-    *("connect_timeout", "reconnect_initial", "reconnect_maximum", "heavy_seconds", "webhook_timeout"),
+    *("reconnect_initial", "reconnect_maximum"),
 )
-# Times of rows in the database: within less than a second nobody comes back, and everything would be over at once.
-_TIMES = tuple(name.name for name in fields(conf.Settings) if isinstance(getattr(_INITIAL, name.name), timedelta))
 # Every number is above 0, except these; times in seconds.
 _LEAST = {
-    **dict.fromkeys(_ROUNDS, 0.1),
-    **dict.fromkeys(_TIMES, 1),
+    **dict.fromkeys(_ROUNDS, 0.01),
     # Below it not even one frame is allowed at once.
     "max_frames_per_second": 1,
     **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
@@ -54,9 +49,6 @@ _MOST = {
     # orjson writes 254 levels, and a document is told inside of frames.
     "max_depth": 200,
     **dict.fromkeys(("read_threads", "handler_threads", "heartbeat_missed_limit", "reconnect_factor"), 1000),
-    **dict.fromkeys((*_ROUNDS, "drain_spread", "wsgi_hold"), _HOUR),
-    # A process that has no answer for five seconds serves nobody: each round, a fifth late, has to come before.
-    "control_interval": 4,
 }
 # Those that may be off (0), and else need this much: below it ten seconds of it are not one call.
 _LEAST_IF_ON = {"max_requests_per_second": 0.1}

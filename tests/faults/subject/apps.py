@@ -25,7 +25,6 @@ class Subject(AppConfig):
         # It needs the models.
         points = import_module("tests.faults.points")
         points.watch_points(points.obey_orders)
-        _allow_rare_rounds()
         for name in ("TOKENS", "BREAK"):
             follow_setting(name, getattr(settings, name))
         # A process that sets Django up for many servers changes them afterwards (tests/forking.py).
@@ -42,16 +41,10 @@ def follow_setting(name: str, value: Any) -> None:
         break_server(value)
 
 
-def _allow_rare_rounds() -> None:
-    """Let a run be without a round, as no project may, so that it shows what is noticed by doorbells alone."""
-    values: Any = import_module("session_mgmt.checks.values")
-    values._MOST["control_interval"] = values._HOUR
-
-
 def _allow_lifetime(seconds: float) -> None:
     """Let tokens live as briefly as no project may have them live, so that runs need not wait for their ends."""
     values: Any = import_module("session_mgmt.checks.values")
-    values._LEAST |= {"access_lifetime": seconds, "refresh_grace": 0}
+    values._LEAST["access_lifetime"] = seconds
 
 
 def _cut_off_soon() -> None:
