@@ -158,11 +158,12 @@ def order_close(sessions: Iterable[uuid.UUID], code: int, reason: str = "") -> d
     return {"close": [session.hex for session in sessions], "code": int(code), **told}
 
 
-def order_stop(session: uuid.UUID, fenced: Iterable[tuple[int, int]], code: int) -> dict[str, Any]:
-    """Return the order to close the connections of a session's clients that are older than these generations, and to
-    ask the application anew when they come back.
+def order_stop(sessions: Iterable[uuid.UUID], fenced: Iterable[tuple[int, int]], code: int) -> dict[str, Any]:
+    """Return the order to close the connections of sessions' clients that are older than these generations, and to ask
+    the application anew when they come back.
     """
-    return {"stop": [list(pair) for pair in fenced], "code": int(code), "forget": [session.hex]}
+    told = [session.hex for session in sessions]
+    return {"stop": [list(pair) for pair in fenced], "code": int(code), "forget": told}
 
 
 def tell_departure(client: int, generation: int) -> None:

@@ -256,18 +256,16 @@ class ClientSessionAdmin(PeoplePages):
 
     def _act(self, request: HttpRequest, do: str, sessions: list[uuid.UUID], reason: str) -> int:
         """Run the action on each session, write an audit entry for each, and return how many sessions it changed."""
+        facts = {"reason": reason[:60]} if do == "terminate" else {}
+
+        def note(group: list[uuid.UUID]) -> None:
+            audit.add_entries(do, group, user=request.user, ip=addresses.read_meta(request.META), **facts)
+
+        # Act as the server: the staff permission was checked above, and an owner's permission is not needed.
         if do == "terminate":
-
-            def note(ended: list[uuid.UUID]) -> None:
-                ip = addresses.read_meta(request.META)
-                audit.add_entries(audit.TERMINATE, ended, user=request.user, ip=ip, reason=reason[:60])
-
-            # Act as the server: the staff permission was checked above, and an owner's permission is not needed.
             return sum(map(len, devices.end_devices(sessions, (reason or "administrator")[:60], note)))
-        for session in sessions:
-            stopping.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
-            self.note_action(request, do, session)
-        return len(sessions)
+        code = Close.NORMAL if do == "disconnect" else Close.DETACHED
+        return sum(map(len, stopping.stop_sessions(sessions, code, note)))
 
     def has_terminate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(access.TERMINATE)

@@ -17,9 +17,19 @@ from django.test.utils import CaptureQueriesContext
 from session_mgmt.actions import audit
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Write
-from session_mgmt.actions.sessions import device_list, devices, ending, expiry, lifecycle, standing
+from session_mgmt.actions.sessions import (
+    device_list,
+    devices,
+    ending,
+    expiry,
+    lifecycle,
+    standing,
+    stopping,
+    user_changes,
+)
 from session_mgmt.actions.sessions.device_list import Viewer
 from session_mgmt.actions.state import prepare
+from session_mgmt.actions.webhooks import replaying
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import Replaced, SessionTerminated
 from session_mgmt.models import (
@@ -31,8 +41,11 @@ from session_mgmt.models import (
     SessionActivity,
     SessionEvent,
     StateDocument,
+    WebhookCursor,
+    WebhookDelivery,
     clock,
 )
+from session_mgmt.protocol.codes import Close
 from session_mgmt.shortcuts import end_user_sessions, erase_user, state
 from tests.actions.test_lock_order import wait_for_a_lock
 from tests.bridge.threads import together
@@ -121,6 +134,91 @@ def test_twelve_sessions_end_with_as_many_statements_as_two(way: str, settings: 
         assert not ClientSession.objects.filter(state=State.ACTIVE).exists()
         assert not Connection.objects.filter(closed_at=None).exists()
     assert counts[0] == counts[1]
+
+
+# -- work on many that go on -------------------------------------------------------------------------------------------
+
+
+def stop_all(user: Any) -> None:
+    groups = stopping.stop_sessions(keys_of(user), Close.DETACHED, lambda group: audit.add_entries("reconnect", group))
+    assert list(groups) == [keys_of(user)]
+    assert set(Client.objects.values_list("generation", flat=True)) == {2}
+    assert set(Connection.objects.values_list("close_code", flat=True)) == {Close.DETACHED}
+    assert AuditEntry.objects.count() == len(keys_of(user))
+
+
+def replay_all(user: Any) -> None:
+    assert replaying.replay(replaying.find_settled()) == len(keys_of(user))
+    assert set(WebhookCursor.objects.values_list("done", "lease")) == {(0, "")}
+
+
+def count_awaiting(user: Any) -> None:
+    """Count activity of sessions whose deadline was brought forward by a change of the password."""
+    assert lifecycle.count_activity(keys_of(user)) == set(keys_of(user))
+    assert max(SessionActivity.objects.values_list("expires_at", flat=True)) < clock.read("default") + timedelta(
+        hours=1
+    )
+
+
+def end_others(user: Any) -> None:
+    own = ClientSession.objects.filter(user=user).exclude(login=None).first()
+    device_list.end_others(Viewer(user_id=user.pk, user=user, session=own.pk))
+    assert ClientSession.objects.get(state=State.ACTIVE) == own
+
+
+def deliver(user: Any) -> None:
+    """Give each session a delivery that was given up."""
+    for key in keys_of(user):
+        facts = {"session_id": key, "endpoint_id": 1}
+        now = clock.read("default")
+        WebhookCursor.objects.create(**facts, head=1, done=1, next_at=now, leased_until=now, lease="mine")
+        WebhookDelivery.objects.create(
+            **facts, sequence=1, event="session_created", payload=b"{}", state="dead",
+            recorded_at=now, due_since=now, settled_at=now,
+        )  # fmt: skip
+
+
+def change_password(user: Any) -> None:
+    get_user_model().objects.filter(pk=user.pk).update(password="!another")
+    SessionActivity.objects.update(expires_at=clock.read("default") + standing.CHECK_WITHIN)
+
+
+def leave(user: Any) -> None:
+    """Prepare nothing."""
+
+
+ON_MANY: dict[str, tuple[Callable[[Any], None], Callable[[Any], None]]] = {
+    "reconnect": (leave, stop_all),
+    "replay": (deliver, replay_all),
+    "activity": (change_password, count_awaiting),
+    "other devices": (leave, end_others),
+}
+
+
+@pytest.mark.parametrize("work", ON_MANY)
+def test_work_on_twelve_sessions_costs_as_many_statements_as_on_four(work: str) -> None:
+    prepare, act = ON_MANY[work]
+    counts = []
+    for number in (4, 12):
+        user = make_user(f"user-{number}", number)
+        prepare(user)
+        with CaptureQueriesContext(connection) as captured:
+            act(user)
+        counts.append(len(captured))
+        ClientSession.objects.all().delete()
+        AuditEntry.objects.all().delete()
+    assert counts[0] == counts[1]
+
+
+def test_users_of_many_sessions_are_looked_at_by_orders_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_changes, "_TOGETHER", 2)
+    user = make_user("ann", 3)
+    orders: list[Any] = []
+    monkeypatch.setattr(user_changes.notify.doorbell(), "ring", lambda heads, order=None: orders.append(order))
+    user.save()
+    looks = [order["look"] for order in orders if order and "look" in order]
+    assert [len(look) for look in looks] == [2, 1]
+    assert sorted(key for look in looks for key in look) == [key.hex for key in keys_of(user)]
 
 
 def test_twelve_users_are_deleted_with_as_many_statements_as_two() -> None:

@@ -127,19 +127,13 @@ def end_device(viewer: Viewer, session: uuid.UUID) -> None:
 def end_others(viewer: Viewer) -> int:
     """End all devices of the viewer's user but this one, and return how many sessions they were."""
     rows = _find_live(viewer).select_related("login").order_by("pk")
-    others = [row for row in rows if not _is_current(row, viewer) and not _shares_login(row, viewer)]
+    own = devices.find_login(settings().database, viewer.session)
+    # Whatever hangs on the login of this browser stays with it.
+    others = [row for row in rows if not _is_current(row, viewer) and (own is None or row.login_id != own)]
     if others:
         _end_rows(others, viewer)
     _end_idle_logins(viewer)
     return len(others)
-
-
-def _shares_login(session: ClientSession, viewer: Viewer) -> bool:
-    """Return whether a session hangs on the login of this browser, which is to stay."""
-    if session.login is None or viewer.session is None:
-        return False
-    mine = ClientSession.objects.using(settings().database).filter(pk=viewer.session, login=session.login_id)
-    return bool(mine.exists())
 
 
 def _end_rows(rows: Sequence[ClientSession], viewer: Viewer) -> None:

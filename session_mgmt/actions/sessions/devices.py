@@ -40,7 +40,7 @@ def end_device(actor: Actor, session: uuid.UUID, *, reason: str = "requested", n
             proofs.hold_proof(using, actor.proof, now)
         else:
             proofs.check_proof(using, actor.proof)
-        is_own = found.login_id == _find_login(using, actor.session)
+        is_own = found.login_id == find_login(using, actor.session)
         return session in end_with_logins(using, {session: None if is_own else found.login_id}, reason, now)
 
 
@@ -94,7 +94,7 @@ def end_user_sessions(
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        login = _find_login(using, keep)
+        login = find_login(using, keep)
         others = Q(user=user, ended_at=None)
         ended = logins.end_logins(using, others if login is None else others & ~Q(pk=login), reason, now)
         live = ClientSession.objects.using(using).filter(user=user, state=State.ACTIVE)
@@ -107,7 +107,7 @@ def end_user_sessions(
     return len(ended)
 
 
-def _find_login(using: str, session: uuid.UUID | None) -> int | None:
+def find_login(using: str, session: uuid.UUID | None) -> int | None:
     """Return the login that a session hangs on."""
     if session is None:
         return None

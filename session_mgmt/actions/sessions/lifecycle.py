@@ -250,7 +250,7 @@ def update_session(
             config = _keep_timeouts(config, found.config)
         changed = _check_changes(metadata=metadata, label=label, config=config)
         activity = _lock_activity(using, found, now)
-        awaits_proof = standing.awaits_proof(using, activity)
+        awaits_proof = bool(standing.find_awaiting(using, [activity]))
         if config is not None:
             _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
         # An administrator who edits a session must not keep it alive.
@@ -330,18 +330,19 @@ def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
     """
     using = settings().database
     statements = Statements(connections[using])
-    live, rows = set(), []
+    rows = []
     with open_transaction(using):
         mine = SessionActivity.objects.using(using).filter(pk__in=list(moments), live=True)
         # By key, as the lane locks them, or two that flush at once could wait for each other.
-        for row in mine.order_by("pk").select_for_update(no_key=True):
+        locked = list(mine.order_by("pk").select_for_update(no_key=True))
+        # The deadline was passed before this activity: no late word brings a session back to life.
+        in_time = [row for row in locked if row.expires_at > moments[row.pk]]
+        live = {row.pk for row in in_time}
+        awaiting = standing.find_awaiting(using, in_time)
+        for row in in_time:
             at = moments[row.pk]
-            # The deadline was passed before this activity: no late word brings a session back to life.
-            if row.expires_at <= at:
-                continue
-            live.add(row.pk)
-            if standing.awaits_proof(using, row):
-                # This activity was on its way when its password was changed.
+            # This activity was on its way when its password was changed.
+            if row.pk in awaiting:
                 continue
             expires = min(at + timedelta(seconds=row.idle_seconds), row.absolute_deadline)
             # A later moment may have been written before, by another process.

@@ -74,12 +74,13 @@ def find_deadline(activity: SessionActivity) -> datetime:
     return min(idle, activity.absolute_deadline)
 
 
-def awaits_proof(using: str, activity: SessionActivity) -> bool:
-    """Return whether the login of a session must be proved before activity counts again."""
-    if activity.expires_at >= find_deadline(activity):
-        return False
-    session = ClientSession.objects.using(using).select_related("user").get(pk=activity.pk)
-    return not tokens.fits(session)
+def find_awaiting(using: str, activities: Iterable[SessionActivity]) -> set[uuid.UUID]:
+    """Return those of the sessions whose logins must be proved again before activity counts."""
+    shortened = [activity.pk for activity in activities if activity.expires_at < find_deadline(activity)]
+    if not shortened:
+        return set()
+    rows = ClientSession.objects.using(using).select_related("user").filter(pk__in=shortened)
+    return {session.pk for session in rows if not tokens.fits(session)}
 
 
 def _shorten_deadlines(using: str, sessions: set[uuid.UUID], now: datetime) -> None:

@@ -62,7 +62,9 @@ def _after_save(instance: Any, created: bool, using: str, update_fields: Any, **
 
 def _look_at_user(using: str, user: Any) -> None:
     live = ClientSession.objects.using(using).filter(user=user, state=ClientSession.State.ACTIVE)
-    notify.look_at_sessions(list(live.values_list("pk", flat=True)))
+    concerned = list(live.values_list("pk", flat=True))
+    for start in range(0, len(concerned), _TOGETHER):
+        notify.look_at_sessions(concerned[start : start + _TOGETHER])
 
 
 # -- rights ------------------------------------------------------------------------------------------------------------

@@ -8,12 +8,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django.db import connections
 from django.db.models import QuerySet
 
 from session_mgmt.actions.pacing import make_pace
 from session_mgmt.conf import settings
 from session_mgmt.models import WebhookCursor, WebhookDelivery, clock
 from session_mgmt.models.isolation import open_transaction
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import WEBHOOK_CURSOR
 
 Progress = Callable[[int], None]
 State = WebhookDelivery.State
@@ -61,10 +64,14 @@ def _replay_page(page: list[WebhookDelivery], now: datetime | None) -> int:
         for row in page:
             place = row.session_id, row.endpoint_id
             first[place] = min(row.sequence, first.get(place, row.sequence))
-        for place in first.keys() & cursors.keys():
-            cursor = cursors[place]
-            # The lease is void, so that whoever sends now does not set the cursor forward again; it still runs out.
-            cursor.done, cursor.next_at, cursor.lease = min(cursor.done, first[place] - 1), now, ""
-            cursor.save(using=using, update_fields=["done", "next_at", "lease"])
+        statements = Statements(connections[using])
+        moment = statements.moment(now)
+        # The lease is void, so that whoever sends now does not set the cursor forward again; it still runs out.
+        moved = [
+            (cursors[place].pk, min(cursors[place].done, first[place] - 1), moment, "")
+            for place in first.keys() & cursors.keys()
+        ]
+        columns = {"id": "bigint", "done": "bigint", "next_at": "timestamptz", "lease": "text"}
+        statements.update(WEBHOOK_CURSOR, columns, moved)
         mine = WebhookDelivery.objects.using(using).filter(pk__in=[row.pk for row in page]).exclude(state=State.WAITING)
         return mine.update(state=State.WAITING, attempts=0, due_since=now, settled_at=None)
