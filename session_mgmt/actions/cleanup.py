@@ -6,7 +6,6 @@ Every step claims its rows by a condition, so two sweeps at once, or one that is
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -23,7 +22,8 @@ from session_mgmt.actions.pacing import Pace, make_pace
 from session_mgmt.actions.sessions import closing, deletion, expiry, leaving
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import retention as timelines
-from session_mgmt.actions.topics import retention
+from session_mgmt.actions.topics import retention, telling
+from session_mgmt.actions.trimming import Queue
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, clock
 from session_mgmt.models.outages import is_outage, is_read_only, is_unmigrated
@@ -87,7 +87,7 @@ class _Run:
         # First the ends that people wait for; rows that only cost space come after them.
         self._repeat_chunks("expired", lambda size: len(expiry.expire_due(limit=size, now=self._given)))
         self._repeat_chunks("connections", lambda size: closing.close_dead(limit=size, now=self._given))
-        self._run_step("members", lambda: self._count_rows("members", leaving.end_presence(now=self._given)))
+        self._run_step("members", self._end_presence)
         for step, find in leftovers.LEFTOVERS.items():
             # Looked for in the step itself: a setting that cannot be used stops no other.
             self._run_step(step, partial(self._delete_leftovers, step, find))
@@ -102,12 +102,9 @@ class _Run:
         """Run a step; one that fails is logged and counted, and keeps no other from running."""
         try:
             work()
-        except DatabaseError as error:
-            # No other step would fare better without tables, or where nothing may be written.
-            if is_unmigrated(error) or is_read_only(error):
-                raise
-            self._count_failure(step, error)
         except Exception as error:
+            if _stops_all(error):
+                raise
             self._count_failure(step, error)
 
     def _count_failure(self, step: str, error: Exception) -> None:
@@ -131,20 +128,36 @@ class _Run:
     def _make_pace(self) -> Pace:
         return make_pace(settings().database, self._chunk)
 
+    def _end_presence(self) -> None:
+        """Let those leave who are gone, where no server does, and tell it."""
+        gone, pace = leaving.find_gone(now=self._given), self._make_pace()
+        while gone:
+            group, gone = gone[: pace.size], gone[pace.size :]
+            self._count_rows("members", pace.take(partial(leaving.remove_gone, group, now=self._given)))
+        goes_on = True
+        while goes_on:
+            _, goes_on = pace.run(self._mark_unattended)
+        pace.take(partial(telling.tell_changes, now=self._given))
+
+    def _mark_unattended(self, limit: int) -> int:
+        if found := leaving.find_unattended(limit):
+            leaving.remove_gone([], found, now=self._given)
+        return len(found)
+
     def _trim_streams(self) -> None:
         pace, after = self._make_pace(), 0
         while (page := retention.find_due_streams(self._now, after=after, limit=self._chunk)).last is not None:
-            self._trim("publications", pace, retention.trim_streams, deque(page.due))
+            self._trim("publications", pace, retention.trim_streams, Queue.of(page.due))
             after = page.last
 
     def _trim_timelines(self) -> None:
         pace, after = self._make_pace(), None
         while due := timelines.find_due_timelines(self._now, after=after, limit=self._chunk):
             after = due[-1]
-            self._trim("events", pace, timelines.trim_timelines, deque(due))
+            self._trim("events", pace, timelines.trim_timelines, Queue.of(due))
 
-    def _trim(self, step: str, pace: Pace, trim: Callable[..., int], due: deque[Any]) -> None:
-        while due:
+    def _trim(self, step: str, pace: Pace, trim: Callable[..., int], due: Queue[Any]) -> None:
+        while due.logs:
             self._count_rows(step, pace.run(lambda size: trim(due, self._now, limit=size))[0])
 
     def _delete_streams(self) -> None:
@@ -161,14 +174,25 @@ class _Run:
             self._count_rows("streams", pace.run(delete_next)[0])
 
     def _trim_documents(self) -> None:
-        pace = make_pace(settings().database)
-        for document in compaction.iter_due(self._chunk, self._now):
-            # A step for each document: one that is damaged keeps no other from being cut.
-            self._run_step("revisions", partial(self._trim_document, pace, document))
+        pace = self._make_pace()
+        for page in compaction.iter_due(self._chunk, self._now):
+            while page:
+                group = compaction.split_group(page, pace.size)
+                page = page[len(group) :]
+                self._run_step("revisions", partial(self._trim_group, pace, group))
 
-    def _trim_document(self, pace: Pace, document: int) -> None:
-        gone = pace.take(lambda: compaction.compact_readable(document, now=self._given))
-        self._count_rows("revisions", gone)
+    def _trim_group(self, pace: Pace, documents: list[int]) -> None:
+        try:
+            gone = pace.take(partial(compaction.compact_group, documents, now=self._given))
+        except Exception as error:
+            # Without a database no document would fare better by itself.
+            if len(documents) == 1 or _stops_all(error) or is_outage(error):
+                raise
+            # A step for each: one that nobody foresaw keeps no other from being cut.
+            for document in documents:
+                self._run_step("revisions", partial(self._trim_group, pace, [document]))
+        else:
+            self._count_rows("revisions", gone)
 
     def _purge_sessions(self) -> None:
         """Delete ended sessions past the retention, with all that hangs on them."""
@@ -184,6 +208,11 @@ class _Run:
         if rows:
             setattr(self.report, step, getattr(self.report, step) + rows)
             self._progress(step, rows)
+
+
+def _stops_all(error: Exception) -> bool:
+    """Return whether no other step would fare better: without tables, or where nothing may be written."""
+    return isinstance(error, DatabaseError) and (is_unmigrated(error) or is_read_only(error))
 
 
 def _find_ended(now: datetime) -> QuerySet[ClientSession]:

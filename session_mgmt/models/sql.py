@@ -210,7 +210,7 @@ class Statements:
             sql = f"SELECT {columns} FROM unnest({arrays}) AS wanted(a, b) {join}{end}"
             return self.fetch(sql, [list(column) for column in zip(*wanted, strict=True)]) if wanted else []
         found: list[Row] = []
-        for part in _pad_pairs(wanted):
+        for part in _pad_rows(wanted):
             values = ", ".join(["(%s, %s)"] * len(part))
             sql = f"WITH wanted(a, b) AS (VALUES {values}) SELECT {columns} FROM wanted {join}"
             # Split into parts of few sizes: each size is prepared once, and old versions of SQLite limit the variables.
@@ -237,19 +237,20 @@ class Statements:
     ) -> list[Row]:
         """Return the rows of a query that selects from ``wanted``, with a row (log, after) for each place.
 
-        Many places may take several queries, so an aggregate returns several rows. ``wanted`` may also hold rows of
-        NULLs, for which the query must select nothing.
+        As with ``select_wanted``.
         """
-        columns = {"log": kind, "after": "bigint"}
-        parts = [places] if self.postgres else _pad_pairs(list(places))
-        return [row for part in parts for row in self.select_wanted(sql, columns, part, params=params)]
+        return self.select_wanted(sql, {"log": kind, "after": "bigint"}, places, params=params)
 
     def select_wanted(
         self, sql: str, columns: Mapping[str, str], rows: Sequence[Row], *, params: Sequence[Any] = ()
     ) -> list[Row]:
-        """Return the rows of a query that selects from ``wanted``, which has these columns and rows."""
+        """Return the rows of a query that selects from ``wanted``, which has these columns and rows.
+
+        Many rows may take several queries, so an aggregate returns several rows. ``wanted`` may also hold rows of
+        NULLs, for which the query must select nothing.
+        """
         found: list[Row] = []
-        for part in [rows] if self.postgres and rows else _split_rows(rows):
+        for part in [rows] if self.postgres and rows else _pad_rows(rows):
             wanted, given = self._render_wanted(columns, part)
             found += self.fetch(f"{wanted} {sql}", [*given, *params])
         return found
@@ -332,7 +333,7 @@ class Statements:
             [list(values) for values in zip(*rows, strict=True)],
         )
 
-    def delete_up_to(self, table: str, key: tuple[str, str], pairs: Sequence[tuple[int, int]]) -> None:
+    def delete_up_to(self, table: str, key: Mapping[str, str], pairs: Sequence[tuple[Any, int]]) -> None:
         """For each pair, delete the rows whose first key column equals its first value and whose second is at most its
         second.
         """
@@ -341,7 +342,8 @@ class Statements:
         first, second = key
         match = f't."{first}" = done.a AND t."{second}" <= done.b'
         if self.postgres:
-            sql = f"DELETE FROM {table} t USING unnest(%s::bigint[], %s::bigint[]) AS done(a, b) WHERE {match}"
+            arrays = ", ".join(f"%s::{kind}[]" for kind in key.values())
+            sql = f"DELETE FROM {table} t USING unnest({arrays}) AS done(a, b) WHERE {match}"
             self.run(sql, [list(column) for column in zip(*pairs, strict=True)])
             return
         for part in _split_rows(pairs):
@@ -381,7 +383,7 @@ _SEQUENCER = 0x5E55_1047
 # Powers of two: each statement costs its call and a release of the interpreter lock, and a group of 32 writes, or of
 # 128 connects with three events each, takes one or two for each table.
 _PART_SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
-_PADDED_SIZES = (8, 32, 128)
+_PADDED_SIZES = (8, 32, 128, 512)
 
 
 def _split_rows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
@@ -393,9 +395,9 @@ def _split_rows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
             at += size
 
 
-def _pad_pairs(pairs: list[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
-    """Pad pairs to one of a few fixed sizes, for the same reason, with pairs that match nothing."""
-    for start in range(0, len(pairs), _PADDED_SIZES[-1]):
-        part = pairs[start : start + _PADDED_SIZES[-1]]
+def _pad_rows(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Pad rows to one of a few fixed sizes, for the same reason, with rows that match nothing."""
+    for start in range(0, len(rows), _PADDED_SIZES[-1]):
+        part = list(rows[start : start + _PADDED_SIZES[-1]])
         size = next(size for size in _PADDED_SIZES if size >= len(part))
-        yield part + [(None, None)] * (size - len(part))
+        yield part + [(None,) * len(part[0])] * (size - len(part))

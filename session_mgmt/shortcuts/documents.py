@@ -11,7 +11,7 @@ from session_mgmt.actions import access, checking
 from session_mgmt.actions.encoding import encode_python, name_path
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Written
-from session_mgmt.actions.state import bodies, compaction, history, lookup
+from session_mgmt.actions.state import bodies, compaction, history, lookup, snapshots
 from session_mgmt.actions.state import conflicts as kept_conflicts
 from session_mgmt.actions.state.lookup import ClientState
 from session_mgmt.actions.state.updates import Terms
@@ -221,7 +221,7 @@ class State(AsyncCalls):
         row = bodies.find_document(using, as_session_id(session), name)
         if row is None:
             return 2
-        bodies.keep_snapshot(using, row, at=clock.read(using))
+        snapshots.keep_snapshot(using, row, at=clock.read(using))
         return bodies.read_size_bound(using, row)
 
     adocuments = make_async(documents)

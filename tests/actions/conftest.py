@@ -201,4 +201,4 @@ def kill_at() -> Iterator[Callable[[int], Any]]:
 
 def compact_due(limit: int) -> int:
     """Compact what is due, as the sweep does, and return the number of deleted revisions."""
-    return sum(map(compaction.compact_readable, compaction.iter_due(limit, clock.read("default"))))
+    return sum(map(compaction.compact_group, compaction.iter_due(limit, clock.read("default"))))

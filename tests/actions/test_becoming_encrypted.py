@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,7 +61,7 @@ def once_before(table: str, work: Callable[[], Any]) -> Iterator[list[str]]:
     did: list[str] = []
 
     def wrapper(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if not did and f"FROM {table}" in sql.replace('"', "").split("(SELECT MAX")[0]:
+        if not did and re.search(f"(FROM|JOIN) {table}", sql.replace('"', "").split("(SELECT MAX")[0]):
             did.append(sql)
             in_another_thread(work).join(timeout=60)
         return execute(sql, params, many, context)

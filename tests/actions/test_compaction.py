@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from session_mgmt.actions import cleanup
-from session_mgmt.actions.state import bodies, compaction, lookup
+from session_mgmt.actions.state import bodies, compaction, lookup, snapshots
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import rebuild, whole
 from session_mgmt.exceptions import NotFound
@@ -277,7 +277,7 @@ def test_a_snapshot_does_not_make_the_size_of_a_later_version_too_small(
         return pack(*args)
 
     monkeypatch.setattr(rebuild, "pack_parts", pack_late)
-    bodies.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
+    snapshots.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
     assert desk.row.size == len('{"k":"short"}')
 
 

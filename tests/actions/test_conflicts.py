@@ -13,7 +13,7 @@ from session_mgmt import shortcuts
 from session_mgmt.actions import checking
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.sessions import lifecycle
-from session_mgmt.actions.state import bodies, past_revisions
+from session_mgmt.actions.state import bodies, past_revisions, snapshots
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import replaced
@@ -312,7 +312,7 @@ class TestOldChanges:
         for number in range(4):
             update(session, ["set", "/a", number])
         row = StateDocument.objects.get()
-        bodies.keep_snapshot(bridge().using, row.pk, at=row.last_modified)
+        snapshots.keep_snapshot(bridge().using, row.pk, at=row.last_modified)
         StateDocument.objects.update(oldest_revision=4)
         StateRevision.objects.filter(version__lt=4).delete()
         told = update(session, ["set", "/a", 9], base=1)

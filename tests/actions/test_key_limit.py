@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions.state import bodies
+from session_mgmt.actions.state import snapshots
 from session_mgmt.exceptions import TooManyKeys
 from session_mgmt.models import StateDocument, clock
 from session_mgmt.shortcuts import state
@@ -65,7 +65,7 @@ def test_a_snapshot_makes_the_number_exact(desk: Desk) -> None:
     state.replace(desk.session, FULL)
     desk.put(("del", "/a"))
     assert desk.row.keys == 5
-    bodies.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
+    snapshots.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
     assert desk.row.keys == 4
 
 
@@ -79,7 +79,7 @@ def test_a_snapshot_that_a_write_overtook_leaves_the_bound(desk: Desk, monkeypat
         return packed
 
     monkeypatch.setattr("session_mgmt.actions.state.stored_rows.HEAVY_BYTES", 0)
-    bodies.keep_snapshot("default", desk.row.pk, at=clock.read("default"), run=run)
+    snapshots.keep_snapshot("default", desk.row.pk, at=clock.read("default"), run=run)
     assert desk.row.keys >= 5
 
 

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from session_mgmt.actions.outcome import Outcome
-from session_mgmt.actions.state import bodies, prepare
+from session_mgmt.actions.state import bodies, prepare, snapshots
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.documents import operations
 from session_mgmt.documents.limits import round_number
@@ -204,7 +204,7 @@ def test_a_snapshot_makes_the_bound_small_again(desk: Desk) -> None:
     state.replace(desk.session, FULL)
     desk.put(("set", "", {"n": 1.5}))
     assert desk.row.number_bound == BEYOND
-    bodies.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
+    snapshots.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
     assert desk.row.number_bound == round_number(2) == 2**40
 
 
@@ -219,7 +219,7 @@ def test_a_bound_tells_nothing_of_an_ordinary_number(desk: Desk) -> None:
     bounds = set()
     for salary in (0, 1, 5 * 10**4, 10**6, 999_999_999_999):
         state.replace(desk.session, {"salary": salary})
-        bodies.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
+        snapshots.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
         bounds.add(desk.row.number_bound)
     assert bounds == {0, 2**40}
 
@@ -249,5 +249,5 @@ def test_the_answer_names_what_the_document_shows(transactional_db: None, update
         assert (told(outcome) or []) == sorted(set(dropped))
         model = after
         if snapshot:
-            bodies.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
+            snapshots.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
     assert state.get(desk.session) == model

@@ -460,15 +460,15 @@ def test_one_document_that_cannot_be_compacted_keeps_no_other_from_it(
         for number in range(3):
             state.update(session, {"n": number})
     documents = sorted(StateDocument.objects.values_list("pk", flat=True))
-    compact, seen = cleanup.compaction.compact_readable, []
+    compact, seen = cleanup.compaction.compact_group, []
 
-    def fail_once(document: int, **named: Any) -> int:
-        seen.append(document)
-        if len(seen) == 1:
+    def fail_for_one(group: list[int], **named: Any) -> int:
+        seen.append(group)
+        if documents[0] in group:
             raise RuntimeError("one that nobody foresaw")
-        return compact(document, **named)
+        return compact(group, **named)
 
-    monkeypatch.setattr(cleanup.compaction, "iter_due", lambda limit, at: iter(documents))
-    monkeypatch.setattr(cleanup.compaction, "compact_readable", fail_once)
+    monkeypatch.setattr(cleanup.compaction, "iter_due", lambda limit, at: iter([documents]))
+    monkeypatch.setattr(cleanup.compaction, "compact_group", fail_for_one)
     report = cleanup.run_cleanup()
-    assert (report.failed, seen) == (1, documents)
+    assert (report.failed, seen) == (1, [documents, documents[:1], documents[1:]])

@@ -26,8 +26,8 @@ POINTS = (
     "sessions.connections.renew_leases",
     "sessions.hearing.keep_heard",
     "sessions.lifecycle.count_activity_at",
-    "state.bodies._write_snapshot",
-    "state.compaction._drop_snapshots",
+    "state.snapshots._write_snapshots",
+    "state.compaction._Group._drop_snapshots",
     "topics.telling.tell_changes",
 )
 

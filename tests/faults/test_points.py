@@ -15,8 +15,20 @@ from session_mgmt.actions import cleanup
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.state import bodies
-from session_mgmt.models import ClientSession, Connection, SessionActivity, SessionEvent, StateDocument, clock
+from session_mgmt.models import (
+    Attendance,
+    Client,
+    ClientSession,
+    Connection,
+    Member,
+    SessionActivity,
+    SessionEvent,
+    StateDocument,
+    Stream,
+    clock,
+)
 from session_mgmt.protocol.frames import Connect
+from session_mgmt.protocol.logs import PRESENCE
 from session_mgmt.registry import Presence, registry, topic
 from session_mgmt.writes import verbs
 from tests.attaching import attach_client
@@ -45,7 +57,7 @@ CLEANUP = {
     "sessions.deletion.delete_sessions",
     "sessions.expiry.expire_due",
     "sessions.leaving.remove_gone",
-    "state.compaction._cut_log",
+    "state.compaction._Group._cut_logs",
     "timeline.retention.trim_timelines",
     "topics.retention._delete_streams",
     "topics.retention.trim_streams",
@@ -79,10 +91,11 @@ SINGLE = {
     "sessions.standing.rebind_session",
     "sessions.standing.settle_sessions",
     "sessions.stopping.stop_session",
+    "sessions.stopping.stop_sessions.<locals>.stop",
     "sessions.user_changes.raise_access_version",
     "state.bodies._insert_document",
     "state.bodies.ensure_document",
-    "state.compaction._trim_log",
+    "state.compaction._Group._keep_anchors",
     "state.history.forget_checkpoint",
     "state.history.keep_checkpoint",
     "state.lookup.sync_document",
@@ -130,6 +143,9 @@ def test_a_cleanup_that_is_killed_at_any_point_ends_everything_once(settings: An
         verbs.update(kept.session.pk, "main", "ops", [["inc", "/n", 1]])
     for made in (kept, ended):
         attach_client(Connect(made.token.secret, None, 0, {"topic:room:1": None}, "test"), server="test")
+    log = Stream.objects.create(topic=f"{PRESENCE}room:1", created_at=clock.read("default"))
+    member = Member.objects.create(stream=log, member="ann", data=b"{}", since=log.created_at)
+    Attendance.objects.create(client=Client.objects.get(session=kept.session), stream=log, member=member)
     lifecycle.terminate_session(SERVER, ended.session.pk)
     SessionActivity.objects.filter(session=kept.session.pk).update(
         expires_at=clock.read("default") + timedelta(days=99)
@@ -156,4 +172,5 @@ def test_a_cleanup_that_is_killed_at_any_point_ends_everything_once(settings: An
     closed = Connection.objects.filter(client__session=kept.session.pk).values_list("closed_by", flat=True)
     assert list(closed) == ["lease"]
     assert not ClientSession.objects.filter(pk=ended.session.pk).exists()
+    assert not Attendance.objects.exists() and not Member.objects.exists()
     assert bodies.load_body("default", StateDocument.objects.get().pk).data == {"n": 9}

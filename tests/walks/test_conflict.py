@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_mgmt.actions.state import bodies
+from session_mgmt.actions.state import bodies, snapshots
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import replaced
 from session_mgmt.models import StateDocument, StateRevision
@@ -103,6 +103,6 @@ def _document(created: Any) -> Any:
 
 def _forget_the_log() -> None:
     row = StateDocument.objects.get()
-    bodies.keep_snapshot("default", row.pk, at=row.last_modified)
+    snapshots.keep_snapshot("default", row.pk, at=row.last_modified)
     StateDocument.objects.update(oldest_revision=row.version)
     StateRevision.objects.filter(version__lt=row.version).delete()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +16,7 @@ from session_mgmt.actions.sessions import leaving, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.topics import retention, telling
 from session_mgmt.actions.topics.presence import Move, hide_session, move_all
+from session_mgmt.actions.trimming import Queue
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.hub import hub
@@ -435,7 +435,7 @@ async def test_rows_of_presence_go_with_their_session_and_keep_their_stream(peer
     assert await tell() == 1
     far = await bridge().read(clock.read, "default") + timedelta(days=400)
     await bridge().call(lambda: Connection.objects.update(lease_expires_at=far + GRACE))
-    await bridge().call(retention.trim_streams, deque([(await bridge().read(Stream.objects.get)).pk]), far, limit=10)
+    await bridge().call(retention.trim_streams, Queue.of([(await bridge().read(Stream.objects.get)).pk]), far, limit=10)
     # Trimmed and followed by nobody, but somebody is there.
     await bridge().call(retention.delete_unused_streams, far, limit=10)
     assert await bridge().read(Stream.objects.filter(topic="presence:hall:1").exists)

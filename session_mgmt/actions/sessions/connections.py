@@ -164,7 +164,7 @@ def forget_receipts(confirmed: Mapping[int, Confirmed]) -> None:
             for client, seq, generation in rows
             if confirmed[client].generation == generation and seq < confirmed[client].seq
         ]
-        statements.delete_up_to(RECEIPT, ("client_id", "seq"), moved)
+        statements.delete_up_to(RECEIPT, {"client_id": "bigint", "seq": "bigint"}, moved)
         statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)
 
 

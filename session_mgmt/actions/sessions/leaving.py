@@ -14,7 +14,6 @@ from typing import Any
 from django.db import connections
 
 from session_mgmt.actions.sessions.connections import WEBSOCKET, find_renewed_time
-from session_mgmt.actions.topics import telling
 from session_mgmt.actions.topics.presence import LOCK_MILLISECONDS, mark_waiting
 from session_mgmt.actions.topics.telling import MOST_MEMBERS, find_presence
 from session_mgmt.conf import settings
@@ -55,12 +54,13 @@ def find_gone(*, now: datetime | None = None, clients: Sequence[int] | None = No
     over = statements.moment(now - min(graces, default=timedelta(0)))
     ended = "n.id IS NULL OR n.lease_expires_at < %s OR n.closed_at < %s"
     gone = [seen for seen in _load_seen(statements, ended, [over, over], clients) if seen.is_over(now)]
-    servers = {seen.server for seen in gone if seen.server is not None}
-    held = "n.server = %s AND n.closed_at IS NULL AND n.transport = %s"
-    for server in sorted(servers):
-        if _is_dead(statements, server, now):
-            gone += _load_seen(statements, held, [server, WEBSOCKET], clients)
-    by_key = {seen.attendance: seen for seen in gone if seen.end is not None or not _is_near(statements, seen, now)}
+    dead = _find_dead(statements, sorted({seen.server for seen in gone if seen.server is not None}), now)
+    if dead:
+        among, params = statements.among("n.server", dead)
+        held = f"{among} AND n.closed_at IS NULL AND n.transport = %s"
+        gone += _load_seen(statements, held, [*params, WEBSOCKET], clients)
+    near = _find_near(statements, {seen.session for seen in gone if seen.end is None}, now)
+    by_key = {seen.attendance: seen for seen in gone if seen.end is not None or seen.session not in near}
     return list(by_key.values())
 
 
@@ -83,27 +83,43 @@ def _load_seen(statements: Statements, condition: str, params: list[Any], client
     return found
 
 
-def _is_dead(statements: Statements, server: str, now: datetime) -> bool:
-    """Return whether no socket of a process was renewed for so long that the process must be dead."""
-    renewed = "server = %s AND closed_at IS NULL AND transport = %s AND lease_expires_at > %s"
-    params = [server, WEBSOCKET, statements.moment(find_renewed_time(now))]
-    return not statements.fetch(f"SELECT 1 FROM {CONNECTION} WHERE {renewed} LIMIT 1", params)
+def _find_dead(statements: Statements, servers: Sequence[str], now: datetime) -> list[str]:
+    """Return those of the processes of which no socket was renewed for so long that they must be dead."""
+    renewed = (
+        f"SELECT 1 FROM {CONNECTION} n WHERE n.server = wanted.server AND n.closed_at IS NULL AND n.transport = %s"
+        " AND n.lease_expires_at > %s"
+    )
+    rows = statements.select_wanted(
+        f"SELECT wanted.server FROM wanted WHERE wanted.server IS NOT NULL AND NOT EXISTS ({renewed})",
+        {"server": "text"},
+        [(server,) for server in servers],
+        params=[WEBSOCKET, statements.moment(find_renewed_time(now))],
+    )
+    return [server for (server,) in rows]
 
 
-def _is_near(statements: Statements, seen: Seen, now: datetime) -> bool:
-    """Return whether a client without a connection, such as a tab that shares one, has one of its session."""
-    live = "session_id = %s AND closed_at IS NULL AND lease_expires_at > %s"
-    params = [seen.session, statements.moment(now)]
-    return bool(statements.fetch(f"SELECT 1 FROM {CONNECTION} WHERE {live} LIMIT 1", params))
+def _find_near(statements: Statements, sessions: set[Any], now: datetime) -> set[Any]:
+    """Return those of the sessions that have a connection: a client without one may be a tab that shares it."""
+    live = (
+        f"SELECT 1 FROM {CONNECTION} n WHERE n.session_id = wanted.session AND n.closed_at IS NULL"
+        " AND n.lease_expires_at > %s"
+    )
+    rows = statements.select_wanted(
+        f"SELECT wanted.session FROM wanted WHERE EXISTS ({live})",
+        {"session": "uuid"},
+        [(session,) for session in sorted(sessions)],
+        params=[statements.moment(now)],
+    )
+    return {session for (session,) in rows}
 
 
-def find_unattended() -> list[int]:
-    """Find the members of whom no client is left, and nothing is told yet: their sessions were deleted."""
+def find_unattended(limit: int = MOST_MEMBERS) -> list[int]:
+    """Find up to ``limit`` members of whom no client is left, and nothing is told yet: their sessions were deleted."""
     statements = Statements(connections[settings().database])
     rows = statements.fetch(
         f"SELECT m.id FROM {MEMBER} m LEFT JOIN {ATTENDANCE} a ON a.member_id = m.id"
         " WHERE a.id IS NULL AND NOT m.waiting LIMIT %s",
-        [MOST_MEMBERS],
+        [limit],
     )
     return [row[0] for row in rows]
 
@@ -127,10 +143,3 @@ def remove_gone(gone: Sequence[Seen], unattended: Sequence[int] = (), *, now: da
             among, keys = statements.among("id", sorted(seen.attendance for seen in still))
             statements.run(f"DELETE FROM {ATTENDANCE} WHERE {among}", keys)
     return len(still)
-
-
-def end_presence(*, now: datetime | None = None) -> int:
-    """Let those leave who are gone, where no server does, and tell it; return the number of clients."""
-    removed = remove_gone(find_gone(now=now), find_unattended(), now=now)
-    telling.tell_changes(now=now)
-    return removed

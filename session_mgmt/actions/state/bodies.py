@@ -1,6 +1,4 @@
-"""Bodies of documents: read them, keep snapshots so that reading stays short, and find the revisions that a client
-missed.
-"""
+"""Bodies of documents: read them, and find the revisions that a client missed."""
 
 from __future__ import annotations
 
@@ -18,8 +16,7 @@ from session_mgmt.actions.state import stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
-from session_mgmt.documents.limits import round_number
-from session_mgmt.documents.rebuild import Packed, Parts
+from session_mgmt.documents.rebuild import Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
 from session_mgmt.models import StateDocument, tables
 from session_mgmt.models.identifiers import new_epoch
@@ -231,48 +228,6 @@ def load_source(using: str, document: int, version: int | None) -> VersionSource
         if wanted < head.oldest - 1:
             raise NotFound("The log no longer holds this version.")
     raise StateUnreadable()
-
-
-def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_inline) -> Position:
-    """Keep a snapshot of the head, and make its size, keys and numbers exact if nothing was written meanwhile.
-
-    Running it twice, or being killed in it, costs only space.
-    """
-    with unreadable.audit_unreadable(using, document):
-        head = stored_rows.read_head(Statements(connections[using]), document)
-        # The usual case for a document that nobody writes to: one small query, and nothing is read or built.
-        if head.position.offset == head.snapshot_version:
-            return head.position
-        past = load_source(using, document, None)
-        place = stored_rows.choose_runner(run, past.parts)
-        packed = place(rebuild.pack_parts, past.parts, settings().compression_threshold)
-        _write_snapshot(using, past.head, packed, at)
-        return past.position
-
-
-def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) -> None:
-    version = head.position.offset
-    with open_transaction(using):
-        if not stored_rows.insert_snapshot(using, head, version, packed, at):
-            return
-        # A write that went on meanwhile may have made its own size exact, so a later version keeps its bounds.
-        Statements(connections[using]).run(
-            f"UPDATE {tables.DOCUMENT} SET snapshot_version = %s, size = CASE WHEN version = %s THEN %s ELSE size END,"
-            " keys = CASE WHEN version = %s THEN %s ELSE keys END,"
-            " number_bound = CASE WHEN version = %s THEN %s ELSE number_bound END, compressed = %s, checksum = %s,"
-            " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
-            [
-                version,
-                *(version, packed.size.bytes),
-                *(version, packed.size.keys),
-                *(version, round_number(packed.size.number)),
-                bool(packed.encoded.codec),
-                packed.checksum,
-                version,
-                head.document,
-                version,
-            ],
-        )
 
 
 # Session, name, and the offset that somebody asks about.

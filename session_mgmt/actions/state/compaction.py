@@ -7,18 +7,17 @@ log will begin, then one transaction moves the beginning and deletes everything 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from django.db import connections
 from django.db.models import F, Q
 
-from session_mgmt.actions.state import bodies, locked_heads, stored_rows, unreadable
+from session_mgmt.actions.state import locked_heads, snapshots, stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import Settings, settings
 from session_mgmt.documents import rebuild
-from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
-from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock, tables
+from session_mgmt.models import StateDocument, StateRevision, clock, tables
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 
@@ -37,12 +36,33 @@ def compact_document(document: int, *, now: datetime | None = None, run: Runner 
 
     Heavy work is handed to ``run``. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
-    limits = settings()
-    at = now or clock.read(limits.database)
-    # First, so that the log may be cut up to the head.
-    bodies.keep_snapshot(limits.database, document, at=at, run=run)
-    with unreadable.audit_unreadable(limits.database, document):
-        return _trim_log(limits, document, at, run)
+    group = _Group([document], now, run)
+    gone = group.compact()
+    group.refusals.require_all()
+    return gone
+
+
+def compact_group(documents: Sequence[int], *, now: datetime | None = None) -> int:
+    """Compact documents as ``compact_document``, by a fixed number of statements.
+
+    Those that cannot be read, or are gone, are left as they are; the audit trail has an entry of each that cannot.
+    """
+    return _Group(documents, now, run_inline).compact()
+
+
+def split_group(documents: Sequence[int], most: int) -> list[int]:
+    """Return the documents in front that are compacted together: up to ``most``, and as many as are small together."""
+    statements = Statements(connections[settings().database])
+    rows = statements.select_rows("id, size + log_bytes", tables.DOCUMENT, documents[:most])
+    sizes: dict[int, int] = dict(rows)
+    room = stored_rows.HEAVY_BYTES
+    group: list[int] = []
+    for document in documents[:most]:
+        room -= sizes.get(document, 0)
+        if room < 0 and group:
+            break
+        group.append(document)
+    return group
 
 
 def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
@@ -57,30 +77,19 @@ def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
     return compact_document(document, run=run) if pending and locked_heads.is_lagging(pending, size_of_ops, size) else 0
 
 
-def iter_due(limit: int, at: datetime) -> Iterator[int]:
-    """Go through the documents that are over a limit, read ``limit`` at a time; one may come twice.
+def iter_due(limit: int, at: datetime) -> Iterator[list[int]]:
+    """Go through the documents that are over a limit, in pages of up to ``limit``; one may come twice.
 
     Page by page: a sweep that stops in the middle has done something, and holds no long list.
     """
     after = 0
     while keys := _find_long_logs(after, limit):
-        yield from keys
+        yield keys
         after = keys[-1]
     after = 0
     while rows := _first_revisions(after, limit, at):
-        yield from sorted({document for _, document in rows})
+        yield sorted({document for _, document in rows})
         after = rows[-1][0]
-
-
-def compact_readable(document: int, *, now: datetime | None = None) -> int:
-    """Compact a document as ``compact_document``; one that cannot be read, or is gone, is left as it is.
-
-    The audit trail has an entry of it then.
-    """
-    try:
-        return compact_document(document, now=now)
-    except (StateUnreadable, DocumentNotFound):
-        return 0
 
 
 def _find_long_logs(after: int, limit: int) -> list[int]:
@@ -114,139 +123,189 @@ def _first_revisions(after: int, limit: int, at: datetime) -> list[tuple[int, in
     return [(key, document) for key, document, made in found if made < cutoff]
 
 
-def _trim_log(limits: Settings, document: int, at: datetime, run: Runner) -> int:
-    using = limits.database
-    statements = Statements(connections[using])
-    head = stored_rows.read_head(statements, document)
-    first = _first_kept(statements, limits, head, at)
-    if first <= head.oldest:
-        _drop_snapshots(using, document)
-        return 0
-    if not _has_anchor(using, document, first - 1):
-        found = stored_rows.read_parts(statements, head, first - 1)
-        # A compaction of another process was faster; the next sweep looks again.
-        if found is None:
+class _Group:
+    """Documents that are compacted together; those of ``refusals`` drop out, and the others go on."""
+
+    def __init__(self, documents: Sequence[int], now: datetime | None, run: Runner) -> None:
+        self._documents, self._run = list(documents), run
+        self._limits = settings()
+        self._using = self._limits.database
+        self._sql = Statements(connections[self._using])
+        self._at = now or clock.read(self._using)
+        self.refusals = unreadable.Refusals(self._using)
+
+    def compact(self) -> int:
+        """Return the number of deleted revisions."""
+        # First, so that the logs may be cut up to the heads.
+        self.refusals = snapshots.keep_snapshots(self._using, self._documents, at=self._at, run=self._run)
+        left = [document for document in self._documents if document not in self.refusals]
+        heads = self.refusals.sift(left, stored_rows.read_heads(self._sql, left))
+        if not heads:
             return 0
-        packed = stored_rows.choose_runner(run, found.parts)(
-            rebuild.pack_parts, found.parts, limits.compression_threshold
-        )
-        with open_transaction(using):
-            stored_rows.insert_snapshot(using, head, first - 1, packed, at)
-    gone = _cut_log(using, statements, document, first)
-    _drop_snapshots(using, document)
-    return gone
+        firsts = _find_firsts(self._sql, self._limits, heads, self._at)
+        long = [(head, firsts[head.document]) for head in heads if firsts[head.document] > head.oldest]
+        gone = self._cut_logs(self._keep_anchors(long)) if long else 0
+        self._drop_snapshots([head.document for head in heads if head.document not in self.refusals])
+        return gone
+
+    def _keep_anchors(self, long: list[tuple[StoredHead, int]]) -> dict[int, int]:
+        """Keep snapshots where logs will begin; return the first revisions to keep, where nobody came in between."""
+        firsts = {head.document: first for head, first in long}
+        standing = _find_anchors(self._sql, firsts)
+        missing = [(head, first - 1) for head, first in long if head.document not in standing]
+        made, changed = snapshots.pack_versions(self._sql, missing, self.refusals, self._run)
+        if made:
+            with open_transaction(self._using):
+                stored_rows.insert_snapshots(self._using, made, self._at)
+        # A compaction of another process was faster; the next sweep looks again.
+        return {key: first for key, first in firsts.items() if key not in changed and key not in self.refusals}
+
+    def _cut_logs(self, firsts: dict[int, int]) -> int:
+        """Let logs begin at these revisions, where a snapshot exists right before."""
+        with open_transaction(self._using):
+            # Writers of these documents wait from here on, so everything heavy was done before.
+            columns = "id, oldest_revision, version"
+            rows = self._sql.select_locked(columns, tables.DOCUMENT, firsts, wait=True)
+            # Somebody else has cut it meanwhile, or a backup was put back.
+            cut = {key: oldest for key, oldest, version in rows if oldest < firsts[key] <= version + 1}
+            # It may have been dropped while nobody held the lock.
+            standing = _find_anchors(self._sql, {key: firsts[key] for key in cut})
+            # The chain must go on from the last deleted revision, or every later tag would be doubted.
+            key_columns = {"document_id": "bigint", "version": "bigint"}
+            pairs = {(key, firsts[key] - 1) for key in standing}
+            links = self._sql.select_pairs("document_id, chain", tables.REVISION, key_columns, pairs)
+            chains = {key: bytes(link) for key, link in links}
+            self._sql.delete_up_to(tables.REVISION, key_columns, [(key, firsts[key] - 1) for key in sorted(chains)])
+            sizes = self._measure_logs(sorted(chains))
+            self._sql.update(
+                tables.DOCUMENT,
+                {"id": "bigint", "oldest_revision": "bigint", "oldest_chain": "bytea", "log_bytes": "bigint"},
+                [(key, firsts[key], link, sizes.get(key, 0)) for key, link in sorted(chains.items())],
+            )
+        return sum(firsts[key] - cut[key] for key in chains)
+
+    def _measure_logs(self, documents: list[int]) -> dict[int, int]:
+        if not documents:
+            return {}
+        among, params = self._sql.among("document_id", documents)
+        sql = f"SELECT document_id, SUM(LENGTH(ops)) FROM {tables.REVISION} WHERE {among} GROUP BY document_id"
+        return {key: int(size) for key, size in self._sql.fetch(sql, params)}
+
+    def _drop_snapshots(self, documents: list[int]) -> None:
+        """Keep the snapshots where the logs begin, the newest two of each, and those with labels."""
+        with open_transaction(self._using):
+            rows = self._sql.select_locked("id, oldest_revision", tables.DOCUMENT, documents, wait=True)
+            oldest: dict[int, int] = dict(rows)
+            among, params = self._sql.among("document_id", list(oldest) or [0])
+            plain: dict[int, list[tuple[int, int]]] = {}
+            for document, version, key in self._sql.fetch(
+                f"SELECT document_id, version, id FROM {tables.SNAPSHOT} WHERE {among} AND label IS NULL", params
+            ):
+                plain.setdefault(document, []).append((version, key))
+            gone = [key for document, found in plain.items() for key in _find_needless(found, oldest[document])]
+            if gone:
+                among, params = self._sql.among("id", sorted(gone))
+                self._sql.run(f"DELETE FROM {tables.SNAPSHOT} WHERE {among}", params)
 
 
-def _first_kept(statements: Statements, limits: Settings, head: StoredHead, at: datetime) -> int:
-    """Return the revision at which the log is to begin; at most one behind the head's snapshot, to keep the head
+def _find_needless(snapshots: list[tuple[int, int]], oldest: int) -> list[int]:
+    """Return the keys of the snapshots that no version is rebuilt from, of one document's as (version, key)."""
+    ordered = sorted(snapshots, reverse=True)
+    # Also where it is old: the oldest version that may be asked for is built from it.
+    anchor = [key for version, key in ordered if version < oldest][:1]
+    return [key for _, key in ordered[_KEPT_SNAPSHOTS:] if key not in anchor]
+
+
+def _find_anchors(statements: Statements, firsts: Mapping[int, int]) -> set[int]:
+    """Return the documents that have a lasting snapshot right before these revisions; one with a label may be given up
+    at any time.
+    """
+    rows = statements.select_placed(
+        f"SELECT s.document_id FROM wanted CROSS JOIN {tables.SNAPSHOT} s"
+        " WHERE s.document_id = wanted.log AND s.version = wanted.after AND s.label IS NULL",
+        [(key, first - 1) for key, first in firsts.items()],
+        kind="bigint",
+    )
+    return {row[0] for row in rows}
+
+
+def _find_firsts(statements: Statements, limits: Settings, heads: Sequence[StoredHead], at: datetime) -> dict[int, int]:
+    """Return the revision at which each log is to begin; at most one behind the head's snapshot, to keep the head
     readable.
     """
-    wanted = [
-        head.oldest,
-        _first_by_count(limits, head),
-        _first_by_age(statements, limits, head, at),
-        _first_by_bytes(statements, limits, head),
-    ]
+    by_limit = (
+        _find_firsts_by_count(statements, limits, heads),
+        _find_firsts_by_age(statements, limits, heads, at),
+        _find_firsts_by_bytes(statements, limits, heads),
+    )
     # The strictest of the limits, but never past a snapshot: the head must stay readable from what is left.
-    return min(max(wanted), head.snapshot_version + 1)
+    return {
+        head.document: min(
+            max(head.oldest, *(firsts.get(head.document, 0) for firsts in by_limit)), head.snapshot_version + 1
+        )
+        for head in heads
+    }
 
 
-def _first_by_count(limits: Settings, head: StoredHead) -> int:
-    """Return the first revision to keep by their number.
+def _find_firsts_by_count(statements: Statements, limits: Settings, heads: Sequence[StoredHead]) -> dict[int, int]:
+    """Return the first revisions to keep by their number.
 
     A place where a snapshot exists already is preferred, if that leaves enough: another one would cost O(document).
     """
-    if head.position.offset - head.oldest + 1 <= limits.max_revisions:
-        return head.oldest
-    first = head.position.offset - int(limits.max_revisions * _KEPT_SHARE) + 1
-    last = head.position.offset - int(limits.max_revisions * _LEAST_SHARE) + 1
-    plain = StateSnapshot.objects.using(limits.database).filter(document=head.document, label__isnull=True)
-    standing = plain.filter(version__gte=first - 1, version__lt=last).order_by("version")
-    version = standing.values_list("version", flat=True).first()
-    return first if version is None else version + 1
+    firsts, lasts = {}, {}
+    for head in heads:
+        if head.position.offset - head.oldest + 1 > limits.max_revisions:
+            firsts[head.document] = head.position.offset - int(limits.max_revisions * _KEPT_SHARE) + 1
+            lasts[head.document] = head.position.offset - int(limits.max_revisions * _LEAST_SHARE) + 1
+    rows = statements.select_wanted(
+        f"SELECT s.document_id, MIN(s.version) FROM wanted CROSS JOIN {tables.SNAPSHOT} s"
+        " WHERE s.document_id = wanted.document AND s.version >= wanted.first AND s.version < wanted.last"
+        " AND s.label IS NULL GROUP BY s.document_id",
+        {"document": "bigint", "first": "bigint", "last": "bigint"},
+        [(key, first - 1, lasts[key]) for key, first in firsts.items()],
+    )
+    return firsts | {key: version + 1 for key, version in rows}
 
 
-def _first_by_age(statements: Statements, limits: Settings, head: StoredHead, at: datetime) -> int:
-    """Return the first revision to keep by age.
+def _find_firsts_by_age(
+    statements: Statements, limits: Settings, heads: Sequence[StoredHead], at: datetime
+) -> dict[int, int]:
+    """Return the first revisions to keep by age.
 
     Half a log is not rebuilt for one old revision: it waits until it is a quarter older than need be.
     """
-    first = f"SELECT at FROM {tables.REVISION} WHERE document_id = %s AND version >= %s ORDER BY version LIMIT 1"
-    old = f"SELECT MAX(version) FROM {tables.REVISION} WHERE document_id = %s AND at < %s"
     late = statements.moment(at - limits.log_retention * _AGE_SLACK)
-    if not statements.fetch(f"SELECT 1 FROM ({first}) oldest WHERE at < %s", [head.document, head.oldest, late]):
-        return head.oldest
     # Cut down to the retention, and not only to the slack: otherwise the next revision
     # would be due for a cut by itself.
     cutoff = statements.moment(at - limits.log_retention)
-    ((last,),) = statements.fetch(old, [head.document, cutoff])
-    return (last or 0) + 1
-
-
-def _first_by_bytes(statements: Statements, limits: Settings, head: StoredHead) -> int:
-    rows = statements.fetch(
-        f"SELECT log_bytes FROM {tables.DOCUMENT} WHERE id = %s AND log_bytes > %s",
-        [head.document, limits.max_log_bytes],
+    oldest = f"SELECT MIN(version) FROM {tables.REVISION} WHERE document_id = wanted.log AND version >= wanted.after"
+    old = f"SELECT MAX(version) FROM {tables.REVISION} WHERE document_id = wanted.log AND at < %s"
+    rows = statements.select_placed(
+        f"SELECT r.document_id, ({old}) FROM wanted CROSS JOIN {tables.REVISION} r"
+        f" WHERE r.document_id = wanted.log AND r.version = ({oldest}) AND r.at < %s",
+        [(head.document, head.oldest) for head in heads],
+        kind="bigint",
+        params=[cutoff, late],
     )
-    if not rows:
-        return head.oldest
-    room, first = int(limits.max_log_bytes * _KEPT_SHARE), head.position.offset + 1
-    sizes = f"SELECT version, LENGTH(ops) FROM {tables.REVISION} WHERE document_id = %s AND version >= %s"
-    for version, size in statements.fetch(f"{sizes} ORDER BY version DESC", [head.document, head.oldest]):
-        room -= size
-        if room < 0:
-            break
-        first = version
-    return first
+    return {key: (last or 0) + 1 for key, last in rows}
 
 
-def _cut_log(using: str, statements: Statements, document: int, first: int) -> int:
-    """Let the log begin at ``first``, if a snapshot exists right before it."""
-    with open_transaction(using):
-        # Writers of this document wait from here on, so everything heavy was done before.
-        rows = statements.select_locked("oldest_revision, version", tables.DOCUMENT, [document], wait=True)
-        # Somebody else has cut it meanwhile, or a backup was put back.
-        if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
-            return 0
-        # It may have been dropped while nobody held the lock.
-        if not _has_anchor(using, document, first - 1):
-            return 0
-        # The chain must go on from the last deleted revision, or every later tag would be doubted.
-        links = statements.fetch(
-            f"SELECT chain FROM {tables.REVISION} WHERE document_id = %s AND version = %s", [document, first - 1]
-        )
-        if not links:
-            return 0
-        gone = statements.run(
-            f"DELETE FROM {tables.REVISION} WHERE document_id = %s AND version < %s", [document, first]
-        )
-        statements.run(
-            f"UPDATE {tables.DOCUMENT} SET oldest_revision = %s, oldest_chain = %s, log_bytes = COALESCE("
-            f"(SELECT SUM(LENGTH(ops)) FROM {tables.REVISION} WHERE document_id = %s), 0) WHERE id = %s",
-            [first, bytes(links[0][0]), document, document],
-        )
-        return gone
-
-
-def _has_anchor(using: str, document: int, version: int) -> bool:
-    """Tell whether a lasting snapshot of this version exists; one with a label may be given up at any time."""
-    rows = StateSnapshot.objects.using(using).filter(document=document, version=version, label__isnull=True)
-    return rows.exists()
-
-
-def _drop_snapshots(using: str, document: int) -> None:
-    """Keep the snapshot where the log begins, the newest two, and those with labels."""
-    with open_transaction(using):
-        rows = Statements(connections[using]).select_locked("oldest_revision", tables.DOCUMENT, [document], wait=True)
-        plain = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True)
-        keep = list(plain.order_by("-version").values_list("pk", flat=True)[:_KEPT_SNAPSHOTS])
-        for (oldest,) in rows:
-            # Also where it is old: the oldest version that may be asked for is built from it.
-            keep += _find_anchor(using, document, oldest)
-            plain.exclude(pk__in=keep).delete()
-
-
-def _find_anchor(using: str, document: int, oldest: int) -> list[int]:
-    """Return the newest snapshot from which the oldest retained version can be rebuilt."""
-    found = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True, version__lt=oldest)
-    return list(found.order_by("-version").values_list("pk", flat=True)[:1])
+def _find_firsts_by_bytes(statements: Statements, limits: Settings, heads: Sequence[StoredHead]) -> dict[int, int]:
+    among, params = statements.among("id", [head.document for head in heads])
+    large = statements.fetch(
+        f"SELECT id FROM {tables.DOCUMENT} WHERE {among} AND log_bytes > %s", [*params, limits.max_log_bytes]
+    )
+    by_key = {head.document: head for head in heads}
+    firsts = {key: by_key[key].position.offset + 1 for (key,) in large}
+    rooms = dict.fromkeys(firsts, int(limits.max_log_bytes * _KEPT_SHARE))
+    rows = statements.select_placed(
+        f"SELECT r.version, r.document_id, LENGTH(r.ops) FROM wanted CROSS JOIN {tables.REVISION} r"
+        " WHERE r.document_id = wanted.log AND r.version >= wanted.after",
+        [(key, by_key[key].oldest) for key in firsts],
+        kind="bigint",
+    )
+    for version, key, size in sorted(rows, reverse=True):
+        rooms[key] -= size
+        if rooms[key] >= 0:
+            firsts[key] = version
+    return firsts

@@ -17,7 +17,7 @@ from session_mgmt.actions import access, vaults
 from session_mgmt.actions.access import Proof
 from session_mgmt.actions.state import bodies, stored_rows, unreadable
 from session_mgmt.actions.state.bodies import Body, VersionSource
-from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
+from session_mgmt.actions.state.stored_rows import Made, Runner, StoredHead, run_inline
 from session_mgmt.actions.timeline.proofs import hold_proof
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, operations, pointer, rebuild, touched, whole
@@ -231,7 +231,7 @@ def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: st
     if mine.count() >= settings().max_checkpoints:
         raise DocumentLimit("The document has as many checkpoints as allowed.", limit=settings().max_checkpoints)
     # The body was read under another key; a snapshot of it could not be opened with its document's.
-    if not stored_rows.insert_snapshot(using, past.head, version, packed, at, label):
+    if not stored_rows.insert_snapshots(using, [Made(past.head, version, packed)], at, label):
         raise Unavailable("The document's key has just been changed.", retry_after=1.0)
 
 

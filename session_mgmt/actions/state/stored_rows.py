@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import connections
@@ -18,7 +19,7 @@ from session_mgmt.documents.limits import Extent
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import StateSnapshot, tables
-from session_mgmt.models.sql import Statements
+from session_mgmt.models.sql import Row, Statements
 from session_mgmt.protocol.position import Position
 
 # Decoding more bytes would hold the interpreter long enough to be felt by every other connection.
@@ -106,36 +107,56 @@ class Revision:
 
 def read_head(statements: Statements, document: int) -> StoredHead:
     """Read the row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
-    # One statement, so that version, chain, key and secret are of one moment.
-    rows = statements.fetch(
-        "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
-        f" keys, number_bound, last_modified, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s",
-        [document],
-    )
-    if not rows:
+    found = read_heads(statements, [document]).get(document)
+    if found is None:
         raise DocumentNotFound()
-    session, name, epoch, version, link, oldest, before, snapshot, *bounds, modified, key_id, secret = rows[0]
-    size, keys, number = bounds
+    if isinstance(found, StateUnreadable):
+        raise found
+    return found
+
+
+def read_heads(statements: Statements, documents: Sequence[int]) -> dict[int, StoredHead | StateUnreadable]:
+    """Read the rows of documents, as far as they exist; for one that is unreadable the error that says so."""
+    # One statement, so that version, chain, key and secret are of one moment.
+    rows = statements.select_rows(
+        "id, session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size, keys,"
+        " number_bound, last_modified, key_id, secret",
+        tables.DOCUMENT,
+        documents,
+    )
+    found = {row[0]: _make_head(statements, row) for row in rows}
+    sealed = [key for key, head in found.items() if isinstance(head, StoredHead) and head.vault is not None]
+    # Somebody with access to the table could otherwise put an older head back: nothing but the secret is sealed in it.
+    for document in _find_older_heads(statements, sealed):
+        found[document] = StateUnreadable("The head of the document is older than its rows.")
+    return found
+
+
+def _make_head(statements: Statements, row: Row) -> StoredHead | StateUnreadable:
+    document, session, name, epoch, version, link, oldest, before, snapshot, *rest = row
+    size, keys, number, modified, key_id, secret = rest
     position = make_position(epoch, version, link)
-    vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
-    if vault is not None:
-        # Somebody with access to the table could otherwise put an older head back: nothing
-        # but the secret is sealed in it.
-        _refuse_older_head(statements, document)
+    try:
+        vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
+    except StateUnreadable as error:
+        return error
     return StoredHead(
         document, name, position, bytes(link), oldest, bytes(before), snapshot, size, keys, number, modified, vault
     )
 
 
-def _refuse_older_head(statements: Statements, document: int) -> None:
-    """Check head, log and snapshots in one statement, so that no write can come between them."""
+def _find_older_heads(statements: Statements, documents: Sequence[int]) -> list[int]:
+    """Compare heads with logs and snapshots in one statement, so that no write can come between them."""
+    if not documents:
+        return []
+    among, params = statements.among("d.id", documents)
     newer = "(SELECT 1 FROM {} r WHERE r.document_id = d.id AND r.version > d.version)"
-    if statements.fetch(
-        f"SELECT 1 FROM {tables.DOCUMENT} d WHERE d.id = %s"
+    rows = statements.fetch(
+        f"SELECT d.id FROM {tables.DOCUMENT} d WHERE {among}"
         f" AND (EXISTS {newer.format(tables.REVISION)} OR EXISTS {newer.format(tables.SNAPSHOT)})",
-        [document],
-    ):
-        raise StateUnreadable("The head of the document is older than its rows.")
+        params,
+    )
+    return [row[0] for row in rows]
 
 
 def unless_rekeyed(statements: Statements, head: StoredHead, read: Callable[[], T]) -> T | None:
@@ -155,24 +176,59 @@ def read_parts(statements: Statements, head: StoredHead, version: int) -> Stored
 
     Raises ``StateUnreadable``.
     """
-    return unless_rekeyed(statements, head, lambda: _read_parts(statements, head, version))
+    return load_parts(statements, [(head, version)])[head.document]()
 
 
-def _read_parts(statements: Statements, head: StoredHead, version: int) -> StoredParts | None:
-    rows = statements.fetch(
-        f"SELECT version, codec, key_id, nonce, body, digest FROM {tables.SNAPSHOT}"
-        " WHERE document_id = %s AND version <= %s ORDER BY version DESC, id LIMIT 1",
-        [head.document, version],
+def load_parts(
+    statements: Statements, wanted: Sequence[tuple[StoredHead, int]]
+) -> dict[int, Callable[[], StoredParts | None]]:
+    """Load the parts of versions of documents by two queries, and return by document what opens them.
+
+    That returns and raises as ``read_parts``.
+    """
+    bases = _load_bases(statements, wanted)
+    places = [(head.document, bases[head.document][0] if head.document in bases else 0, to) for head, to in wanted]
+    revisions: dict[int, list[Row]] = {}
+    for document, *row in statements.select_wanted(
+        f"SELECT r.document_id, r.version, r.ops, r.chain FROM wanted CROSS JOIN {tables.REVISION} r"
+        " WHERE r.document_id = wanted.document AND r.version > wanted.base AND r.version <= wanted.upto",
+        {"document": "bigint", "base": "bigint", "upto": "bigint"},
+        [place for place in places if place[1] < place[2]],
+    ):
+        revisions.setdefault(document, []).append(tuple(row))
+
+    def prepare_opening(head: StoredHead, version: int) -> Callable[[], StoredParts | None]:
+        rows = sorted(revisions.get(head.document, []))
+        open_ = partial(_open_parts, head, version, bases.get(head.document), rows)
+        return lambda: unless_rekeyed(statements, head, open_)
+
+    return {head.document: prepare_opening(head, version) for head, version in wanted}
+
+
+def _load_bases(statements: Statements, wanted: Sequence[tuple[StoredHead, int]]) -> dict[int, Row]:
+    """Load the newest snapshot of each document up to a version."""
+    newest = (
+        f"SELECT q.id FROM {tables.SNAPSHOT} q WHERE q.document_id = wanted.log AND q.version <= wanted.after"
+        " ORDER BY q.version DESC, q.id LIMIT 1"
     )
-    base = rows[0][0] if rows else 0
-    revisions = read_revisions(statements, head, base, version)
+    rows = statements.select_placed(
+        "SELECT s.document_id, s.version, s.codec, s.key_id, s.nonce, s.body, s.digest"
+        f" FROM wanted CROSS JOIN {tables.SNAPSHOT} s WHERE s.id = ({newest})",
+        [(head.document, version) for head, version in wanted],
+        kind="bigint",
+    )
+    return {document: tuple(row) for document, *row in rows}
+
+
+def _open_parts(head: StoredHead, version: int, snapshot: Row | None, rows: Sequence[Row]) -> StoredParts | None:
+    base = snapshot[0] if snapshot else 0
     # A compaction ran between the two reads: with a revision missing the result would be a document that never was.
-    if len(revisions) != version - base:
+    if len(rows) != version - base:
         return None
-    ops, limit = tuple(revision.ops for revision in revisions), body_limit()
-    if not rows:
+    ops, limit = tuple(vaults.open_ops(head.vault, row[0], bytes(row[1])) for row in rows), body_limit()
+    if snapshot is None:
         return StoredParts(Parts(ops, limit, key=head.digest_key), 0)
-    _, codec, key_id, nonce, body, digest = rows[0]
+    _, codec, key_id, nonce, body, digest = snapshot
     opened = open_snapshot(head.vault, base, codec, key_id, bytes(nonce), bytes(body))
     return StoredParts(Parts(ops, limit, codec, opened, bytes(digest), head.digest_key), base)
 
@@ -217,37 +273,44 @@ def tag_at(statements: Statements, head: StoredHead, version: int) -> str:
     return chain.make_tag(bytes(rows[0][0])) if rows else ""
 
 
-def insert_snapshot(
-    using: str, head: StoredHead, version: int, packed: Packed, at: datetime, label: str | None = None
-) -> bool:
-    """Keep a whole document, sealed if it is encrypted; return False if its keys have changed since ``head`` was read.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Whole document that is ready to be a snapshot of a version."""
+
+    head: StoredHead
+    version: int
+    packed: Packed
+
+
+def insert_snapshots(using: str, made: Sequence[Made], at: datetime, label: str | None = None) -> list[Made]:
+    """Keep whole documents, sealed if they are encrypted; return those whose keys are the ones of their ``head``.
 
     The caller holds a transaction.
     """
-    if not _has_same_key(using, head):
-        return False
-    body, nonce, key_id = packed.encoded.data, b"", ""
+    statements = Statements(connections[using])
+    # The heads are locked: a rotation that ran between would not see a row that comes after it.
+    rows = statements.select_locked("id, key_id", tables.DOCUMENT, [each.head.document for each in made], wait=True)
+    keys: dict[int, str] = dict(rows)
+    fitting = [each for each in made if keys.get(each.head.document) == each.head.key_id]
+    # Two that compact at once write equal snapshots, and the second one is left out.
+    fresh = [_make_snapshot(each, at, label) for each in fitting]
+    StateSnapshot.objects.using(using).bulk_create(fresh, ignore_conflicts=True)
+    return fitting
+
+
+def _make_snapshot(made: Made, at: datetime, label: str | None) -> StateSnapshot:
+    head, encoded = made.head, made.packed.encoded
+    body, nonce = encoded.data, b""
     if head.vault is not None:
-        nonce, body = head.vault.seal_body(version, packed.encoded.codec, body)
-        key_id = head.vault.key_id
-    fresh = StateSnapshot(
+        nonce, body = head.vault.seal_body(made.version, encoded.codec, body)
+    return StateSnapshot(
         document_id=head.document,
-        version=version,
-        codec=packed.encoded.codec,
-        key_id=key_id,
+        version=made.version,
+        codec=encoded.codec,
+        key_id=head.key_id,
         nonce=nonce,
         body=body,
-        digest=packed.digest,
+        digest=made.packed.digest,
         label=label,
         created_at=at,
     )
-    # Two that compact at once write equal snapshots, and the second one is left out.
-    StateSnapshot.objects.using(using).bulk_create([fresh], ignore_conflicts=True)
-    return True
-
-
-def _has_same_key(using: str, head: StoredHead) -> bool:
-    """Lock the head and compare its key: a rotation that ran between would not see a row that comes after it."""
-    statements = Statements(connections[using])
-    rows = statements.select_locked("key_id", tables.DOCUMENT, [head.document], wait=True)
-    return [row[0] for row in rows] == [head.key_id]

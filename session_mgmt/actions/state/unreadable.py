@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 from django.db import DatabaseError
 
 from session_mgmt.documents.errors import UnreadableBody as Damaged
-from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.exceptions import DocumentNotFound, SessionMgmtError, StateUnreadable
 from session_mgmt.models import AuditEntry, StateDocument, clock
 from session_mgmt.models.isolation import open_transaction
 
 logger = logging.getLogger("session_mgmt.state")
+
+H = TypeVar("H")
 
 ACTION = "state_unreadable"
 # A client asks again and again; one entry an hour says as much.
@@ -32,6 +35,40 @@ def audit_unreadable(using: str, document: int) -> Iterator[None]:
     except StateUnreadable as error:
         record_unreadable(using, document, str(error))
         raise
+
+
+class Refusals:
+    """Documents of a group that cannot be read, or are gone: each keeps its error, and the others go on."""
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        self._errors: dict[int, SessionMgmtError] = {}
+
+    def __contains__(self, document: int) -> bool:
+        return document in self._errors
+
+    def note(self, document: int, error: Damaged | StateUnreadable) -> None:
+        """Refuse an unreadable document, with an entry in the audit trail."""
+        record_unreadable(self._using, document, str(error))
+        self._errors[document] = error if isinstance(error, StateUnreadable) else StateUnreadable()
+
+    def sift(self, documents: Iterable[int], found: Mapping[int, H | StateUnreadable]) -> list[H]:
+        """Return what was found of documents, and refuse the others."""
+        whole: list[H] = []
+        for document in documents:
+            head = found.get(document)
+            if head is None:
+                self._errors[document] = DocumentNotFound()
+            elif isinstance(head, StateUnreadable):
+                self.note(document, head)
+            else:
+                whole.append(head)
+        return whole
+
+    def require_all(self) -> None:
+        """Raise the error of a document that was refused, if one was."""
+        for error in self._errors.values():
+            raise error
 
 
 def record_unreadable(using: str, document: int, reason: str) -> None:

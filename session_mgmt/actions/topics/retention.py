@@ -5,24 +5,24 @@ A reader that comes for removed entries gets the verdict ``trimmed``.
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from itertools import takewhile
 
 from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 
 from session_mgmt.actions import trimming
+from session_mgmt.actions.trimming import Bounds, Queue
 from session_mgmt.conf import settings
 from session_mgmt.models import Member, Publication, Stream, Subscription
 from session_mgmt.models.isolation import open_transaction
-from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.registry import registry
 
 _LOG = "id, topic, head, oldest"
+_KEY = {"stream_id": "bigint", "offset": "bigint"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +60,40 @@ def read_limits(topic: str) -> tuple[timedelta, int]:
     return retain or settings().stream_retention, entries or settings().stream_entries
 
 
-def trim_streams(streams: deque[int], now: datetime, *, limit: int) -> int:
+def trim_streams(streams: Queue[int], now: datetime, *, limit: int) -> int:
     """Delete up to ``limit`` old publications in one transaction, and return their number.
 
-    Streams that are done are taken off the front of ``streams``. It is stored where each log begins now.
+    It is stored where each log begins now.
     """
     using = settings().database
     statements = Statements(connections[using])
     with open_transaction(using):
         # Publishers of these topics wait from here on.
-        taken = trimming.take_logs(streams, limit)
-        rows = {row[0]: row for row in statements.select_locked(_LOG, STREAM, taken, wait=True)}
-        return trimming.trim_locked(streams, rows, partial(_trim_stream, statements, now), limit=limit)
+        rows = statements.select_locked(_LOG, STREAM, streams.take(limit), wait=True)
+        bounds = {stream: _find_bounds(statements, now, *log) for stream, *log in rows}
+        found = trimming.find_fronts(statements, PUBLICATION, _KEY, bounds, most=streams.find_most(limit))
+        going = streams.settle(found, limit=limit)
+        _delete_fronts(statements, {stream: front.begun + front.rows for stream, front in going.items()})
+    return sum(front.rows for front in going.values())
 
 
-def _trim_stream(statements: Statements, now: datetime, row: Row, room: int) -> int:
-    stream, topic, head, oldest = row
+def _find_bounds(statements: Statements, now: datetime, topic: str, head: int, oldest: int) -> Bounds:
     retain, entries = read_limits(topic)
-    mine = Publication.objects.using(statements.connection.alias).filter(stream=stream, offset__gte=oldest)
-    page = list(mine.order_by("offset").values_list("offset", "tag", "at")[:room])
-    over = head - entries
-    # From the front on, up to the first that stays: a log with a hole could not be replayed.
-    gone = list(takewhile(lambda entry: entry[0] <= over or entry[2] < now - retain, page))
-    if not gone:
-        return 0
-    _delete_front(statements, stream, *gone[-1][:2])
-    return len(gone)
+    return Bounds(oldest, head - entries + 1, head + 1, statements.moment(now - retain))
 
 
-def _delete_front(statements: Statements, stream: int, last: int, tag: str) -> None:
-    """Delete the entries up to the last one given; its tag is kept: a reader that stands there has missed nothing."""
-    statements.run(f"UPDATE {STREAM} SET oldest = %s, oldest_tag = %s WHERE id = %s", [last + 1, tag, stream])
-    statements.run(f'DELETE FROM {PUBLICATION} WHERE stream_id = %s AND "offset" <= %s', [stream, last])
+def _delete_fronts(statements: Statements, going: Mapping[int, int]) -> None:
+    """Delete the entries before these offsets; the last tag is kept: a reader that stands there has missed nothing."""
+    last = f'SELECT MAX(q."offset") FROM {PUBLICATION} q WHERE q.stream_id = wanted.log AND q."offset" < wanted.after'
+    rows = statements.select_placed(
+        f'SELECT p.stream_id, p."offset", p.tag FROM wanted CROSS JOIN {PUBLICATION} p'
+        f' WHERE p.stream_id = wanted.log AND p."offset" = ({last})',
+        sorted(going.items()),
+        kind="bigint",
+    )
+    began = [(stream, offset + 1, tag) for stream, offset, tag in rows]
+    statements.update(STREAM, {"id": "bigint", "oldest": "bigint", "oldest_tag": "text"}, began)
+    statements.delete_up_to(PUBLICATION, _KEY, [row[:2] for row in rows])
 
 
 def cut_front(using: str, stream: int, *, limit: int) -> int:
@@ -101,9 +103,9 @@ def cut_front(using: str, stream: int, *, limit: int) -> int:
         if not statements.select_locked("id", STREAM, [stream], wait=True):
             return 0
         mine = Publication.objects.using(using).filter(stream=stream).order_by("offset")
-        gone = list(mine.values_list("offset", "tag")[:limit])
+        gone = list(mine.values_list("offset", flat=True)[:limit])
         if gone:
-            _delete_front(statements, stream, *gone[-1])
+            _delete_fronts(statements, {stream: gone[-1] + 1})
     return len(gone)
 
 

@@ -28,7 +28,7 @@ SELECT wanted.number,
     AND p."offset" > COALESCE(
       (SELECT q."offset" FROM {PUBLICATION} q WHERE q.stream_id = wanted.stream AND q."offset" > wanted.low
         AND q.at < wanted.early ORDER BY q."offset" DESC LIMIT 1), wanted.low))
-FROM wanted
+FROM wanted WHERE wanted.number IS NOT NULL
 """
 _KINDS = {"number": "bigint", "stream": "bigint", "low": "bigint", "since": "timestamptz", "early": "timestamptz"}
 
