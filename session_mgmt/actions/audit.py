@@ -36,6 +36,8 @@ END_DEVICE, EXPORT_USER, ERASE_USER = "end_device", "export_user", "erase_user"
 IMPERSONATED = "impersonated"
 ADD_WEBHOOK, CHANGE_WEBHOOK, DELETE_WEBHOOK = "add_webhook", "change_webhook", "delete_webhook"
 ROTATE_WEBHOOK, REPLAY_WEBHOOKS = "rotate_webhook", "replay_webhooks"
+# Nobody did it: the receiver asked for it.
+STOP_WEBHOOK = "stop_webhook"
 PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"
 # Signs of an attack, for whoever watches the log by level.
 WARNINGS = (REFRESH_REUSED, REFRESH_REFUSED, DEVICE_CHANGED, PERMISSION_DENIED, LIMIT_REACHED, "auth_failed")

@@ -28,7 +28,7 @@ from session_mgmt.models import (
 from session_mgmt.models.deadlines import filter_over
 from session_mgmt.models.moments import MomentField
 from session_mgmt.models.sql import Statements
-from session_mgmt.models.tables import WEBHOOK_CURSOR, WEBHOOK_DELIVERY
+from session_mgmt.models.tables import WEBHOOK_CURSOR, WEBHOOK_DELIVERY, WEBHOOK_ENDPOINT
 from session_mgmt.protocol import events as names
 
 # Of the events that tell of errors, so many of the newest are counted by code.
@@ -211,14 +211,16 @@ def _measure_webhooks(using: str, now: datetime) -> dict[str, Any]:
     """Count deliveries by the cursors that have some, so that those which were sent are not read."""
     statements = Statements(connections[using])
     oldest = statements.as_utc("MIN(d.due_since)")
-    ((waiting, since),) = statements.fetch(
-        f"SELECT COUNT(*), {oldest} FROM {WEBHOOK_CURSOR} c JOIN {WEBHOOK_DELIVERY} d ON d.session_id = c.session_id"
-        " AND d.endpoint_id = c.endpoint_id AND d.sequence > c.done WHERE c.done < c.head AND d.state = %s",
+    ((waiting, since, stopped),) = statements.fetch(
+        f"SELECT COUNT(*), {oldest}, (SELECT COUNT(*) FROM {WEBHOOK_ENDPOINT} WHERE stopped <> '')"
+        f" FROM {WEBHOOK_CURSOR} c JOIN {WEBHOOK_DELIVERY} d ON d.session_id = c.session_id"
+        f" AND d.endpoint_id = c.endpoint_id AND d.sequence > c.done JOIN {WEBHOOK_ENDPOINT} e ON e.id = c.endpoint_id"
+        " WHERE c.done < c.head AND d.state = %s AND e.active",
         [WebhookDelivery.State.WAITING],
     )
     dead = WebhookDelivery.objects.using(using).filter(state=WebhookDelivery.State.DEAD).count()
     lag = _measure_age(statements.as_moment(since) if since else None, now)
-    return {"waiting": waiting, "lag": lag, "dead": dead}
+    return {"waiting": waiting, "lag": lag, "dead": dead, "stopped": stopped}
 
 
 def _measure_age(oldest: datetime | None, now: datetime) -> float:

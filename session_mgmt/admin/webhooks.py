@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -14,7 +15,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.formats import date_format
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -27,7 +29,7 @@ from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.admin.show import as_json, label_cell, link_session
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
-from session_mgmt.models import WebhookCursor, WebhookDelivery, WebhookEndpoint
+from session_mgmt.models import WebhookCursor, WebhookDelivery, WebhookEndpoint, clock
 from session_mgmt.protocol.events import EVENT_TYPES
 
 State = WebhookDelivery.State
@@ -88,8 +90,14 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"), ordering="active")
     def state_badge(self, endpoint: WebhookEndpoint) -> str:
-        tone, text = ("active", gettext("active")) if endpoint.active else ("disconnected", gettext("off"))
-        return _make_badge(tone, text)
+        if endpoint.stopped:
+            return _make_badge("terminated", gettext("stopped")) + _make_line(endpoint.stopped)
+        if not endpoint.active:
+            return _make_badge("disconnected", gettext("off"))
+        badge, until = _make_badge("active", gettext("active")), endpoint.rests_until
+        if until is None or until <= clock.read(settings().database):
+            return badge
+        return badge + _make_line(gettext("rests until %s") % _show_time(until))
 
     @admin.display(description=_("events"))
     def events_text(self, endpoint: WebhookEndpoint) -> str:
@@ -199,12 +207,13 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     @admin.display(description=_("outcome"), ordering="state")
     def outcome(self, delivery: Any) -> str:
         badge = _make_badge(_TONES[State(delivery.state)], delivery.get_state_display())
+        rests_until = delivery.endpoint.rests_until
         told = [ngettext("%d attempt", "%d attempts", delivery.attempts) % delivery.attempts]
         if delivery.last_error or delivery.last_status:
             told.append(delivery.last_error or gettext("answer %d") % delivery.last_status)
         if delivery.state == State.WAITING and delivery.attempts:
-            told.append(gettext("again at %s") % date_format(localtime(delivery.next_at), "H:i:s"))
-        return badge + format_html_join("", ' <span class="sm-under sm-wrap">{}</span>', ((text,) for text in told))
+            told.append(gettext("again at %s") % _show_time(max(delivery.next_at, rests_until or delivery.next_at)))
+        return badge + SafeString("").join(map(_make_line, told))
 
     @admin.display(description=_("payload"))
     def payload_text(self, delivery: WebhookDelivery) -> str:
@@ -222,3 +231,11 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
 def _make_badge(tone: str, text: Any) -> str:
     return format_html('<span class="sm-badge sm-{}">{}</span>', tone, text)
+
+
+def _make_line(text: Any) -> str:
+    return format_html(' <span class="sm-under sm-wrap">{}</span>', text)
+
+
+def _show_time(moment: datetime) -> str:
+    return date_format(localtime(moment), "H:i:s")

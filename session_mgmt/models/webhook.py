@@ -15,6 +15,7 @@ class WebhookEndpoint(models.Model):
     all.
 
     ``secrets`` is JSON, encrypted if the project has keys: the current secret and, for a while, the previous one.
+    ``stopped`` says why it was switched off without anybody's doing; nobody calls it before ``rests_until``.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -22,6 +23,8 @@ class WebhookEndpoint(models.Model):
     events = PortableJSONField(_("events"), default=list, blank=True)
     secrets = models.BinaryField()
     active = models.BooleanField(_("active"), default=True)
+    stopped = models.CharField(max_length=200, blank=True, default="", db_default="", editable=False)
+    rests_until = MomentField(null=True, editable=False)
     tenant = models.CharField(max_length=100, blank=True, default="", editable=False)
     created_at = MomentField()
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.test import Client
 
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.webhooks import endpoints, sending
+from session_mgmt.actions.webhooks.calling import Answer
 from session_mgmt.actions.webhooks.endpoints import Made
 from session_mgmt.actions.webhooks.recording import known_endpoints
 from session_mgmt.models import WebhookDelivery, clock
 from tests.ports import take_port
 
+ADMIN = "/admin/session_mgmt/"
 LOCAL = ("127.0.0.0/8",)
 
 
@@ -38,11 +48,15 @@ class Call(NamedTuple):
 
 
 class Receiver:
-    """A service that is told of events; ``answer`` gives the status of a call, by its payload."""
+    """A service that is told of events; ``answer`` gives the status of a call, by its payload.
+
+    ``retry_after`` goes with each answer, if there is one.
+    """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.answer: Callable[[Any], int] = lambda payload: 204
+        self.retry_after = ""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,6 +70,8 @@ class Receiver:
                 self.send_response(status)
                 if 300 <= status < 400:
                     self.send_header("Location", receiver.address + "elsewhere")
+                if receiver.retry_after:
+                    self.send_header("Retry-After", receiver.retry_after)
                 self.end_headers()
 
             do_GET = do_POST
@@ -92,7 +108,7 @@ def listening() -> Iterator[Receiver]:
 @pytest.fixture
 def receiver(listening: Receiver) -> Receiver:
     listening.calls.clear()
-    listening.answer = lambda payload: 204
+    listening.answer, listening.retry_after = lambda payload: 204, ""
     return listening
 
 
@@ -128,6 +144,24 @@ class Clock:
         return sending.send_due(now=self.now).as_dict()
 
 
+class OnThisThread:
+    """Pool whose calls are made at once, so that they may ask the test's database."""
+
+    def __init__(self, *_: Any) -> None:
+        """Need no threads."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Have nothing to wait for."""
+
+    def submit(self, call: Callable[[], Answer]) -> Future[Answer]:
+        found: Future[Answer] = Future()
+        found.set_result(call())
+        return found
+
+
 def update_session(session: Any, number: int) -> None:
     """Record one event more."""
     lifecycle.update_session(SERVER, session.pk, metadata={"number": number})
@@ -136,3 +170,24 @@ def update_session(session: Any, number: int) -> None:
 def list_states(session: Any) -> list[str]:
     rows = WebhookDelivery.objects.filter(session=session).order_by("sequence")
     return list(rows.values_list("state", flat=True))
+
+
+def is_signed(call: Call, secret: str) -> bool:
+    """Verify as a receiver does that knows one secret."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{call.id}.{call.timestamp}.".encode() + call.body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}" in call.signature.split(" ")
+
+
+def run(*given: str) -> Any:
+    """Run the command, and return what it prints."""
+    out = StringIO()
+    call_command("session_webhooks", *given, "--json", stdout=out)
+    return json.loads(out.getvalue())
+
+
+@pytest.fixture
+def operator() -> Client:
+    http = Client()
+    http.force_login(get_user_model().objects.create_superuser("operator"))
+    return http

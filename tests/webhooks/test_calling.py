@@ -31,8 +31,13 @@ PRIVATE = [
     *("64:ff9b:1::7f00:1", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "3fff::1", "192.0.0.8"),
     # Networks of a site, deprecated and still in use.
     *("fec0::1", "fec0:0:0:ffff::1", "feff::1"),
+    # Tunnels to private addresses (ISATAP), in any network and also within another tunnel.
+    *("2606:2800:220:1:0:5efe:10.0.0.1", "2606:2800:220:1:200:5efe:c0a8:101", "2002:5db8:d822::5efe:7f00:1"),
 ]
-PUBLIC = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::5db8:d822", "::ffff:93.184.216.34"]
+PUBLIC = [
+    *("93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::5db8:d822", "::ffff:93.184.216.34"),
+    "2606:2800:220:1:200:5efe:93.184.216.34",
+]
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
@@ -112,7 +117,7 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_checked(
     port = receiver.server.server_port
     # The second answer would be the router's; whoever asks again gets it.
     asked = resolve_to(monkeypatch, ["127.0.0.1"], ["192.168.1.1"])
-    assert calling.post(f"http://hooks.example.com:{port}/in?a=1", HEADERS, b'{"a":1}') == 204
+    assert calling.post(f"http://hooks.example.com:{port}/in?a=1", HEADERS, b'{"a":1}').status == 204
     assert asked == ["hooks.example.com"]
     (call,) = receiver.calls
     assert (call.host, call.path, call.body) == (f"hooks.example.com:{port}", "/in?a=1", b'{"a":1}')
@@ -124,7 +129,7 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_checked(
 @pytest.mark.requirement("ASVS 1.3.6")
 def test_a_redirect_is_an_answer_and_is_not_followed(receiver: Receiver) -> None:
     receiver.answer = lambda told: 307
-    assert calling.post(receiver.address, HEADERS, b"{}") == 307
+    assert calling.post(receiver.address, HEADERS, b"{}").status == 307
     assert len(receiver.calls) == 1
 
 
@@ -133,7 +138,7 @@ def test_the_second_address_of_a_name_is_taken_where_the_first_is_closed(
 ) -> None:
     # 127.0.0.2 is of this machine too, and nothing listens there.
     resolve_to(monkeypatch, ["127.0.0.2", "127.0.0.1"])
-    assert calling.post(f"http://hooks.example.com:{receiver.server.server_port}/", HEADERS, b"{}") == 204
+    assert calling.post(f"http://hooks.example.com:{receiver.server.server_port}/", HEADERS, b"{}").status == 204
 
 
 @contextmanager
@@ -169,6 +174,11 @@ def answering(*parts: bytes) -> Iterator[str]:
 def test_an_answer_without_end_is_read_no_further(parts: tuple[bytes, ...], told: str) -> None:
     with answering(*parts) as address, pytest.raises(CallFailed, match=told):
         calling.post(address, HEADERS, b"{}")
+
+
+def test_a_body_without_end_is_not_read() -> None:
+    with answering(b"HTTP/1.1 429 Later\r\nRetry-After: 7\r\n\r\n", b"x" * 65536) as address:
+        assert calling.post(address, HEADERS, b"{}") == (429, "7")
 
 
 def test_each_read_of_an_answer_looks_at_the_time(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +256,7 @@ def test_tls_is_for_the_name_and_not_for_the_address(tmp_path: Path, monkeypatch
         thread = Thread(target=serve, daemon=True)
         thread.start()
         resolve_to(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
-        assert calling.post(f"https://hooks.example.com:{port}/", HEADERS, b"{}") == 200
+        assert calling.post(f"https://hooks.example.com:{port}/", HEADERS, b"{}").status == 200
         with pytest.raises(CallFailed, match="TLS failed"):
             calling.post(f"https://other.example.com:{port}/", HEADERS, b"{}")
         thread.join(30)

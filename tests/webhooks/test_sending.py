@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import timedelta
 from threading import Barrier
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -20,7 +18,7 @@ from session_mgmt.actions.webhooks.endpoints import Made
 from session_mgmt.models import ClientSession, WebhookCursor, WebhookDelivery, WebhookEndpoint
 from session_mgmt.shortcuts import create_session, send
 from tests.bridge.threads import together
-from tests.webhooks.conftest import Clock, Receiver, configure, list_states, update_session
+from tests.webhooks.conftest import Clock, OnThisThread, Receiver, configure, list_states, update_session
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
@@ -28,24 +26,6 @@ HOUR = timedelta(hours=1)
 
 class Killed(BaseException):
     """The process dies here."""
-
-
-class OnThisThread:
-    """Pool whose calls are made at once, so that they may ask the test's database."""
-
-    def __init__(self, *_: Any) -> None:
-        """Need no threads."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Have nothing to wait for."""
-
-    def submit(self, call: Callable[[], int]) -> Future[int]:
-        found: Future[int] = Future()
-        found.set_result(call())
-        return found
 
 
 # -- with its event
@@ -196,7 +176,7 @@ def test_after_a_day_one_is_given_up_and_the_rest_goes_on_with_a_hole(receiver: 
     session = create_session().session
     for number in range(2):
         update_session(session, number)
-    receiver.answer = lambda told: 410 if told["sequence"] == 2 else 204
+    receiver.answer = lambda told: 400 if told["sequence"] == 2 else 204
     clock.send()
     for hours in (11, 12.5):
         assert clock.send(hours * HOUR)["failed"] == 1
@@ -205,12 +185,12 @@ def test_after_a_day_one_is_given_up_and_the_rest_goes_on_with_a_hole(receiver: 
     assert (figures["webhooks"]["waiting"], figures["webhooks"]["dead"]) == (2, 0)
     assert figures["webhooks"]["lag"] >= 2 * HOUR.total_seconds()
     assert clock.send(HOUR) == {"sent": 1, "failed": 0, "dead": 1}
-    assert monitoring.read_overview()["webhooks"] == {"waiting": 0, "lag": 0.0, "dead": 1}
+    assert monitoring.read_overview()["webhooks"] == {"waiting": 0, "lag": 0.0, "dead": 1, "stopped": 0}
     assert list_states(session) == ["sent", "dead", "sent"]
     told = [call.payload["sequence"] for call in receiver.calls]
     assert (told[0], set(told[1:-1]), told[-1]) == (1, {2}, 3)
     row = WebhookDelivery.objects.get(session=session, sequence=2)
-    assert (row.last_status, row.attempts) == (410, len(told) - 2)
+    assert (row.last_status, row.attempts) == (400, len(told) - 2)
 
 
 def test_an_endpoint_that_does_not_answer_is_left_for_the_rest_of_the_run(
@@ -220,7 +200,7 @@ def test_an_endpoint_that_does_not_answer_is_left_for_the_rest_of_the_run(
     tried = []
     real = calling.post
 
-    def post(address: str, *given: Any) -> int:
+    def post(address: str, *given: Any) -> calling.Answer:
         tried.append(address)
         if address == receiver.address:
             raise calling.CallFailed("No answer within 10 s.")
@@ -268,11 +248,11 @@ def test_one_that_was_away_for_long_takes_nothing_back(
     session = create_session().session
     clock, real = Clock(), calling.post
 
-    def fail_late(*given: Any) -> int:
+    def fail_late(*given: Any) -> calling.Answer:
         monkeypatch.setattr(calling, "post", real)
         # Meanwhile its lease ran out, and another one has sent.
         assert clock.send(sending.LEASE)["sent"] == 1
-        return 500
+        return calling.Answer(500)
 
     monkeypatch.setattr(calling, "post", fail_late)
     monkeypatch.setattr(sending, "ThreadPoolExecutor", OnThisThread)
@@ -353,7 +333,7 @@ def test_a_replay_during_a_turn_is_not_lost(
     clock.send()
     update_session(session, 1)
 
-    def replay_meanwhile(*given: Any) -> int:
+    def replay_meanwhile(*given: Any) -> calling.Answer:
         monkeypatch.setattr(calling, "post", real)
         replaying.replay(replaying.find_settled(states=("sent",)), now=clock.now)
         return real(*given)

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from session_mgmt.conf import settings
@@ -24,10 +24,19 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Only the status and the headers are read.
 _MOST_BYTES = 32 * 1024
 _PORTS = {"https": 443, "http": 80}
-# Addresses of IPv4 within IPv6 (RFC 6052), which Python does not unpack.
+# Addresses of IPv4 within IPv6 that Python does not unpack: of translators (RFC 6052), and the middle of those of
+# tunnels in any network (ISATAP, RFC 5214).
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+_TUNNELLED = (0x0000_5EFE, 0x0200_5EFE)
 # Networks of a site (RFC 3879), of protocols (RFC 6890) and of examples (RFC 9637), public to some version of Python.
 _NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("fec0::/10", "192.0.0.0/24", "3fff::/20")))
+
+
+class Answer(NamedTuple):
+    """What an endpoint has answered; ``retry_after`` is the header of that name, as it came."""
+
+    status: int
+    retry_after: str = ""
 
 
 class CallFailed(Exception):
@@ -68,10 +77,8 @@ def _hint(setting: str, is_shown: bool) -> str:
 
 def is_allowed(address: Address) -> bool:
     """Return whether an address may be called: it is public, or in one of ``webhook_networks``."""
-    inner = _unpack_address(address)
-    if any(inner in network for network in _read_networks(tuple(settings().webhook_networks))):
-        return True
-    return _is_public(inner) and (inner is address or inner.version == 4)
+    networks = _read_networks(tuple(settings().webhook_networks))
+    return all(any(end in one for one in networks) or _is_public(end) for end in _list_ends(address))
 
 
 def _is_public(address: Address) -> bool:
@@ -80,14 +87,17 @@ def _is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
-def _unpack_address(address: Address) -> Address:
-    """Return the address of IPv4 that one of IPv6 leads to, or the address itself."""
+def _list_ends(address: Address) -> list[Address]:
+    """Return the addresses that a packet to this one may reach: it, or those of IPv4 that it is made of."""
     if address.version == 4:
-        return address
+        return [address]
+    last = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    tunnelled: list[Address] = [last] if int(address) >> 32 & 0xFFFF_FFFF in _TUNNELLED else []
     if address in _TRANSLATED:
-        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        return [last]
     teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
+    outer = address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
+    return [outer, *tunnelled]
 
 
 @lru_cache(maxsize=4)
@@ -102,8 +112,8 @@ def _parse_address(text: str) -> Address | None:
         return None
 
 
-def post(address: str, headers: Mapping[str, str], body: bytes) -> int:
-    """Post a body and return the answer's status. Raises ``CallFailed``."""
+def post(address: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Post a body and return the answer. Raises ``CallFailed``."""
     deadline = monotonic() + settings().webhook_timeout
     try:
         check_address(address)
@@ -181,12 +191,13 @@ def _exchange(
     headers: Mapping[str, str],
     body: bytes,
     deadline: float,
-) -> int:
+) -> Answer:
     connection = http.client.HTTPConnection(parts.hostname or "", port)
     connection.sock = _Wire(connected, deadline)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection.request("POST", target, body, {"Host": parts.netloc, "Connection": "close", **headers})
-    return connection.getresponse().status
+    found = connection.getresponse()
+    return Answer(found.status, found.getheader("Retry-After", ""))
 
 
 class _Wire:

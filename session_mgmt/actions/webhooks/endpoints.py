@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.db.models import Count
 
-from session_mgmt.actions import vaults
+from session_mgmt.actions import audit, vaults
 from session_mgmt.actions.webhooks import calling, signing
 from session_mgmt.actions.webhooks.recording import known_endpoints
 from session_mgmt.conf import settings
@@ -80,8 +80,27 @@ def change_endpoint(endpoint: WebhookEndpoint, address: str, events: Iterable[st
     """Change an endpoint. What waits for it goes to its new address. Raises ``ValueError``."""
     _check(address, endpoint.tenant)
     endpoint.address, endpoint.events, endpoint.active = address, check_events(events), active
-    endpoint.save(using=settings().database, update_fields=["address", "events", "active"])
+    # Somebody has looked at it: what it answered before counts no more.
+    endpoint.stopped, endpoint.rests_until = "", None
+    endpoint.save(using=settings().database, update_fields=["address", "events", "active", "stopped", "rests_until"])
     known_endpoints.forget()
+
+
+def stop_endpoint(endpoint: WebhookEndpoint, reason: str) -> None:
+    """Switch an endpoint off for what it has answered, unless somebody has changed its address since."""
+    using = settings().database
+    with open_transaction(using):
+        called = WebhookEndpoint.objects.using(using).filter(pk=endpoint.pk, address=endpoint.address, active=True)
+        if not called.update(active=False, stopped=reason):
+            return
+        audit.add_entry(audit.STOP_WEBHOOK, endpoint=endpoint.pk, reason=reason)
+    known_endpoints.forget()
+
+
+def rest_endpoint(endpoint: WebhookEndpoint, until: datetime) -> None:
+    """Leave an endpoint alone until then, unless somebody has changed its address since."""
+    called = WebhookEndpoint.objects.using(settings().database).filter(pk=endpoint.pk, address=endpoint.address)
+    called.update(rests_until=until)
 
 
 def delete_endpoint(endpoint: WebhookEndpoint) -> None:

@@ -6,34 +6,41 @@ call, and no lock of a writer is waited for.
 
 Calls run in threads, one at a time for each endpoint, so that a slow one delays no other. The thread of the run alone
 reads and writes the database.
+
+What an endpoint asks for is done: one that is gone is switched off, and one that has too much to do rests, for as long
+as it says.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from time import monotonic
 from typing import Final
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from session_mgmt.actions.webhooks import calling, endpoints, signing
-from session_mgmt.actions.webhooks.calling import CallFailed
+from session_mgmt.actions.webhooks.calling import Answer, CallFailed
 from session_mgmt.actions.webhooks.recording import read_message_id
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import WebhookCursor, WebhookDelivery, clock
 from session_mgmt.models.isolation import open_transaction
 
+logger = logging.getLogger(__name__)
+
 State = WebhookDelivery.State
 Progress = Callable[[str], None]
-Call = Callable[[], int]
+Call = Callable[[], Answer]
 
 # Longer than all calls of one turn and their look-ups of names, which nothing bounds but the system's resolver.
 LEASE: Final = timedelta(minutes=5)
@@ -50,6 +57,10 @@ RUN_SECONDS: Final = 30.0
 MOST_CALLS: Final = 32
 # Seconds after which a run that waits for answers looks for other endpoints again.
 LOOK_SECONDS: Final = 1.0
+# The receiver wants nothing more.
+GONE: Final = 410
+# The receiver has too much to do; all that goes to it waits, and not only what was answered so.
+TOO_MUCH: Final = (429, 502, 503, 504)
 
 
 @dataclass(slots=True)
@@ -96,6 +107,24 @@ def compute_wait(attempts: int) -> timedelta:
     return timedelta(seconds=seconds * random.uniform(0.8, 1.2))
 
 
+def read_retry_after(text: str, now: datetime) -> timedelta | None:
+    """Return how long an answer asks to wait, in seconds or until a date, or ``None`` for what says nothing.
+
+    Never less than after a first failure, so that nobody is called without a rest, nor more than an hour.
+    """
+    try:
+        if text.isascii() and text.isdecimal():
+            # More digits than these are more than a century.
+            seconds = float(text[:12])
+        else:
+            until = parsedate_to_datetime(text)
+            # A date without a zone is meant in UTC, as all dates of HTTP are.
+            seconds = (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return timedelta(seconds=min(max(seconds, FIRST_WAIT), LONGEST_WAIT))
+
+
 class _Run:
     def __init__(self, progress: Progress, now: datetime | None, until: float, stop: Callable[[], bool]) -> None:
         self.report = SendingReport()
@@ -104,7 +133,7 @@ class _Run:
         # Endpoints that do not answer: each call would cost the whole timeout.
         self._silent: set[int] = set()
         # Turns whose endpoint is being called, with the moment at which the call began.
-        self._calls: dict[Future[int], tuple[_Turn, float]] = {}
+        self._calls: dict[Future[Answer], tuple[_Turn, float]] = {}
 
     def send(self, pool: ThreadPoolExecutor) -> None:
         """Call each endpoint of which something is due, one at a time, until nothing is due or the time is over."""
@@ -164,7 +193,11 @@ class _Run:
 
 def _find_due(using: str, now: datetime) -> QuerySet[WebhookCursor]:
     rows = WebhookCursor.objects.using(using).filter(done__lt=F("head"), next_at__lte=now, leased_until__lte=now)
-    return rows.filter(endpoint__active=True)
+    return rows.filter(_may_be_called(now), endpoint__active=True)
+
+
+def _may_be_called(now: datetime) -> Q:
+    return Q(endpoint__rests_until__isnull=True) | Q(endpoint__rests_until__lte=now)
 
 
 def _lock(rows: QuerySet[WebhookCursor], using: str) -> QuerySet[WebhookCursor]:
@@ -180,6 +213,8 @@ class _Turn:
         self._run, self._cursor, self._using = run, cursor, cursor._state.db or settings().database
         self._began, self._left = run.read_clock(), TURN_DELIVERIES
         self._delivery: WebhookDelivery | None = None
+        # Wait that the last answer has asked for.
+        self._asked: timedelta | None = None
         # Behind all others that are due: a session with many deliveries does not have every turn.
         cursor.next_at = self._began
 
@@ -192,6 +227,8 @@ class _Turn:
         now = self._run.read_clock()
         while self._left and now - self._began <= TURN and self._run.may_begin():
             self._left -= 1
+            if not self._read_again(now):
+                break
             delivery = self._delivery = self._find_next()
             if delivery is None:
                 # As far as it was when it was looked for: what has been recorded since waits for its turn.
@@ -207,21 +244,48 @@ class _Turn:
         self._release()
         return None
 
-    def settle(self, answered: Future[int]) -> None:
-        """Store how the call went that was prepared last."""
+    def settle(self, answered: Future[Answer]) -> None:
+        """Store how the call went that was prepared last, and do what the endpoint asks for."""
         delivery, is_silent = self._delivery, False
         assert delivery is not None
         try:
-            delivery.last_status = answered.result()
+            answer = answered.result()
         except CallFailed as error:
             delivery.last_error, is_silent = str(error)[:200], error.is_endpoint
+        except Exception as error:
+            # A fault of ours, which must not end the run for all other endpoints.
+            logger.exception("A call of webhook endpoint %s failed", self.endpoint)
+            delivery.last_error, is_silent = f"The call failed: {type(error).__name__}.", True
+        else:
+            delivery.last_status, is_silent = answer.status, self._obey(answer)
         self._store_outcome(delivery, is_silent=is_silent)
+
+    def _obey(self, answer: Answer) -> bool:
+        """Do what the endpoint asks for, and return whether it is to be left alone."""
+        if answer.status == GONE:
+            endpoints.stop_endpoint(self._cursor.endpoint, "It answered 410: it wants no more deliveries.")
+            return True
+        if answer.status not in TOO_MUCH:
+            return False
+        now = self._run.read_clock()
+        # Without a word of its own not as long as the delivery, which may be all that it fails at.
+        self._asked = read_retry_after(answer.retry_after, now)
+        endpoints.rest_endpoint(self._cursor.endpoint, now + (self._asked or timedelta(seconds=FIRST_WAIT)))
+        return True
+
+    def _read_again(self, now: datetime) -> bool:
+        """Read the endpoint and its cursor, which others may have changed, and return whether to go on."""
+        cursor, self._asked = self._cursor, None
+        found = WebhookCursor.objects.using(self._using).select_related("endpoint").filter(pk=cursor.pk).first()
+        # The session may have been deleted, with all that hangs on it, or the endpoint.
+        if found is None:
+            return False
+        cursor.head, cursor.endpoint = found.head, found.endpoint
+        rests_until = found.endpoint.rests_until
+        return found.endpoint.active and (rests_until is None or rests_until <= now)
 
     def _find_next(self) -> WebhookDelivery | None:
         cursor = self._cursor
-        head = WebhookCursor.objects.using(self._using).filter(pk=cursor.pk).values_list("head", flat=True).first()
-        # The session may have been deleted, with all that hangs on it.
-        cursor.head = cursor.done if head is None else head
         mine = WebhookDelivery.objects.using(self._using).filter(session=cursor.session_id, endpoint=cursor.endpoint_id)
         waiting = mine.filter(state=State.WAITING, sequence__gt=cursor.done, sequence__lte=cursor.head)
         return waiting.order_by("sequence").first()
@@ -235,7 +299,8 @@ class _Turn:
             delivery.state, delivery.settled_at, outcome = State.DEAD, after, "dead"
         else:
             last = delivery.due_since + settings().webhook_life
-            self._cursor.next_at, outcome = min(after + compute_wait(delivery.attempts), last), "failed"
+            wait = self._asked or compute_wait(delivery.attempts)
+            self._cursor.next_at, outcome = min(after + wait, last), "failed"
         if delivery.state == State.WAITING:
             self._left = 0
         else:

@@ -72,6 +72,7 @@ class Command(ReportCommand):
                 "id": row.pk,
                 "address": row.address,
                 "active": row.active,
+                "stopped": row.stopped,
                 "events": row.events,
                 "tenant": row.tenant,
                 **endpoints.count_deliveries(row.pk),
@@ -79,7 +80,7 @@ class Command(ReportCommand):
             for row in endpoints.list_endpoints()
         ]
         for row in found:
-            state = "active" if row["active"] else "off"
+            state = "active" if row["active"] else f"off: {row['stopped']}" if row["stopped"] else "off"
             counts = ", ".join(f"{row[name]} {name}" for name in WebhookDelivery.State.values)
             self._print(f"{row['id']} {row['address']} ({state}): {counts}; {', '.join(row['events']) or 'all events'}")
         if not found:
