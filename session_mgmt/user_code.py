@@ -45,7 +45,7 @@ def check_function(function: Any, role: str, /, *arguments: str, **named: str) -
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"{role} needs a function, not {function!r}.")
     if any(_is_async(layer) for layer in _iter_layers(function)):
-        raise TypeError(f"{role}: {_name_of(function)} is async or a generator; write a plain def, without yield.")
+        raise TypeError(f"{role}: {name_of(function)} is async or a generator; write a plain def, without yield.")
     try:
         signature = inspect.signature(function)
     except ValueError:
@@ -56,7 +56,7 @@ def check_function(function: Any, role: str, /, *arguments: str, **named: str) -
         signature.bind(*arguments, **named)
     except TypeError as error:
         asked = ", ".join([*arguments, *named])
-        raise TypeError(f"{role}: {_name_of(function)} is called with ({asked}): {error}.") from None
+        raise TypeError(f"{role}: {name_of(function)} is called with ({asked}): {error}.") from None
 
 
 def ask(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> bool:
@@ -68,7 +68,7 @@ def ask(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> bool:
     """
     answer = call_sync(function, *arguments, **named)
     if answer is not None and not isinstance(answer, bool):
-        raise UnusableAnswer(f"{_name_of(function)} returned {type(answer).__name__}; return True or False.")
+        raise UnusableAnswer(f"{name_of(function)} returned {type(answer).__name__}; return True or False.")
     # A function without a return statement answers `None`, which denies.
     return bool(answer)
 
@@ -93,12 +93,12 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
             # A signal handler may have raised it: the program is meant to end.
             raise
         # Passed on, it would end whatever awaits the answer: a connection, or the whole event loop.
-        raise UnusableAnswer(f"{_name_of(function)} raised {type(error).__name__} and not an error.") from error
+        raise UnusableAnswer(f"{name_of(function)} raised {type(error).__name__} and not an error.") from error
     if inspect.isawaitable(answer) or inspect.isasyncgen(answer) or inspect.isgenerator(answer):
         if inspect.iscoroutine(answer):
             # Close it, or Python warns that it was never awaited.
             answer.close()
-        raise UnusableAnswer(f"{_name_of(function)} is async or a generator; write a plain def, without yield.")
+        raise UnusableAnswer(f"{name_of(function)} is async or a generator; write a plain def, without yield.")
     return answer
 
 
@@ -167,5 +167,6 @@ def _is_async(function: Any) -> bool:
     return any(is_kind(function) for is_kind in kinds)
 
 
-def _name_of(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """Return module and name of a function, also of an object that can be called."""
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"

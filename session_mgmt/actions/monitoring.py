@@ -28,7 +28,7 @@ from session_mgmt.models import (
 from session_mgmt.models.deadlines import filter_over
 from session_mgmt.models.moments import MomentField
 from session_mgmt.models.sql import Statements
-from session_mgmt.models.tables import WEBHOOK_CURSOR, WEBHOOK_DELIVERY, WEBHOOK_ENDPOINT
+from session_mgmt.models.tables import EVENT, HANDLER_RUN, WEBHOOK_CURSOR, WEBHOOK_DELIVERY, WEBHOOK_ENDPOINT
 from session_mgmt.protocol import events as names
 
 # Of the events that tell of errors, so many of the newest are counted by code.
@@ -203,8 +203,14 @@ def _measure_outbox(using: str, now: datetime) -> dict[str, Any]:
 
 
 def _measure_handlers(using: str, now: datetime) -> dict[str, Any]:
-    waiting = SessionEvent.objects.using(using).filter(pending=True).aggregate(count=Count("pk"), oldest=Min("at"))
-    return {"waiting": waiting["count"], "lag": _measure_age(waiting["oldest"], now)}
+    statements = Statements(connections[using])
+    ((waiting, failing, since),) = statements.fetch(
+        f"SELECT COUNT(*), COALESCE(SUM(failed), 0), {statements.as_utc('MIN(w.at)')} FROM"
+        f" (SELECT at, 0 AS failed FROM {EVENT} WHERE pending"
+        f" UNION ALL SELECT at, CASE WHEN attempts > 0 THEN 1 ELSE 0 END FROM {HANDLER_RUN}) w"
+    )
+    lag = _measure_age(statements.as_moment(since) if since else None, now)
+    return {"waiting": waiting, "lag": lag, "failing": failing}
 
 
 def _measure_webhooks(using: str, now: datetime) -> dict[str, Any]:

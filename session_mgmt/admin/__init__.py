@@ -4,7 +4,7 @@
 
 from session_mgmt.admin.conflicts import StateConflictAdmin
 from session_mgmt.admin.documents import StateDocumentAdmin
-from session_mgmt.admin.events import SessionEventAdmin
+from session_mgmt.admin.events import HandlerRunAdmin, SessionEventAdmin
 from session_mgmt.admin.rows import AuditEntryAdmin, MemberAdmin, OutboxAdmin, StreamAdmin
 from session_mgmt.admin.sessions import ClientSessionAdmin
 from session_mgmt.admin.webhooks import WebhookDeliveryAdmin, WebhookEndpointAdmin
@@ -12,6 +12,7 @@ from session_mgmt.admin.webhooks import WebhookDeliveryAdmin, WebhookEndpointAdm
 __all__ = [
     "AuditEntryAdmin",
     "ClientSessionAdmin",
+    "HandlerRunAdmin",
     "MemberAdmin",
     "OutboxAdmin",
     "SessionEventAdmin",

@@ -10,11 +10,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from session_mgmt.admin.large_tables import NewestPaginator
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.admin.show import event_line, link_session
-from session_mgmt.models import SessionEvent
+from session_mgmt.models import HandlerRun, SessionEvent
 from session_mgmt.protocol.events import EVENT_TYPES
 
 
@@ -68,3 +69,32 @@ class SessionEventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("facts"))
     def facts(self, event: SessionEvent) -> str:
         return format_html('<span class="sm-wrap">{}</span>', event_line(event).facts)
+
+
+@admin.register(HandlerRun)
+class HandlerRunAdmin(ReadOnlyAdmin):
+    """List of durable handlers that an event has still to be given to. Who deletes one gives it up."""
+
+    tenant_path = "session__tenant"
+    list_display = ("at", "type", "handler_named", "of_session", "outcome")
+    fields = ("at", "type", "seq", "handler", "of_session", "attempts", "error", "next_at")
+    readonly_fields = ("of_session",)
+    list_filter = (TypeFilter,)
+    list_select_related = ("session__user",)
+    ordering = ("-id",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+    @admin.display(description=_("handler"), ordering="handler")
+    def handler_named(self, run: HandlerRun) -> str:
+        return format_html('<span class="sm-wrap">{}</span>', run.handler)
+
+    @admin.display(description=_("session"), ordering="session")
+    def of_session(self, run: HandlerRun) -> str:
+        return link_session(run.session)
+
+    @admin.display(description=_("outcome"), ordering="attempts")
+    def outcome(self, run: HandlerRun) -> str:
+        told = ngettext("%d attempt", "%d attempts", run.attempts) % run.attempts
+        return format_html('{} <span class="sm-under sm-wrap">{}</span>', told, run.error)

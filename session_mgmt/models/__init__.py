@@ -16,6 +16,7 @@ from session_mgmt.models.audit import AuditEntry
 from session_mgmt.models.client import Client, Connection
 from session_mgmt.models.conflict import StateConflict
 from session_mgmt.models.event import SessionEvent
+from session_mgmt.models.handler_run import HandlerRun
 from session_mgmt.models.login import Login
 from session_mgmt.models.outbox import Outbox
 from session_mgmt.models.presence import Attendance, Member
@@ -31,6 +32,7 @@ __all__ = [
     "Client",
     "ClientSession",
     "Connection",
+    "HandlerRun",
     "Login",
     "Member",
     "Outbox",

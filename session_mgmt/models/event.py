@@ -10,7 +10,7 @@ from session_mgmt.models.session import ClientSession
 
 
 class SessionEvent(models.Model):
-    """Entry of a session's own log; ``data`` is compact JSON. ``pending`` until durable handlers have run."""
+    """Entry of a session's own log; ``data`` is compact JSON. ``pending`` until its durable handlers begin."""
 
     id = models.BigAutoField(primary_key=True)
     # No separate index: the unique constraint below begins with the session.

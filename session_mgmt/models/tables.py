@@ -5,6 +5,7 @@ from __future__ import annotations
 from session_mgmt.models.client import Client, Connection
 from session_mgmt.models.conflict import StateConflict
 from session_mgmt.models.event import SessionEvent
+from session_mgmt.models.handler_run import HandlerRun
 from session_mgmt.models.login import Login
 from session_mgmt.models.outbox import Outbox
 from session_mgmt.models.presence import Attendance, Member
@@ -21,6 +22,7 @@ CONFLICT = StateConflict._meta.db_table
 CONNECTION = Connection._meta.db_table
 DOCUMENT = StateDocument._meta.db_table
 EVENT = SessionEvent._meta.db_table
+HANDLER_RUN = HandlerRun._meta.db_table
 LOGIN = Login._meta.db_table
 MEMBER = Member._meta.db_table
 OUTBOX = Outbox._meta.db_table

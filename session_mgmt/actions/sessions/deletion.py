@@ -36,6 +36,7 @@ _PARTS = (
     (tables.CONNECTION, "", ""),
     (tables.CLIENT, "", ""),
     (tables.EVENT, "", ""),
+    (tables.HANDLER_RUN, "", ""),
     (tables.WEBHOOK_DELIVERY, "", ""),
     (tables.WEBHOOK_CURSOR, "", ""),
     (tables.SUBSCRIPTION, "", ""),

@@ -1,80 +1,61 @@
-"""Run durable event handlers: ``@on(type, durable=True)`` runs at least once for every entry, whatever dies."""
+"""Run durable event handlers: ``@on(type, durable=True)`` runs at least once for every entry, whatever dies.
+
+Each handler has a transaction of its own, and its own mark that it has run: one that fails is tried again alone.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
-from time import monotonic
-from typing import Any, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 from django.db import connections, transaction
 
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.conf import settings
-from session_mgmt.models import SessionEvent
+from session_mgmt.models import HandlerRun, SessionEvent, clock
 from session_mgmt.models.late_transaction import open_late_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import OUTBOX
-from session_mgmt.registry import registry
-from session_mgmt.user_code import call_sync
+from session_mgmt.registry import EventHandler, registry
+from session_mgmt.user_code import call_sync, name_of
 
 logger = logging.getLogger(__name__)
 
 _NO_GATE: AbstractContextManager[Any] = nullcontext()
 
-# Events of a broken handler stay at the front: skip at most this many pages of them.
-SKIPPED_PAGES = 10
-FIRST_WAIT = 1.0
-LONGEST_WAIT = 300.0
-_MOST_REMEMBERED = 10_000
-
-# Session and number of an event. Rows' ids would be used again where a test is rolled back.
-Place: TypeAlias = tuple[Any, ...]
+# Where all handlers fail: begin at most this many pages of events.
+MOST_PAGES = 10
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(minutes=5)
 
 
-class Failures:
-    """Events whose handler failed, in the memory of one process: each is tried again after a wait that doubles.
-
-    Tried with every round, one broken handler would fill the log and use up the rounds.
-    """
+class _Told:
+    """Failures that the log has told of: one broken handler would fill it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Times at which an event may be tried again, and the wait before.
-        self._waits: OrderedDict[Place, tuple[float, float]] = OrderedDict()
-        self._told: set[tuple[str, str]] = set()
+        self._kinds: set[tuple[str, str]] = set()
 
-    def is_waiting(self, event: Place, now: float) -> bool:
-        """Return whether it is too early to try the event again."""
+    def tell(self, handler: str, error: Exception) -> None:
+        """Log the first failure of its kind."""
+        kind = (handler, type(error).__name__)
         with self._lock:
-            return self._waits.get(event, (0.0, 0.0))[0] > now
-
-    def add(self, event: Place, type_: str, error: Exception, now: float) -> None:
-        """Note a failure; log the first of its kind."""
-        with self._lock:
-            wait = min(self._waits.pop(event, (0.0, FIRST_WAIT / 2))[1] * 2, LONGEST_WAIT)
-            self._waits[event] = (now + wait, wait)
-            if len(self._waits) > _MOST_REMEMBERED:
-                # Bounded, because events of a broken handler may come without end; one
-                # that is forgotten is tried sooner.
-                self._waits.popitem(last=False)
-            kind = (type_, type(error).__name__)
-            is_new = kind not in self._told
-            self._told.add(kind)
+            is_new = kind not in self._kinds
+            self._kinds.add(kind)
         if is_new:
-            logger.error("A durable handler of %s failed; it will be tried again", type_, exc_info=error)
+            logger.error("The durable handler %s failed; it will be tried again", handler, exc_info=error)
 
-    def remove(self, event: Place, type_: str) -> None:
-        """Note a success: the next failure of this type is told again."""
+    def forget(self, handler: str) -> None:
+        """Note a success: the next failure of this handler is told again."""
         with self._lock:
-            if self._waits.pop(event, None) is not None:
-                self._told = {kind for kind in self._told if kind[0] != type_}
+            self._kinds = {kind for kind in self._kinds if kind[0] != handler}
 
 
-failures = Failures()
+_told = _Told()
 
 
 def outbox_waits() -> bool:
@@ -85,8 +66,15 @@ def outbox_waits() -> bool:
 
 
 def events_wait() -> bool:
-    """Return whether an event waits for its durable handlers."""
-    return bool(registry.durable) and SessionEvent.objects.using(settings().database).filter(pending=True).exists()
+    """Return whether an event waits for a durable handler that may run now."""
+    if not registry.durable:
+        return False
+    using = settings().database
+    if SessionEvent.objects.using(using).filter(pending=True).exists():
+        return True
+    runs = HandlerRun.objects.using(using)
+    # Mostly there is none, and then nobody asks for the time.
+    return runs.exists() and runs.filter(next_at__lte=clock.read(using)).exists()
 
 
 def find_waiting() -> tuple[bool, bool]:
@@ -94,57 +82,157 @@ def find_waiting() -> tuple[bool, bool]:
     return outbox_waits(), events_wait()
 
 
-def run_pending(limit: int = 100, *, gate: AbstractContextManager[Any] = _NO_GATE, now: float | None = None) -> int:
-    """Run the durable handlers of up to ``limit`` events, oldest first, and return how many were done.
+def run_pending(limit: int = 100, *, gate: AbstractContextManager[Any] = _NO_GATE, now: datetime | None = None) -> int:
+    """Run durable handlers, oldest events first, for up to ``limit`` new events and as many that wait for one of
+    theirs; return how many handlers have run.
 
-    The handlers and the mark that they have run commit together, so a handler's writes to this database are kept
-    exactly once; its effects elsewhere happen at least once. One that fails is tried again later, after waits that
-    grow to five minutes, and holds up no other event. ``gate`` is held while something is written; ``now`` is of any
-    clock that does not go back.
+    A handler and the mark that it has run commit together, so its writes to this database are kept exactly once; its
+    effects elsewhere happen at least once. One that fails is tried again later, alone, after waits that grow to five
+    minutes, and holds up no other event. ``gate`` is held while something is written; ``now`` is of the database's
+    clock.
     """
-    now = monotonic() if now is None else now
-    using = settings().database
-    waiting = SessionEvent.objects.using(using).filter(pending=True).order_by("id").values_list("id", "session", "seq")
-    done, tried, after = 0, 0, 0
-    while done < limit and tried < limit * SKIPPED_PAGES and (page := list(waiting.filter(id__gt=after)[:limit])):
-        ready = [(id_, place) for id_, *place in page if not failures.is_waiting(tuple(place), now)]
-        done += sum(_run_handlers(using, id_, tuple(place), gate, now) for id_, place in ready)
-        tried, after = tried + len(page), page[-1][0]
-    return done
+    run = _Run(settings().database, gate, now)
+    return run.begin_events(limit) + run.run_left(limit)
 
 
 class _HandledElsewhere(Exception):
     """Reason to roll back: another process was faster."""
 
 
-def _run_handlers(using: str, key: int, place: Place, gate: AbstractContextManager[Any], now: float) -> bool:
-    type_ = ""
-    try:
-        # One transaction for each event: a handler that fails undoes only its own work.
-        with open_late_transaction(using, gate):
-            # Two workers share the queue: each takes the events that the other does not hold.
-            mine = SessionEvent.objects.using(using).select_for_update(skip_locked=_can_skip(using))
-            # Read again under the lock: another worker may have done it since the page was read.
-            row = mine.filter(pk=key, pending=True).first()
+class _Run:
+    def __init__(self, using: str, gate: AbstractContextManager[Any], now: datetime | None) -> None:
+        self._using, self._gate, self._given = using, gate, now
+
+    def begin_events(self, limit: int) -> int:
+        """Run the handlers of new events."""
+        new = SessionEvent.objects.using(self._using).filter(pending=True).order_by("id").values_list("id", flat=True)
+        done, tried, after = 0, 0, 0
+        while done < limit and tried < limit * MOST_PAGES and (page := list(new.filter(id__gt=after)[:limit])):
+            done += sum(map(self._begin_event, page))
+            tried, after = tried + len(page), page[-1]
+        return done
+
+    def run_left(self, limit: int) -> int:
+        """Run handlers that failed before, or whose process died after the first one of their event."""
+        due = HandlerRun.objects.using(self._using).filter(next_at__lte=self._read_clock())
+        return sum(map(self._run_one, list(due.order_by("next_at", "id").values_list("id", flat=True)[:limit])))
+
+    def _begin_event(self, key: int) -> int:
+        """Run the first handler with the mark of the event, and then the others."""
+        name = ""
+        try:
+            with open_late_transaction(self._using, self._gate):
+                row = self._take_event(key)
+                if row is None:
+                    return 0
+                names = _list_names(row.type)
+                for name in names[:1]:
+                    _call(name, _read_event(row, row.pk))
+                left = self._mark_begun(row, names[1:])
+        except _HandledElsewhere:
+            return 0
+        except Exception as error:
+            if not name:
+                raise
+            return sum(map(self._run_one, self._put_off(key, name, error)))
+        _told.forget(name)
+        return len(names[:1]) + sum(map(self._run_one, left))
+
+    def _take_event(self, key: int) -> SessionEvent | None:
+        # Two workers share the queue: each takes the events that the other does not hold.
+        mine = SessionEvent.objects.using(self._using).select_for_update(skip_locked=_can_skip(self._using))
+        # Read again under the lock: another worker may have begun it since the page was read.
+        return mine.filter(pk=key, pending=True).first()
+
+    def _mark_begun(self, row: SessionEvent, names: list[str]) -> list[int]:
+        """Note that an event has begun and which handlers it has still to be given to; return the keys of the notes."""
+        # SQLite locks no row, so there the mark decides which of two processes keeps its effects.
+        if not SessionEvent.objects.using(self._using).filter(pk=row.pk, pending=True).update(pending=False):
+            raise _HandledElsewhere
+        if not names:
+            return []
+        facts = {"session_id": row.session_id, "seq": row.seq, "event": row.pk, "type": row.type, "at": row.at}
+        now = self._read_clock()
+        runs = [HandlerRun(**facts, data=row.data, handler=name, next_at=now) for name in names]
+        return [run.pk for run in HandlerRun.objects.using(self._using).bulk_create(runs)]
+
+    def _put_off(self, key: int, name: str, error: Exception) -> list[int]:
+        """Note all handlers of an event whose first one has failed, so that each goes on alone; return those to run."""
+        try:
+            with open_late_transaction(self._using, self._gate):
+                row = self._take_event(key)
+                if row is None:
+                    # Where two processes have run it at once, the slower one may have failed at what the other wrote.
+                    return []
+                failed, *left = self._mark_begun(row, [name, *(one for one in _list_names(row.type) if one != name)])
+                self._note_failure(failed, 1, error)
+        except _HandledElsewhere:
+            return []
+        _told.tell(name, error)
+        return left
+
+    def _run_one(self, key: int) -> bool:
+        row = None
+        try:
+            with open_late_transaction(self._using, self._gate):
+                mine = HandlerRun.objects.using(self._using).select_for_update(skip_locked=_can_skip(self._using))
+                row = mine.filter(pk=key, next_at__lte=self._read_clock()).first()
+                if row is None:
+                    return False
+                _call(row.handler, _read_event(row, row.event))
+                if not HandlerRun.objects.using(self._using).filter(pk=key).delete()[0]:
+                    raise _HandledElsewhere
+        except _HandledElsewhere:
+            return False
+        except Exception as error:
             if row is None:
-                return False
-            event = EmittedEvent(row.session_id, row.type, orjson.loads(bytes(row.data)), row.seq, row.pk)
-            type_ = row.type
-            for handler in registry.list_handlers(row.type, durable=True):
-                # On this thread and inside the transaction, so that its writes commit with the mark.
-                call_sync(handler, event)
-            # SQLite locks no row, so there the mark decides which of two processes keeps its effects.
-            if not SessionEvent.objects.using(using).filter(pk=key, pending=True).update(pending=False):
-                raise _HandledElsewhere
-    except _HandledElsewhere:
-        return False
-    except Exception as error:
-        # Where two processes have run it at once, the slower one may have failed at what the other has written.
-        if SessionEvent.objects.using(using).filter(pk=key, pending=True).exists():
-            failures.add(place, type_, error, now)
-        return False
-    failures.remove(place, type_)
-    return True
+                raise
+            with open_late_transaction(self._using, self._gate):
+                is_left = self._note_failure(key, row.attempts + 1, error)
+            if is_left:
+                _told.tell(row.handler, error)
+            return False
+        _told.forget(row.handler)
+        return True
+
+    def _note_failure(self, key: int, attempts: int, error: Exception) -> bool:
+        wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
+        text = f"{type(error).__name__}: {error}".replace("\0", "")[:500]
+        return bool(
+            HandlerRun.objects.using(self._using)
+            .filter(pk=key)
+            .update(attempts=attempts, error=text, next_at=self._read_clock() + wait)
+        )
+
+    def _read_clock(self) -> datetime:
+        return self._given or clock.read(self._using)
+
+
+class _Unknown(Exception):
+    """No handler of this name is declared: it was renamed or removed, or this process has other code."""
+
+
+def _list_names(type_: str) -> list[str]:
+    """Return the durable handlers of a type by the names of their marks, each once."""
+    return list(dict.fromkeys(map(_name_mark, registry.list_handlers(type_, durable=True))))
+
+
+def _name_mark(handler: EventHandler) -> str:
+    return name_of(handler)[-300:]
+
+
+def _call(name: str, event: EmittedEvent) -> None:
+    """Call the handlers of one name; functions that are made in a loop have one together."""
+    named = [one for one in registry.list_handlers(event.type, durable=True) if _name_mark(one) == name]
+    if not named:
+        raise _Unknown("no durable handler of this name is declared")
+    for handler in named:
+        # On this thread and inside the transaction, so that its writes commit with the mark.
+        call_sync(handler, event)
+
+
+def _read_event(row: SessionEvent | HandlerRun, id_: int) -> EmittedEvent:
+    return EmittedEvent(row.session_id, row.type, orjson.loads(bytes(row.data)), row.seq, id_)
 
 
 def _can_skip(using: str) -> bool:
