@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Warning
+from django.utils.encoding import force_str
 from django.utils.module_loading import import_string
 
 from session_mgmt import checks, conf
@@ -104,7 +105,7 @@ def check_keys_of_tokens(**_: Any) -> list[CheckMessage]:
 
 
 def _is_weak(key: Any) -> bool:
-    text = str(key)
+    text = force_str(key, errors="replace")
     return len(text) < _LEAST_KEY or len(set(text)) < _LEAST_SIGNS or text.startswith("django-insecure-")
 
 

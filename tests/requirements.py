@@ -56,7 +56,7 @@ ROWS = [
     Row("ASVS 10.4.9", "people end their sessions, and with them every token"),
     Row("ASVS 3.3.1", "cookie mode: `__Host-`, Secure, HttpOnly, SameSite=Lax, and no token in JSON"),
     Row("ASVS 3.5.1", "CSRF is asked for wherever a cookie proves somebody; no GET changes anything"),
-    Row("ASVS 3.4.2", "the package sends no CORS header; the project's own list decides"),
+    Row("ASVS 3.4.2", "pages of other origins read no answer; calls of connections answer those in `allowed_origins`"),
     Row(
         "ASVS 4.4.1",
         "a check tells a service that does not make clients use TLS",

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.utils.encoding import force_bytes
 
 from session_mgmt.conf import settings
 
@@ -74,7 +75,7 @@ def veil_address(address: str | None) -> str | None:
 def _hash_address(packed: bytes) -> bytes:
     # A key, or the four billion addresses of IPv4 would be tried in a minute.
     secret = (settings().token_keys or (django_settings.SECRET_KEY,))[0]
-    digest = hmac.new(secret.encode(), b"session_mgmt.address" + packed, hashlib.sha256)
+    digest = hmac.new(force_bytes(secret), b"session_mgmt.address" + packed, hashlib.sha256)
     return digest.digest()[:_HASHED_BYTES]
 
 

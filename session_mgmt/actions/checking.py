@@ -17,6 +17,8 @@ from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtEr
 
 # The body and its list.
 _AROUND_FRAMES = 2
+# Digits of a declared length; whatever has more is beyond every limit.
+_LENGTH_DIGITS = 18
 _BY_NAME = {error.name: error for error in list_errors()}
 
 
@@ -68,6 +70,14 @@ _TRANSLATION = _Translation()
 def translate_errors() -> _Translation:
     """Raise errors of the pure rooms as ours."""
     return _TRANSLATION
+
+
+def declares_more(length: str | None, most: int) -> bool:
+    """Return whether a header ``Content-Length`` declares more than ``most`` bytes; text that is no number does not."""
+    # `isdigit` alone accepts signs that `int` refuses, and `int` refuses very many digits.
+    if not length or not (length.isascii() and length.isdigit()):
+        return False
+    return len(length) > _LENGTH_DIGITS or int(length) > most
 
 
 def parse_json(text: bytes | str, most: int) -> Any:

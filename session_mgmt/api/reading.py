@@ -20,6 +20,8 @@ from session_mgmt.exceptions import InvalidJSON, NumberOutOfRange, SessionMgmtEr
 _CHUNK = 64 * 1024
 # Longest part of a caller's field name that is sent back and logged.
 _SHOWN_NAME = 100
+# Characters of a content type; none that means JSON in UTF-8 is nearly as long.
+_LONGEST_TYPE = 200
 
 
 class Untouched(BaseParser):
@@ -86,9 +88,8 @@ def read_body(request: Request, *, most: int, too_large: type[SessionMgmtError])
     Django's own limit does not apply to a stream that is read in pieces.
     """
     _check_type(request.META)
-    declared = request.META.get("CONTENT_LENGTH") or "0"
     # Refuse by the header before a byte is read. A body that declares less than it sends is counted while it is read.
-    if declared.isdigit() and int(declared) > most:
+    if checking.declares_more(request.META.get("CONTENT_LENGTH"), most):
         raise too_large(limit=most)
     raw = _read_bytes(request._request, most, too_large)
     if not raw:
@@ -119,9 +120,13 @@ def _check_type(meta: Mapping[str, Any]) -> None:
     """Accept only JSON in UTF-8: another encoding would need a second parser, with other rules."""
     if meta.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType()
+    kind = meta.get("CONTENT_TYPE") or "application/json"
+    # The parser below takes quadratic time for some texts: seconds for one header of 32 KB.
+    if len(kind) > _LONGEST_TYPE:
+        raise UnsupportedMediaType()
     # Use the standard library's header parser, because parameters may be quoted and in any order.
     given = Message()
-    given["content-type"] = meta.get("CONTENT_TYPE") or "application/json"
+    given["content-type"] = kind
     charset = str(given.get_param("charset") or "utf-8").lower()
     if given.get_content_type() != "application/json" or charset not in ("utf-8", "utf8"):
         raise UnsupportedMediaType()

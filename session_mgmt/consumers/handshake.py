@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from base64 import b64encode
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -13,6 +14,8 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
 # Two values of one of these would leave open which one a proxy on the way has checked.
 _ONCE = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version")
+# No header may hold these, apart from the ends of lines (RFC 9110 section 5.5).
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -26,6 +29,11 @@ class Handshake(NamedTuple):
     headers: Headers
     subprotocols: list[str]
     accept: bytes
+
+
+def holds_control_characters(head: bytes) -> bool:
+    """Return whether a request holds characters that no header may hold, and that could forge a line of a log."""
+    return _CONTROL.search(head) is not None
 
 
 def read_handshake(head: bytes) -> Handshake | None:

@@ -15,7 +15,7 @@ import orjson
 from django.conf import settings as django_settings
 from django.urls import Resolver404, resolve
 
-from session_mgmt.actions import limits
+from session_mgmt.actions import checking, limits
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import origins
 from session_mgmt.consumers.http_calls import record_refusal
@@ -144,8 +144,7 @@ def _check_head(request: Request) -> None:
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType()
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > most_bytes():
+    if checking.declares_more(request.headers.get("content-length"), most_bytes()):
         raise FrameTooLarge(limit=most_bytes())
 
 

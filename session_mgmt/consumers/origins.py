@@ -10,10 +10,13 @@ from django.conf import settings as django_settings
 from django.http.request import split_domain_port, validate_host
 
 from session_mgmt.conf import settings
+from session_mgmt.documents.legible import show_plainly
 from session_mgmt.exceptions import OriginDenied
 
 _LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+# Longest part of a caller's header that is sent back and logged.
+_SHOWN = 200
 
 
 def check_origin(scope: Mapping[str, Any], *, is_required: bool = False) -> None:
@@ -32,12 +35,13 @@ def check_origin(scope: Mapping[str, Any], *, is_required: bool = False) -> None
         return
     own = f"{read_scheme(scope, headers)}://{host}"
     if _normalise(origin) != _normalise(own):
+        theirs, ours = _show(origin), _show(own)
         raise OriginDenied(
-            f"The page's origin is {origin}, and this server was asked as {own}. Behind nginx, pass the browser's own"
+            f"The page's origin is {theirs}, and this server was asked as {ours}. Behind nginx, pass the browser's own"
             ' host and scheme on: "proxy_set_header Host $http_host;" and X-Forwarded-Proto. Other origins are listed'
             " in allowed_origins.",
-            origin=origin,
-            own=own,
+            origin=theirs,
+            own=ours,
         )
 
 
@@ -72,8 +76,18 @@ def _is_listed(origin: str) -> bool:
 
 
 def read_headers(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a handshake by their names in lower case."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+    """Return the headers of a handshake by their names in lower case; a name that comes twice is joined, as by Django.
+
+    So nobody can add a second value that is read in place of the first.
+    """
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope.get("headers", ()):
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if name in found:
+            # HTTP/2 may send each cookie in a header of its own (RFC 9113 section 8.2.3).
+            value = found[name] + ("; " if name == "cookie" else ",") + value
+        found[name] = value
+    return found
 
 
 def read_host(headers: Mapping[str, str]) -> str:
@@ -85,7 +99,13 @@ def read_host(headers: Mapping[str, str]) -> str:
 def _check_host(host: str) -> None:
     allowed = django_settings.ALLOWED_HOSTS or (_LOCAL_HOSTS if django_settings.DEBUG else ())
     if host and not _is_allowed(host, tuple(allowed)):
-        raise OriginDenied(f"This server was asked as {host}, which is not in ALLOWED_HOSTS.", host=host)
+        shown = _show(host)
+        raise OriginDenied(f"This server was asked as {shown}, which is not in ALLOWED_HOSTS.", host=shown)
+
+
+def _show(text: str) -> str:
+    # The caller chose it, and it is logged: it must not fill the log, nor look like another line of it.
+    return show_plainly(text, _SHOWN).text
 
 
 # Few names, asked by everybody. Whoever makes names up fills it with them, and gains nothing.

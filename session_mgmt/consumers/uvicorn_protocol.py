@@ -25,7 +25,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 
 from session_mgmt.conf import settings
-from session_mgmt.consumers.handshake import Handshake, build_answer, build_refusal, read_handshake
+from session_mgmt.consumers.handshake import (
+    Handshake,
+    build_answer,
+    build_refusal,
+    holds_control_characters,
+    read_handshake,
+)
 from session_mgmt.consumers.pacing import crowd
 from session_mgmt.consumers.uvicorn_incoming import Incoming, Message
 
@@ -131,6 +137,11 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
     # -- handshake -------------------------------------------------------------------------------------------------
 
     def _open(self, head: bytes) -> None:
+        if holds_control_characters(head):
+            # uvicorn's own class would keep such a socket open without an answer.
+            self._refuse(b"400 Bad Request")
+            self.transport.close()
+            return
         handshake = read_handshake(head)
         # Any doubt about the first bytes goes to uvicorn's own class.
         if handshake is None or handshake.path != settings().websocket_path:

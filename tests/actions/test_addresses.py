@@ -79,6 +79,13 @@ def test_a_hashed_address_is_a_pseudonym_under_a_key(settings: Any) -> None:
     assert addresses.veil_address(CLIENT) != first
 
 
+def test_a_secret_key_of_bytes_is_a_key_too(settings: Any) -> None:
+    settings.SESSION_MGMT, text = {"stored_addresses": "hashed"}, settings.SECRET_KEY
+    first = addresses.veil_address(CLIENT)
+    settings.SECRET_KEY = text.encode()
+    assert addresses.veil_address(CLIENT) == first
+
+
 @pytest.mark.parametrize("form", ["truncated", "hashed"])
 @pytest.mark.django_db(transaction=True)
 def test_no_row_holds_a_whole_address(form: str, client: Any, settings: Any) -> None:

@@ -95,6 +95,7 @@ def test_every_call_has_the_same_parser(held: Caller, method: str, path: str) ->
         ("Content_Type", "application/x-www-form-urlencoded"),
         ("Content_Type", "multipart/form-data; boundary=x"),
         ("Content_Type", "application/json-patch+json"),
+        pytest.param("Content_Type", 'application/json; a="' + ";" * 200 + '"', id="long type"),
         ("Content_Encoding", "gzip"),
         ("Content_Encoding", "br"),
     ],
@@ -117,10 +118,11 @@ def test_three_megabytes_are_json_answered_in_json(held: Caller) -> None:
     assert refused(held.post("sessions/{id}/validate/", raw=raw), "frame_too_large", 413)
 
 
-def test_a_declared_length_over_the_limit_is_refused_unread(held: Caller) -> None:
+@pytest.mark.parametrize("length", ["99999999999", "9" * 5000], ids=["long", "very long"])
+def test_a_declared_length_over_the_limit_is_refused_unread(held: Caller, length: str) -> None:
     answer = held.http.generic(
         "PUT", f"/api/sessions/{held.session}/state/main/", b"{}", content_type=JSON,
-        headers={"Authorization": f"Bearer {held.token}"}, CONTENT_LENGTH="99999999999",
+        headers={"Authorization": f"Bearer {held.token}"}, CONTENT_LENGTH=length,
     )  # fmt: skip
     assert refused(answer, "document_too_large", 413)
     assert untouched(held)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIRequest
+from django.http.cookie import parse_cookie
 
-from session_mgmt.consumers.origins import check_origin
+from session_mgmt.consumers.origins import check_origin, read_headers, read_scheme
 from session_mgmt.exceptions import OriginDenied
 
 
@@ -94,6 +96,38 @@ def test_allowed_hosts_holds_for_sockets(settings: Any) -> None:
     for host in ("rebound.test", "rebound.test:8000"):
         with pytest.raises(OriginDenied, match="ALLOWED_HOSTS"):
             check_origin(scope(host, f"http://{host}"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("https", "http"), ("http", "https")])
+def test_of_a_header_that_comes_twice_the_first_counts_as_for_django(first: str, second: str, settings: Any) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    headers = [(b"host", b"shop.test"), *((b"x-forwarded-proto", value.encode()) for value in (first, second))]
+    handshake = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": headers}
+    request = ASGIRequest(handshake, None)
+    assert read_scheme(handshake, read_headers(handshake)) == request.scheme == first
+
+
+def test_two_hosts_are_none(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.test"]
+    for hosts in (["evil.test", "shop.test"], ["shop.test", "evil.test"]):
+        with pytest.raises(OriginDenied):
+            check_origin({"scheme": "ws", "headers": [(b"host", host.encode()) for host in hosts]})
+
+
+def test_cookies_in_headers_of_their_own_are_all_read() -> None:
+    headers = [(b"cookie", b"a=1"), (b"cookie", b"b=2; c=3")]
+    assert parse_cookie(read_headers({"headers": headers})["cookie"]) == {"a": "1", "b": "2", "c": "3"}
+
+
+@pytest.mark.parametrize("name", ["host", "origin"])
+@pytest.mark.requirement("ASVS 16.4.1")
+def test_a_refusal_shows_no_line_break_and_no_long_text_of_the_caller(name: str, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.test"]
+    given = {"host": "shop.test", "origin": "", name: "http://a\x1b[31m\x85b\nERROR forged" + "x" * 10_000}
+    with pytest.raises(OriginDenied) as refused:
+        check_origin(scope(**given))
+    assert len(str(refused.value)) < 1000 and str(refused.value).isprintable()
+    assert all(str(fact).isprintable() and len(str(fact)) < 300 for fact in refused.value.facts.values())
 
 
 async def test_a_refusal_says_what_it_compared_and_how_nginx_passes_the_host(peers: Any) -> None:

@@ -196,6 +196,14 @@ async def test_any_handshake_is_answered_as_uvicorns_own_class_answers_it(head: 
     assert sorted(own[0].split(b"\r\n")) == sorted(theirs[0].split(b"\r\n"))
 
 
+@pytest.mark.parametrize("sign", ["\x1b", "\n", "\r", "\x00"], ids=["escape", "LF", "CR", "NUL"])
+@pytest.mark.requirement("ASVS 16.4.1")
+async def test_a_handshake_with_control_characters_is_refused(sign: str) -> None:
+    side = Side(WebSocketProtocol, ask, build_head(PATH, origin=f"http://a.example{sign}x-forwarded-proto: https"))
+    assert side.transport.ended and side.transport.written.startswith(b"HTTP/1.1 400 ")
+    assert not side.state.tasks
+
+
 async def test_another_address_is_served_by_uvicorns_own_class_to_its_end() -> None:
     side = Side(WebSocketProtocol, ask, build_head("/elsewhere/"))
     await side.opened

@@ -119,6 +119,7 @@ async def test_without_a_proof_no_call_is_answered(tabs: Any, created: Any, toke
         assert (answer.status_code, answer.json()["name"]) == (status, name), call
 
 
+@pytest.mark.requirement("ASVS 3.4.2")
 async def test_a_page_of_another_origin_is_refused_at_each_call(tabs: Any, created: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"ALLOWED_ORIGINS": ["https://app.example"]}
     tab = tabs(created.token.secret)
@@ -133,6 +134,14 @@ async def test_a_page_of_another_origin_is_refused_at_each_call(tabs: Any, creat
     for call in ("", "poll/", "frames/", "leave/"):
         asked = await tab.http.options(f"/api/connections/{call}", headers={"Origin": "https://app.example"})
         assert (asked.status_code, asked.headers["access-control-max-age"]) == (204, "7200")
+
+
+@pytest.mark.parametrize(
+    ("length", "name"), [("²", "auth_required"), ("9" * 5000, "frame_too_large")], ids=["no digit", "many"]
+)
+async def test_a_declared_length_that_is_no_sound_number_is_no_fault(http: Any, length: str, name: str) -> None:
+    answer = await http.post("/api/connections/poll/", headers={"Content-Length": length.encode("latin-1")})
+    assert answer.json()["name"] == name
 
 
 async def test_a_grant_that_is_forged_foreign_or_over_makes_the_application_be_asked(
