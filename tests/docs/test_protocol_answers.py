@@ -60,7 +60,7 @@ async def test_capabilities_are_ignored_and_endpoints_are_paths(peers: Any, crea
 def test_the_page_names_every_reason_of_a_snapshot_and_of_a_gap() -> None:
     lost = {str(reason) for reason in set(Reason) - NO_LOSS}
     assert read_names("`snapshot`: for documents only.", "- `gap`:") - {"snapshot", "reason"} == lost
-    assert read_names("nobody knows which (`from` is `null`).", "- `denied`") - {"reason"} == lost - {"first"}
+    assert read_names("if `from` is `null`, it is unknown which.", "- `denied`") - {"reason"} == lost - {"first"}
 
 
 def test_the_page_names_every_reason_of_a_recovery() -> None:
