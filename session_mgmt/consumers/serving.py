@@ -197,7 +197,13 @@ class Serving:
     # -- quiet connections -----------------------------------------------------------------------------------------
 
     def note_quiet_loss(self, client: str, lived: float) -> None:
-        """Remember a connection that was lost before its first beat: something on the way cuts quiet connections."""
+        """Remember a connection that was lost before its first beat: something on the way cuts quiet connections.
+
+        No beat would have saved one that lived shorter than the first could come. Whatever ended it, a network that
+        flaps or a crowd that was cut, did not wait for silence.
+        """
+        if lived * QUIET_SHARE < SHORTEST_INTERVAL:
+            return
         # Put in anew, so that the one in front was lost the longest time ago.
         self._quiet_lives[client] = min(lived, self._quiet_lives.pop(client, lived))
         if len(self._quiet_lives) > KEEP_QUIET_LIVES:

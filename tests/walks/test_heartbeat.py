@@ -255,6 +255,18 @@ async def test_a_client_whose_quiet_connections_are_cut_gets_beats_in_time(peers
     assert (await other.open(created.token.secret))["heartbeat"]["interval"] == 25.0
 
 
+async def test_a_connection_that_was_cut_before_any_beat_could_come_changes_no_interval(
+    peers: Any, created: Any
+) -> None:
+    one, two = peers(), peers()
+    connected = await one.open(created.token.secret)
+    (connection,) = hub().serving.connections
+    connection.lifetime.opened_at -= 3  # no proxy cuts so soon, but a network that flaps does
+    await one.drop()
+    again = await two.open(created.token.secret, client_id=connected["client_id"])
+    assert again["heartbeat"]["interval"] == 25.0
+
+
 async def test_a_close_that_a_client_asked_for_changes_no_interval(peers: Any, created: Any) -> None:
     one, two = peers(), peers()
     connected = await one.open(created.token.secret)
