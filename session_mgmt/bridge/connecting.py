@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -27,12 +27,11 @@ from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_tim
 
 logger = logging.getLogger("session_mgmt.connecting")
 
-# Writes wait for one group. A member of a group of 128 costs little less, and in a storm of 300 the slowest writes took
-# more than twice as long beside such groups (measured).
+# A member of a group of 128 costs little less, and in a storm of 300 the slowest writes took more than twice as long
+# beside such groups (measured).
 MOST_TOGETHER = 32
-# Beside writes: a group that takes longer is followed by smaller ones. A member of a group of 8 costs the lane half as
-# much again as one of 32, and one of 16 an eighth more (measured).
-LONGEST_GROUP = 0.015
+# Beside writes, which wait for one group. A member of a group of 16 costs the lane an eighth more than one of 32, and
+# one of 8 half as much again (measured).
 FEWEST_TOGETHER = 16
 # Seconds between the attempts of one group; a database that restarts takes longer, and clients come again.
 PAUSES = (0.05, 0.25)
@@ -71,26 +70,21 @@ class QueuedAsk:
 class GroupSize:
     """Largest size of the next group; ``count_writes`` counts the groups of writes that pass the same gate."""
 
-    def __init__(self, count_writes: Callable[[], int], clock: Callable[[], float] = monotonic) -> None:
-        self._count_writes, self._clock = count_writes, clock
+    def __init__(self, count_writes: Callable[[], int]) -> None:
+        self._count_writes = count_writes
         self._written = count_writes()
-        self.most = MOST_TOGETHER
+        self._is_beside_writes = False
 
-    @contextmanager
-    def measure(self, members: int) -> Iterator[None]:
-        """Measure a group while it holds the gate, and choose the size of those that follow."""
-        began = self._clock()
-        yield
-        took, written = self._clock() - began, self._count_writes()
-        if written == self._written:
-            # Nobody has written since the last group, so nobody waits for a smaller one.
-            self.most = MOST_TOGETHER
-        elif took > LONGEST_GROUP:
-            self.most = max(FEWEST_TOGETHER, members // 2)
-        else:
-            # Slowly: a size that is too large costs somebody's wait.
-            self.most = min(MOST_TOGETHER, self.most + 2)
-        self._written = written
+    @property
+    def most(self) -> int:
+        # Writes since the last group, or between the last two: who writes now may still wait for the gate.
+        is_beside = self._is_beside_writes or self._count_writes() != self._written
+        return FEWEST_TOGETHER if is_beside else MOST_TOGETHER
+
+    def note_group(self) -> None:
+        """Note the end of a group, while it holds the gate."""
+        written = self._count_writes()
+        self._is_beside_writes, self._written = written != self._written, written
 
 
 class ConnectingLane:
@@ -150,10 +144,10 @@ class ConnectingLane:
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._waiting or self._stopping.is_set())
-                is_over = not self._waiting
+                is_over, most = not self._waiting, self._size.most
                 group: dict[str, QueuedAsk] = {}
                 again: list[QueuedAsk] = []
-                while self._waiting and len(group) < self._size.most:
+                while self._waiting and len(group) < most:
                     queued = self._waiting.popleft()
                     name = queued.ask.client_id
                     if self._slow_clients[name]:
@@ -233,8 +227,9 @@ class ConnectingLane:
         refusal: Exception = Unavailable(retry_after=1.0)
         for pause in (*PAUSES, None):
             try:
-                with self._enter_gate(), self._size.measure(len(asks)):
+                with self._enter_gate():
                     attached = resume.attach_group(asks, wait=wait)
+                    self._size.note_group()
                 self._note_success()
                 return attached
             except Exception as error:

@@ -18,7 +18,6 @@ from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment
 from session_mgmt.bridge import connecting
 from session_mgmt.bridge.connecting import (
     FEWEST_TOGETHER,
-    LONGEST_GROUP,
     MOST_TOGETHER,
     Answers,
     ConnectingLane,
@@ -29,7 +28,6 @@ from session_mgmt.exceptions import Busy, InvalidToken, Unavailable
 from session_mgmt.models import Client, Connection, SessionActivity
 from session_mgmt.protocol.frames import Connect
 from tests.bridge.threads import held
-from tests.clocks import Clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE = 60.0
@@ -274,36 +272,34 @@ def test_what_waits_is_finished_at_the_end(desk: Desk, transactions: Transaction
     assert all(isinstance(answer, Attachment) for answer in desk.wait_for(3))
 
 
-def test_groups_beside_writes_become_as_small_as_their_time_asks_and_large_again_without(
-    monkeypatch: pytest.MonkeyPatch,
+def test_groups_are_smaller_beside_writes_from_the_first_one_on() -> None:
+    written = [0]
+    size = GroupSize(lambda: written[0])
+    assert size.most == MOST_TOGETHER
+    written[0] = 1
+    assert size.most == FEWEST_TOGETHER
+    size.note_group()
+    # The next write may wait for the gate at this moment.
+    assert size.most == FEWEST_TOGETHER
+    size.note_group()
+    assert size.most == MOST_TOGETHER
+
+
+@pytest.mark.parametrize(
+    ("writes", "taken"), [(0, [MOST_TOGETHER] * 2), (1, [FEWEST_TOGETHER] * 4)], ids=["quiet", "beside"]
+)
+def test_the_connecting_lane_takes_smaller_groups_beside_writes(
+    monkeypatch: pytest.MonkeyPatch, writes: int, taken: list[int]
 ) -> None:
-    clock, written = Clock(), [0]
-    size = GroupSize(lambda: written[0], clock)
-
-    def run(seconds: float, writes: int) -> int:
-        with size.measure(size.most):
-            clock.now += seconds
-            written[0] += writes
-        return size.most
-
-    assert run(LONGEST_GROUP * 3, writes=0) == MOST_TOGETHER
-    assert run(LONGEST_GROUP * 3, writes=1) == MOST_TOGETHER // 2 == FEWEST_TOGETHER
-    assert [run(LONGEST_GROUP * 3, writes=1) for _ in range(2)] == [FEWEST_TOGETHER] * 2
-    assert run(LONGEST_GROUP / 2, writes=1) == FEWEST_TOGETHER + 2
-    assert run(LONGEST_GROUP * 3, writes=0) == MOST_TOGETHER
-
-
-def test_a_slow_group_beside_writes_makes_the_next_one_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(connecting, "LONGEST_GROUP", 0.0)
 
     def attach(asks: Sequence[Ask], *, wait: bool = False) -> AttachedGroup:
         sizes.append(len(asks))
         return AttachedGroup([InvalidToken() for _ in asks])
 
     monkeypatch.setattr(resume, "attach_group", attach)
-    writes = count()
-    lane = ConnectingLane("default", nullcontext, [].extend, lambda: next(writes))
+    counted = count(step=writes)
+    lane = ConnectingLane("default", nullcontext, [].extend, lambda: next(counted))
     Desk(lane).connect([Ask(Connect("sma_x", None, 0, {}, ""), "test") for _ in range(MOST_TOGETHER * 2)])
     lane.stop()
-    assert sizes == [MOST_TOGETHER, FEWEST_TOGETHER, FEWEST_TOGETHER]
+    assert sizes == taken
