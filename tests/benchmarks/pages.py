@@ -81,6 +81,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 WIDTH = 100
+# In the order of their tables.
+DATABASES = ("SQLite", "PostgreSQL")
 
 
 def write(results: dict[str, list[Table]]) -> None:
@@ -88,20 +90,43 @@ def write(results: dict[str, list[Table]]) -> None:
     page = PERFORMANCE.read_text()
     for name, tables in results.items():
         if name in COLUMNS:
-            page = replace_block(page, name, "\n\n".join(as_markdown(table, COLUMNS[name]) for table in tables))
+            page = replace_tables(page, name, [as_markdown(table, COLUMNS[name]) for table in tables])
     PERFORMANCE.write_text(page)
     line = describe(results)
     if line:
         README.write_text(replace_block(README.read_text(), "figures", textwrap.fill(line, WIDTH)))
 
 
+def replace_tables(page: str, name: str, tables: Sequence[str]) -> str:
+    """Put tables between two marks of a page; those of a database that was left out of this run stay."""
+    # Each begins with the name of its database; a run of both has SQLite's first.
+    before = re.split(rf"\n\n(?={'|'.join(DATABASES)})", find_block(page, name).strip())
+    measured = tuple(map(_find_database, tables))
+    kept = [table for table in before if table.startswith(DATABASES) and not table.startswith(measured)]
+    every = sorted([*kept, *tables], key=lambda table: DATABASES.index(_find_database(table)))
+    return replace_block(page, name, "\n\n".join(every))
+
+
+def _find_database(table: str) -> str:
+    return next(name for name in DATABASES if table.startswith(name))
+
+
 def replace_block(page: str, name: str, text: str) -> str:
     """Put a text between two marks of a page. Raises ``ValueError`` where they are missing."""
-    marks = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    found = re.subn(f"{marks[0]}.*?{marks[1]}", lambda _: f"{marks[0]}\n\n{text}\n\n{marks[1]}", page, flags=re.DOTALL)
-    if found[1] != 1:
+    begin, end = _make_marks(name)
+    return page.replace(f"{begin}{find_block(page, name)}{end}", f"{begin}\n\n{text}\n\n{end}")
+
+
+def find_block(page: str, name: str) -> str:
+    """Return what is between two marks of a page. Raises ``ValueError`` where they are missing."""
+    found = re.findall("(.*?)".join(_make_marks(name)), page, flags=re.DOTALL)
+    if len(found) != 1:
         raise ValueError(f"There is no place for {name}.")
-    return found[0]
+    return str(found[0])
+
+
+def _make_marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
 def as_markdown(table: Table, columns: dict[str, str]) -> str:

@@ -41,6 +41,16 @@ def test_a_table_has_only_the_columns_that_say_something() -> None:
     assert pages.replace_block(done, "connects", text) == done
 
 
+def test_tables_of_a_database_that_was_left_out_of_a_run_stay() -> None:
+    page = "<!-- idle: begin -->\nstale\n<!-- idle: end -->"
+    old, new, other = "SQLite 3.\n\n| old |", "SQLite 3.\n\n| new |", "PostgreSQL 15.\n\n| other |"
+    page = pages.replace_tables(pages.replace_block(page, "idle", old), "idle", [other])
+    assert pages.find_block(page, "idle").strip() == f"{old}\n\n{other}"
+    page = pages.replace_tables(page, "idle", [new])
+    assert pages.find_block(page, "idle").strip() == f"{new}\n\n{other}"
+    assert pages.replace_tables(page, "idle", [new, other]) == page
+
+
 def test_a_page_without_a_place_is_left_alone() -> None:
     with pytest.raises(ValueError, match="no place for idle"):
         pages.replace_block("nothing", "idle", "text")
