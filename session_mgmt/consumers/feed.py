@@ -12,6 +12,7 @@ import orjson
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
+from session_mgmt.actions.topics import judging
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.audiences import Audiences
@@ -62,6 +63,8 @@ class Feed:
     following: int = 0
     idle_since: float | None = None
     pages: Pages = field(init=False)
+    # Whether the application is asked about each entry; once for all who follow, as its declaration stays.
+    is_judged: bool = field(init=False)
     _reading: asyncio.Task[None] | None = None
     _again: bool = False
     # Offset that the log has reached, as was heard while nobody followed it.
@@ -73,6 +76,7 @@ class Feed:
 
     def __post_init__(self) -> None:
         self.pages = Pages(self.row, self.shelf, self.append)
+        self.is_judged = judging.find_judged(self.name) is not None
 
     @property
     def name(self) -> str:

@@ -155,15 +155,13 @@ def make_judged_following(
     connection: Reader, feed: Feed, log: Log, session: LiveSession, turn: asyncio.Lock
 ) -> JudgedFollowing | None:
     """Return the following of a log whose topic asks about each entry; ``None`` for any other."""
-    if judging.find_judged(log.name) is None:
-        return None
-    return JudgedFollowing(connection, feed, log, Judge(session, log), turn)
+    return JudgedFollowing(connection, feed, log, Judge(session, log), turn) if feed.is_judged else None
 
 
 def find_crowd(serving: Serving, name: str) -> Busy | None:
     """Return an error if a log with ``allow_entry`` has as many readers as this process serves, otherwise ``None``."""
     feed = serving.feeds.get(stream_key(name.removeprefix(TOPIC))) if name.startswith(TOPIC) else None
-    if feed is None or feed.following < MOST_READERS or judging.find_judged(name) is None:
+    if feed is None or feed.following < MOST_READERS or not feed.is_judged:
         return None
     told = f"This topic has {MOST_READERS} readers here, as many as one with allow_entry may have in a process."
     return Busy(told, retry_after=CROWD_SECONDS)

@@ -220,8 +220,9 @@ def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:
 
 def _load_timeline(using: str, wish: Wish) -> Log:
     given = wish.logs[SESSION]
-    window = timelines.read_window(using, wish.session, read_offset(positions.parse(given)))
+    asked = positions.parse(given)
+    window = timelines.read_window(using, wish.session, read_offset(asked))
     if window is None:
         # Deleted meanwhile.
         raise SessionTerminated()
-    return make_timeline_log(wish.session, window, given)
+    return make_timeline_log(wish.session, window, asked, given)

@@ -73,11 +73,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Logs that may be followed, the error of every other log, and the topics that the session is subscribed to."""
+    """Logs that may be followed, the error of every other log, the topics that the session is subscribed to, and the
+    place of the client in the session's own log.
+    """
 
     logs: dict[str, Log]
     denied: dict[str, SessionMgmtError]
     subscribed: list[str]
+    place: Position | None
 
 
 def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) -> list[Looked]:
@@ -98,7 +101,10 @@ def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) 
     settle_places(statements, views, now)
     streams = topics_reading.read_windows(statements, [place for view in views for place in view.list_topics()])
     logs = _Logs(documents, streams, now)
-    return [Looked(logs.build_all(view), view.denied, topics) for view, topics in zip(views, subscribed, strict=True)]
+    return [
+        Looked(logs.build_all(view), view.denied, topics, view.asked.get(SESSION))
+        for view, topics in zip(views, subscribed, strict=True)
+    ]
 
 
 def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) -> list[Looked]:
@@ -119,8 +125,9 @@ def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) ->
         for place in view.list_timelines():
             # One that is missing was deleted with its session.
             if place in own:
-                built[SESSION] = make_timeline_log(view.wish.session, own[place], view.wish.logs[SESSION])
-        found.append(Looked(built, view.denied, []))
+                asked, given = view.asked[SESSION], view.given[SESSION]
+                built[SESSION] = make_timeline_log(view.wish.session, own[place], asked, given)
+        found.append(Looked(built, view.denied, [], view.asked.get(SESSION)))
     return found
 
 
@@ -293,9 +300,8 @@ def make_topic_log(topic: str, window: Window, view: View, now: datetime) -> Log
     return Log(name, key, None, window.head, asked, verdict, mark=mark, complete=complete, only=only)
 
 
-def make_timeline_log(session: uuid.UUID, window: Window, given: Any) -> Log:
+def make_timeline_log(session: uuid.UUID, window: Window, asked: Position | None, given: Any) -> Log:
     """Give the verdict on a session's own log."""
-    asked = positions.parse(given)
     return Log(SESSION, timeline_key(session), None, window.head, asked, _give_verdict(SESSION, asked, window, given))
 
 

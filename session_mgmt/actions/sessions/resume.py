@@ -35,7 +35,6 @@ from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SESSION as SESSION_TABLE
 from session_mgmt.protocol import events as names
-from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.calls import NONE
 from session_mgmt.protocol.frames import ANYBODY, Connect
 from session_mgmt.protocol.logs import SESSION, STATE, Entry
@@ -305,11 +304,10 @@ class _Run:
             # A scope that is missing says more than an application that was asked in vain.
             unscoped = {log: error for log, error in looked.denied.items() if isinstance(error, ScopeMissing)}
             looked.denied.update({**member.ask.denied, **unscoped})
-        asked = ((wish.session, positions.parse(wish.logs.get(SESSION))) for wish in wishes)
         # Everybody who comes back has missed the entry that tells so. To read it for each alone would cost a journey
         # to another thread and a task.
         self._timelines.load_places(
-            ((session, place.offset) for session, place in asked if place is not None), MOST_MISSED
+            ((m.name[0], m.looked.place.offset) for m in going_on if m.looked and m.looked.place), MOST_MISSED
         )
 
     # -- writes ----------------------------------------------------------------------------------------------------
@@ -387,10 +385,11 @@ class _Run:
         logs = member.ask.connect.logs
         if member.looked is None or SESSION not in logs or SESSION in member.looked.denied:
             return
-        asked = positions.parse(logs[SESSION])
-        offset = None if asked is None else asked.offset
-        window = self._timelines.find_window(client.session, oldest=member.oldest_event, asked=offset)
-        member.looked.logs[SESSION] = looking.make_timeline_log(client.session, window, logs[SESSION])
+        asked = member.looked.place
+        window = self._timelines.find_window(
+            client.session, oldest=member.oldest_event, asked=looking.read_offset(asked)
+        )
+        member.looked.logs[SESSION] = looking.make_timeline_log(client.session, window, asked, logs[SESSION])
 
     def _make_attachment(self, member: _Member, connected: dict[int, int]) -> Attachment:
         session, client, looked, proof = member.session, member.client, member.looked, member.proof

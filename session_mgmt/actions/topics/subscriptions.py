@@ -126,9 +126,11 @@ def split_logs(
 
 def _find_way_refusal(topic: str, wished: Any) -> InvalidField | None:
     """Return the error of a way that the topic does not name for readers that are behind."""
+    if wished is None:
+        return None
     found = registry.find_topic(topic)
     ways = found[0].slow if found is not None else ()
-    if wished is None or wished in ways:
+    if wished in ways:
         return None
     return InvalidField(f"slow is {' or '.join(ways)} for this topic.", field="slow", allowed=list(ways))
 
