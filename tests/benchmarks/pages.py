@@ -156,7 +156,8 @@ def _fact(row: Row, key: str) -> float | None:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.2g}"
+    # From there on two digits would round it to a power of ten.
+    return f"{value:,.0f}" if abs(value) >= 99.5 or value == int(value) else f"{value:.2g}"
 
 
 def describe(results: dict[str, list[Table]]) -> str:
