@@ -20,7 +20,13 @@ class Ours(OverSocket):
 
     def greet(self, guest: Guest) -> bytes:
         logs = guest.places or dict.fromkeys(["session", *guest.room.split()] if guest.room else [])
-        told = {"type": "connect", "token": guest.credential, "client_id": guest.name, "acked": guest.seq, "logs": logs}
+        told = {
+            "type": "connect",
+            "token": guest.credential,
+            "client_id": guest.name,
+            "acked": guest.acked,
+            "logs": logs,
+        }
         return orjson.dumps(told)
 
     def hear(self, guest: Guest, frame: bytes) -> None:
@@ -34,7 +40,7 @@ class Ours(OverSocket):
         elif kind == b"recei":
             self._receive(guest, orjson.loads(frame))
         elif kind == b'ping"':
-            guest.write(b'{"type":"pong","ping":%d,"acked":%d}' % (orjson.loads(frame)["ping"], guest.seq))
+            guest.write(b'{"type":"pong","ping":%d,"acked":%d}' % (orjson.loads(frame)["ping"], guest.acked))
         elif kind == b"snaps":
             told = orjson.loads(frame)
             guest.places[told["log"]] = told["position"]
@@ -44,10 +50,12 @@ class Ours(OverSocket):
 
     def _receive(self, guest: Guest, receipt: dict[str, Any]) -> None:
         """Take a receipt. A write that was refused for now goes again, with those behind it, and counts only then."""
+        if receipt["seq"] not in guest.unanswered:
+            # What went again had been answered meanwhile.
+            return
         if receipt["ok"]:
-            # What goes again may have been answered meanwhile.
-            if guest.unanswered.pop(receipt["seq"], None) is not None:
-                guest.answer()
+            del guest.unanswered[receipt["seq"]]
+            guest.answer()
         elif receipt["error"]["temporary"]:
             guest.write_again(receipt["error"]["retry_after"])
         else:

@@ -104,6 +104,11 @@ class Guest:
         self.visit, self.ready = None, False
         self._come_again(None)
 
+    @property
+    def acked(self) -> int:
+        """Return the last number up to which every write has its receipt; the server forgets the receipts up to it."""
+        return min(self.unanswered, default=self.seq + 1) - 1
+
     # What it does.
 
     def come(self) -> None:

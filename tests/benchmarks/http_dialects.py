@@ -130,7 +130,7 @@ class OursOverHttp(OverHttp):
     def begin_poll(self) -> None:
         places = self.guest.places
         logs = {name: {"position": places.get(name), "grant": grant} for name, grant in self._grants.items()}
-        body = {**self._claim, "acked": self.guest.seq, "recovery": self._recovery, "logs": logs}
+        body = {**self._claim, "acked": self.guest.acked, "recovery": self._recovery, "logs": logs}
         headers = {**self._headers, "Accept": self._accept}
         self.polls.ask(build_request("POST", "/api/connections/poll/", headers, orjson.dumps(body)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 
 from tests.benchmarks.dialects import Ours
@@ -48,7 +49,20 @@ def test_a_write_that_is_refused_for_now_goes_again_and_is_answered_once() -> No
         assert way.frames[0] == way.frames[1]
         dialect.hear(guest, ACCEPTED)
         dialect.hear(guest, ACCEPTED)
+        # Of a frame that went again: the client has confirmed the receipt by then.
+        dialect.hear(guest, REFUSED_FOR_GOOD)
         assert answers == [guest]
+
+    asyncio.run(write())
+
+
+def test_a_guest_confirms_only_receipts_that_it_has() -> None:
+    async def write() -> None:
+        dialect, guest, way, _ = visit()
+        dialect.hear(guest, b'{"type":"ping","ping":1,"rtt_ms":null}')
+        dialect.hear(guest, ACCEPTED)
+        dialect.hear(guest, b'{"type":"ping","ping":2,"rtt_ms":null}')
+        assert [orjson.loads(frame)["acked"] for frame in way.frames[1:]] == [0, 1]
 
     asyncio.run(write())
 
