@@ -118,7 +118,11 @@ class Room:
         return tabs
 
     async def settle(self) -> None:
+        """Wait until all that came are at the present, and the feed has heard where its log stood when it was made."""
         await asyncio.gather(*(replay for replay in self.replays if replay is not None))
+        # It would hear of entries that are written from now on, or not, by chance.
+        if (opening := self.serving._opening) is not None:
+            await opening
 
 
 def look(places: list[int]) -> dict[int, Log]:
