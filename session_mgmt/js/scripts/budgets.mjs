@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 
 const BUDGETS = {
   // It chooses what carries it.
-  "session-client.js": 20_400,
+  "session-client.js": 20_000,
   "session-client.content.js": 10_990,
   "session-client.copies.js": 2_710,
   "session-client.sending.js": 1_570,
@@ -15,7 +15,7 @@ const BUDGETS = {
   "session-client.batch.js": 1_950,
   "session-client.pages.js": 5_030,
   "session-client.react.js": 1_000,
-  "session-client.requests.js": 3_330,
+  "session-client.requests.js": 3_280,
   "session-client.outboxes.js": 2_880,
   "session-client.http.js": 7_950,
   "session-client.tabs.js": 3_340,

@@ -12,7 +12,7 @@ import ts from "typescript";
 
 const LOADED = /\bimport\("(\.[^"]+)"\)/g;
 const SHARED = "shared:";
-/** Module of the client that imports a file anew; its sources need it not, so only what is built names it. */
+/** Module of the client that imports a file anew: only what is built has files of parts. */
 const AGAIN = "src/again.ts";
 
 /** Return the paths of the modules that a bundle of `entry` has, without those that it loads later. */
@@ -80,33 +80,33 @@ function readImports(path, text) {
   });
 }
 
-/** Let the client load its parts from files, and give each what it shares with it. */
+/** Let the client load its parts from files, and give each what all of them share with it. */
 export function loadFromFiles(root, sharedOf, nameFile) {
   const setup = (b) => {
     b.onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
       const text = await readFile(path, "utf8");
-      const names = [...text.matchAll(LOADED)].map(([, request]) => nameOf(request));
-      const given = names.map((name) => `import * as shared_${name} from "${SHARED}${name}";\n`);
-      if (names.length > 0) given.push(`import { importAgain } from "./${relative(dirname(path), resolve(root, AGAIN))}";\n`);
-      const body = text.replace(LOADED, (_, request) => writeLoading(nameOf(request), nameFile));
-      return { contents: body + given.join(""), loader: "ts" };
+      const body = text.replace(LOADED, (_, request) => `takePart(import("./${nameFile(nameOf(request))}"))`);
+      return { contents: body === text ? text : `${body}import { takePart } from "${SHARED}";\n`, loader: "ts" };
     });
     b.onResolve({ filter: /^\./ }, leaveDynamic);
-    b.onResolve({ filter: new RegExp(`^${SHARED}`) }, ({ path }) => ({ path: path.slice(SHARED.length), namespace: SHARED }));
-    b.onLoad({ filter: /.*/, namespace: SHARED }, ({ path }) => ({
-      contents: [...sharedOf.get(path)].map(([module, names]) => writeExport(relative(root, module), names)).join(""),
-      resolveDir: root,
-    }));
+    b.onResolve({ filter: new RegExp(`^${SHARED}`) }, ({ path }) => ({ path, namespace: SHARED }));
+    b.onLoad({ filter: /.*/, namespace: SHARED }, () => ({ contents: writeSharing(root, sharedOf), resolveDir: root }));
   };
   return { name: "load from files", setup };
 }
 
-function writeLoading(name, nameFile) {
-  return `import("./${nameFile(name)}").catch(importAgain).then((part) => part.default(shared_${name}))`;
-}
-
-function writeExport(module, names) {
-  return `export { ${[...names].join(", ")} } from "./${module}";\n`;
+/** Return the module that makes parts: one object of what they share costs less than one for each. */
+function writeSharing(root, sharedOf) {
+  const shared = new Map();
+  for (const [module, names] of [...sharedOf.values()].flatMap((of) => [...of])) {
+    shared.set(module, new Set([...(shared.get(module) ?? []), ...names]));
+  }
+  const imports = [...shared].map(([module, names]) => `import { ${[...names].join(", ")} } from "./${relative(root, module)}";`);
+  const all = [...shared.values()].flatMap((names) => [...names]);
+  return `${imports.join("\n")}
+import { importAgain } from "./${AGAIN}";
+export const takePart = (file) => file.catch(importAgain).then((part) => part.default({ ${all.join(", ")} }));
+`;
 }
 
 /** Let a part take the client's modules from the argument of its function. */

@@ -10,9 +10,14 @@ export async function importAgain(
   error: unknown,
   load: (address: string) => Promise<unknown> = (address) => import(/* @vite-ignore */ /* webpackIgnore: true */ address),
 ): Promise<unknown> {
-  const [address] = /https?:[^\s'"]+/.exec(String(error)) ?? [];
+  const address = findAddress(error);
   if (!address) throw error;
   attempts += 1;
   // A second question mark is a part of the first one's text.
   return load(`${address}?again=${attempts}`);
+}
+
+/** Return the address that an error of `import()` names; undefined for browsers that name none. */
+export function findAddress(error: unknown): string | undefined {
+  return /https?:[^\s'"]+/.exec(String(error))?.[0];
 }

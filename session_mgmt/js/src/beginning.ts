@@ -5,7 +5,7 @@ import type { Credentials, Kept } from "./credentials";
 import type { Entered, Entrance } from "./entering";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
-import { pause } from "./pause";
+import { limitTime, pause } from "./pause";
 
 /** How a start found its session. */
 export interface Begun {
@@ -60,7 +60,7 @@ export class Beginning {
     const backoff = new Backoff(env.random);
     for (;;) {
       try {
-        return await this.#beginByServer(mayBegin ? PATIENCE : null, signal);
+        return await this.#beginByServer(mayBegin, signal);
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;
         // With nothing to lose, a wrong address is likelier than a portal, and must not wait in silence.
@@ -78,24 +78,18 @@ export class Beginning {
     return { before: kept, entered: null, isHidden, isCertain };
   }
 
-  async #beginByServer(patience: number | null, signal?: AbortSignal): Promise<Found> {
+  async #beginByServer(isImpatient: boolean, signal?: AbortSignal): Promise<Found> {
     const { env, user, runAlone } = this.#parts;
-    const call = new AbortController();
-    const stop = (): void => call.abort(signal?.reason);
-    signal?.addEventListener("abort", stop, { once: true });
+    const begin = async (call?: AbortSignal): Promise<Found> => {
+      // Another tab may have entered while this one waited for its turn.
+      const before = this.#credentials.readStored();
+      const entered = await this.#entrance.enter(before, { user, signal: call });
+      return { before, entered, isHidden: false, isCertain: true };
+    };
+    const enter = (call?: AbortSignal): Promise<Found> => runAlone(() => begin(call), call);
+    if (!isImpatient) return enter(signal);
     const late = SessionError.local("network_error", "No answer in time: try again.", true);
-    const timer = patience === null ? null : env.clock.setTimeout(() => call.abort(late), patience);
-    try {
-      return await runAlone(async () => {
-        // Another tab may have entered while this one waited for its turn.
-        const before = this.#credentials.readStored();
-        const entered = await this.#entrance.enter(before, { user, signal: call.signal });
-        return { before, entered, isHidden: false, isCertain: true };
-      }, call.signal);
-    } finally {
-      if (timer !== null) env.clock.clearTimeout(timer);
-      signal?.removeEventListener("abort", stop);
-    }
+    return limitTime(env.clock, PATIENCE, enter, signal, late);
   }
 
   /** Forget the session of a page that may not begin, unless it is somebody else's than the page was made for. */

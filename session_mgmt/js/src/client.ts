@@ -91,7 +91,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   }
 
   private constructor(parts: Parts) {
-    const { env, rest, credentials, identity, record, emitter, copies, name } = parts;
+    const { env, rest, credentials, identity, record, emitter, copies, outboxes } = parts;
     this.#env = env;
     this.#rest = rest;
     this.#credentials = credentials;
@@ -106,25 +106,18 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     const logbook = (this.#logbook = this.#newLogbook(parts));
     const writer = (this.#writer = this.#newWriter(parts));
     this.#copies = copies;
-    this.#outboxes = parts.outboxes;
+    this.#outboxes = outboxes;
     const documents = (this.#documents = this.#newDocuments(parts));
-    const handshake = (this.#handshake = new Handshake({ credentials, identity, record, writer, documents, logbook, name }));
     const timeline = new Timeline(record, emitter, this.#stats);
     this.topics = this.#newTopics(parts);
-    const heard = { connection: this.#connection, logbook, writer, topics: this.topics, stats: this.#stats, emitter };
-    this.#inbox = new Inbox(heard);
-    const { clock } = env;
+    const [connection, transport, pending] = [this.#connection, this.#transport, this.#pending];
     const nameOwnerOf = (session: SessionFields): Owner => nameOwner(parts.scope, session);
-    const [transport, pending] = [this.#transport, this.#pending];
-    const around = { ...{ credentials, record, writer, documents, emitter, transport, pending, name } };
-    const adoption = parts.outboxes?.newAdoption({ ...around, nameOwner: nameOwnerOf, loadSending }) ?? null;
-    this.#adoption = adoption;
-    const outlasting = { outboxes: parts.outboxes, adoption, copies };
-    const ours = { credentials, identity, record, writer, handshake };
-    const logs = { documents, logbook, timeline };
-    const tellRecovery = (receipt: SuccessorReceipt): void => this.#inbox.tellRecovery(receipt);
-    const told = { nameOwner: nameOwnerOf, tellRecovery };
-    this.#life = new Life({ ...ours, env, rest, connection: this.#connection, ...logs, emitter, ...outlasting, ...told });
+    const made = { ...parts, name: parts.options.name, connection, writer, documents, logbook, nameOwner: nameOwnerOf };
+    const handshake = (this.#handshake = new Handshake(made));
+    const inbox = (this.#inbox = new Inbox({ ...made, topics: this.topics, stats: this.#stats }));
+    const adoption = (this.#adoption = outboxes?.newAdoption({ ...made, transport, pending, loadSending }) ?? null);
+    const tellRecovery = (receipt: SuccessorReceipt): void => inbox.tellRecovery(receipt);
+    this.#life = new Life({ ...made, handshake, timeline, adoption, tellRecovery });
     this.#life.settleIn(parts.begun);
     this.#life.begin();
     parts.stored.tell = () => this.#pending.planReport();
@@ -137,7 +130,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.state = documents.getDocument("main");
     this.sessions = new Sessions(rest, credentials, emitter, () => this.clearCache());
     this.auth = new Auth(rest, credentials, this.sessions, emitter);
-    this.connection = new ConnectionControls(this.#connection, emitter, clock, {
+    this.connection = new ConnectionControls(connection, emitter, env.clock, {
       send: (data, options) => this.send(data, options),
       stats: () => this.stats(),
     });
@@ -275,7 +268,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#record.leave();
   }
 
-  #newTransport({ env, rest, credentials, scope, transports, share }: Parts): Transport {
+  #newTransport({ options, env, rest, credentials, scope, share }: Parts): Transport {
     const host: TransportHost = {
       env,
       rest,
@@ -283,7 +276,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       readToken: () => credentials.token,
       nameOwner: () => nameOwner(scope, credentials.session).join(":"),
     };
-    const own = chooseTransport(transports, host);
+    const own = chooseTransport(options.transports, host);
     return share ? share(host, own) : own;
   }
 
@@ -335,7 +328,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     });
   }
 
-  #newWriter({ env, content, bounds, sync }: Parts): Writer {
+  #newWriter({ options, env, content, sync }: Parts): Writer {
     const port: WriterPort = {
       sendFrame: (frame) => this.#connection.sendFrame(frame),
       findReplica: (name) => this.#documents.findReplica(name),
@@ -343,10 +336,10 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       readFailure: () => this.#connection.readFailure(),
       tellPending: () => this.#pending.planReport(),
     };
-    return new content.Writer(this.#record, env.clock, bounds, this.#emitter, this.#stats, port, sync);
+    return new content.Writer(this.#record, env.clock, options.outbox, this.#emitter, this.#stats, port, sync);
   }
 
-  #newDocuments({ env, content, strategy, schema, keepsSealed }: Parts): Documents {
+  #newDocuments({ options: { strategy, schema, cache }, env, content }: Parts): Documents {
     return new content.Documents({
       logbook: this.#logbook,
       writer: this.#writer,
@@ -357,7 +350,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       schema,
       clock: env.clock,
       copies: this.#copies,
-      keepsSealed,
+      keepsSealed: typeof cache === "object" && cache.encrypted === true,
       isHidden: () => this.#identity.isHidden,
       tellCached: (document, fromCache) => this.#emitter.emit("cache", { document, fromCache }),
       tellError: (document, error) => this.#emitter.emit("error", replaceFacts(error, { document })),

@@ -16,27 +16,3 @@ export interface Device {
   /** True for the session that asks. */
   isCurrent: boolean;
 }
-
-export interface DeviceFields {
-  session_id: string;
-  label: string;
-  browser: string;
-  system: string;
-  place: string;
-  first_seen: string;
-  last_seen: string;
-  connection_state: Status;
-  is_current: boolean;
-}
-
-export function toDevice(fields: DeviceFields): Device {
-  const { label, browser, system, place } = fields;
-  return {
-    ...{ label, browser, system, place },
-    sessionId: fields.session_id,
-    firstSeen: fields.first_seen,
-    lastSeen: fields.last_seen,
-    connectionState: fields.connection_state,
-    isCurrent: fields.is_current,
-  };
-}

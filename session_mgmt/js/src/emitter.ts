@@ -51,9 +51,9 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
   emit<K extends keyof Events>(type: K, ...args: Events[K]): void {
     const callbacks = this.#callbacks.get(type);
     if (!callbacks?.size) return this.#keepUnheard(type, args);
-    for (const registration of [...(callbacks ?? [])]) {
+    for (const registration of [...callbacks]) {
       // A callback that was removed by an earlier one of the same round is not called.
-      if (callbacks?.has(registration)) runGuarded(() => registration.call(...(args as unknown as never[])));
+      if (callbacks.has(registration)) runGuarded(() => registration.call(...(args as unknown as never[])));
     }
   }
 

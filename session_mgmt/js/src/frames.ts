@@ -1,5 +1,6 @@
 /** Frames of PROTOCOL sections 2-10, as this client writes and reads them. */
 
+import { isText } from "./arguments";
 import type { RetryPolicy } from "./backoff";
 import type { ErrorFields } from "./errors";
 import type { UnsentWrite } from "./events";
@@ -18,7 +19,7 @@ export type Position = readonly [epoch: string, offset: number, tag: string];
 export function isPosition(value: unknown): value is Position {
   if (!Array.isArray(value) || value.length !== 3) return false;
   const [epoch, offset, tag] = value;
-  return typeof epoch === "string" && Number.isSafeInteger(offset) && offset >= 0 && typeof tag === "string";
+  return isText(epoch) && Number.isSafeInteger(offset) && offset >= 0 && isText(tag);
 }
 
 export interface Verdict {
@@ -249,10 +250,10 @@ export interface SendFrame {
 
 /** Return a server frame, or null for text that is not a JSON object with a `type`. */
 export function decodeFrame(text: unknown): ServerFrame | null {
-  if (typeof text !== "string") return null;
+  if (!isText(text)) return null;
   try {
     const frame: unknown = JSON.parse(text);
-    const known = typeof frame === "object" && frame !== null && typeof (frame as { type?: unknown }).type === "string";
+    const known = typeof frame === "object" && frame !== null && isText((frame as { type?: unknown }).type);
     return known ? (frame as ServerFrame) : null;
   } catch {
     return null;

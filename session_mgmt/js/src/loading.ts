@@ -1,5 +1,6 @@
 /** Parts of the client that are loaded when they are needed. */
 
+import { findAddress } from "./again";
 import type * as Batch from "./batch";
 import type * as Changes from "./changes/index";
 import type * as Content from "./content";
@@ -89,9 +90,9 @@ export function watchParts(callback: () => void): Unsubscribe {
   return () => void watchers.delete(callback);
 }
 
-/** Ask for a part's file whether it is gone, or only the network is. Browsers name it in the error; not all of them do. */
-async function lookForFile(message: string): Promise<void> {
-  const [address] = /https?:[^\s'"]+/.exec(message) ?? [];
+/** Ask for a part's file whether it is gone, or only the network is. Its error names it in most browsers. */
+async function lookForFile(error: unknown): Promise<void> {
+  const address = findAddress(error);
   if (!address || areGone) return;
   const { status } = await fetch(address, { method: "HEAD", cache: "no-store" });
   if (status !== 404 && status !== 410) return;
@@ -104,7 +105,7 @@ export async function awaitPart<Part>(part: Promise<Part>): Promise<Part> {
   try {
     return await part;
   } catch (error) {
-    lookForFile(String(error)).catch(() => undefined);
+    lookForFile(error).catch(() => undefined);
     const message = `A part could not be loaded: try again, or load the page anew. ${String(error)}`;
     throw SessionError.local("part_unavailable", message, true);
   }

@@ -1,4 +1,4 @@
-/** Waiting that a signal ends. */
+/** Waiting that a signal or the time ends. */
 
 import type { Clock } from "./environment";
 
@@ -16,4 +16,28 @@ export function pause(clock: Clock, milliseconds: number, signal?: AbortSignal):
     }, milliseconds);
     signal?.addEventListener("abort", stop, { once: true });
   });
+}
+
+/**
+ * Run `work` with a signal of its own, which is aborted with the reason of `signal`, or after so many milliseconds with
+ * `late`. Rejects with the reason if `signal` was aborted before.
+ */
+export async function limitTime<T>(
+  clock: Clock,
+  milliseconds: number,
+  work: (signal: AbortSignal) => Promise<T>,
+  signal?: AbortSignal,
+  late?: Error,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const limit = new AbortController();
+  const stop = (): void => limit.abort(signal?.reason);
+  signal?.addEventListener("abort", stop, { once: true });
+  const timer = clock.setTimeout(() => limit.abort(late), milliseconds);
+  try {
+    return await work(limit.signal);
+  } finally {
+    clock.clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+  }
 }

@@ -1,5 +1,6 @@
 /** Record that a tab keeps over a reload: its name, next number, unanswered writes and positions in the logs. */
 
+import { isText } from "./arguments";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import { isPosition, type Position, type SessionFields, type WriteFrame } from "./frames";
@@ -274,7 +275,7 @@ export class ClientRecord {
 /** Read the fields of a record; null if they are none, so that no number is given that is none. */
 function readFields(shelf: Shelf): Fields | null {
   const kept = shelf.get<Fields>("fields");
-  const isName = kept?.client === null || typeof kept?.client === "string";
+  const isName = kept?.client === null || isText(kept?.client);
   return isName && Number.isInteger(kept.next + kept.sent) ? kept : null;
 }
 

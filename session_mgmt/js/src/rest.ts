@@ -1,14 +1,14 @@
 /** HTTP requests (PROTOCOL section 13). */
 
+import { isText } from "./arguments";
 import type { TokenMode } from "./credentials";
 import type { Environment } from "./environment";
 import { SessionError, type ErrorFields } from "./errors";
+import { limitTime } from "./pause";
 import type { Json } from "./values";
 
 const TIMEOUT = 20_000;
 const NO_CONTENT = 204;
-/** Calls have tokens and passwords of the page with them: they go to no other address. */
-const MANUAL = "manual";
 /** Seconds after which to look again where somebody else has answered, such as the portal of a public network. */
 export const PORTAL_WAIT = 15;
 
@@ -58,7 +58,7 @@ export class Rest {
   /** Ask the server for the token against forgery; return false if it has none for this page. */
   async fetchCsrf(signal?: AbortSignal): Promise<boolean> {
     const { body } = await this.sendRequest("GET", "login/", { signal });
-    this.#csrf = typeof body?.csrf === "string" ? body.csrf : null;
+    this.#csrf = isText(body?.csrf) ? body.csrf : null;
     return this.#csrf !== null;
   }
 
@@ -88,8 +88,7 @@ export class Rest {
     if (token === "" && !this.#findCsrf()) await this.fetchCsrf();
     const send = (): Promise<Response> => {
       const headers = this.#buildHeaders({ body, token, headers: init.headers as Record<string, string> });
-      const fixed = { method: "POST", credentials: this.#credentials, cache: "no-store", redirect: MANUAL } as const;
-      return this.#env.fetch(this.resolveUrl(url), { ...init, ...fixed, headers, body });
+      return this.#fetch(this.resolveUrl(url), { ...init, method: "POST", cache: "no-store", headers, body });
     };
     const response = await send();
     // A login has changed the token against forgery, or it is in a place that this page does not know.
@@ -110,36 +109,29 @@ export class Rest {
   async #sendOnce(method: string, path: string, options: RequestOptions): Promise<Answer> {
     // What cannot be sent is the caller's fault, and not the network's, which is worth another try.
     const url = this.resolveUrl(path);
-    const init = {
-      method,
-      headers: this.#buildHeaders(options),
-      credentials: this.#credentials,
-      redirect: MANUAL,
-      ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
-    } as const;
-    const impatience = new AbortController();
-    const timer = this.#env.clock.setTimeout(() => impatience.abort(), TIMEOUT);
-    const stop = (): void => impatience.abort();
-    options.signal?.addEventListener("abort", stop, { once: true });
+    // Undefined is no body.
+    const init = { method, headers: this.#buildHeaders(options), body: JSON.stringify(options.body) };
+    const ask = async (signal: AbortSignal): Promise<Answer> =>
+      readResponse(await this.#fetch(url, { ...init, signal }), url);
     try {
-      options.signal?.throwIfAborted();
-      const response = await this.#env.fetch(url, { ...init, signal: impatience.signal });
-      return await readResponse(response, url);
+      return await limitTime(this.#env.clock, TIMEOUT, ask, options.signal);
     } catch (error) {
-      if (options.signal?.aborted) throw options.signal.reason;
+      options.signal?.throwIfAborted();
       if (error instanceof SessionError) throw error;
-      throw SessionError.local("network_error", `No answer from ${new URL(path, this.base)}: try again.`, true);
-    } finally {
-      this.#env.clock.clearTimeout(timer);
-      options.signal?.removeEventListener("abort", stop);
+      throw SessionError.local("network_error", `No answer from ${url}: try again.`, true);
     }
+  }
+
+  /** Calls have tokens and passwords of the page with them: they follow no redirect to another address. */
+  #fetch(url: string, init: RequestInit): Promise<Response> {
+    return this.#env.fetch(url, { ...init, credentials: this.#credentials, redirect: "manual" });
   }
 
   #buildHeaders(options: RequestOptions): Record<string, string> {
     return {
       Accept: "application/json",
       ...(options.body === undefined ? {} : { "Content-Type": "application/json" }),
-      ...(typeof options.token === "string" ? this.proveSession(options.token) : this.#loginHeaders()),
+      ...(isText(options.token) ? this.proveSession(options.token) : this.#loginHeaders()),
       ...options.headers,
     };
   }

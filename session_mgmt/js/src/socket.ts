@@ -2,8 +2,8 @@
 
 import { CLOSE } from "./codes";
 import type { Environment, SocketClass, SocketLike } from "./environment";
-import { decodeFrame, SUBPROTOCOL, type ByeFrame } from "./frames";
-import type { Ending, Link, LinkPort, Transport, TransportHost } from "./transport";
+import { decodeFrame, SUBPROTOCOL } from "./frames";
+import { makeEnding, readBye, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
 
 export interface SocketPort extends Pick<LinkPort, "handleFrame" | "handleEnd"> {
   handleOpen(): void;
@@ -40,7 +40,6 @@ export class Socket implements Link {
   port: SocketPort;
   #socket: SocketLike | null = null;
   isOpen = false;
-  #bye: ByeFrame | null = null;
 
   constructor(env: Environment, url: string, port: SocketPort) {
     this.port = port;
@@ -65,18 +64,7 @@ export class Socket implements Link {
 
   /** End it from this side at once: a dead network would let the closing handshake wait for minutes. */
   endWith(code: number, name: string | null = null): void {
-    const socket = this.#socket;
-    if (!socket) return;
-    this.drop(code);
-    const bye = this.#bye;
-    const ending: Ending = {
-      code: bye?.code ?? code,
-      name: bye?.name ?? name,
-      retryAfter: bye?.retry_after ?? null,
-      reconnect: bye?.reconnect ?? null,
-      reason: bye?.reason ?? null,
-    };
-    this.port.handleEnd(ending);
+    this.#end(makeEnding(code, name));
   }
 
   drop(code = 1000): void {
@@ -95,9 +83,13 @@ export class Socket implements Link {
   #handleMessage(data: unknown): void {
     const frame = decodeFrame(data);
     if (!frame) return this.endWith(CLOSE.OUT_OF_ORDER, "unreadable_frame");
-    if (frame.type === "bye") {
-      this.#bye = frame;
-      this.endWith(frame.code);
-    } else this.port.handleFrame(frame, (data as string).length);
+    if (frame.type === "bye") this.#end(readBye(frame));
+    else this.port.handleFrame(frame, (data as string).length);
+  }
+
+  #end(ending: Ending): void {
+    if (!this.#socket) return;
+    this.drop(ending.code);
+    this.port.handleEnd(ending);
   }
 }

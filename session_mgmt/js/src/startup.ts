@@ -10,21 +10,20 @@ import { Emitter } from "./emitter";
 import { readEnvironment, type Environment } from "./environment";
 import { SessionError, silenceRejection } from "./errors";
 import type { SessionEvents } from "./events";
-import type { SessionFields, Strategy } from "./frames";
+import type { SessionFields } from "./frames";
 import { Identity } from "./identity";
 import { arePartsGone, loadBatch, loadContent, loadCopies, loadHttp, loadOutboxes, loadTabs } from "./loading";
 import type { StartOptions } from "./options";
-import type { OutboxBounds } from "./outbox";
 import type { Outboxes } from "./outboxes";
 import { pause } from "./pause";
 import { ClientRecord } from "./record";
 import { Rest } from "./rest";
-import type { Schema } from "./schema";
 import { MemoryStore, Shelf } from "./storage";
-import type { Share, TransportName } from "./transport";
+import type { Share } from "./transport";
 
 /** Parts of a client that are there before the client. */
 export interface Parts {
+  options: StartOptions;
   env: Environment;
   rest: Rest;
   credentials: Credentials;
@@ -35,20 +34,12 @@ export interface Parts {
   /** Outboxes of this browser; null where nothing outlives the tab. */
   outboxes: Outboxes | null;
   emitter: Emitter<SessionEvents>;
-  bounds: Partial<OutboxBounds> | undefined;
-  strategy: Strategy | undefined;
-  schema: Schema | undefined;
-  /** Undefined if every update goes at once. */
-  sync: Sync | undefined;
+  /** Null if every update goes at once. */
+  sync: Sync | null;
   copies: Copies | null;
-  keepsSealed: boolean;
   scope: string;
-  /** Name of the page's session among those of the site. */
-  name: string | undefined;
-  /** Transports that the page allows; undefined for all. */
-  transports: readonly TransportName[] | undefined;
-  /** Shares one connection with the other tabs; undefined if each has its own. */
-  share: Share | undefined;
+  /** Shares one connection with the other tabs; null if each has its own. */
+  share: Share | null;
   /** Called when the outbox is stored, or can't be. */
   stored: { tell(): void };
 }
@@ -70,7 +61,7 @@ type Tell = (error: SessionError) => void;
 const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended", "update_available"] as const;
 
 export async function prepareStart(options: StartOptions): Promise<Parts> {
-  const { strategy, schema, cache, signal } = options;
+  const { signal } = options;
   signal?.throwIfAborted();
   const env = readEnvironment(options);
   requireSurroundings(env, options);
@@ -112,28 +103,8 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const tellStored = (): void => stored.tell();
   const opening = ClientRecord.open({ env, shelf, scope: slot, outboxes, ownerScope: scope, tellStored });
   const record = await opening.catch(close);
-  return {
-    env,
-    rest,
-    credentials,
-    identity,
-    begun,
-    content,
-    record,
-    outboxes,
-    emitter,
-    bounds: options.outbox,
-    strategy,
-    schema,
-    sync,
-    copies,
-    keepsSealed: typeof cache === "object" && cache.encrypted === true,
-    scope,
-    name: options.name,
-    transports: options.transports,
-    share,
-    stored,
-  };
+  const found = { begun, content, record, outboxes, sync, copies, share };
+  return { options, env, rest, credentials, identity, emitter, scope, stored, ...found };
 }
 
 /** Throw `unsupported` where something is missing for which nothing stands in. */
@@ -226,7 +197,7 @@ async function openOutboxes(
   }
 }
 
-/** Open the local copies; return null if none are wanted. */
+/** Open the local copies; return null if none are wanted, or can be. */
 async function openCopies(
   { cache, share }: StartOptions,
   env: Environment,
@@ -234,28 +205,24 @@ async function openCopies(
   tell: Tell,
 ): Promise<Copies | null> {
   if (!cache) return null;
-  if (share !== "tab") return openKept(env, owner, tell);
-  // Its session ends with the tab, and nobody would remove what it leaves.
-  tell(SessionError.local("cache_unavailable", "A session of one tab keeps no local copies."));
-  return null;
-}
-
-/** Open the local copies with the part that keeps them; the client works without, should it not load. */
-async function openKept(env: Environment, owner: Owner, tell: Tell): Promise<Copies | null> {
-  const open = async (): Promise<Copies> => (await loadCopies()).Copies.open(env, owner, tell);
-  return (await loadPart(open, tell, "cache_unavailable", "No local copies are kept")) ?? null;
+  const open = async (): Promise<Copies> => {
+    // Its session ends with the tab, and nobody would remove what it leaves.
+    if (share === "tab") throw SessionError.local("cache_unavailable", "the session is one tab's");
+    return (await loadCopies()).Copies.open(env, owner, tell);
+  };
+  return loadPart(open, tell, "cache_unavailable", "No local copies are kept");
 }
 
 /** Load the part of the client that gathers updates; without it they go at once. */
-async function loadSync({ sync }: StartOptions, { page }: Environment, tell: Tell): Promise<Sync | undefined> {
-  if (sync?.mode !== "delayed") return undefined;
+async function loadSync({ sync }: StartOptions, { page }: Environment, tell: Tell): Promise<Sync | null> {
+  if (sync?.mode !== "delayed") return null;
   const load = async (): Promise<Sync> => ({ ...sync, ...(await loadBatch()), page });
   return loadPart(load, tell, "sync_unavailable", "Updates go at once");
 }
 
 /** Load the part of the client that shares one connection; without it each tab has its own. */
-async function loadShare({ oneSocket }: StartOptions, env: Environment, tell: Tell): Promise<Share | undefined> {
-  if (!oneSocket) return undefined;
+async function loadShare({ oneSocket }: StartOptions, env: Environment, tell: Tell): Promise<Share | null> {
+  if (!oneSocket) return null;
   const load = async (): Promise<Share> => {
     const [{ shareTransport }, { openQuiet }] = await Promise.all([loadTabs(), loadHttp()]);
     return shareTransport(env, openQuiet);
@@ -264,12 +231,12 @@ async function loadShare({ oneSocket }: StartOptions, env: Environment, tell: Te
 }
 
 /** Load a part that the client can do without; tell that it does. */
-async function loadPart<T>(load: () => Promise<T>, tell: Tell, name: string, effect: string): Promise<T | undefined> {
+async function loadPart<T>(load: () => Promise<T>, tell: Tell, name: string, effect: string): Promise<T | null> {
   try {
     return await load();
   } catch (error) {
     tell(SessionError.local(name, `${effect}: ${String(error)}`));
-    return undefined;
+    return null;
   }
 }
 

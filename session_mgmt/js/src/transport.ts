@@ -1,7 +1,7 @@
 /** What carries the frames of one attachment: a WebSocket, or HTTP. The connection knows no other difference. */
 
 import type { Environment } from "./environment";
-import type { Endpoints, Position, ServerFrame } from "./frames";
+import type { ByeFrame, Endpoints, Position, ServerFrame } from "./frames";
 import type { Rest } from "./rest";
 
 export type TransportName = "websocket" | "sse" | "longpoll";
@@ -22,6 +22,11 @@ export interface Ending {
 /** Return an end, of which nobody has said more than this. */
 export function makeEnding(code: number, name: string | null = null, said: Partial<Ending> = {}): Ending {
   return { code, name, retryAfter: null, reconnect: null, reason: null, ...said };
+}
+
+/** Return the end that a server has told. */
+export function readBye({ code, name, retry_after: retryAfter, reconnect, reason }: ByeFrame): Ending {
+  return { code, name, retryAfter, reconnect, reason: reason ?? null };
 }
 
 /** Return true for an end that no server has told: the network's, or that of something on the way. */

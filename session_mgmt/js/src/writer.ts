@@ -53,7 +53,7 @@ export class Writer {
     emitter: Emitter<SessionEvents>,
     stats: Stats,
     port: WriterPort,
-    sync?: Sync,
+    sync: Sync | null,
   ) {
     this.#clock = clock;
     this.#emitter = emitter;

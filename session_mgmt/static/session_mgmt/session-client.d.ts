@@ -1520,7 +1520,7 @@ declare class Writer {
 	#private;
 	readonly outbox: Outbox;
 	limits: ValueLimits;
-	constructor(record: ClientRecord, clock: Clock, bounds: Partial<OutboxBounds> | undefined, emitter: Emitter<SessionEvents>, stats: Stats, port: WriterPort, sync?: Sync);
+	constructor(record: ClientRecord, clock: Clock, bounds: Partial<OutboxBounds> | undefined, emitter: Emitter<SessionEvents>, stats: Stats, port: WriterPort, sync: Sync | null);
 	applyLimits(limits: Record<string, number>): void;
 	/** Number and store a write; resolves with its good receipt, rejects with the refusal. */
 	addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame>;

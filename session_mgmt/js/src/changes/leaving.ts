@@ -2,7 +2,7 @@
 
 import type { Credentials } from "../credentials";
 import type { Clock } from "../environment";
-import { pause } from "../pause";
+import { limitTime, pause } from "../pause";
 import type { Rest } from "../rest";
 
 const FLUSH_FOR = 2_000;
@@ -23,10 +23,8 @@ export async function leaveSession(clock: Clock, rest: Rest, credentials: Creden
   const { kept, isVerified } = credentials;
   port.end();
   if (!kept || !isVerified) return;
-  const impatience = new AbortController();
-  const timer = clock.setTimeout(() => impatience.abort(), FLUSH_FOR);
   const path = `sessions/${kept.session.session_id}/`;
+  const end = (signal: AbortSignal): Promise<unknown> => rest.sendRequest("DELETE", path, { token: kept.token, signal });
   // Without an answer the logout of the project ends it on the server.
-  await rest.sendRequest("DELETE", path, { token: kept.token, signal: impatience.signal }).catch(() => undefined);
-  clock.clearTimeout(timer);
+  await limitTime(clock, FLUSH_FOR, end).catch(() => undefined);
 }

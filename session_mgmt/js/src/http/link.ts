@@ -1,10 +1,10 @@
 /** Attachment over HTTP: an attach, polls for what is new, calls for what is written (PROTOCOL section 16). */
 
 import { runGuarded } from "../emitter";
-import { CLOSE, closeName } from "../codes";
+import { CLOSE } from "../codes";
 import type { ConnectedFrame, Position, ServerFrame } from "../frames";
 import { pause } from "../pause";
-import { makeEnding, type Ending, type Link, type LinkPort, type TransportHost, type TransportName } from "../transport";
+import { makeEnding, readBye, type Ending, type Link, type LinkPort, type TransportHost, type TransportName } from "../transport";
 import type { FindPlace } from "./bell";
 import { CallFailure, Calls, makeLost, type Answer } from "./calls";
 import { Places, type Asked } from "./places";
@@ -192,8 +192,7 @@ export class HttpLink implements Link {
 
   #takeFrame(frame: ServerFrame, length: number, asked: Asked): void {
     if (frame.type === "bye") {
-      const { code, name = closeName(code), retry_after: retryAfter = null, reconnect, reason = null } = frame;
-      return this.#end({ code, name, retryAfter, reconnect, reason });
+      return this.#end(readBye(frame));
     }
     if (frame.type === "connected") this.#takeConnected(frame);
     if (frame.type === "recovery") this.#recovery = null;

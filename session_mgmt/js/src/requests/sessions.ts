@@ -2,13 +2,14 @@
 
 import { encodePart } from "../addresses";
 import type { Credentials } from "../credentials";
-import { toDevice, type Device, type DeviceFields } from "../devices";
+import type { Device } from "../devices";
 import type { SessionFields } from "../frames";
 import { toSessionInfo, type SessionInfo } from "../info";
 import type { CreateOptions } from "../options";
 import type { Rest } from "../rest";
 import type { ConnectionFigures, CreatedSession, RecoveredSession, Validation } from "../sessions";
 import type { Json, JsonObject } from "../values";
+import { toCamelCases } from "./answers";
 
 export class SessionRequests {
   readonly #rest: Rest;
@@ -50,7 +51,7 @@ export class SessionRequests {
 
   /** List the user's devices: this one first, then the one seen last. */
   async list(): Promise<Device[]> {
-    return ((await this.#callDevices("GET")).results as DeviceFields[]).map(toDevice);
+    return toCamelCases((await this.#callDevices("GET")).results);
   }
 
   /** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
