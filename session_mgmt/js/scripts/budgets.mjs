@@ -13,7 +13,7 @@ const BUDGETS = {
   "session-client.substitutes.js": 970,
   "session-client.debug.js": 2_500,
   "session-client.batch.js": 1_950,
-  "session-client.pages.js": 5_030,
+  "session-client.pages.js": 5_010,
   "session-client.react.js": 1_000,
   "session-client.requests.js": 3_280,
   "session-client.outboxes.js": 2_880,

@@ -31,7 +31,7 @@ export function askForReply<Answer = RefreshAnswer>(
 export function askForVerdict(
   connection: Connection,
   frame: object,
-  answer: (verdict: Verdict | SessionError) => void,
+  answer: (verdict: Verdict | SessionError) => void = () => undefined,
 ): boolean {
   return connection.askServer(frame, (reply) => {
     if (reply.type === "reply" && reply.verdict) answer(reply.verdict);

@@ -3,7 +3,7 @@
 import type { Adoption } from "./adoption";
 import { Auth } from "./auth";
 import type { AnyApplication, ApplicationTypes, DocumentOf, Returned, Sent, TypeOf } from "./application";
-import { askForReply, askForVerdict } from "./asking";
+import { askForReply } from "./asking";
 import { Connection, type ConnectionPort } from "./connection";
 import { ConnectionControls } from "./controls";
 import type { Copies } from "./copies";
@@ -317,10 +317,9 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   #newLogbook({ content }: Parts): Logbook {
     return new Logbook({
       ...this.#env,
-      askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
+      connection: this.#connection,
       fetchDocument: (url) => content.fetchDocument(this.#rest, url, this.#credentials.token),
       tellFailed: (log, { message }) => this.#emitter.emit("error", SessionError.local("snapshot_failed", `${log}: ${message}`, true)),
-      abandonConnection: () => this.#connection.abandonLink(),
       tellRange: (event, ...range) => {
         if (event === "gap") this.#stats.count("gaps");
         this.#emitter.emit(event, ...range);
@@ -330,10 +329,8 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   #newWriter({ options, env, content, sync }: Parts): Writer {
     const port: WriterPort = {
-      sendFrame: (frame) => this.#connection.sendFrame(frame),
+      connection: this.#connection,
       findReplica: (name) => this.#documents.findReplica(name),
-      abandonConnection: () => this.#connection.abandonLink(),
-      readFailure: () => this.#connection.readFailure(),
       tellPending: () => this.#pending.planReport(),
     };
     return new content.Writer(this.#record, env.clock, options.outbox, this.#emitter, this.#stats, port, sync);

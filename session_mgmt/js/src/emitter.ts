@@ -6,8 +6,43 @@ export type Unsubscribe = () => void;
 
 const MOST_UNHEARD = 20;
 
+/** Callbacks of one event. */
+export class Callbacks<Args extends readonly unknown[]> {
+  readonly #registered = new Set<{ call: (...args: Args) => void }>();
+
+  get size(): number {
+    return this.#registered.size;
+  }
+
+  add(callback: (...args: Args) => void): Unsubscribe {
+    requireFunction(callback, "the callback");
+    // Wrapped, so that one function may be registered twice and each registration ended by itself.
+    const registration = { call: callback };
+    this.#registered.add(registration);
+    return () => void this.#registered.delete(registration);
+  }
+
+  /** End every registration of a callback. */
+  remove(callback: (...args: Args) => void): void {
+    for (const registration of this.#registered) {
+      if (registration.call === callback) this.#registered.delete(registration);
+    }
+  }
+
+  call(...args: Args): void {
+    for (const registration of [...this.#registered]) {
+      // A callback that was removed by an earlier one of the same round is not called.
+      if (this.#registered.has(registration)) runGuarded(() => registration.call(...args));
+    }
+  }
+
+  clear(): void {
+    this.#registered.clear();
+  }
+}
+
 export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }> {
-  readonly #callbacks = new Map<keyof Events, Set<{ call: (...args: never[]) => void }>>();
+  readonly #callbacks = new Map<keyof Events, Callbacks<never>>();
   /** What nobody has heard yet, of the types that somebody should hear. */
   readonly #unheard = new Map<keyof Events, Events[keyof Events][]>();
 
@@ -17,18 +52,15 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
   }
 
   on<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe {
-    requireFunction(callback, "the callback");
-    const callbacks = this.#callbacks.get(type) ?? new Set();
+    const callbacks: Callbacks<never> = this.#callbacks.get(type) ?? new Callbacks();
     this.#callbacks.set(type, callbacks);
-    // Wrapped, so that one function may be registered twice and each registration ended by itself.
-    const registration = { call: callback as unknown as (...args: never[]) => void };
-    callbacks.add(registration);
+    const stop = callbacks.add(callback);
     const unheard = this.#unheard.get(type)?.splice(0) ?? [];
     if (unheard.length > 0) {
       // Not within this call: the application may not be ready for its own callback.
       queueMicrotask(() => unheard.forEach((args) => this.emit(type, ...(args as Events[K]))));
     }
-    return () => void callbacks.delete(registration);
+    return stop;
   }
 
   /** Call back at the next event only. */
@@ -43,18 +75,13 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
 
   /** End every registration of a callback by `on`. */
   off<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): void {
-    for (const registration of this.#callbacks.get(type) ?? []) {
-      if ((registration.call as unknown) === callback) this.#callbacks.get(type)?.delete(registration);
-    }
+    this.#callbacks.get(type)?.remove(callback);
   }
 
   emit<K extends keyof Events>(type: K, ...args: Events[K]): void {
     const callbacks = this.#callbacks.get(type);
-    if (!callbacks?.size) return this.#keepUnheard(type, args);
-    for (const registration of [...callbacks]) {
-      // A callback that was removed by an earlier one of the same round is not called.
-      if (callbacks.has(registration)) runGuarded(() => registration.call(...(args as unknown as never[])));
-    }
+    if (callbacks?.size) callbacks.call(...(args as never));
+    else this.#keepUnheard(type, args);
   }
 
   #keepUnheard<K extends keyof Events>(type: K, args: Events[K]): void {

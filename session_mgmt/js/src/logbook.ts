@@ -1,5 +1,7 @@
 /** Logs that this client follows, its position in each, and the entries that arrive (PROTOCOL section 4). */
 
+import { askForVerdict } from "./asking";
+import type { Connection } from "./connection";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { Gap, SessionEvents } from "./events";
@@ -39,13 +41,10 @@ export class OutOfOrder extends Error {}
 export interface LogbookPort {
   clock: Clock;
   random: () => number;
-  /** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
-  askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
+  connection: Connection;
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
   /** Report why a large document could not be fetched. */
   tellFailed(log: string, error: SessionError): void;
-  /** Give the connection up and recover. */
-  abandonConnection(): void;
   /** Tell of entries that the application is not given. */
   tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
 }
@@ -324,7 +323,7 @@ export class Logbook {
       if (attachment !== this.#attachment) return;
       if (error instanceof SessionError) this.#port.tellFailed(log.name, error);
       // Without its body the document has no place to go on from.
-      this.#port.abandonConnection();
+      this.#port.connection.abandonLink();
     }
   }
 
@@ -360,7 +359,7 @@ export class Logbook {
 
   #leaveLog(log: Log): void {
     this.#port.clock.clearTimeout(log.timer);
-    if (log.asked !== null) this.#port.askServer({ type: "unsubscribe", log: log.name }, () => undefined);
+    if (log.asked !== null) askForVerdict(this.#port.connection, { type: "unsubscribe", log: log.name });
   }
 
   #subscribeLog(log: Log): void {
@@ -372,7 +371,7 @@ export class Logbook {
       else if (log.position !== asked && hasPassed(log, answer)) log.reader.takeVerdict?.(answer);
       else this.#applyVerdict(log, answer);
     };
-    log.asked = this.#port.askServer(frame, handle) ? frame.filter : null;
+    log.asked = askForVerdict(this.#port.connection, frame, handle) ? frame.filter : null;
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { requireThat } from "./arguments";
 import type { Batch, Settle, Sync } from "./batch";
+import type { Connection } from "./connection";
 import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
@@ -16,13 +17,8 @@ import type { Stats } from "./stats";
 import { byteLength, normalizeValue, DEFAULT_VALUE_LIMITS, type Json, type ValueLimits } from "./values";
 
 export interface WriterPort {
-  /** Return false if there is no connection to send on. */
-  sendFrame(frame: object): boolean;
+  connection: Connection;
   findReplica(document: string): Replica | undefined;
-  /** Give up a connection that cannot decide the first write. */
-  abandonConnection(): void;
-  /** Return why nothing can be written, or null. */
-  readFailure(): SessionError | null;
   /** Report that another number of writes waits. */
   tellPending(): void;
 }
@@ -59,7 +55,9 @@ export class Writer {
     this.#emitter = emitter;
     this.#stats = stats;
     this.#port = port;
-    const { sendFrame, findReplica, abandonConnection, tellPending } = port;
+    const { connection, findReplica, tellPending } = port;
+    const sendFrame = (frame: object): boolean => connection.sendFrame(frame);
+    const abandonConnection = (): void => connection.abandonLink();
     const rebaseWrites: OutboxPort["rebaseWrites"] = (...refused) => this.#rebaseWrites(...refused);
     this.outbox = new Outbox(record, clock, { sendFrame, abandonConnection, rebaseWrites, tellPending }, bounds);
     const fitsFrame = (frame: UpdateFrame): boolean => this.#fitsFrame(frame);
@@ -83,7 +81,7 @@ export class Writer {
       // Before the write is taken: it would go all the same.
       requireThat(!signal || typeof signal.addEventListener === "function", "signal is that of an AbortController");
       if (signal?.aborted) return reject(signal.reason);
-      const failure = this.#port.readFailure();
+      const failure = this.#port.connection.readFailure();
       if (failure) throw failure;
       let isSettled = false;
       const settle: Settle = (answer) => {
@@ -188,7 +186,7 @@ export class Writer {
   close(): void {
     this.#batch?.close();
     this.outbox.detach();
-    this.stopWaiting(this.#port.readFailure() as SessionError);
+    this.stopWaiting(this.#port.connection.readFailure() as SessionError);
   }
 
   #demandFit(frame: WriteFrame): WriteFrame {

@@ -16,14 +16,16 @@ export interface ViewOptions {
   /** Filter that entries do not show. */
   hidden?: (row: Row) => boolean;
   size?: number;
+  /** What its session asked for before: an address without parameters is answered so until `giveUp`. */
+  remembered?: Pick<ViewOptions, "ordering" | "filters">;
 }
 
 export class ListView {
   readonly rows = new Map<number, Row>();
   readonly requests: string[] = [];
   readonly headers: Record<string, string>[] = [];
-  readonly ordering: Column[];
-  readonly filters: Live["filters"];
+  ordering: Column[];
+  filters: Live["filters"];
   readonly size: number;
   /** End of what has been read; null at the end of the list. */
   until: Key | null = null;
@@ -33,13 +35,18 @@ export class ListView {
   holds = false;
   #held: (() => void)[] = [];
   readonly #hidden: ((row: Row) => boolean) | undefined;
+  readonly giveUp: () => void;
 
   constructor(
     readonly server: FakeServer,
-    { ordering = [], filters = {}, hidden, size = 4 }: ViewOptions = {},
+    { ordering = [], filters = {}, hidden, size = 4, remembered }: ViewOptions = {},
   ) {
-    this.ordering = [...ordering, ID];
-    this.filters = filters;
+    this.ordering = [...(remembered?.ordering ?? ordering), ID];
+    this.filters = remembered?.filters ?? filters;
+    this.giveUp = () => {
+      this.ordering = [...ordering, ID];
+      this.filters = filters;
+    };
     this.#hidden = hidden;
     this.size = size;
   }

@@ -273,6 +273,31 @@ describe("a list that was lost", () => {
     },
   );
 
+  test.each([400, 403, 404, 410, 500])("asks as the application did where an address of the server's gets %i", async (status) => {
+    const { view, orders } = await open([1, 2, 3, 4, 5], { remembered: { filters: { made: null } } });
+    view.put({ id: 6, made: "today" });
+    await orders.loadNext();
+    expect(idsOf(orders)).toEqual([1, 2, 3, 4, 5]);
+    view.giveUp();
+    view.refusals.push(Response.json({ detail: "No such filter." }, { status }));
+    await orders.refresh();
+    expect([orders.error, idsOf(orders)]).toEqual([null, [1, 2, 3, 4, 5, 6]]);
+    view.put({ id: 7, made: "today" });
+    await until(() => orders.rows.length === 7);
+  });
+
+  test.each([{ filters: { made: null } }, { ordering: [column("made", "text")] }])(
+    "goes by what pages say of themselves, where another one says %o",
+    async (other) => {
+      const { view, orders } = await open([1, 2, 3, 4, 5], { remembered: other });
+      view.put({ id: 0, made: "today" });
+      view.giveUp();
+      await orders.loadNext();
+      await until(() => orders.rows.length === 6);
+      expect([orders.error, idsOf(orders)]).toEqual([null, [0, 1, 2, 3, 4, 5]]);
+    },
+  );
+
   test("tries again by itself without an answer, once there is a connection", async () => {
     const { browser, view, orders } = await open([1, 2, 3, 4, 5]);
     browser.server.drop();
@@ -297,7 +322,8 @@ describe("a list that was lost", () => {
     [Response.json({ results: [], next: null, live: null }), "not_live"],
   ])("stays with what it has for %o, until it is refreshed", async (response, name) => {
     const { view, orders } = await open([1, 2, 3, 4, 5]);
-    view.refusals.push(response);
+    // The page's own address is refused as the server's was.
+    view.refusals.push(response.clone(), response);
     expect(await refusal(orders.loadNext())).toBe(name);
     expect([orders.error?.name, orders.isLoading, orders.rows.length]).toEqual([name, false, 4]);
     view.del(1);

@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
+import type { Connection } from "../src/connection";
 import type { EntriesFrame, Verdict } from "../src/frames";
 import type { SessionClient } from "../src/index";
 import { Logbook } from "../src/logbook";
@@ -46,6 +47,13 @@ describe("a publication over the limit", () => {
   });
 });
 
+/** Return a connection whose questions wait for their answers, and which tells that it is given up. */
+function fakeConnection(answers: ((verdict: Verdict) => void)[], told: string[]): Connection {
+  const askServer: Connection["askServer"] = (_, answer) =>
+    answers.push((verdict) => answer({ type: "reply", id: 1, verdict })) > 0;
+  return { askServer, abandonLink: () => told.push("abandoned") } as Partial<Connection> as Connection;
+}
+
 describe("an answer that is older than what a poll or another tab has brought", () => {
   test.each([
     { mode: "up_to_date", position: ["e", 0, "t0"] },
@@ -55,9 +63,8 @@ describe("an answer that is older than what a poll or another tab has brought", 
     const [taken, told]: [unknown[], string[]] = [[], []];
     const logbook = new Logbook({
       ...{ clock: globalThis as never, random: Math.random },
-      askServer: (_, answer) => answers.push(answer) > 0,
+      connection: fakeConnection(answers, told),
       fetchDocument: () => Promise.reject(new Error()),
-      abandonConnection: () => told.push("abandoned"),
       tellRange: (event) => told.push(event),
     });
     const takeVerdict = ({ mode }: Verdict) => told.push(mode);
@@ -77,9 +84,8 @@ test("what is under way when a topic is followed anew neither ends the connectio
   const [taken, told]: [unknown[], string[]] = [[], []];
   const logbook = new Logbook({
     ...{ clock: globalThis as never, random: Math.random },
-    askServer: (_, answer) => answers.push(answer) > 0,
+    connection: fakeConnection(answers, told),
     fetchDocument: () => Promise.reject(new Error()),
-    abandonConnection: () => told.push("abandoned"),
     tellRange: (event) => told.push(event),
   });
   logbook.followLog("topic:t", { start: null, takeEntry: (body) => taken.push(body) });

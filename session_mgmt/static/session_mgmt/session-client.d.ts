@@ -978,6 +978,148 @@ export type ReturnedBy<S, Message> = IsAny<S> extends true ? Json : S extends {
 	in: infer In;
 	out: infer Out;
 } ? IsAny<In> extends true ? Out : Message extends In ? Out : never : never;
+export interface HeartbeatPort {
+	/** Ask the server for a sign of life. */
+	askForLife(): void;
+	/** End the connection: nothing was heard for too long. */
+	endSilent(): void;
+	/** Tell that so many of the server's beats in a row did not come. */
+	tellMissed(missed: number): void;
+	isHidden(): boolean;
+}
+declare class Heartbeat {
+	#private;
+	/** Milliseconds without any frame after which the connection counts as dead. */
+	deadline: number;
+	/** Milliseconds in which the server promises a beat. */
+	interval: number;
+	constructor(clock: Clock, port: HeartbeatPort);
+	/** Go by other seconds from now on. */
+	configure({ interval, deadline }: {
+		interval?: number;
+		deadline?: number;
+	}): void;
+	start(): void;
+	stop(): void;
+	/** Note a sign of life; any frame is one. */
+	noteLife(): void;
+	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
+	startDoubt(): void;
+	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
+	noteLoss(): void;
+}
+export interface ClientStats {
+	/** What carries the frames, or carried the last ones; null before the first connection. */
+	transport: Carrier | null;
+	connections: number;
+	reconnects: number;
+	framesSent: number;
+	framesReceived: number;
+	/** Characters of JSON text. */
+	charactersSent: number;
+	charactersReceived: number;
+	/** Recoveries by the server's verdict. */
+	recoveries: Record<"full" | "state_only" | "none", number>;
+	gaps: number;
+	messages: number;
+	publications: number;
+	receipts: number;
+	refusals: number;
+	/** Beats of the server that did not come. */
+	missedBeats: number;
+	latency: Latency;
+	pending: number;
+}
+/**
+ * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
+ * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
+ */
+export interface Latency {
+	last_ms: number | null;
+	average_ms: number | null;
+	p95_ms: number | null;
+	jitter_ms: number | null;
+}
+export type Counter = Exclude<keyof ClientStats, "transport" | "recoveries" | "latency" | "pending">;
+declare class Stats {
+	#private;
+	count(counter: Counter, by?: number): void;
+	countRecovery(verdict: "full" | "state_only" | "none"): void;
+	addLatency(milliseconds: number): void;
+	buildSummary(pending: number, transport: Carrier | null): ClientStats;
+}
+export interface ConnectionPort {
+	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
+	prepare(): Promise<Preparation> | null;
+	/** Begin the next attachment. Throws for an address that cannot be. */
+	openLink(port: LinkPort): Link;
+	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	buildConnect(): object;
+	takeConnected(frame: ConnectedFrame): void;
+	handleFrame(frame: ServerFrame): void;
+	handleDetach(): void;
+	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	findPlace(log: string): Position | null | undefined;
+	readAcked(): number;
+	tellTransport(name: Carrier): void;
+	tellStatus(status: Status, reason: StatusReason | null): void;
+	tellMissed(missed: number): void;
+	tellRoundTrip(milliseconds: number): void;
+	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
+}
+export type Repair = "reconnect" | "stop";
+/** Preparation of a connection: `repair` is null if it may open now. */
+export type Preparation = {
+	repair: null;
+} | {
+	repair: Repair;
+	reason: StatusReason;
+	retryAfter?: number | null;
+};
+declare class Connection {
+	#private;
+	status: Status;
+	reason: StatusReason | null;
+	/** Called with every frame, for the debug panel. */
+	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
+	/** What carried the last attachment; null before the first. */
+	transport: Carrier | null;
+	/** Called whenever frames can be sent. */
+	onAttach: () => void;
+	readonly backoff: Backoff;
+	readonly heartbeat: Heartbeat;
+	constructor(env: Environment, port: ConnectionPort, stats: Stats);
+	get connected(): boolean;
+	/** Aborted once the client is closed: its record may be another page's, so nothing of it begins again. */
+	get closed(): AbortSignal;
+	get isHidden(): boolean;
+	/** Connect; resolves when connected, rejects when the connection is given up before that. */
+	connect(): Promise<void>;
+	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
+	disconnect(): void;
+	reconnect(): Promise<void>;
+	close(): void;
+	/** Let go of everything, because the page goes; it connects when it comes back. */
+	leavePage(): void;
+	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
+	checkLife(): void;
+	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
+	/** Go by what the server says of its beats. */
+	takeBeats(beats: Beats | undefined): void;
+	/** Return false if there is no connection. */
+	sendFrame(frame: object): boolean;
+	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
+	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
+	/** Return why the connection will not come back by itself; null while it may. */
+	readFailure(): SessionError | null;
+	/** Stay away because nothing can be sent for good. */
+	fail(reason: StatusReason): void;
+	/** Give this connection up and come back: what came on it does not go on from here. */
+	abandonLink(name?: string): void;
+	/** Give this connection up and come back: it is another session's. */
+	leaveSession(): void;
+}
 /** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
 export interface Wishes {
 	slow?: string | undefined;
@@ -1006,16 +1148,13 @@ export interface Reader {
 export interface LogbookPort {
 	clock: Clock;
 	random: () => number;
-	/** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
-	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
+	connection: Connection;
 	fetchDocument(url: string): Promise<{
 		data: Json;
 		position: Position;
 	}>;
 	/** Report why a large document could not be fetched. */
 	tellFailed(log: string, error: SessionError): void;
-	/** Give the connection up and recover. */
-	abandonConnection(): void;
 	/** Tell of entries that the application is not given. */
 	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
 }
@@ -1465,54 +1604,9 @@ declare class Batch {
 	dropDraft(): void;
 	close(): void;
 }
-export interface ClientStats {
-	/** What carries the frames, or carried the last ones; null before the first connection. */
-	transport: Carrier | null;
-	connections: number;
-	reconnects: number;
-	framesSent: number;
-	framesReceived: number;
-	/** Characters of JSON text. */
-	charactersSent: number;
-	charactersReceived: number;
-	/** Recoveries by the server's verdict. */
-	recoveries: Record<"full" | "state_only" | "none", number>;
-	gaps: number;
-	messages: number;
-	publications: number;
-	receipts: number;
-	refusals: number;
-	/** Beats of the server that did not come. */
-	missedBeats: number;
-	latency: Latency;
-	pending: number;
-}
-/**
- * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
- * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
- */
-export interface Latency {
-	last_ms: number | null;
-	average_ms: number | null;
-	p95_ms: number | null;
-	jitter_ms: number | null;
-}
-export type Counter = Exclude<keyof ClientStats, "transport" | "recoveries" | "latency" | "pending">;
-declare class Stats {
-	#private;
-	count(counter: Counter, by?: number): void;
-	countRecovery(verdict: "full" | "state_only" | "none"): void;
-	addLatency(milliseconds: number): void;
-	buildSummary(pending: number, transport: Carrier | null): ClientStats;
-}
 export interface WriterPort {
-	/** Return false if there is no connection to send on. */
-	sendFrame(frame: object): boolean;
+	connection: Connection;
 	findReplica(document: string): Replica | undefined;
-	/** Give up a connection that cannot decide the first write. */
-	abandonConnection(): void;
-	/** Return why nothing can be written, or null. */
-	readFailure(): SessionError | null;
 	/** Report that another number of writes waits. */
 	tellPending(): void;
 }
@@ -1876,108 +1970,6 @@ export interface Device {
 	connectionState: Status;
 	/** True for the session that asks. */
 	isCurrent: boolean;
-}
-export interface HeartbeatPort {
-	/** Ask the server for a sign of life. */
-	askForLife(): void;
-	/** End the connection: nothing was heard for too long. */
-	endSilent(): void;
-	/** Tell that so many of the server's beats in a row did not come. */
-	tellMissed(missed: number): void;
-	isHidden(): boolean;
-}
-declare class Heartbeat {
-	#private;
-	/** Milliseconds without any frame after which the connection counts as dead. */
-	deadline: number;
-	/** Milliseconds in which the server promises a beat. */
-	interval: number;
-	constructor(clock: Clock, port: HeartbeatPort);
-	/** Go by other seconds from now on. */
-	configure({ interval, deadline }: {
-		interval?: number;
-		deadline?: number;
-	}): void;
-	start(): void;
-	stop(): void;
-	/** Note a sign of life; any frame is one. */
-	noteLife(): void;
-	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
-	startDoubt(): void;
-	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
-	noteLoss(): void;
-}
-export interface ConnectionPort {
-	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
-	prepare(): Promise<Preparation> | null;
-	/** Begin the next attachment. Throws for an address that cannot be. */
-	openLink(port: LinkPort): Link;
-	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
-	buildConnect(): object;
-	takeConnected(frame: ConnectedFrame): void;
-	handleFrame(frame: ServerFrame): void;
-	handleDetach(): void;
-	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
-	findPlace(log: string): Position | null | undefined;
-	readAcked(): number;
-	tellTransport(name: Carrier): void;
-	tellStatus(status: Status, reason: StatusReason | null): void;
-	tellMissed(missed: number): void;
-	tellRoundTrip(milliseconds: number): void;
-	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
-	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
-}
-export type Repair = "reconnect" | "stop";
-/** Preparation of a connection: `repair` is null if it may open now. */
-export type Preparation = {
-	repair: null;
-} | {
-	repair: Repair;
-	reason: StatusReason;
-	retryAfter?: number | null;
-};
-declare class Connection {
-	#private;
-	status: Status;
-	reason: StatusReason | null;
-	/** Called with every frame, for the debug panel. */
-	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
-	/** What carried the last attachment; null before the first. */
-	transport: Carrier | null;
-	/** Called whenever frames can be sent. */
-	onAttach: () => void;
-	readonly backoff: Backoff;
-	readonly heartbeat: Heartbeat;
-	constructor(env: Environment, port: ConnectionPort, stats: Stats);
-	get connected(): boolean;
-	/** Aborted once the client is closed: its record may be another page's, so nothing of it begins again. */
-	get closed(): AbortSignal;
-	get isHidden(): boolean;
-	/** Connect; resolves when connected, rejects when the connection is given up before that. */
-	connect(): Promise<void>;
-	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
-	disconnect(): void;
-	reconnect(): Promise<void>;
-	close(): void;
-	/** Let go of everything, because the page goes; it connects when it comes back. */
-	leavePage(): void;
-	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
-	checkLife(): void;
-	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
-	/** Go by what the server says of its beats. */
-	takeBeats(beats: Beats | undefined): void;
-	/** Return false if there is no connection. */
-	sendFrame(frame: object): boolean;
-	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
-	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
-	/** Return why the connection will not come back by itself; null while it may. */
-	readFailure(): SessionError | null;
-	/** Stay away because nothing can be sent for good. */
-	fail(reason: StatusReason): void;
-	/** Give this connection up and come back: what came on it does not go on from here. */
-	abandonLink(name?: string): void;
-	/** Give this connection up and come back: it is another session's. */
-	leaveSession(): void;
 }
 /** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
 export type Part = (shared: never) => object;

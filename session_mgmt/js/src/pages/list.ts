@@ -1,17 +1,17 @@
 /** A list of pages: reads them one after another, and keeps them true by the entries of their topic. */
 
 import { DEFAULT_RETRY } from "../backoff";
-import { Emitter, type Unsubscribe } from "../emitter";
-import { SessionError } from "../errors";
+import { Callbacks, type Unsubscribe } from "../emitter";
+import { SessionError, silenceRejection } from "../errors";
 import type { SessionClient } from "../index";
 import type { Pages, PagesChange, PagesOptions, PagesShown } from "../pages";
 import type { PublicationPlace } from "../topics";
-import { areEqual } from "../values";
+import { areEqual, type Json } from "../values";
 import { readPage } from "./reading";
-import { Segment, type Entry, type Item, type Page } from "./segment";
+import { Segment, type Entry, type Item, type Live, type Page } from "./segment";
 
-/** Refusals of a cursor: the list is read again from its first page. */
-const LOST_CURSOR = ["cursor_expired", "cursor_foreign", "cursor_invalid"];
+/** Errors after which the list is read again from its first page: refusals of a cursor, and pages of another list. */
+const LOST = ["cursor_expired", "cursor_foreign", "cursor_invalid", "list_changed"];
 /** Milliseconds within which clients that have heard of one change read again. */
 const SPREAD = 250;
 
@@ -19,18 +19,13 @@ type Session = Pick<SessionClient, "auth" | "id" | "on" | "status" | "topics">;
 type Place = readonly [epoch: string, offset: number, ...unknown: unknown[]];
 type Job = (signal: AbortSignal) => Promise<void>;
 
-interface Waiter {
-  resolve(): void;
-  reject(error: SessionError): void;
-}
-
 export class LiveList<Row> implements Pages<Row> {
   shown: PagesShown<Row> = { rows: [], more: 0, hasNext: false, isLoading: true, error: null };
   readonly #session: Session;
   /** Address of the first page. */
   #url: string;
   readonly #options: PagesOptions;
-  readonly #emitter = new Emitter<{ change: [change: PagesChange<Row>] }>();
+  readonly #listeners = new Callbacks<[change: PagesChange<Row>]>();
   #segments: Segment<Row>[] = [];
   #next: string | null = null;
   #topic: string | null = null;
@@ -66,7 +61,7 @@ export class LiveList<Row> implements Pages<Row> {
   #outdated = 0;
   #lost = 0;
   #denied = 0;
-  #waiters: Waiter[] = [];
+  readonly #waiters: ((error: SessionError | null) => void)[] = [];
 
   constructor(session: Session, url: string, options: PagesOptions) {
     this.#session = session;
@@ -95,8 +90,8 @@ export class LiveList<Row> implements Pages<Row> {
     return this.shown.error;
   }
 
-  on(type: "change", callback: (change: PagesChange<Row>) => void): Unsubscribe {
-    return this.#emitter.on(type, callback);
+  on(_type: "change", callback: (change: PagesChange<Row>) => void): Unsubscribe {
+    return this.#listeners.add(callback);
   }
 
   loadNext(): Promise<void> {
@@ -116,22 +111,23 @@ export class LiveList<Row> implements Pages<Row> {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#emitter.clear();
+    this.#listeners.clear();
     this.#leave();
     this.#interrupt();
-    this.#settle(SessionError.local("closed", "The pages were closed: make others."));
+    this.#settle(makeClosed());
   }
 
   #wait(): Promise<void> {
-    const done = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
-    done.catch(() => undefined);
-    if (this.#isClosed) this.#settle(SessionError.local("closed", "The pages were closed: make others."));
+    const done = new Promise<void>((resolve, reject) => {
+      this.#waiters.push((error) => (error ? reject(error) : resolve()));
+    });
+    if (this.#isClosed) this.#settle(makeClosed());
     else void this.#work();
-    return done;
+    return silenceRejection(done);
   }
 
   #settle(error: SessionError | null): void {
-    for (const { resolve, reject } of this.#waiters.splice(0)) error ? reject(error) : resolve();
+    for (const settle of this.#waiters.splice(0)) settle(error);
   }
 
   /** Do what is to be done, one request at a time. */
@@ -172,7 +168,11 @@ export class LiveList<Row> implements Pages<Row> {
   }
 
   #judge(error: SessionError): void {
-    if (LOST_CURSOR.includes(error.name) && this.#lost < 1) {
+    const isLost = LOST.includes(error.name);
+    // Addresses of the server's own name filters and an order: of those that it has remembered, the view may take some
+    // no longer. To the address of the application it answers without them.
+    const isTakenNoLonger = !this.#mustRestart && (!error.temporary || error.name === "http_500");
+    if (this.#lost < 1 && (isLost || isTakenNoLonger)) {
       this.#lost += 1;
       // The application may have begun at a cursor that it had kept.
       const first = new URL(this.#url);
@@ -183,8 +183,9 @@ export class LiveList<Row> implements Pages<Row> {
     // Somebody else of this page was ahead: what has come since the request is kept now.
     if (error.name === "page_outdated" && (this.#outdated += 1) === 1) return;
     this.#failed += 1;
-    if (error.temporary) this.#failure = error;
-    else this.#fail(error);
+    if (!error.temporary) return this.#fail(error);
+    this.#failure = error;
+    if (isLost) this.#restart();
   }
 
   /** Stay with what is shown, until `refresh`. */
@@ -263,7 +264,10 @@ export class LiveList<Row> implements Pages<Row> {
     const known = new URL(address.pathname + address.search, this.#url).href;
     const page = await readPage<Row>(known, this.#options, this.#session.auth.headers(), signal);
     signal.throwIfAborted();
-    begin?.(page);
+    if (begin) begin(page);
+    else if (this.#isOfAnotherList(page)) {
+      throw SessionError.local("list_changed", "The list has changed: it is read again.", true);
+    }
     const { position } = page.live;
     const start = since ?? this.#place;
     if (!start || start[0] !== position[0] || start[1] > position[1]) {
@@ -274,6 +278,12 @@ export class LiveList<Row> implements Pages<Row> {
       signal.throwIfAborted();
     }
     return page;
+  }
+
+  /** Return true if the server has other filters by now, or another order, than those of the pages that are shown. */
+  #isOfAnotherList({ live }: Page<Row>): boolean {
+    const name = ({ topic, ordering, filters, other_filters }: Live): Json => [topic, ordering, filters, other_filters];
+    return this.#segments.some((segment) => !areEqual(name(segment.live), name(live)));
   }
 
   /** Show a page at its place among the others, with the entries that came after it. */
@@ -421,7 +431,7 @@ export class LiveList<Row> implements Pages<Row> {
     const names = Object.keys(shown) as (keyof typeof shown)[];
     if (names.every((name) => shown[name] === this.shown[name])) return;
     this.shown = shown;
-    this.#emitter.emit("change", change);
+    this.#listeners.call(change);
   }
 
   /** Collect what has changed since it was told last; return false if nothing has. */
@@ -447,29 +457,33 @@ export class LiveList<Row> implements Pages<Row> {
     const least = this.#failure?.retryAfter ?? 0;
     await pause((least + Math.random() * bound) * 1000, signal);
     while (this.#session.status !== "connected") {
-      await new Promise<void>((resolve) => {
-        const stop = this.#session.on("status", done);
-        signal.addEventListener("abort", done, { once: true });
-        function done(): void {
-          stop();
-          signal.removeEventListener("abort", done);
-          resolve();
-        }
-      });
-      signal.throwIfAborted();
+      await waitFor((done) => this.#session.on("status", done), signal);
     }
   }
 }
 
-async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+function makeClosed(): SessionError {
+  return SessionError.local("closed", "The pages were closed: make others.");
+}
+
+/** Wait until `begin` calls back; it returns what ends its wait. Rejects when the signal is aborted. */
+async function waitFor(begin: (done: () => void) => Unsubscribe, signal: AbortSignal): Promise<void> {
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, milliseconds);
-    signal.addEventListener("abort", done, { once: true });
+    const end = begin(done);
+    signal.addEventListener("abort", done);
     function done(): void {
-      clearTimeout(timer);
+      end();
       signal.removeEventListener("abort", done);
       resolve();
     }
   });
   signal.throwIfAborted();
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  const begin = (done: () => void): Unsubscribe => {
+    const timer = setTimeout(done, milliseconds);
+    return () => clearTimeout(timer);
+  };
+  return waitFor(begin, signal);
 }
