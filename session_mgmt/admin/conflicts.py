@@ -54,13 +54,14 @@ class StateConflictAdmin(ContentAdmin):
     """
 
     tenant_path = "document__session__tenant"
+    session_path = "document__session"
     folder = "stateconflict"
     list_display = ("short_id", "state_badge", "of_document", "of_session", "at", "lost_by")
     list_filter = (StateFilter, "at")
     list_select_related = ("document__session__user", "client")
     list_per_page = 50
     ordering = ("-id",)
-    search_fields = ("document__name", "=document__session__id")
+    search_fields = ("document__name",)
     search_help_text = _("A document's name or a session's id.")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

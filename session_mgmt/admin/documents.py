@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -37,6 +36,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
     """List and pages of documents."""
 
     tenant_path = "session__tenant"
+    session_path = "session"
     folder = "statedocument"
     list_display = (
         "name",
@@ -63,15 +63,6 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         count = waits.values("document").annotate(count=Count("pk")).values("count")
         rows = super().get_queryset(request).select_related("session__user").defer("secret")
         return rows.annotate(open_conflicts=Coalesce(Subquery(count), 0))
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        try:
-            # Look an id up by its index instead of searching for it in texts.
-            return queryset.filter(session=uuid.UUID(search_term.strip())), False
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
 
     def get_shared_context(self, request: HttpRequest, row: StateDocument) -> dict[str, Any]:
         return {

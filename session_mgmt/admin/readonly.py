@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from session_mgmt.actions import addresses, audit
 from session_mgmt.actions.sessions import hooks
+from session_mgmt.admin.large_tables import NewestPaginator
 from session_mgmt.conf import settings
 from session_mgmt.models.outages import OutageLog, is_outage
 from session_mgmt.user_code import find_hook
@@ -28,11 +29,14 @@ outages = OutageLog(logger, "The database did not answer a page of the admin")
 class ReadOnlyAdmin(admin.ModelAdmin):
     """List and page without add, change and delete, whatever permissions the user has."""
 
+    paginator = NewestPaginator
     # Counting millions of rows for the heading would take longer than the list itself.
     show_full_result_count = False
     actions_on_bottom = False
     # Lookup of a row's tenant. Rows without a tenant are only for staff without a tenant.
     tenant_path: str | None = None
+    # Path to the session of a row. A search for an id uses its index, where Django's would read all rows as texts.
+    session_path: str | None = None
 
     class Media:
         css = {"all": ["session_mgmt/admin.css"]}
@@ -56,6 +60,36 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         if self.tenant_path is None:
             return rows.none() if tenant else rows
         return rows.filter(**{self.tenant_path: tenant})
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if self.session_path is None or not search_term.strip():
+            return super().get_search_results(request, queryset, search_term)
+        try:
+            return queryset.filter(**{self.session_path: uuid.UUID(search_term.strip())}), False
+        except ValueError:
+            if tuple(self.search_fields) == (self.session_path,):
+                return queryset.none(), False
+            return super().get_search_results(request, queryset, search_term)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        found = super().get_changelist_instance(request)
+        found.result_list = list(found.result_list)
+        self.complete_rows(found.result_list)
+        return found
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            self.complete_rows([row])
+        return row
+
+    def complete_rows(self, rows: list[Any]) -> None:
+        """Set what the columns show from other tables.
+
+        In the list's own query, PostgreSQL would plan it for all rows of the table, and read the whole other table.
+        """
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -6,12 +6,12 @@ from typing import Any
 from urllib.parse import quote
 
 from django.contrib import admin
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import F, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.admin.large_tables import NewestPaginator, NewestValuesFilter
+from session_mgmt.admin.large_tables import NewestValuesFilter
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.admin.show import format_fact, label_cell
 from session_mgmt.conf import settings
@@ -27,19 +27,24 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     fields = ("at", "action", "actor", "ip", "whole_session", "of_document", "facts_text")
     readonly_fields = ("whole_session", "of_document", "facts_text")
     list_filter = (("action", NewestValuesFilter), "at")
-    paginator = NewestPaginator
     list_select_related = ("actor",)
+    session_path = "session"
     search_fields = ("session",)
+    search_help_text = _("A session's id.")
     ordering = ("-at",)
+    # Sorted by anything else the whole table would be read.
+    sortable_by = ("at",)
 
     def keep_tenant(self, rows: QuerySet[Any], tenant: str) -> QuerySet[Any]:
         # An entry only names its session, which may be deleted; then its tenant is unknown.
         mine = ClientSession.objects.using(settings().database).filter(tenant=tenant)
         return rows.filter(session__in=mine.values("pk"))
 
-    def get_queryset(self, request: Any) -> Any:
-        kept = ClientSession.objects.using(settings().database).filter(pk=OuterRef("session"))
-        return super().get_queryset(request).annotate(session_exists=Exists(kept))
+    def complete_rows(self, rows: list[Any]) -> None:
+        named = {entry.session for entry in rows} - {None}
+        kept = set(ClientSession.objects.using(settings().database).filter(pk__in=named).values_list("pk", flat=True))
+        for entry in rows:
+            entry.session_exists = entry.session in kept
 
     @admin.display(description=_("actor"), ordering="actor")
     def actor_name(self, entry: AuditEntry) -> str:

@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -19,12 +19,11 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.actions import access, addresses, audit, cleanup, monitoring
-from session_mgmt.actions.sessions import devices, hooks, stopping
+from session_mgmt.actions.sessions import connections, devices, hooks, stopping
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.people import PeoplePages
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, clock
-from session_mgmt.models.moments import MomentField
 from session_mgmt.protocol.codes import Close
 
 _QUESTIONS = {
@@ -46,11 +45,10 @@ class ConnectionFilter(admin.SimpleListFilter):
         return [(CONNECTED, _("connected")), (RECONNECTING, _("reconnecting")), (DISCONNECTED, _("disconnected"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        wanted = {
-            CONNECTED: Q(has_open=True),
-            RECONNECTING: Q(has_open=False, has_lost=True),
-            DISCONNECTED: Q(has_open=False, has_lost=False),
-        }
+        leased = Connection.objects.filter(session=OuterRef("pk"), lease_expires_at__gt=clock.read(queryset.db))
+        has_open = Exists(leased.filter(closed_at__isnull=True))
+        has_lost = Exists(leased.filter(closed_at__isnull=False).exclude(close_code=1000))
+        wanted = {CONNECTED: has_open, RECONNECTING: ~has_open & has_lost, DISCONNECTED: ~has_open & ~has_lost}
         chosen = wanted.get(self.value() or "")
         return queryset if chosen is None else queryset.filter(chosen)
 
@@ -60,6 +58,7 @@ class ClientSessionAdmin(PeoplePages):
     """List of sessions, page of one session, and its actions."""
 
     tenant_path = "tenant"
+    session_path = "pk"
 
     list_display = ("short_id", "owner_name", "status_badges", "device_name", "last_active")
     list_filter = ("state", ConnectionFilter, "created_at")
@@ -69,33 +68,17 @@ class ClientSessionAdmin(PeoplePages):
     search_help_text = _("A user's name, a session's id, a device's label or an IP address.")
     actions = ("terminate_selected", "disconnect_selected", "reconnect_selected")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+    def complete_rows(self, rows: list[Any]) -> None:
         # Read the database's clock once for the whole page, or badges of one list could contradict each other.
         now = clock.read(settings().database)
-        leased = Connection.objects.filter(session=OuterRef("pk"), lease_expires_at__gt=now)
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                # Part of the list's own query; a query per row would add up to fifty.
-                has_open=Exists(leased.filter(closed_at__isnull=True)),
-                asked_at=Value(now, output_field=MomentField()),
-                has_lost=Exists(leased.filter(closed_at__isnull=False).exclude(close_code=1000)),
-            )
-        )
+        states = connections.read_states((session.pk for session in rows), now=now)
+        for session in rows:
+            session.asked_at, session.connection_state = now, states[session.pk]
 
     # -- the list
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         return (f"user__{get_user_model().USERNAME_FIELD}", "label", "ip")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        try:
-            return queryset.filter(pk=uuid.UUID(search_term.strip())), False
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
 
     @admin.display(description=_("session"), ordering="id")
     def short_id(self, session: ClientSession) -> str:
@@ -111,7 +94,7 @@ class ClientSessionAdmin(PeoplePages):
         state = _make_badge(session.state, session.get_state_display())
         if session.state != ClientSession.State.ACTIVE:
             return state
-        connection = connection_state(session)
+        connection = session.connection_state
         return format_html("{} {}", state, _make_badge(connection, gettext(connection)))
 
     @admin.display(description=_("device"), ordering="label")
@@ -136,13 +119,12 @@ class ClientSessionAdmin(PeoplePages):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         session = self._find_session(request, object_id)
-        state = connection_state(session)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": gettext("Session …%s") % str(session.pk)[-12:],
             "media": self.media,
-            "connection_state": state,
+            "connection_state": session.connection_state,
             "owner": self.owner_name(session),
             "is_live": session.state == ClientSession.State.ACTIVE,
             "may_terminate": self.has_terminate_permission(request),
@@ -153,7 +135,7 @@ class ClientSessionAdmin(PeoplePages):
         }
         return TemplateResponse(request, "admin/session_mgmt/clientsession/page.html", context)
 
-    def _find_session(self, request: HttpRequest, object_id: str) -> ClientSession:
+    def _find_session(self, request: HttpRequest, object_id: str) -> Any:
         if not self.has_view_permission(request):
             raise PermissionDenied
         session = self.get_object(request, unquote(object_id))
@@ -276,13 +258,6 @@ class ClientSessionAdmin(PeoplePages):
     def has_clean_permission(self, request: HttpRequest) -> bool:
         # The cleanup deletes rows of all tenants.
         return request.user.has_perm("session_mgmt.clean_clientsession") and not hooks.find_tenant(request)
-
-
-def connection_state(session: Any) -> str:
-    """Return the state as ``connections.read_states`` does, from columns of the list's own query."""
-    if session.has_open:
-        return CONNECTED
-    return RECONNECTING if session.has_lost else DISCONNECTED
 
 
 def _make_badge(kind: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from session_mgmt.admin import large_tables
 from session_mgmt.admin.rows import AuditEntryAdmin
-from session_mgmt.models import AuditEntry, clock
+from session_mgmt.models import AuditEntry, SessionEvent, clock
 
 pytestmark = pytest.mark.django_db
 TRAIL = "/admin/session_mgmt/auditentry/"
@@ -44,6 +45,35 @@ def test_a_filter_offers_what_the_newest_rows_have_and_what_was_chosen(operator:
     chosen = operator.get(f"{TRAIL}?action=did_0")
     assert [entry.action for entry in chosen.context["cl"].result_list] == ["did_0"]
     assert "?action=did_0" in chosen.content.decode()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("model", LISTED, ids=lambda model: model._meta.model_name)
+def test_no_list_counts_or_looks_up_what_it_does_not_show(model: Any, operator: Client) -> None:
+    with CaptureQueriesContext(connection) as caught:
+        assert operator.get(f"/admin/session_mgmt/{model._meta.model_name}/").status_code == 200
+    mine = [each["sql"] for each in caught if f'FROM "{model._meta.db_table}"' in each["sql"]]
+    assert [sql for sql in mine if "EXISTS(" in sql] == []
+    assert len([sql for sql in mine if "COUNT(" in sql and f"LIMIT {large_tables.MOST_ROWS}" in sql]) == 1
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("model", LISTED, ids=lambda model: model._meta.model_name)
+def test_a_search_for_the_id_of_a_session_compares_no_texts(model: Any, operator: Client) -> None:
+    registered: Any = admin.site._registry[model]
+    is_told = "session\u2019s id" in str(registered.search_help_text).replace("'", "\u2019")
+    assert is_told == (registered.session_path is not None)
+    if is_told:
+        with CaptureQueriesContext(connection) as caught:
+            operator.get(f"/admin/session_mgmt/{model._meta.model_name}/", {"q": str(uuid.uuid4())})
+        assert [each["sql"] for each in caught if "LIKE" in each["sql"]] == []
+
+
+@pytest.mark.parametrize("model", [AuditEntry, SessionEvent])
+def test_a_list_of_what_is_never_changed_is_sorted_by_its_index_only(model: Any) -> None:
+    columns = admin.site._registry[model].sortable_by
+    assert columns is not None
+    assert all(model._meta.get_field(name).db_index for name in columns)
 
 
 @pytest.mark.sqlite

@@ -177,7 +177,7 @@ def find_raised_generations(known: Mapping[int, int]) -> dict[int, int]:
     return dict(statements.select_raised("id", "generation", CLIENT, list(known.items())))
 
 
-def read_states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+def read_states(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, str]:
     """Return ``connected``, ``reconnecting`` (lost, but its lease would still hold) or ``disconnected`` for each; one
     query.
     """
@@ -185,7 +185,7 @@ def read_states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
     wanted = set(sessions)
     if not wanted:
         return {}
-    now = clock.read(using)
+    now = now or clock.read(using)
     rows = (
         Connection.objects.using(using)
         .filter(session__in=wanted, lease_expires_at__gt=now)
