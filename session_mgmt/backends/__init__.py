@@ -1,4 +1,4 @@
-"""Stores that may be lost: doorbells between processes."""
+"""State that may be lost: notifications between processes ("doorbells"), and the budgets of rate limits."""
 
 from session_mgmt.backends.doorbell import Doorbell, doorbell
 

@@ -1,4 +1,4 @@
-"""Budgets of callers: token buckets in the memory of this process. A restart refills them, and nothing else is lost."""
+"""Budgets of callers for rate limits: token buckets in the memory of this process, which a restart refills."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Budgets:
             return 0.0
 
     def fine(self, charges: Iterable[Charge], now: float) -> None:
-        """Take charges whatever is there. A bucket owes at most one such charge."""
+        """Take charges even from empty buckets. The debt of a bucket is at most one such charge."""
         with self._lock:
             for charge in charges:
                 bucket = self._find_bucket(charge, now)

@@ -1,4 +1,4 @@
-"""Rings through the channel layer: a group for each log, and a channel for each process."""
+"""Send doorbells through the channel layer, with a group for each log and a channel for each process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_shared() -> bool:
-    """Tell a channel layer that reaches other processes; the in-memory one does not, and is not thread-safe."""
+    """Return whether the channel layer reaches other processes; the in-memory one does not, and is not thread-safe."""
     layer = get_channel_layer()
     return layer is not None and not isinstance(layer, InMemoryChannelLayer)
 
@@ -30,7 +30,7 @@ def build_group(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LayerCarrier:
-    """Channel layer of the project."""
+    """Carrier of doorbells through the project's channel layer."""
 
     name: str = "channel layer"
 
@@ -41,12 +41,12 @@ class LayerCarrier:
         return LayerListener(heard, miss)
 
     def is_deaf(self) -> bool:
-        """Return False: a layer tells nobody what it has lost."""
+        """Return False: a channel layer does not report what it has lost."""
         return False
 
 
 class LayerSender:
-    """Way out by groups."""
+    """Sender that uses one group for each log."""
 
     async def send(self, heads: Heads, payloads: Payloads) -> None:
         """Send to the group of each log."""
@@ -63,7 +63,7 @@ class LayerSender:
 
 
 class LayerListener:
-    """Ear of one process: a single channel that joins a group for each log it serves."""
+    """Listener of one process: a single channel, which joins a group for each log that the process serves."""
 
     def __init__(self, heard: Listener, miss: Callable[[], None]) -> None:
         self._heard, self._miss = heard, miss
@@ -71,14 +71,14 @@ class LayerListener:
         self._wanted: set[str] = set()
 
     async def join(self, key: str) -> None:
-        """Hear of a log."""
+        """Listen to a log."""
         # First, so that a layer that fails now joins it when it is back.
         self._wanted.add(key)
         if self._channel is not None:
             await _wait_patiently(_find_layer().group_add(build_group(key), self._channel))
 
     async def leave(self, key: str) -> None:
-        """Hear of a log no more."""
+        """Stop listening to a log."""
         self._wanted.discard(key)
         if self._channel is not None:
             await _wait_patiently(_find_layer().group_discard(build_group(key), self._channel))

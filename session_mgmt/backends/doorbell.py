@@ -1,4 +1,4 @@
-"""Doorbells: "log X has moved". They carry no truth, may be lost, and never block the process that rings.
+"""Doorbells: "log X has moved". They only notify, may be lost, and never block the process that rings.
 
 Inside the process every listener is called at once. Other processes hear through PostgreSQL, if
 ``SESSION_MGMT["doorbell_database"]`` names one, or else through a channel layer that they share. A thread with an event
@@ -28,7 +28,7 @@ PENDING_LIMIT = 10_000
 
 
 class Doorbell:
-    """Bell of this process: rings its listeners and, through a carrier, those of other processes."""
+    """Doorbell of this process: it calls its listeners and, through a carrier, those of other processes."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
@@ -36,7 +36,7 @@ class Doorbell:
         self._sender: _SenderThread | None = None
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener(heads, payload)`` on every ring, on the thread that rings; return the way to stop."""
+        """Call ``listener(heads, payload)`` on every ring, on the ringing thread; return a function that stops it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
@@ -53,7 +53,7 @@ class Doorbell:
         self.ring_elsewhere(heads, payload)
 
     def ring_elsewhere(self, heads: Heads, payload: dict[str, Any] | None = None) -> None:
-        """Tell other processes alone."""
+        """Notify only other processes."""
         if (carrier := find_carrier()) is not None:
             self._find_sender(carrier).send(heads, payload)
 
@@ -202,7 +202,7 @@ def describe_carrier() -> dict[str, Any]:
 
 
 def find_carrier() -> Carrier | None:
-    """Return what takes rings to other processes; None where nothing does."""
+    """Return the carrier of doorbells to other processes, or None if there is none."""
     database = settings().doorbell_database
     if database:
         return PostgresCarrier(database)

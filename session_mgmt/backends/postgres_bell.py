@@ -65,7 +65,7 @@ class PostgresCarrier:
 
 
 async def _connect(alias: str) -> tuple[AsyncConnection[Any], str]:
-    """Return a connection of our own, and the name of the channel of its schema."""
+    """Open a new connection; return it and the name of the channel of its schema."""
     from psycopg import AsyncConnection
 
     connection = await AsyncConnection.connect(**_build_params(alias), autocommit=True)
@@ -85,7 +85,7 @@ def _build_params(alias: str) -> dict[str, Any]:
 
 
 def try_bell(alias: str) -> bool:
-    """Ring once, and return whether it was heard. Raises what connecting raises."""
+    """Ring once, and return whether the notification arrived. Raises the errors of connecting."""
     from psycopg import Connection
 
     channel, params = f"session_mgmt_{random.getrandbits(60):x}", _build_params(alias)
@@ -96,7 +96,7 @@ def try_bell(alias: str) -> bool:
 
 
 class PostgresSender:
-    """Way out of one thread, with a connection that is opened when it is needed."""
+    """Sender for one thread, whose connection is opened when it is needed."""
 
     def __init__(self, alias: str) -> None:
         self._alias, self._origin = alias, build_origin()
@@ -167,7 +167,7 @@ class PostgresSender:
 
 
 class PostgresListener:
-    """Ear of one process: it hears of every log, and its listener passes over those that nobody follows here."""
+    """Listener of one process: it is notified of every log; its callback ignores those that nobody follows here."""
 
     def __init__(self, alias: str, heard: Listener, miss: Callable[[], None], ring: Ring) -> None:
         self._alias, self._heard, self._miss, self._ring = alias, heard, miss, ring

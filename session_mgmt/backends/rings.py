@@ -1,4 +1,4 @@
-"""Rings between processes: what one says, and what carries it."""
+"""Interfaces of doorbells between processes: their content, and the carriers."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ def build_origin() -> str:
 
 
 class Sender(Protocol):
-    """Way out of one thread, which has an event loop of its own."""
+    """Sender for one thread, which has an event loop of its own."""
 
     async def send(self, heads: Heads, payloads: Payloads) -> None:
-        """Tell other processes. Raises whatever the carrier does."""
+        """Notify other processes. Raises the errors of the carrier."""
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
 
 
 class RemoteListener(Protocol):
-    """Ear of one process."""
+    """Listener of one process."""
 
     async def run(self) -> None:
-        """Listen until cancelled, whatever becomes of the carrier."""
+        """Listen until cancelled, even if the carrier fails meanwhile."""
 
     async def join(self, key: str) -> None:
-        """Hear of a log."""
+        """Listen to a log."""
 
     async def leave(self, key: str) -> None:
-        """Hear of a log no more."""
+        """Stop listening to a log."""
 
 
 class Carrier(Protocol):
-    """What takes rings to other processes; two of the same settings are equal."""
+    """Transport of doorbells to other processes; carriers with the same settings are equal."""
 
     @property
     def name(self) -> str:
         """Name for people."""
 
     def build_sender(self) -> Sender:
-        """Return a way out for the thread that calls."""
+        """Return a sender for the calling thread."""
 
     def build_listener(self, heard: Listener, miss: Callable[[], None], ring: Ring) -> RemoteListener:
         """Return an ear for the rings of other processes.
@@ -65,4 +65,4 @@ class Carrier(Protocol):
         """
 
     def is_deaf(self) -> bool:
-        """Tell whether this process has found out that it does not hear."""
+        """Return whether this process has found out that it receives nothing."""

@@ -1,4 +1,4 @@
-"""Crossing from async code to the ORM, and the lane on which writes wait for each other.
+"""The crossing from async code to the ORM, and the lane that writes in groups.
 
 ``await bridge().read(verb, …)`` and ``await bridge().call(verb, …)`` run a sync verb on a bounded pool;
 ``bridge().write(…)`` is the writer lane's sync face and ``bridge().submit(…)`` its async one.

@@ -1,6 +1,6 @@
 """Connecting lane: connects that wait go into one transaction together, on a thread and a connection of their own.
 
-While one group runs the next gathers. A member whose row somebody else holds goes a slow way alone, which waits for
+While one group runs the next gathers. A member whose row is locked by somebody else takes the slow way, which waits for
 locks; a failing member is refused alone.
 """
 
@@ -111,7 +111,7 @@ class ConnectingLane:
         self._is_failing = False
 
     def submit(self, asks: Sequence[QueuedAsk]) -> None:
-        """Queue asks; whoever submits bounds them."""
+        """Queue asks; the caller must limit their number."""
         with self._condition:
             # All of a group at once, under the lock, so that the lane takes them together.
             self._waiting.extend(asks)
@@ -164,7 +164,7 @@ class ConnectingLane:
                 return list(group.values())
 
     def _go_slowly(self, queued: QueuedAsk) -> None:
-        """Send a member the slow way; those of one client go one after the other."""
+        """Move a member to the slow way, where members of one client are carried out one after the other."""
         name = queued.ask.client_id
         with self._condition:
             self._slow_clients[name] += 1
@@ -223,7 +223,7 @@ class ConnectingLane:
                 logger.exception("A sink of the connecting lane failed")
 
     def _attach(self, asks: list[Ask], *, wait: bool) -> AttachedGroup | None:
-        """Run the transaction, and again after a failure that may pass; ``None``: a smaller group may succeed."""
+        """Run the transaction, again after a temporary failure; return ``None`` if a smaller group may succeed."""
         refusal: Exception = Unavailable(retry_after=1.0)
         for pause in (*PAUSES, None):
             try:
@@ -258,7 +258,7 @@ class ConnectingLane:
         return AttachedGroup([refusal] * len(asks))
 
     def _explain_failure(self, error: Exception) -> Exception:
-        """Return the answer to a connect that cannot be carried out; a fault of our own code is told as it is."""
+        """Return the answer to a connect that failed; a fault of this app is answered as such."""
         if is_unmigrated(error):
             return explain_outage(error)
         if isinstance(error, SessionMgmtError):

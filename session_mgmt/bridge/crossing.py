@@ -81,7 +81,7 @@ class Bridge:
         )
 
     def _send_events(self, events: list[EmittedEvent]) -> None:
-        """Have receivers called on the lane's thread for signals: one at a time, and nobody waits for them."""
+        """Call receivers on the lane's thread for signals, one at a time; nothing waits for them."""
         self.lane.send_signals(Group(events=events))
 
     def _is_sqlite(self) -> bool:
@@ -102,34 +102,34 @@ class Bridge:
     # -- doorbells -------------------------------------------------------------------------------------------------
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` on every ring of this process, on whatever thread rings; returns the way to stop."""
+        """Call ``listener`` on every ring of this process, on the ringing thread; return a function that stops it."""
         return doorbell().listen(listener)
 
     def remote_listener(self, heard: Listener, miss: Callable[[], None]) -> RemoteListener | None:
-        """Return a listener for the rings of other processes, if anything carries them.
+        """Return a listener for doorbells of other processes, or ``None`` if there is no carrier.
 
-        It calls ``miss`` when it may have missed some.
+        It calls ``miss`` if it may have missed some.
         """
         if (carrier := find_carrier()) is None:
             return None
         return carrier.build_listener(heard, miss, doorbell().ring_elsewhere)
 
     def describe_doorbell(self) -> dict[str, Any]:
-        """Return the ``carrier`` of rings between processes by name, or None, and whether this process is ``deaf``."""
+        """Return the name of the ``carrier`` of doorbells, or None, and whether this process is ``deaf``."""
         return describe_carrier()
 
     def nudge(self) -> None:
-        """Apply the outbox soon."""
+        """Apply the outbox soon, without waiting for it."""
         self.lane.nudge()
 
     # -- reads and rare verbs --------------------------------------------------------------------------------------
 
     async def read(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a verb that only reads."""
+        """Run a function that only reads."""
         return await self._run_on(self._reads, partial(verb, *args, **kwargs))
 
     async def call(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a rare verb that writes in its own transaction."""
+        """Run a rare function that writes in its own transaction."""
         return await self._run_on(self._reads, partial(self._run_gated, partial(verb, *args, **kwargs)))
 
     async def take_turn(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -171,7 +171,7 @@ class Bridge:
 
     @property
     def gate(self) -> AbstractContextManager[Any]:
-        """Lock that a writer outside the lane holds from before its transaction until after it."""
+        """The lock that a writer outside the lane holds during its whole transaction."""
         return self._gate
 
     async def _run_on(self, threads: Threads, work: Callable[[], R], key: Hashable = None) -> R:
@@ -301,14 +301,14 @@ class Bridge:
         return {entry: work for entry, work in works.items() if work is not None}
 
     def inside_transaction(self) -> bool:
-        """Tell whether the caller holds a transaction on our database, so that only the outbox may be used."""
+        """Return whether the caller holds a transaction on this app's database, so that only the outbox may be used."""
         # Whoever waited for the lane inside a transaction could wait for a lane that waits for one of their rows.
         connection = transaction.get_connection(self.using)
         # With autocommit off all is inside one, which the project ends by itself.
         return bool(connection.atomic_blocks) or (connection.connection is not None and not connection.autocommit)
 
     def close(self) -> None:
-        """Finish waiting work and end all threads, all of them within the same seconds."""
+        """Finish waiting work and end all threads, within one common time limit."""
         # First: what it says good-bye to is written by the others.
         self.home.close()
         self._requests.close()
@@ -325,7 +325,7 @@ class Bridge:
 
 
 def _refuse_unanswered() -> Outcome:
-    """Make the answer to a write of which the lane says nothing."""
+    """Return the error for a write that the lane did not answer in time."""
     # It may still be carried out: only its key, or its number, tells when it is sent again.
     text = "The database did not say in time whether this was written."
     return refuse_write(Unavailable(text, retry_after=1.0, unknown=True))
@@ -349,7 +349,7 @@ def bridge() -> Bridge:
 
 
 def replace_bridge(new: Bridge | None) -> Bridge | None:
-    """Put another bridge in the place of this process's, and return the one before; ``None``: make one when needed."""
+    """Replace this process's bridge, and return the previous one; with ``None`` a new one is made when needed."""
     before = _bridges.pop(None, None)
     if new is not None:
         _bridges[None] = new

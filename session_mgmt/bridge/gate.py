@@ -1,4 +1,4 @@
-"""Gate of SQLite's only writer: the lanes and the rare verbs of one process pass it in turns."""
+"""Gate to SQLite's only writer: the lanes and the rare writers of one process take turns."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Gate(AbstractContextManager["Gate"]):
         self._leave()
 
     def enter_as_lane(self) -> AbstractContextManager[None]:
-        """Pass as the lane of writes does."""
+        """Enter as the lane of writes."""
         return self._pass(self._lane)
 
     def enter_connecting(self) -> AbstractContextManager[None]:
-        """Pass as the connecting lane does."""
+        """Enter as the connecting lane."""
         return self._pass(self._connecting)
 
     @contextmanager

@@ -43,7 +43,7 @@ class HeavyWorker:
             raise TooHeavy(f"This takes more than {seconds:g} seconds of work.", limit=seconds) from error
 
     def _send(self, work: Callable[[], R]) -> Future[R]:
-        """Hand work to the process. If it was killed, start a new one: a pool never recovers by itself."""
+        """Pass work to the process. If it was killed, start a new one, because a pool never recovers by itself."""
         try:
             return self._open_pool().submit(work)
         except BrokenProcessPool:

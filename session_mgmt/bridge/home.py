@@ -18,7 +18,7 @@ STOP_SECONDS = 10.0
 
 
 class HomeLoop:
-    """Way from threads to the loop; ``farewell`` is awaited there before a loop of our own ends."""
+    """Run work of threads on the loop; ``farewell`` is awaited there before a loop of our own ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,7 +28,7 @@ class HomeLoop:
         self._farewell: Callable[[], Awaitable[None]] | None = None
 
     def adopt(self) -> None:
-        """Take the running loop, which is that of an ASGI server."""
+        """Use the running loop, which belongs to an ASGI server."""
         self._server = asyncio.get_running_loop()
 
     def run(self, work: Callable[[], Coroutine[Any, Any, R]], farewell: Callable[[], Awaitable[None]]) -> R:

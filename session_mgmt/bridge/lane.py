@@ -1,7 +1,8 @@
 """Writer lane: all hot writes of a process share one thread and one connection.
 
 Writes that wait for a commit go into one transaction together (measured: 24 to 27 times the acknowledged updates). A
-row locked by somebody else sends its write to a slow lane, which waits for locks; a failing write is refused alone.
+write whose row is locked by somebody else moves to a slow lane, which waits for locks; a failing write is refused
+alone.
 """
 
 from __future__ import annotations
@@ -97,13 +98,13 @@ class Lane:
         return True
 
     def nudge(self) -> None:
-        """Look into the outbox soon."""
+        """Apply the outbox soon, without waiting for it."""
         with self._condition:
             self._nudged = True
             self._wake_threads()
 
     def keep_look(self, entry: int, work: Work) -> None:
-        """Carry out an entry of the outbox as a look at its document has made it."""
+        """Apply an entry of the outbox in the form that was prepared from its document."""
         with self._condition:
             self._looked[entry] = work
         self.nudge()
@@ -213,7 +214,7 @@ class Lane:
         return group
 
     def announce(self, group: Group) -> None:
-        """Pass on the writes of a transaction outside the lane: to listeners here, other processes and receivers."""
+        """Announce the writes of a transaction outside the lane: to listeners here, other processes and receivers."""
         self._answer_writes(group, [])
         notify.ring_appended(group.appended)
         emit_signals(group)
@@ -340,7 +341,7 @@ class Lane:
 
 
 class _Unknown:
-    """Writes of a batch of which nobody can tell whether they were written."""
+    """Writes of a batch whose commit is undecided: they may or may not have been written."""
 
     def __init__(self) -> None:
         self.refusal = refuse_write(Unavailable("The database did not say whether this was written.", unknown=True))

@@ -1,4 +1,4 @@
-"""Threads that hold database connections and work off jobs, fairly."""
+"""Threads that hold database connections and carry out jobs in a fair order."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Threads:
         return future
 
     def finish(self) -> list[threading.Thread]:
-        """Take no more work; return the threads, which finish what waits, close their connections and end."""
+        """Accept no more jobs. Return the threads, which finish the waiting jobs, close their connections and end."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()
@@ -129,7 +129,7 @@ def _close_broken_connections() -> None:
 
 
 def fulfil(future: Future[R], work: Callable[[], R]) -> None:
-    """Do a job, and give its future the result or the error."""
+    """Run a job, and set its result or its error on its future."""
     try:
         result = work()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""System checks: mistakes in settings are found at start, with a hint."""
+"""System checks: find mistakes in settings at start, and explain them."""
 
 from collections.abc import Iterator
 

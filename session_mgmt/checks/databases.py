@@ -45,7 +45,9 @@ def check_database(**_: Any) -> list[CheckMessage]:
 
 @register_check()
 def check_engine(**_: Any) -> list[CheckMessage]:
-    """Check that the database is PostgreSQL or SQLite (E031): no other has the constraints that promises hang on."""
+    """Check that the database is PostgreSQL or SQLite (E031): other databases lack constraints on which the promises
+    depend.
+    """
     using = conf.settings().database
     if using not in django_settings.DATABASES or connections[using].vendor in ("postgresql", "sqlite"):
         return []
@@ -56,7 +58,9 @@ def check_engine(**_: Any) -> list[CheckMessage]:
 
 @register_check()
 def check_autocommit(**_: Any) -> list[CheckMessage]:
-    """Check that the database's AUTOCOMMIT is on (E037): without it Django commits nothing, of the app's neither."""
+    """Check that the database's AUTOCOMMIT is on (E037): without it Django commits nothing, not even writes of this
+    app.
+    """
     if django_settings.DATABASES.get(conf.settings().database, {}).get("AUTOCOMMIT", True):
         return []
     message = "AUTOCOMMIT of the sessions' database is False: nothing that the app writes would be committed."
@@ -82,7 +86,9 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
 
 @register_check(deploy=True)
 def check_page_cache(**_: Any) -> list[CheckMessage]:
-    """Check that SQLite's page cache is not its own 2 MB (W007), with which a group of writes reads its pages again."""
+    """Check that SQLite's page cache is larger than its default of 2 MB (W007), into which a group of writes does not
+    fit.
+    """
     alias = django_settings.DATABASES.get(conf.settings().database, {})
     command = str(alias.get("OPTIONS", {}).get("init_command", ""))
     if "sqlite" not in alias.get("ENGINE", "") or _read_cache_bytes(command) >= _LEAST_CACHE:

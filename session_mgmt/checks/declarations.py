@@ -1,4 +1,4 @@
-"""System checks of what the project's apps declare together: a function that is never asked decides nothing."""
+"""System checks of all declarations together: because of another declaration, a function may never be called."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_topics(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_message_handler(**_: Any) -> list[CheckMessage]:
-    """Check that there is one function for messages (W023): no message is given to two."""
+    """Check that at most one function handles messages (W023), because a message is passed to only one."""
     names = [f"{handler.__module__}.{handler.__qualname__}" for handler in map(_unwrap, registry.message_handlers)]
     if len(names) < 2:
         return []
@@ -60,7 +60,7 @@ def _name(topic: Topic) -> str:
 
 
 def _unwrap(function: Any) -> Any:
-    """Return what has a name: a partial or an object with a call has that of its class only."""
+    """Return the wrapped function that has a name: of a partial or a callable object, only the class has one."""
     return function if hasattr(function, "__qualname__") else type(function)
 
 
@@ -70,7 +70,7 @@ def _is_hidden(later: TopicPattern, earlier: TopicPattern) -> bool:
 
 
 def _make_names(pattern: TopicPattern) -> Iterator[str]:
-    """Make topics of a pattern that stand for all of them."""
+    """Make sample topics that represent all topics of a pattern."""
     if len(pattern.types) > _MOST_PARTS:
         return
     for values in product(*(_SAMPLES[type_] for type_ in pattern.types.values())):

@@ -1,4 +1,4 @@
-"""System checks of what the project says about people: its functions, its users, logins and cookies."""
+"""System checks of settings about people: functions of the project, users, logins and cookies."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_hooks(**_: Any) -> list[CheckMessage]:
 def check_user_standing(**_: Any) -> list[CheckMessage]:
     """Check that the filter of users can be asked (E024)."""
     standing = conf.settings().user_standing
-    # A user model may compute it.
+    # A user model may compute this field in Python.
     if not isinstance(standing, dict) or standing == conf.Settings().user_standing:
         return []
     try:

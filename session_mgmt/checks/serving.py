@@ -1,4 +1,4 @@
-"""System checks of how the app is served, and of what tells processes of each other."""
+"""System checks of how the app is served, and how its processes notify each other."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Live connections. ``websocket`` moves bytes, ``connection`` knows no transport, ``hub`` puts together all that this
-process serves.
+"""Live connections. ``websocket`` moves bytes, ``connection`` knows no transport, ``hub`` assembles everything that
+this process serves.
 """

@@ -1,7 +1,6 @@
-"""Admission of connects: whoever would wait too long is told when to come again, before any work is done for him.
+"""Admission of connects: a client that would wait too long is refused before any work, and told when to come again.
 
-So a storm takes from those who are connected no more than the groups that they wait for, and nobody is sent away who
-is connected.
+So a storm slows connected clients down by single groups only, and no connected client is sent away.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count a connect among those that wait. Raises ``Busy``, with the time after which to come again."""
+        """Count a connect as waiting. Raises ``Busy``, with the time after which to try again."""
         # Whoever fits into the next group is let in, however slow the last ones were: the first connects of a process
         # are slow, and a group costs little more than they do.
         if self.waiting >= ALWAYS_ADMITTED and (self.waiting + 1) / (pace := self.pace) >= LONGEST_WAIT:
@@ -85,7 +84,7 @@ class Admission:
 
     @contextmanager
     def step_aside(self, count: int = 1) -> Iterator[None]:
-        """Count admitted connects out while they wait for the application, which takes nothing from the others."""
+        """Do not count admitted connects while they wait for the application, which delays no others."""
         self.waiting -= count
         try:
             yield

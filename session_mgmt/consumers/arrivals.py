@@ -1,4 +1,4 @@
-"""Connects of one event loop on their way into the database: those of one moment go together."""
+"""Connects of one event loop on their way to the database: those that arrive together are written together."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Arrivals:
         self._answers: deque[tuple[asyncio.Future[Attachment], Attachment | Exception]] = deque()
 
     async def attach(self, connect: Connect, transport: str = WEBSOCKET) -> Attachment:
-        """Connect a client, together with whoever comes at the same time. Raises its refusal."""
+        """Connect a client, together with others that arrive at the same time. Raises its refusal."""
         arrival = _Arrival(connect, transport, self._loop.create_future())
         self._arrived.append(arrival)
         if self._bringing is None:
@@ -70,7 +70,7 @@ class Arrivals:
         return await arrival.answer
 
     async def _bring_all(self) -> None:
-        """Bring groups until nobody waits; while one is proved and the application is asked, the next gathers."""
+        """Connect groups until nobody waits. While one is proved and the application is asked, the next one gathers."""
         while self._arrived:
             gathered = self._loop.time() + GATHER_SECONDS
             group, self._arrived = self._arrived[:MOST_TOGETHER], self._arrived[MOST_TOGETHER:]
@@ -134,7 +134,7 @@ class Arrivals:
         self._send([arrival])
 
     def _send(self, arrivals: Iterable[_Arrival]) -> None:
-        """Let clients be attached, those in one transaction who are sent together."""
+        """Pass clients to the connecting lane; those of one call share a transaction."""
         asks: list[QueuedAsk] = []
         for arrival in arrivals:
             try:

@@ -1,4 +1,4 @@
-"""Live followers of a topic who want a part of it: each distinct filter is evaluated once, for all who share it."""
+"""Live followers of a topic with filters: each distinct filter is evaluated once for all followers who share it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Audiences(Generic[F]):
         return bool(self._audiences)
 
     def has(self, follower: F, only: Filter) -> bool:
-        """Tell whether a follower is served."""
+        """Return whether a follower is served."""
         audience = self._audiences.get(only)
         return audience is not None and follower in audience.followers
 

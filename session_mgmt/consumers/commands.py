@@ -1,4 +1,4 @@
-"""Dispatch of frames that come in: a table from frame to handler."""
+"""Dispatch of incoming frames: a table from frame types to handlers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Commands:
         self._filled_at = self._read_time()
 
     def receive(self, payload: bytes) -> None:
-        """Take one text message; every refusal is answered, none ends in a traceback."""
+        """Handle one text message. Every refusal is answered, and none ends in a traceback."""
         now = self._read_time()
         self._connection.count_message(len(payload), now)
         # Also before it is parsed: a flood must not cost more than its bytes.
@@ -89,7 +89,7 @@ class Commands:
         HANDLERS[type(frame)](self._connection, frame)
 
     def receive_decoded(self, message: Any) -> None:
-        """Take a frame of a body that was parsed as a whole."""
+        """Handle a frame from a body that was parsed as a whole."""
         payload = orjson.dumps(message)
         self._connection.count_message(len(payload), self._read_time())
         try:

@@ -50,7 +50,7 @@ NO_WISHES: Mapping[str, Any] = MappingProxyType({})
 
 
 class Connection:
-    """Lives from ``connected`` to the end of its transport; all of it dies with the socket."""
+    """Live connection, from ``connected`` to the end of its transport; all of its state ends with the socket."""
 
     # Its process renews the lease of a socket. Over HTTP that is done by the calls that come in.
     holds_lease = True
@@ -102,7 +102,7 @@ class Connection:
         self.push({"type": "error", **request, **error.as_dict()})
 
     def refuse_request(self, error: SessionMgmtError, call: str, log: str, **request: Any) -> None:
-        """Answer a request with its refusal; a client that may do nothing here any more has its connection closed."""
+        """Answer a request with its refusal. If the client may do nothing more here, close its connection."""
         if isinstance(error, Replaced):
             # No answer: whoever comes back asks again.
             self.stop_displaced()
@@ -111,7 +111,7 @@ class Connection:
         self.note_refusal(error, call, log)
 
     def note_refusal(self, error: SessionMgmtError, call: str, log: str | None = None) -> None:
-        """Have a right that the client lacks, or a limit that it passes, written down for the people of the site."""
+        """Record a missing permission or an exceeded limit of the client in the audit trail."""
         session = self.attachment.session
         self.hub.denials.note(error, call, address=self._address, user_id=session.user_id, session=session.pk, log=log)
 
@@ -122,7 +122,7 @@ class Connection:
     # -- opening ---------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Tell the client where it stands and bring every log to the present."""
+        """Send ``connected``, and replay every log up to the present."""
         # First: orders to close must find this connection from now on. Those that came before
         # are found by the control query.
         self.hub.add_connection(self)
@@ -165,7 +165,7 @@ class Connection:
         return False
 
     def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
-        """Tell the verdict on one more log, and follow it."""
+        """Send the verdict on one more log, and follow it."""
         if slow is not None or log.name in self.slow:
             self.slow = {**self.slow, log.name: slow}
         # Before the log starts: the client must know the verdict when the first entry comes.
@@ -173,19 +173,21 @@ class Connection:
         self.followings.join(log).start()
 
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
-        """Leave a log that may be followed no longer, and tell the client; nothing happens if it is not followed."""
+        """Stop following a log that the client may no longer follow, and tell the client; do nothing if it is not
+        followed.
+        """
         if name in self.followings:
             self.followings.leave(name)
             self.push_error(error, log=name)
             self.end_presence(name, error)
 
     def end_presence(self, name: str, error: SessionMgmtError) -> None:
-        """Let the client be there no longer in a topic that it may not follow."""
+        """End the client's presence in a topic that it may no longer follow."""
         if isinstance(error, TopicDenied):
             self.hub.presences.leave_denied(name, self.attachment.claim)
 
     def forget_rights(self) -> None:
-        """Ask the application anew before the next publication."""
+        """Forget the application's answers, so that it is asked again before the next publication."""
         self.writes.forget_publishable()
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ class Connection:
         self.hub.serving.crowd.size.note_write()
 
     def beat(self, now: float) -> None:
-        """Look for signs of life: ask for one if that is due, and close if too many were not answered."""
+        """Check for signs of life: send a ping if it is due, and close the connection if too many were not answered."""
         # Looked at on beats, so that no connection needs a timer of its own for it.
         if self.outlet.is_stuck(now, SLOW_SECONDS):
             self.stop(Close.SLOW_CONSUMER)
@@ -239,7 +241,7 @@ class Connection:
         return apply_wishes(self.read_config(), wishes, build_ranges())
 
     def read_config(self) -> Configuration:
-        """Return what holds for this connection."""
+        """Return the configuration of this connection."""
         return Configuration(self.heartbeat.interval, self.heartbeat.missed_limit, self.outlet.window)
 
     def _tell_missed(self, missed: int) -> None:
@@ -275,7 +277,7 @@ class Connection:
     # -- end -------------------------------------------------------------------------------------------------------
 
     def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
-        """Say good-bye and close; a peer that does not hear it is hung up on."""
+        """Send ``bye`` and close; if the peer does not answer, drop the transport."""
         if self.closed_with is not None:
             return
         # First, because everything below may come back here.
@@ -319,7 +321,7 @@ class Connection:
         self._hang_up = task
 
     async def end(self, code: int) -> None:
-        """Clear up after the transport is gone."""
+        """Clean up after the transport is gone."""
         if self.closed_with is None and code in LOST and not self.heartbeat.beats:
             self.hub.serving.note_quiet_loss(self.attachment.client_id, self._loop.time() - self.lifetime.opened_at)
         # Before anything is awaited: from here on no round and no doorbell meets this connection.
@@ -328,7 +330,7 @@ class Connection:
         await asyncio.shield(self.hub.late_writes.add_ended(self._build_end(code), self.attachment.client_id))
 
     def release(self) -> None:
-        """Leave all logs and give up what is under way: nothing more can be sent."""
+        """Stop following all logs and cancel all work, because nothing more can be sent."""
         self.hub.serving.remove_connection(self)
         self.followings.close()
         self.writes.stop()

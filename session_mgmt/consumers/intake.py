@@ -1,4 +1,4 @@
-"""Way in of one connection: messages to the commands, and no more of them than there is room for.
+"""Incoming messages of one connection: pass them to the commands, and read only as many as there is room for.
 
 Where the server hands messages to a callback, no task wakes for them; any other ASGI server is asked for one after the
 other.

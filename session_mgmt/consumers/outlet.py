@@ -1,4 +1,4 @@
-"""Way out of one connection: bounded, and without a task or a wake-up per message while the client keeps up.
+"""Outgoing queue of one connection: bounded, and without a task or a wake-up per message while the client keeps up.
 
 ``send`` of an ASGI server is a coroutine that rarely waits. It is stepped by hand: if it finishes at once, nothing
 else happens. Only a ``send`` that waits for a full buffer is given a task; later messages queue up behind it.
@@ -80,21 +80,21 @@ class Outlet:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing waits."""
+        """Return whether nothing waits."""
         return self._task is None
 
     @property
     def is_full(self) -> bool:
-        """Tell whether live frames must be left to a later replay."""
+        """Return whether live frames must be left to a later replay."""
         return self._queued > self._most
 
     @property
     def is_backed_up(self) -> bool:
-        """Tell whether the peer should read before it is heard again."""
+        """Return whether the peer should read before more of its frames are handled."""
         return self._queued > BACKLOG
 
     def is_stuck(self, now: float, seconds: float) -> bool:
-        """Tell a peer that took nothing, or left the queue full, for so many seconds."""
+        """Return whether the peer took nothing, or left the queue full, for this many seconds."""
         if self.waiting_since is None and self.full_since is None:
             return False
         return now - min(since for since in (self.waiting_since, self.full_since) if since is not None) > seconds

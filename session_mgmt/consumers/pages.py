@@ -1,7 +1,8 @@
-"""Pages of a log for all who replay it: each is read once, encoded once, and kept for a moment for those who come next.
+"""Pages of a log, shared by all clients that replay it: each is read and encoded once, and kept for a moment for the
+next ones.
 
-Whoever stands inside a page is given the rest of it. A page stays true when the log moves on, because a log only grows
-at its end, and when entries are purged, because entries that were read are entries.
+A client that stands inside a page gets the rest of it. A page stays true when the log moves on, because a log only
+grows at its end, and when entries are purged, because entries that were read are entries.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the database is told about one connection: its figures, its activity, and which receipts may be forgotten."""
+"""Collect what is written to the database about one connection: figures, activity, and confirmed receipts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work on the side of one connection: it ends with the connection at the latest, and a failure ends the connection."""
+"""Background work of one connection: it ends with the connection at the latest, and a failure ends the connection."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class SideWork:
             inbox.finish_frame(REQUEST_COST)
 
     def stop(self) -> None:
-        """Cancel all that is under way, and begin nothing any more."""
+        """Cancel all running work, and start nothing more."""
         self._connection = None
         # A copy, because a task that ends takes itself off the set.
         for task in tuple(self._tasks):

@@ -48,7 +48,7 @@ PROBE_BYTES = 100
 
 
 class SessionConsumer(AsyncConsumer):
-    """Mount with ``as_asgi()``; a project may subclass it and override ``may_open``."""
+    """WebSocket consumer. Mount it with ``as_asgi()``; a project may subclass it and override ``may_open``."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
@@ -209,7 +209,7 @@ def _tell_way(own: bool) -> None:
 
 
 def _send_refusal(outlet: Outlet, error: SessionMgmtError) -> None:
-    """Tell an error and close: by its own code, else as a broken rule or as something that will pass."""
+    """Send an error and close: with the error's own code, or with one for a broken rule or a temporary error."""
     code = Close(error.close) if error.close else Close.UNAVAILABLE if error.temporary else Close.INVALID_FRAME
     outlet.push(orjson.dumps({"type": "error", **error.as_dict()}).decode())
     _send_bye(outlet, code, retry_after=error.retry_after, reason=ends.find_reason(error))

@@ -120,7 +120,7 @@ class Writes:
         self._publishable.clear()
 
     def take(self, frame: Numbered) -> None:
-        """Carry out a write after all that came before it."""
+        """Carry out a write after all earlier ones."""
         # Counted until it is answered, in whatever way.
         self._connection.inbox.add_frame()
         # While a task runs even a direct write queues: it must not overtake those that wait.
