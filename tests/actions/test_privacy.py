@@ -28,6 +28,7 @@ from session_mgmt.models import (
     AuditEntry,
     ClientSession,
     Connection,
+    HandlerRun,
     Login,
     Member,
     Outbox,
@@ -125,6 +126,8 @@ def leave_further_traces(user: Any, word: str) -> None:
     Subscription.objects.create(session=made.session, topic="hall:a", created_at=now)
     Receipt.objects.create(client_id=client, seq=1, digest=b"1", outcome=b"{}", at=now)
     assert move_all([Move("hall:a", claim, f"member {word}", json.dumps(word).encode())]) == [None]
+    run = {"seq": 1, "event": 1, "type": "message", "data": json.dumps(word).encode(), "at": now, "next_at": now}
+    HandlerRun.objects.create(session=made.session, handler="shop.events.note", **run)
     Outbox.objects.create(
         kind="update", target=f"{made.session.pk}/main", payload=json.dumps(word).encode(), refused="x", created_at=now
     )
