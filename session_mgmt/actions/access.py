@@ -30,9 +30,9 @@ from session_mgmt.user_code import call_sync, find_hook
 
 logger = logging.getLogger(__name__)
 
-# A path of the REST side cannot hold a slash.
+# A part of a REST path cannot contain a slash.
 _DOCUMENT = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,100}")
-# NUL is refused by PostgreSQL, and lone surrogates have no bytes.
+# PostgreSQL refuses NUL, and lone surrogates cannot be encoded.
 _KEY = re.compile(r"[^\x00\ud800-\udfff]{1,100}")
 
 
@@ -79,7 +79,7 @@ MAINTAIN_STATE = "session_mgmt.maintain_statedocument"
 SEE_CONFLICTS = "session_mgmt.view_stateconflict"
 RESOLVE_CONFLICTS = "session_mgmt.resolve_stateconflict"
 PUBLISH = "session_mgmt.add_publication"
-# Whoever ends the sessions of other devices has logged in this lately.
+# Longest age of the login of a user who ends sessions of other devices.
 SISTER_LOGIN = timedelta(minutes=15)
 
 
@@ -93,7 +93,7 @@ def access_session(
     missing.
     """
     found = ClientSession.objects.using(using).select_related("user", "activity").filter(pk=session).first()
-    # One answer for all, or a stranger could find out which ids exist.
+    # The same error in all cases, or a stranger could find out which ids exist.
     if found is None or not (is_self(actor, found) or may_see(actor, found) or (or_sister and is_sister(actor, found))):
         raise SessionNotFound()
     if not (or_sister and is_sister(actor, found)):
@@ -102,7 +102,7 @@ def access_session(
 
 
 def require_permissions(actor: Actor, session: ClientSession, permissions: Iterable[str]) -> None:
-    """Require these permissions of everybody but the session itself. Raises ``PermissionDenied``."""
+    """Require these permissions, unless the actor is the session itself. Raises ``PermissionDenied``."""
     if not is_self(actor, session) and not all(actor.may(permission) for permission in permissions):
         raise PermissionDenied()
 
@@ -119,12 +119,12 @@ def is_sister(actor: Actor, session: ClientSession) -> bool:
 
 
 def may_see(actor: Actor, session: ClientSession) -> bool:
-    """Return whether the actor may see other people's sessions, and this one is in reach."""
+    """Return whether the actor may see other users' sessions, and this one belongs to the actor's tenant."""
     return actor.trusted or (actor.may(SEE) and session.tenant == actor.tenant)
 
 
 def require_recent_login(auth_time: datetime | None, max_age: timedelta, now: datetime) -> None:
-    """Require a login of a short while ago; an unknown one is never recent. Raises ``ReauthRequired``."""
+    """Require a recent login; a login at an unknown time is never recent. Raises ``ReauthRequired``."""
     if auth_time is None or now - auth_time > max_age:
         raise ReauthRequired(max_age=int(max_age.total_seconds()))
 
@@ -170,7 +170,7 @@ def ask_member(session: ClientSession, topic: str) -> tuple[Presence, Any]:
 
 def _find_topic(tenant: str, topic: str) -> tuple[Topic, dict[str, Any]] | None:
     """Find the declaration of a topic; a part of its name that is called ``tenant`` belongs to that tenant alone."""
-    # Names come from clients: one that can name no topic is denied, and not searched for.
+    # Names come from clients: an impossible one is denied without a search.
     found = registry.find_topic(topic) if is_topic(topic) else None
     if found is None or "tenant" not in found[1] or find_hook("tenant_of") is None:
         return found
@@ -206,7 +206,7 @@ def _ask_application(
 
 
 def _report_once(declared: Topic, topic: str, error: Exception) -> None:
-    """Log a fault of the application's function once for each kind: clients ask again and again."""
+    """Log each kind of fault of the application's function once, because clients ask again and again."""
     kind = type(error).__name__
     if kind not in declared.reported:
         declared.reported.add(kind)

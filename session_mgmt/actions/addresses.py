@@ -1,7 +1,7 @@
-"""Addresses of callers: which one of a request is believed, and how it is stored.
+"""Addresses of callers: find the trustworthy one of a request, and shorten it for storage.
 
-A client can write any forwarding header. So none is read unless the project says how many proxies of its own stand in
-front, and then only the entry that the outermost of them has added.
+A client can send any forwarding header. Therefore none is read unless the project declares how many proxies are in
+front of it, and then only the entry that the outermost of them has added.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.utils.encoding import force_bytes
 from session_mgmt.conf import settings
 
 _HEADER = b"x-forwarded-for"
-# Bits that stay of an address which is stored truncated: a provider's block, not a household.
+# Bits that are kept of a truncated address: they identify a provider's block, not a household.
 _KEPT_BITS = {4: 24, 6: 48}
 # Unique local addresses (RFC 4193), which no caller from outside can have: hashed ones cannot be taken for real.
 _HASHED_PREFIX = 0xFD
@@ -34,7 +34,7 @@ def read_meta(meta: Mapping[str, Any]) -> str | None:
 def read_scope(scope: Mapping[str, Any]) -> str | None:
     """Return the caller's address of a socket's scope; ``None`` for a Unix socket.
 
-    The header's name is compared as it came: ``X_Forwarded_For`` is another one, whoever sends it.
+    The header's name is compared exactly: ``X_Forwarded_For`` is another header, and is ignored.
     """
     client = scope.get("client") or (None,)
     given = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == _HEADER]
@@ -44,7 +44,7 @@ def read_scope(scope: Mapping[str, Any]) -> str | None:
 def _pick_address(peer: Any, forwarded: Iterable[str]) -> str | None:
     hops = settings().trusted_proxies
     named = [part.strip() for line in forwarded for part in line.split(",") if part.strip()]
-    # Fewer entries than proxies: the request did not come by all of them, and its header is its own.
+    # With fewer entries than proxies, the request did not come through all of them, so its header proves nothing.
     return _parse_address(str((named[-hops] if 0 < hops <= len(named) else peer) or ""))
 
 
@@ -73,14 +73,14 @@ def veil_address(address: str | None) -> str | None:
 
 
 def _hash_address(packed: bytes) -> bytes:
-    # A key, or the four billion addresses of IPv4 would be tried in a minute.
+    # Keyed, because all four billion IPv4 addresses could be tried in a minute.
     secret = (settings().token_keys or (django_settings.SECRET_KEY,))[0]
     digest = hmac.new(force_bytes(secret), b"session_mgmt.address" + packed, hashlib.sha256)
     return digest.digest()[:_HASHED_BYTES]
 
 
 def is_same_network(first: str, second: str | None) -> bool:
-    """Return whether two stored addresses are of one network, as far as their form tells."""
+    """Return whether two stored addresses belong to the same network, as far as their stored form shows."""
     networks = [ipaddress.ip_address(address) for address in (first, second or first)]
     if networks[0].version != networks[1].version:
         return False

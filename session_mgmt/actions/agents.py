@@ -1,4 +1,4 @@
-"""Names of browsers and systems, from the browser's own header: for people, and never to let anybody in.
+"""Names of browsers and systems from the header ``User-Agent``: only to show to people, and never to grant access.
 
 ``ua-parser`` (the extra ``devices``) knows thousands; without it the few that most people have are told apart.
 """

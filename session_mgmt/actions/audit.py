@@ -20,7 +20,7 @@ from session_mgmt.security_log import log_event
 
 READ_SESSION, READ_STATE, READ_HISTORY = "read_session", "read_state", "read_history"
 COMPARE_STATE, READ_CONFLICT = "compare_state", "read_conflict"
-# Actions that only look. Lists of people's actions on a session leave them out.
+# Actions that only read; lists of people's actions on a session leave them out.
 LOOKS = (READ_SESSION, READ_STATE, READ_HISTORY, COMPARE_STATE, READ_CONFLICT)
 UPDATE_SESSION, TERMINATE, MESSAGE = "update_session", "terminate", "message"
 DISCONNECT, RECONNECT = "disconnect", "reconnect"
@@ -39,7 +39,7 @@ ROTATE_WEBHOOK, REPLAY_WEBHOOKS = "rotate_webhook", "replay_webhooks"
 # Nobody did it: the receiver asked for it.
 STOP_WEBHOOK = "stop_webhook"
 PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"
-# Signs of an attack, for whoever watches the log by level.
+# Signs of an attack, which are logged at a higher level.
 WARNINGS = (REFRESH_REUSED, REFRESH_REFUSED, DEVICE_CHANGED, PERMISSION_DENIED, LIMIT_REACHED, "auth_failed")
 
 
@@ -59,7 +59,7 @@ def add_entries(
     entries = [
         AuditEntry(action=action, actor=user, session=session, ip=address, data=data, at=at) for session in sessions
     ]
-    # In the transaction of the action, if it has one: neither stands without the other.
+    # In the transaction of the action, if it has one, so that neither is stored without the other.
     AuditEntry.objects.using(using).bulk_create(entries)
     level = logging.WARNING if action in WARNINGS else logging.INFO
     user_id = None if user is None else user.pk
@@ -69,5 +69,7 @@ def add_entries(
 
 
 def log_committed(using: str, event: str, **facts: Any) -> None:
-    """Write a line of the security log once the current transaction has committed: an undone event never happened."""
+    """Write a line of the security log after the commit of the current transaction; an event that is rolled back is not
+    logged.
+    """
     call_after_commit(using, partial(log_event, event, **facts))

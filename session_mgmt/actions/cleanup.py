@@ -1,4 +1,4 @@
-"""Sweep: end what is over, and delete rows past their retention, in chunks with a transaction each.
+"""Cleanup: end sessions whose time is over, and delete rows past their retention, in chunks with a transaction each.
 
 Every step claims its rows by a condition, so two sweeps at once, or one that is killed, do no harm.
 """
@@ -71,7 +71,7 @@ def run_cleanup(
 
 
 def _ignore_progress(step: str, rows: int) -> None:
-    """Do nothing: nobody watches."""
+    """Ignore the progress."""
 
 
 class _Run:
@@ -99,7 +99,7 @@ class _Run:
         self._run_step("revisions", self._trim_documents)
 
     def _run_step(self, step: str, work: Callable[[], None]) -> None:
-        """Run a step; one that fails is logged and counted, and keeps no other from running."""
+        """Run a step. A failure is logged and counted, and does not prevent the other steps."""
         try:
             work()
         except Exception as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Stands in the column of a digest that is sealed.
+# Placeholder in the column of a digest that is encrypted with its receipt.
 _NO_DIGEST = bytes(32)
 _RECEIPT_COLUMNS = {"client_id": "bigint", "seq": "bigint", "digest": "bytea", "outcome": "bytea", "at": "timestamptz"}
 
@@ -83,7 +83,7 @@ class ClientLedger:
         wanted = {fence.client for fence in claims}
         rows = self._sql.select_locked("id, generation, last_seq", CLIENT, wanted, wait=wait)
         self._clients = {row[0]: _Client(row[1], row[2]) for row in rows}
-        # A row that the lock has skipped and one that does not exist look the same.
+        # A locked row that was skipped looks like a missing one.
         self._locked = set() if wait else self._find_existing(wanted - self._clients.keys())
         # Only these can have a receipt, and in most groups there are none.
         repeated = {
@@ -102,10 +102,10 @@ class ClientLedger:
     def decide(self, fence: Fence) -> Outcome | None:
         """Return ``None`` to let the write pass, else its answer: the stored one, or a refusal."""
         client = self._clients.get(fence.client)
-        # A newer connection of this client writes now; answering both would give two writes one number.
+        # A newer connection of this client writes now. If both were answered, two writes could get the same number.
         if client is None or fence.generation != client.generation:
             return refuse_write(Replaced())
-        # A number in between is missing: accepting this one would change the order that the client meant.
+        # An earlier number is missing, and accepting this one would change the client's order.
         if fence.seq > client.last_seq + 1:
             return refuse_write(SeqGap(expected=client.last_seq + 1))
         if fence.seq <= client.last_seq:
@@ -123,8 +123,8 @@ class ClientLedger:
         return fence if client is None else fence._replace(generation=client.generation)
 
     def keep_answer(self, fence: Fence, outcome: Outcome) -> None:
-        """Keep the answer under its number; a temporary refusal leaves the number free."""
-        # Kept, the refusal would be the answer for ever, and the client could not try again.
+        """Store the answer under its number; a temporary refusal leaves the number free."""
+        # If it were stored, it would be the final answer, and the client could not try again.
         if not outcome.is_final:
             return
         client = self._clients[fence.client]

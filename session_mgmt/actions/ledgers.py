@@ -22,10 +22,10 @@ class Ledger(Protocol[Item]):
         """Lock the rows of these items, and read all that their decisions need. Skip locked rows unless ``wait``."""
 
     def has_locked(self) -> bool:
-        """Tell whether somebody else holds any row of the group."""
+        """Return whether somebody else has locked any row of the group."""
 
     def is_locked(self, item: Item) -> bool:
-        """Tell whether somebody else holds a row that the item needs."""
+        """Return whether somebody else has locked a row that the item needs."""
 
     def write(self, at: datetime) -> None:
         """Write the decisions."""

@@ -1,4 +1,6 @@
-"""Rows that nobody can need any more: found along an index from its front on, so that no row is looked at twice."""
+"""Delete rows that are no longer needed. They are found along an index from its beginning, so that no row is read
+twice.
+"""
 
 from __future__ import annotations
 

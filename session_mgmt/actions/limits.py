@@ -26,7 +26,7 @@ from session_mgmt.exceptions import (
 )
 
 BURST_SECONDS = 10.0
-# After a rest a client may send so many seconds' worth of frames at once.
+# After a rest a client may send the frames of this many seconds at once.
 FRAME_BURST_SECONDS = 5.0
 HOUR = 3600.0
 NEWS_SECONDS = 10.0
@@ -35,13 +35,13 @@ ADDRESS_FACTOR = 40
 FAILURE_COST = 20.0
 ADDRESS_FAILURE_COST = 200.0
 _GUESSES = (AuthError, AuthRequired, PermissionDenied, PublishDenied, SessionNotFound)
-# Whoever has one address of IPv6 has all of its network.
+# An owner of one IPv6 address usually has the whole network.
 _IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as far as it is known."""
+    """Caller of a request, as far as it is known."""
 
     address: str | None = None
     token: str | None = field(default=None, repr=False)
@@ -65,7 +65,7 @@ def admit_frames(client: int, count: int, *, now: float | None = None) -> None:
 
 
 def admit_anonymous(address: str | None, *, now: float | None = None) -> None:
-    """Count a session that nobody's user makes. Raises ``TooManyRequests``: rows are a way to fill a disk."""
+    """Count the creation of a session without a user. Raises ``TooManyRequests``, because rows could fill the disk."""
     most = settings().max_anonymous_per_address
     network = None if address is None else _find_network(address)
     if most <= 0 or network is None:
@@ -84,7 +84,7 @@ def is_news(address: str | None, kind: str, *, now: float | None = None) -> bool
 
 
 def fine_caller(caller: Caller, error: Exception, *, now: float | None = None) -> None:
-    """Charge a failure that guesses at secrets, ids or rights; any other error costs no more than its call."""
+    """Charge failures that may be guesses of secrets, ids or permissions; other errors cost nothing extra."""
     if isinstance(error, _GUESSES):
         charges = _list_charges(caller, FAILURE_COST, ADDRESS_FAILURE_COST)
         budgets().fine(charges, monotonic() if now is None else now)
@@ -98,7 +98,7 @@ def _list_charges(caller: Caller, cost: float, address_cost: float) -> Iterator[
         most = rate * ADDRESS_FACTOR
         yield Charge(f"address:{network}", address_cost, most, most * BURST_SECONDS)
     if caller.token is not None:
-        # The secret itself is kept nowhere.
+        # Use a digest, so that the secret itself is not kept in memory.
         digest = hashlib.sha256(caller.token.encode(errors="replace")).hexdigest()
         yield Charge(f"token:{digest}", cost, rate, rate * BURST_SECONDS)
     if caller.user_id is not None:

@@ -30,7 +30,7 @@ Place: TypeAlias = tuple[str, int, str]
 
 
 class LogRow(NamedTuple):
-    """Row of a log: ``key`` is its name among processes, ``name`` the one that clients use."""
+    """Log with its row: ``key`` is its name between processes, ``name`` the name that clients use."""
 
     key: str
     name: str
@@ -61,7 +61,7 @@ def read_page(row: LogRow, after: int, limit: int) -> list[Entry]:
 def read_pages(asked: Sequence[tuple[LogRow, int]], limit: int) -> list[list[Entry] | Exception]:
     """Return a page for each log and offset, or the error of one that cannot be read: it touches no other."""
     ready = _read_together(asked, limit) if len(asked) > 1 else {}
-    # Whatever the common query left out is read by itself, where its own error is told.
+    # Logs that the common query left out are read separately, so that each has its own error.
     return [ready.get(row.key) or _read_or_fail(row, after, limit) for row, after in asked]
 
 

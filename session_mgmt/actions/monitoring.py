@@ -1,4 +1,6 @@
-"""Read figures: of one session for its user and its inspector, of all for operators. The number of queries is fixed."""
+"""Read figures: of one session for its user and for staff, of all sessions for operators, with a fixed number of
+queries.
+"""
 
 from __future__ import annotations
 
@@ -235,7 +237,7 @@ def _measure_age(oldest: datetime | None, now: datetime) -> float:
 
 
 def hear_doorbell(alias: str) -> bool:
-    """Ring once through PostgreSQL, and return whether that was heard. Raises what connecting raises."""
+    """Ring once through PostgreSQL, and return whether the notification arrived. Raises the errors of connecting."""
     return try_bell(alias)
 
 

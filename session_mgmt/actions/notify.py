@@ -1,6 +1,6 @@
-"""Telling after commit, and only then: doorbells for those who serve logs, Django signals for the project.
+"""Notify after a commit, and only then: doorbells for processes that serve logs, Django signals for the project.
 
-Both are at most once and may be lost; the logs themselves are not. A hook that fails must not make the caller believe
+Both are sent at most once and may be lost; entries of logs are not. A hook that fails must not make the caller believe
 that its transaction failed, so every hook is robust.
 """
 
@@ -69,7 +69,7 @@ def _notify(heads: dict[str, int], events: list[EmittedEvent], orders: dict[str,
 
 
 def hears_changes() -> bool:
-    """Return whether the project has a receiver for new versions."""
+    """Return whether the project has a receiver for new versions of documents."""
     return bool(state_changed.has_listeners())
 
 
@@ -135,7 +135,7 @@ def send_signal(signal: Signal, **facts: Any) -> None:
 
 
 def ring_appended(appended: dict[str, Appended]) -> None:
-    """Ring the logs that a lane has written."""
+    """Notify of the logs that a lane has written."""
     doorbell().ring({key: log.entries[-1].offset for key, log in appended.items()})
 
 
@@ -148,7 +148,7 @@ def ring_attached(heads: dict[str, int], replaced: Sequence[tuple[int, int]]) ->
 
 
 def ring_outbox(using: str) -> None:
-    """Wake whoever drains, once the current transaction has committed."""
+    """Notify after the commit of the current transaction that the outbox has entries."""
     call_after_commit(using, lambda: doorbell().ring({OUTBOX: 0}))
 
 

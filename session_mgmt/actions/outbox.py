@@ -1,4 +1,4 @@
-"""Outbox: writes from inside a project's own transaction, stored by one INSERT and carried out after its commit."""
+"""Outbox: writes from inside a project's own transaction, stored by one INSERT and applied after its commit."""
 
 from __future__ import annotations
 
@@ -47,13 +47,15 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Answer inside ``atomic()``: the effect has no place yet, and gets none if the transaction rolls back."""
+    """Result of a write inside ``atomic()``: the write has no position yet, and gets none if the transaction rolls
+    back.
+    """
 
     outbox_id: int
 
 
 def put_entry(using: str, kind: str, target: str, payload: Any, *, key: str | None) -> Ticket:
-    """Write one entry into the caller's transaction; blocks nobody."""
+    """Write one entry into the caller's transaction, without locks."""
     body = orjson.dumps(payload)
     is_private = kind == UPDATE and _is_private(using, target)
     # By the database's clock, as every time: those of the project's servers differ.

@@ -36,7 +36,7 @@ _OF_DOCUMENTS = (
 
 
 def count_rows(using: str) -> dict[str, dict[str, int]]:
-    """How many rows of each kind are under each key id; under ``""`` the plain ones.
+    """Count the rows of each kind by key id; ``""`` stands for unencrypted rows.
 
     ``{key id: {kind: count}}`` with the kinds ``documents``, ``snapshots``, ``revisions``, ``merges``, ``conflicts``,
     ``receipts``, ``outbox_entries`` and ``webhooks``; kinds without rows are left out. It reads the beginning of every
