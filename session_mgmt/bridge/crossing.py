@@ -171,7 +171,7 @@ class Bridge:
 
     @property
     def gate(self) -> AbstractContextManager[Any]:
-        """The lock that a writer outside the lane holds during its whole transaction."""
+        """Return the lock that a writer outside the lane holds during its whole transaction."""
         return self._gate
 
     async def _run_on(self, threads: Threads, work: Callable[[], R], key: Hashable = None) -> R:
