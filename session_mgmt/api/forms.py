@@ -150,14 +150,16 @@ class RecoveryForm(Form):
 
 
 class MessageForm(Form):
+    # ``null`` in an optional field is none, as in a frame.
     data = Anything()  # type: ignore[assignment]
-    key = Text(required=False, allow_blank=False, max_length=100)
+    key = Text(required=False, allow_null=True, allow_blank=False, max_length=100)
 
 
 class PublicationForm(Form):
+    # ``null`` in an optional field is none, as in a frame.
     data = Anything()  # type: ignore[assignment]
-    key = Text(required=False, allow_blank=False, max_length=100)
-    ephemeral = Flag(required=False)
+    key = Text(required=False, allow_null=True, allow_blank=False, max_length=100)
+    ephemeral = Flag(required=False, allow_null=True)
 
 
 class ChangeForm(Form):

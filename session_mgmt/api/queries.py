@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from typing import Any
 from rest_framework.request import Request
 
 from session_mgmt.exceptions import InvalidField
-from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.position import Position, parse_text
 
 MOST = 2**53 - 1
 _DIGITS = 16
-_PLACE = re.compile(r"([0-9a-z]{1,64})\.([0-9]{1,16})\.([0-9a-f]{0,16})")
 _NAME = 100
 
 
@@ -84,17 +82,17 @@ class Place:
 
     @property
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{_PLACE.pattern}$"}
+        return {"type": "string", "pattern": r"^.{0,64}\.[0-9]{1,16}\..{0,64}$"}
 
     def read(self, request: Request) -> Position | None:
         """Return the position, or ``None`` if it is not given. Raises ``InvalidField``."""
         text = request.query_params.get(self.name)
         if text is None:
             return None
-        found = _PLACE.fullmatch(text)
-        if found is None or int(found[2]) > MOST:
+        found = parse_text(text)
+        if found is None:
             raise InvalidField(f"{self.name} is epoch.offset.tag of an entry.", field=self.name)
-        return Position(found[1], int(found[2]), found[3])
+        return found
 
 
 Parameter = Number | Identifier | Place

@@ -152,8 +152,8 @@ _COMPONENTS: dict[str, Schema] = {
             "maximum_age": {**COUNT, "description": "Seconds since the session ended."},
         },
     ),
-    "MessageBody": build_body({"data": ANY}, {"key": KEY}),
-    "PublicationBody": build_body({"data": ANY}, {"key": KEY, "ephemeral": FLAG}),
+    "MessageBody": build_body({"data": ANY}, {"key": allow_null(KEY)}),
+    "PublicationBody": build_body({"data": ANY}, {"key": allow_null(KEY), "ephemeral": allow_null(FLAG)}),
     "ChangeBody": {
         "oneOf": [build_body({kind: change}, TERMS) for kind, change in CHANGES.items()],
         "anyOf": PROOFS,

@@ -62,8 +62,13 @@ class PublicationView(ApiView):
     def post(self, request: Request, topic: str) -> Response:
         self._check_rights(topic)
         wanted = self.read_form(PublicationForm)
-        more = {"key": wanted.get("key"), "ephemeral": wanted.get("ephemeral", False), "proof": self.actor.proof}
-        position = verbs.publish(topic, wanted["data"], **more)
+        position = verbs.publish(
+            topic,
+            wanted["data"],
+            key=wanted.get("key"),
+            ephemeral=bool(wanted.get("ephemeral")),
+            proof=self.actor.proof,
+        )
         told = None if position is None or isinstance(position, Ticket) else position.as_json()
         return Response({"position": told}, status=201)
 

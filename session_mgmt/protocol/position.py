@@ -45,3 +45,13 @@ def parse(value: Any) -> Position | None:
     if not 0 <= offset <= MAX_OFFSET or len(epoch) > _TEXT_LIMIT or len(tag) > _TEXT_LIMIT:
         return None
     return Position(epoch, offset, tag)
+
+
+def parse_text(text: str) -> Position | None:
+    """Read a position as addresses have it, ``epoch.offset.tag``; ``None`` for anything that cannot be one."""
+    *epoch, offset, tag = ["", "", *text.rsplit(".", 2)][-3:]
+    # `isdigit` alone accepts digits of every script, and `int` would read them.
+    is_number = offset.isascii() and offset.isdigit() and len(offset) <= len(str(MAX_OFFSET))
+    if text.count(".") < 2 or not is_number or not text.isprintable():
+        return None
+    return parse([*epoch, int(offset), tag])

@@ -36,7 +36,7 @@ from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import HISTORY_LIMIT, HISTORY_PAGE
 from session_mgmt.protocol.patterns import is_topic
-from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.position import Position, parse
 from session_mgmt.protocol.scopes import check_scopes
 from session_mgmt.shortcuts.arguments import (
     Session,
@@ -162,9 +162,12 @@ def history(topic: str, *, before: Position | None = None, limit: int = HISTORY_
     """
     if not is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
-    if before is not None and not isinstance(before, Position):
+    # Read again as clients' positions are: also a `Position` may hold what no log has.
+    if before is not None and (not isinstance(before, Position) or parse(before.as_json()) is None):
         raise InvalidField("before is the position of an entry.", field="before")
-    return read_page_before(settings().database, topic, before, min(as_count(limit, "limit"), HISTORY_LIMIT))
+    if as_count(limit, "limit") > HISTORY_LIMIT:
+        raise InvalidField(f"limit is a whole number from 1 to {HISTORY_LIMIT}.", field="limit")
+    return read_page_before(settings().database, topic, before, limit)
 
 
 @contextmanager

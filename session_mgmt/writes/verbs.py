@@ -68,6 +68,8 @@ def publish(
     """
     _check_topic(topic)
     _check_key(key)
+    if not isinstance(ephemeral, bool):
+        raise InvalidField("ephemeral is True or False.", field="ephemeral")
     _warn_of_undeclared(topic)
     if ephemeral:
         # After commit, because a transaction that is rolled back must publish nothing, and a stream row created inside
