@@ -25,7 +25,7 @@ from session_mgmt.actions.state.updates import Terms
 from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics import reading
 from session_mgmt.actions.topics.ledger import Publication
-from session_mgmt.models import AuditEntry, ClientSession, Login, SessionActivity, Token, clock
+from session_mgmt.models import AuditEntry, Client, ClientSession, Login, SessionActivity, Token, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.shortcuts import end_user_sessions, erase_user, publish, state
 from tests.actions.conftest import Desk
@@ -194,6 +194,7 @@ def analyzed(transactional_db: None) -> Iterator[Any]:
     state.update(lifecycle.create_session().session, {"n": 1})
     many = [ClientSession(created_at=session.created_at) for _ in range(300)]
     ClientSession.objects.bulk_create(many)
+    Client.objects.bulk_create([Client(session=row, created_at=session.created_at) for row in many])
     activity = SessionActivity.objects.get(pk=session.pk)
     times = {name: getattr(activity, name) for name in ("last_active_at", "absolute_deadline", "expires_at")}
     SessionActivity.objects.bulk_create([SessionActivity(session=row, idle_seconds=60, **times) for row in many])
@@ -224,7 +225,7 @@ def test_the_few_rows_that_have_a_value_are_found_among_many_that_have_none(anal
         assert erase_user(analyzed).sessions == 4
     assert len(statements) > 50
     # What else is read as a whole is small, or is asked for by facts that are no columns.
-    sparse = re.compile("SCAN session_mgmt_(clientsession|token|login)")
+    sparse = re.compile("SCAN session_mgmt_(clientsession|client|token|login)")
     assert [scan for scan in list_scans(statements) if sparse.match(scan)] == []
 
 
