@@ -11,17 +11,25 @@ import sys
 from collections import Counter
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
 from session_mgmt.management.stopping import Stopped, Stops
 from session_mgmt.models.outages import explain_outage, is_forbidden, is_outage, is_read_only, is_unmigrated
 
 # Not 1, with which some commands report findings.
+WRONG_ARGUMENT: Final = 2
 NO_DATABASE: Final = 3
 # The exit codes that a shell uses for these signals.
 OF_SIGNAL: Final = 128
 CLOSED_PIPE: Final = 141
+
+
+class WrongArgument(CommandError):
+    """An argument that cannot be meant, by itself or beside the others: ends the command as argparse does."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, returncode=WRONG_ARGUMENT)
 
 
 class ShellCommand(BaseCommand):
@@ -119,6 +127,23 @@ class ReportCommand(DatabaseCommand):
             if self._reports_json and not self._has_reported:
                 self.print_json({"error": str(error)})
             raise
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        self._reports_json, self._has_reported = "--json" in argv, False
+        super().run_from_argv(argv)
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        """Let an error of the parser, which ends the process, be told as an object too."""
+        parser = super().create_parser(prog_name, subcommand, **options)
+        tell = parser.error
+
+        def tell_error(message: str) -> Any:
+            if self._reports_json:
+                self.print_json({"error": message})
+            tell(message)
+
+        parser.error = tell_error  # type: ignore[method-assign]
+        return parser
 
     def print_json(self, value: Any) -> None:
         """Write the one object of ``--json``."""

@@ -145,6 +145,13 @@ def test_with_json_an_error_is_an_object_too(name: str, error: BaseException, co
     assert (ended, json.loads(out)["error"] in told) == (code, True)
 
 
+@pytest.mark.parametrize("name", REPORTS)
+def test_with_json_an_argument_that_is_unknown_is_an_object_too(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ended, out, _ = run(load(name), *ARGUMENTS[name], "--json", "--no-such-option")
+    assert (ended, list(json.loads(out))) == (2, ["error"])
+    assert "--no-such-option" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("on_this_thread")
 def test_an_error_after_the_report_makes_no_second_object() -> None:
     code, out, _ = run(load("terminate_session"), "00000000-0000-0000-0000-000000000000", "--json")
@@ -170,18 +177,24 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["verify_state", "--name", "cart"], 2, "There is no document 'cart'."),
     (["verify_state", "--name", "\udcff"], 2, "There is no document"),
     (["verify_state", "--document", str(10**30)], 2, "There is no document"),
-    (["terminate_session", "--user", ""], 1, "Name sessions"),
+    (["terminate_session", "--user", ""], 2, "Name sessions"),
     (["erase_user", "\udcff"], 1, "There is no user"),
     (["session_types", "a\0b"], 1, "cannot be written: embedded null byte"),
     (["session_types", "/proc/self/mem", "--check"], 1, "is not up to date"),
     (["session_types", "/dev/null/types.ts"], 1, "cannot be written: Not a directory"),
-    (["session_webhooks", "send", "--dry-run"], 1, "send takes no --dry-run, which is for: replay, rotate."),
-    (["session_webhooks", "send", "--endpoint", "1"], 1, "send takes no --endpoint"),
-    (["session_webhooks", "add", "--dry-run", "--address", "https://a.example"], 1, "add takes no --dry-run"),
-    (["session_webhooks", "list", "--event", "message"], 1, "list takes no --event"),
-    (["session_webhooks", "replay", "--at-once"], 1, "replay takes no --at-once"),
-    (["session_webhooks", "rotate", "--hours", "0"], 1, "rotate takes no --hours"),
-    (["serve", "--drain", str(10**30)], 1, "--drain is 0 to 3600 seconds"),
+    (["session_webhooks", "send", "--dry-run"], 2, "send takes no --dry-run, which is for: replay, rotate."),
+    (["session_webhooks", "send", "--endpoint", "1"], 2, "send takes no --endpoint"),
+    (["session_webhooks", "add", "--dry-run", "--address", "https://a.example"], 2, "add takes no --dry-run"),
+    (["session_webhooks", "list", "--event", "message"], 2, "list takes no --event"),
+    (["session_webhooks", "replay", "--at-once"], 2, "replay takes no --at-once"),
+    (["session_webhooks", "rotate", "--hours", "0"], 2, "rotate takes no --hours"),
+    (["serve", "--drain", str(10**30)], 2, "--drain is 0 to 3600 seconds"),
+    (["serve", "--workers", "0"], 2, "--workers is 1 or more"),
+    (["serve", "--workers", "2", "--reload"], 2, "--reload starts one process"),
+    (["serve", "99999"], 2, "'99999' is no place"),
+    (["session_types", "--check"], 2, "--check needs the name of a file"),
+    (["session_webhooks", "add"], 2, "Name the address"),
+    (["session_webhooks", "rotate"], 2, "Name an endpoint"),
     (["serve", "sh\udcffop:8000"], 1, "Nothing can listen on"),
     (["rotate_state_keys"], 1, "Name one in state_keys"),
 ]

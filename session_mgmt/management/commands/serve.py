@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from session_mgmt.conf import settings
 from session_mgmt.management import json_lines
-from session_mgmt.management.base import DatabaseCommand
+from session_mgmt.management.base import DatabaseCommand, WrongArgument
 
 WEBSOCKETS = "session_mgmt.uvicorn:WebSocketProtocol"
 # uvicorn collects a whole message before the app can refuse it, so allow the largest frame twice.
@@ -52,18 +52,18 @@ class Command(DatabaseCommand):
 
     def _refuse_contradictions(self, options: dict[str, Any]) -> None:
         if options["workers"] < 1:
-            raise CommandError("--workers is 1 or more.")
+            raise WrongArgument("--workers is 1 or more.")
         if not 0 <= options["drain"] <= LONGEST_DRAIN:
-            raise CommandError(f"--drain is 0 to {LONGEST_DRAIN} seconds.")
+            raise WrongArgument(f"--drain is 0 to {LONGEST_DRAIN} seconds.")
         if options["reload"] and options["workers"] > 1:
-            raise CommandError("--reload starts one process. Leave --workers out.")
+            raise WrongArgument("--reload starts one process. Leave --workers out.")
 
 
 def read_place(text: str) -> tuple[str, int]:
     """Return host and port. Raises ``CommandError``."""
     found = _PLACE.fullmatch(text)
     if found is None or not 0 < int(found["port"]) < 65536:
-        raise CommandError(f"{text!r} is no place. Write a port, or host:port, as 0.0.0.0:8000 or [::1]:8000.")
+        raise WrongArgument(f"{text!r} is no place. Write a port, or host:port, as 0.0.0.0:8000 or [::1]:8000.")
     return found["host"] or "127.0.0.1", int(found["port"])
 
 

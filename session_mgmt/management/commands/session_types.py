@@ -9,7 +9,7 @@ from typing import Any, Final, get_type_hints
 
 from django.core.management.base import CommandError
 
-from session_mgmt.management.base import ShellCommand
+from session_mgmt.management.base import ShellCommand, WrongArgument
 from session_mgmt.protocol.typescript import TypeWriter, write_key
 from session_mgmt.registry import Registry, registry
 
@@ -28,7 +28,7 @@ class Command(ShellCommand):
         text, file = write_application(registry), options["file"]
         if file is None:
             if options["check"]:
-                raise CommandError("--check needs the name of a file.")
+                raise WrongArgument("--check needs the name of a file.")
             self.stdout.write(text, ending="")
         elif options["check"]:
             check_file(file, text)

@@ -14,7 +14,7 @@ from session_mgmt.actions import audit
 from session_mgmt.actions.webhooks import endpoints, replaying, sending
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
-from session_mgmt.management.base import ReportCommand
+from session_mgmt.management.base import ReportCommand, WrongArgument
 from session_mgmt.models import WebhookDelivery, WebhookEndpoint, clock
 
 _LIST, _ADD, _SEND, _REPLAY, _ROTATE = "list", "add", "send", "replay", "rotate"
@@ -94,7 +94,7 @@ class Command(ReportCommand):
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         if not options["address"]:
-            raise CommandError("Name the address with --address.")
+            raise WrongArgument("Name the address with --address.")
         try:
             made = endpoints.add_endpoint(options["address"], options["event"], tenant=options["tenant"])
         except ValueError as error:
@@ -151,7 +151,7 @@ class Command(ReportCommand):
     def _rotate(self, options: dict[str, Any]) -> dict[str, Any]:
         pk = options["endpoint"]
         if pk is None:
-            raise CommandError("Name an endpoint with --endpoint; `session_webhooks list` has their numbers.")
+            raise WrongArgument("Name an endpoint with --endpoint; `session_webhooks list` has their numbers.")
         _require_endpoint(pk)
         if options["dry_run"]:
             self._print(f"Endpoint {pk} would get a new secret.")
@@ -170,7 +170,7 @@ def _refuse_others(options: dict[str, Any]) -> None:
     for name, value in initial.items():
         if name not in _OPTIONS[options["do"]] and options[name] != value:
             takers = ", ".join(do for do, names in _OPTIONS.items() if name in names)
-            raise CommandError(f"{options['do']} takes no --{name.replace('_', '-')}, which is for: {takers}.")
+            raise WrongArgument(f"{options['do']} takes no --{name.replace('_', '-')}, which is for: {takers}.")
 
 
 def _require_endpoint(pk: int) -> None:

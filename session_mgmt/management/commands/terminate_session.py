@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import devices, lifecycle
-from session_mgmt.management.base import ReportCommand
+from session_mgmt.management.base import ReportCommand, WrongArgument
 from session_mgmt.management.people import find_user
 from session_mgmt.models import ClientSession
 
@@ -29,7 +29,7 @@ class Command(ReportCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         wanted = [*options["sessions"], *(self._list_of_user(options["user"]) if options["user"] else [])]
         if not wanted and not options["user"]:
-            raise CommandError("Name sessions, or a user with --user.")
+            raise WrongArgument("Name sessions, or a user with --user.")
         # In the given order, and each only once: a session may be named by its id and by its user.
         # Read their states first, because ending one may end other sessions of the same browser.
         states = lifecycle.read_states(wanted)
