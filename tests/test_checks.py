@@ -50,6 +50,8 @@ class Careful(SessionConsumer):
 
 
 KEY = ("k1", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+# Of a project that has forgotten to include ours.
+urlpatterns: list[Any] = []
 ENGINE = "django.db.backends.sqlite3"
 LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
 POSTGRES = "django.db.backends.postgresql"
@@ -110,6 +112,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W017": {"SESSION_COOKIE_SAMESITE": "None"},
     "W018": {"SESSION_MGMT": {"assurance": "AAL2"}},
     "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
+    "W027": {"ROOT_URLCONF": __name__},
+    "W028": {"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware"]},
     "W026": {"SESSION_MGMT": {"cleanup_interval": timedelta(minutes=1)}, "CELERY_BEAT_SCHEDULE": beat_schedule()},
     "W025": {"DATABASES": {"default": {"ENGINE": POSTGRES, "OPTIONS": {"pool": {"max_size": 20}}}}},
 }

@@ -9,12 +9,14 @@ from session_mgmt.checks.declarations import check_message_handler, check_topics
 from session_mgmt.checks.documents import check_documents, check_keys_in_use, check_state_keys
 from session_mgmt.checks.people import check_claims, check_cookie_mode, check_hooks, check_user_standing
 from session_mgmt.checks.serving import (
+    check_addresses,
     check_channel_layer,
     check_cleanup_schedule,
     check_deploy,
     check_development_server,
     check_doorbell,
     check_doorbell_is_heard,
+    check_login_middleware,
     check_schema_page,
     check_throttle_classes,
 )
@@ -22,6 +24,7 @@ from session_mgmt.checks.values import check_name_of_settings, check_settings, c
 from session_mgmt.publishing.checks import check_publishers
 
 __all__ = [
+    "check_addresses",
     "check_channel_layer",
     "check_claims",
     "check_cleanup_schedule",
@@ -35,6 +38,7 @@ __all__ = [
     "check_engine",
     "check_hooks",
     "check_keys_in_use",
+    "check_login_middleware",
     "check_message_handler",
     "check_name_of_settings",
     "check_page_cache",

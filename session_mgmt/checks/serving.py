@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.utils.module_loading import import_string
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.views import APIView
 
 from session_mgmt import CLEANUP_TASK, conf
 from session_mgmt.actions import monitoring
+from session_mgmt.actions.sessions import info
 from session_mgmt.checks.values import register_check
 
 
@@ -64,6 +69,40 @@ def check_channel_layer(**_: Any) -> list[CheckMessage]:
         message = f"The BACKEND of CHANNEL_LAYERS is {name!r}, which cannot be imported: {error}"
         return [Error(message, hint=hint, id="session_mgmt.E036")]
     return []
+
+
+@register_check()
+def check_addresses(**_: Any) -> list[CheckMessage]:
+    """Check that the URL conf includes ``session_mgmt.urls`` (W027): without it no page can begin a session."""
+    try:
+        is_included = "session" in info.list_endpoints(UUID(int=0))
+    # Django tells what is wrong with the URL conf itself.
+    except Exception:
+        return []
+    if is_included:
+        return []
+    hint = 'Add path("api/", include("session_mgmt.urls")); silence this where sockets with tokens are all you serve.'
+    message = "The URL conf does not include session_mgmt.urls, so no page can begin a session."
+    return [Warning(message, hint=hint, id="session_mgmt.W027")]
+
+
+@register_check()
+def check_login_middleware(**_: Any) -> list[CheckMessage]:
+    """Check that logins of browsers are seen (W028), where REST framework is to take them."""
+    takes_logins = any(issubclass(one, SessionAuthentication) for one in APIView.authentication_classes)
+    if not takes_logins or any(_is_login_middleware(name) for name in django_settings.MIDDLEWARE):
+        return []
+    hint = "Add SessionMiddleware and AuthenticationMiddleware, or leave SessionAuthentication out of REST framework's."
+    message = "MIDDLEWARE has no AuthenticationMiddleware: whoever has logged in to the site counts as nobody."
+    return [Warning(message, hint=hint, id="session_mgmt.W028")]
+
+
+def _is_login_middleware(name: str) -> bool:
+    try:
+        found = import_string(name)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, AuthenticationMiddleware)
 
 
 @register_check()
