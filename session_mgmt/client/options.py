@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -44,6 +45,38 @@ def check_choices(token: Any, strategy: Any, sync: Any) -> None:
         raise ValueError(f'sync is a Sync, such as Sync("delayed"), not {sync!r}')
 
 
+def check_headers(headers: Any) -> dict[str, str]:
+    """Return the headers of the login. Raises ValueError for what no request can carry."""
+    fine = {} if headers is None else dict(headers) if isinstance(headers, Mapping) else None
+    if fine is None or not all(_is_header(part) for pair in fine.items() for part in pair):
+        # Without the values, which are secrets.
+        raise ValueError('headers has texts of one line by name, such as {"Authorization": "Token ..."}')
+    return fine
+
+
+def _is_header(part: Any) -> bool:
+    return isinstance(part, str) and not set(part) & set("\r\n\0")
+
+
+def check_wishes(metadata: Any, config: Any, label: Any) -> dict[str, Any]:
+    """Return what a session that is created is to have. Raises ValueError, also for what JSON cannot hold."""
+    for name, value in (("metadata", metadata), ("config", config)):
+        if value is not None and not _is_object(value):
+            raise ValueError(f"{name} is a dict of JSON values, not {value!r}")
+    if label is not None and not isinstance(label, str):
+        raise ValueError(f"label is text, not {label!r}")
+    given = {"metadata": metadata, "config": config, "label": label}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _is_object(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict)
+
+
 def check_callbacks(on_message: Any, listeners: Any, on_ask: Any) -> None:
     """Check what will be called. Raises TypeError; `on_ask` alone may be a coroutine function."""
     if listeners is not None and not isinstance(listeners, Mapping):
@@ -58,7 +91,7 @@ def open_storage(storage: Any) -> Storage:
     """Return what a client keeps its things in. Raises ValueError."""
     if storage is None:
         return MemoryStorage()
-    if isinstance(storage, str | os.PathLike):
+    if isinstance(storage, str | os.PathLike) and os.fspath(storage):
         return FileStorage(storage)
     if not all(callable(getattr(storage, name, None)) for name in ("load", "save")):
         raise ValueError(f"storage is the path of a file, a Storage with load and save, or None, not {storage!r}")

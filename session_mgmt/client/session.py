@@ -15,7 +15,15 @@ from session_mgmt.client.checking import check_name
 from session_mgmt.client.devices import NarrowedToken, Sessions
 from session_mgmt.client.entering import OnAsk, User, Wishes
 from session_mgmt.client.listeners import Callback, Unsubscribe
-from session_mgmt.client.options import check_callbacks, check_choices, check_documents, check_url, open_storage
+from session_mgmt.client.options import (
+    check_callbacks,
+    check_choices,
+    check_documents,
+    check_headers,
+    check_url,
+    check_wishes,
+    open_storage,
+)
 from session_mgmt.client.performing import Options, Reason
 from session_mgmt.client.reader import WAITING_LIMIT, Reader
 from session_mgmt.client.rest import Login
@@ -98,9 +106,8 @@ class SessionClient:
         check_choices(token, strategy, sync)
         check_callbacks(on_message, listeners, on_ask)
         address, followed, kept = check_url(url), check_documents(documents), open_storage(storage)
-        given = {"metadata": metadata, "config": config, "label": label}
-        create = {name: value for name, value in given.items() if value is not None}
-        wishes, login = Wishes(user, create, on_ask), Login(headers or {}, auth)
+        wishes = Wishes(user, check_wishes(metadata, config, label), on_ask)
+        login = Login(check_headers(headers), auth)
         client = cls(Shell(Options(address, kept, login, wishes, strategy, sync, check_transports(transports))))
         if on_message is not None:
             client.on_message(on_message)
