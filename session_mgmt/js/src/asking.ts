@@ -3,28 +3,35 @@
 import type { Connection } from "./connection";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
-import type { Verdict } from "./frames";
+import type { ServerFrame, Verdict } from "./frames";
+import { limitTime } from "./pause";
 import type { RefreshAnswer } from "./changes/refreshing";
 
 const PATIENCE = 10_000;
 
 /** Ask over the connection; null without an answer. Rejects with the server's refusal. */
-export function askForReply<Answer = RefreshAnswer>(
+export async function askForReply<Answer = RefreshAnswer>(
   connection: Connection,
   clock: Clock,
   frame: object,
 ): Promise<Answer | null> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.setTimeout(() => resolve(null), PATIENCE);
-    const isSent = connection.askServer(frame, (answer) => {
-      clock.clearTimeout(timer);
-      if (answer.type === "error") reject(new SessionError(answer));
-      else resolve(answer as unknown as Answer);
+  const ask = (signal: AbortSignal): Promise<ServerFrame | null> =>
+    new Promise((resolve) => {
+      const send = (): void => {
+        connection.attaching.delete(send);
+        if (!signal.aborted && !connection.askServer(frame, take)) take(null);
+      };
+      const take = (answer: ServerFrame | null): void => {
+        // While an attachment changes its transport the connection goes on, and the next attachment is asked.
+        if (!answer && connection.connected) connection.attaching.add(send);
+        else resolve(answer);
+      };
+      signal.addEventListener("abort", () => resolve(null));
+      send();
     });
-    if (isSent) return;
-    clock.clearTimeout(timer);
-    resolve(null);
-  });
+  const reply = await limitTime(clock, PATIENCE, ask);
+  if (reply?.type === "error") throw new SessionError(reply);
+  return reply as Answer | null;
 }
 
 /** Ask about a log; `answer` gets the verdict, or the error. Return false if there is no connection. */
@@ -34,7 +41,7 @@ export function askForVerdict(
   answer: (verdict: Verdict | SessionError) => void = () => undefined,
 ): boolean {
   return connection.askServer(frame, (reply) => {
-    if (reply.type === "reply" && reply.verdict) answer(reply.verdict);
-    else if (reply.type === "error") answer(new SessionError(reply));
+    if (reply?.type === "reply" && reply.verdict) answer(reply.verdict);
+    else if (reply?.type === "error") answer(new SessionError(reply));
   });
 }

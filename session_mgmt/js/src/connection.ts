@@ -67,7 +67,7 @@ export class Connection {
   /** What carried the last attachment; null before the first. */
   transport: Carrier | null = null;
   /** Called whenever frames can be sent. */
-  onAttach = (): void => undefined;
+  readonly attaching = new Set<() => void>();
   readonly backoff: Backoff;
   readonly heartbeat: Heartbeat;
   readonly #env: Environment;
@@ -89,7 +89,7 @@ export class Connection {
   #refusal: ServerFrame | null = null;
   #waiters: Waiter[] = [];
   #askId = 0;
-  #asked = new Map<number, (frame: ServerFrame) => void>();
+  readonly #asked = new Map<number, (frame: ServerFrame | null) => void>();
   /** Settings of the application, which go before the server's. */
   #retry: Partial<RetryPolicy> = {};
   #deadline: number | undefined;
@@ -201,8 +201,8 @@ export class Connection {
     return length > 0;
   }
 
-  /** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
-  askServer(frame: object, answer: (frame: ServerFrame) => void): boolean {
+  /** Send a frame with an id; `answer` gets the reply, the error or the pong, or null if the attachment ends before. */
+  askServer(frame: object, answer: (frame: ServerFrame | null) => void): boolean {
     this.#askId += 1;
     if (!this.sendFrame({ ...frame, id: this.#askId })) return false;
     this.#asked.set(this.#askId, answer);
@@ -321,7 +321,7 @@ export class Connection {
     this.#port.takeConnected(frame);
     // A callback may have ended it again.
     if (!this.connected) return;
-    this.onAttach();
+    for (const call of this.attaching) call();
     if (!isSwitch) this.#port.tellStatus("connected", null);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
   }
@@ -405,8 +405,10 @@ export class Connection {
     this.#isAttached = false;
     this.heartbeat.stop();
     this.#clearTimer();
-    this.#asked.clear();
     this.#port.handleDetach();
+    const asked = [...this.#asked.values()];
+    this.#asked.clear();
+    for (const answer of asked) answer(null);
   }
 
   #setStatus(status: Status, reason: StatusReason | null): void {

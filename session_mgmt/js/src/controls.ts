@@ -54,7 +54,7 @@ export class ConnectionControls {
     this.#clock = clock;
     this.#port = port;
     // Also after a change of the transport, of which the status tells nothing.
-    connection.onAttach = () => void this.#askForWishes().catch((error) => emitter.emit("error", error));
+    connection.attaching.add(() => void this.#askForWishes().catch((error) => emitter.emit("error", error)));
   }
 
   /** Connect; resolves when connected. */

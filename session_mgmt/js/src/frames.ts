@@ -3,7 +3,6 @@
 import { isText } from "./arguments";
 import type { RetryPolicy } from "./backoff";
 import type { ErrorFields } from "./errors";
-import type { UnsentWrite } from "./events";
 import type { Operation } from "./operations";
 import type { Replaced } from "./replaced";
 import type { Json, JsonObject } from "./values";
@@ -222,18 +221,6 @@ export interface UpdateFrame {
   ops?: Operation[];
   merge?: Json;
   data?: Json;
-}
-
-/** Return a stored write as it is sent. */
-export function toWire(frame: WriteFrame): WriteFrame {
-  if (frame.type !== "update") return frame;
-  const { replaced, unseen, ...sent } = frame;
-  return unseen ? { ...sent, replaced: replaced ?? {} } : sent;
-}
-
-/** Return a stored write as the application is told of it. */
-export function toUnsent({ seq, frame }: { seq: number; frame: WriteFrame }): UnsentWrite {
-  return { seq, write: toWire(frame) };
 }
 
 export interface PublishFrame {

@@ -5,7 +5,8 @@
 
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
-import { toWire, type ReceiptFrame, type WriteFrame } from "./frames";
+import type { ReceiptFrame, WriteFrame } from "./frames";
+import { toWire } from "./wire";
 import { byteLength } from "./values";
 
 export interface OutboxBounds {

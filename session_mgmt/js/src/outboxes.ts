@@ -7,7 +7,7 @@ import type { Documents } from "./documents";
 import type { Emitter } from "./emitter";
 import type { Environment } from "./environment";
 import type { SessionEvents } from "./events";
-import { toUnsent, type SessionFields } from "./frames";
+import type { SessionFields } from "./frames";
 import { describeProof } from "./handshake";
 import { Mirror } from "./mirror";
 import { OutboxStore, type ClientRow } from "./outboxStore";
@@ -63,10 +63,7 @@ export class Outboxes {
       findPosition: (document) => documents.findReplica(document)?.position ?? null,
       tellAdopted: (count) => emitter.emit("adopted", { count }),
       tellWaiting: () => pending.planReport(),
-      tellUnsent: (writes, reason) => {
-        const unsent = writes.map(([seq, frame]) => toUnsent({ seq, frame }));
-        emitter.emit("unsent", unsent, reason);
-      },
+      tellUnsent: (writes, reason) => emitter.emit("unsent", writer.describeUnsent(writes), reason),
       newOutbox: (...parts) => writer.newOutbox(...parts),
       tellConflict: (write, receipt) => writer.tellConflict(write, receipt, true),
     });

@@ -7,7 +7,7 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents, UnsentWrite } from "./events";
-import { toUnsent, type PublishFrame, type ReceiptFrame, type UpdateFrame, type WriteFrame } from "./frames";
+import type { PublishFrame, ReceiptFrame, UpdateFrame, WriteFrame } from "./frames";
 import { Outbox, type OutboxBounds, type OutboxPort, type OutboxRecord, type Write } from "./outbox";
 import type { ClientRecord } from "./record";
 import { moveBase } from "./rebase";
@@ -15,6 +15,7 @@ import { digestReplaced } from "./replaced";
 import type { Replica } from "./replica";
 import type { Stats } from "./stats";
 import { byteLength, normalizeValue, DEFAULT_VALUE_LIMITS, type Json, type ValueLimits } from "./values";
+import { toUnsent } from "./wire";
 
 export interface WriterPort {
   connection: Connection;
@@ -164,6 +165,11 @@ export class Writer {
       const answer = answers.get(write.seq);
       write.settle?.(answer?.ok ? answer : answer ? new SessionError(answer.error ?? {}) : unknown);
     }
+  }
+
+  /** Return writes of a closed tab as the application is told of them. */
+  describeUnsent(writes: readonly (readonly [seq: number, frame: WriteFrame])[]): UnsentWrite[] {
+    return writes.map(([seq, frame]) => toUnsent({ seq, frame }));
   }
 
   /** Report what an update met; `orphan`: it was a closed tab's. */

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import type { SessionClient, StartOptions } from "../src/index";
+import "../src/requests/index";
 import { Browser, pass, passUntil, record, refusal, Tab, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -94,6 +95,37 @@ describe("a network", () => {
     browser.server.network.sockets = "open";
     await passUntil(() => carrier(client) === "websocket" && client.pending === 0);
     expect(browser.server.session.document("main").value).toEqual({ visits: 1 });
+  });
+
+  test("that changes loses no question, whether it was asked before the change or in it", async () => {
+    const browser = new Browser();
+    browser.server.network.sockets = "refused";
+    let isHeld = false;
+    const fetch = async (url: string, init?: RequestInit): Promise<Response> => {
+      if (isHeld && url.endsWith("/frames/")) await new Promise((_, reject) => init?.signal?.addEventListener("abort", reject));
+      return browser.server.fetch(url, init);
+    };
+    browser.server.publish("t", { n: 1 });
+    browser.server.values.set("t", "value");
+    const client = await browser.tab().open({ ...ALL, fetch } as StartOptions);
+    await timeToConnect(client);
+    const told: unknown[] = [];
+    const ask = (): void => {
+      const tell = (what: string) => (answer: unknown) => void told.push([what, answer]);
+      void client.topics.history("t").then(({ entries }) => tell("history")(entries.length), tell("history"));
+      void client.topics.presence("hall").then(({ count }) => tell("presence")(count), tell("presence"));
+      const subscription = client.topics.subscribe("t", () => {}, { snapshot: tell("value") });
+      void subscription.subscribed.catch(tell("value"));
+    };
+    isHeld = true;
+    ask();
+    const statuses = record(client, "status");
+    client.on("transport", ask);
+    browser.server.network.sockets = "open";
+    await passUntil(() => carrier(client) === "websocket");
+    await pass(1);
+    const all = [["history", 1], ["presence", 0], ["value", "value"]];
+    expect([told.sort(), statuses]).toEqual([[...all, ...all].sort(), []]);
   });
 
   test("whose sockets open and die again and again counts as blocked", async () => {

@@ -147,254 +147,6 @@ export interface ValueLimits {
 	keyBytes: number;
 	stringBytes: number;
 }
-export interface Answer {
-	body: Json;
-	etag: string | null;
-}
-export interface RequestOptions {
-	body?: unknown;
-	/** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
-	token?: string | null;
-	headers?: Record<string, string>;
-	/** Ends the request, which then rejects with the signal's reason. */
-	signal?: AbortSignal;
-}
-/** How calls carry the page's own login. */
-export interface LoginOptions {
-	headers?: () => Record<string, string>;
-	credentials?: RequestCredentials;
-	tokenMode?: TokenMode;
-	/** Name of the page's session among those of the site. */
-	name?: string;
-}
-declare class Rest {
-	#private;
-	/** Absolute URL of the API, where relative addresses start. */
-	readonly base: string;
-	constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }?: LoginOptions);
-	/** Ask the server for the token against forgery; return false if it has none for this page. */
-	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
-	/** Return an address of the server; throws for another origin, which must never get the token. */
-	resolveUrl(path: string): string;
-	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
-	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
-	/** Send JSON text as it is, and return the answer unread, whatever it is. Rejects without one. */
-	postText(url: string, body: string, token: string, init?: RequestInit): Promise<Response>;
-	/** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
-	proveSession(token: string): Record<string, string>;
-}
-export type TransportName = "websocket" | "sse" | "longpoll";
-/** What carries a client: a transport of its own, or `tab`, the connection of another tab. */
-export type Carrier = TransportName | "tab";
-/** End of a link; `retryAfter` in seconds if the server said it. */
-export interface Ending {
-	code: number;
-	name: string | null;
-	retryAfter: number | null;
-	reconnect: boolean | null;
-	/** Why, in one word, if the server said it. */
-	reason: string | null;
-}
-/** What a link asks of the connection that it carries, and tells it. */
-export interface LinkPort {
-	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
-	buildConnect(): object;
-	handleFrame(frame: ServerFrame, length: number): void;
-	/** Take the end; called once, and nothing comes after it. */
-	handleEnd(ending: Ending): void;
-	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
-	findPlace(log: string): Position | null | undefined;
-	/** Return the highest number up to which every receipt has come. */
-	readAcked(): number;
-	/** Note the transport of this attachment, when it is there and whenever it becomes another. */
-	tellTransport(name: Carrier): void;
-	/** Note a round trip that was measured here, in milliseconds. */
-	tellRoundTrip?(milliseconds: number): void;
-	/** Tell that so many signs of life in a row did not come, where the link watches that itself. */
-	tellMissed?(missed: number): void;
-	/** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
-	beginSwitch(): void;
-}
-/** Attachment that is being opened, lives, or has ended. */
-export interface Link {
-	/** Send a frame; return the length of its text, or 0 if nothing can be sent here now. */
-	sendFrame(frame: object): number;
-	/** End it from this side at once; the port is told. */
-	endWith(code: number, name?: string | null): void;
-	/** End it without telling the port. */
-	drop(code?: number): void;
-	/** Make sure that it lives, if it watches that itself; without this the connection watches it. */
-	checkLife?(): void;
-}
-export interface Transport {
-	/** Begin an attachment. Throws for an address that cannot be. */
-	open(port: LinkPort): Link;
-	/** Begin an attachment that only writes: it follows no log. */
-	openWriter(port: LinkPort): Link;
-	/** Let go of what outlives an attachment, until the next one begins. */
-	rest?(): void;
-}
-/** Twelve events of the session's own log (docs/reference/events.md). */
-export declare const EVENT_TYPES: readonly [
-	"session_created",
-	"session_updated",
-	"session_expired",
-	"session_terminated",
-	"connection_established",
-	"connection_lost",
-	"connection_restored",
-	"auth_required",
-	"auth_success",
-	"auth_failed",
-	"state_synchronized",
-	"error_occurred"
-];
-export type EventType = (typeof EVENT_TYPES)[number];
-export type Status = "connecting" | "connected" | "reconnecting" | "disconnected" | "failed";
-/** Why the status is what it is: the close code and its name; code 0 for what this client found itself. */
-export interface StatusReason {
-	code: number;
-	name: string;
-}
-/** Entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
-export interface SessionEntry {
-	type: string;
-	data: Json;
-	at: string | null;
-	position: Position | null;
-}
-export interface Gap {
-	log: string;
-	/** Name of the topic, or null for the session's own log. */
-	topic: string | null;
-	/** First and last entry that are lost; `from` is null if nobody knows. */
-	from: number | null;
-	to: number | null;
-	reason: string;
-}
-/** Range of a topic of which a slow reader was given only the newest entries by their key. */
-export type Conflated = Omit<Gap, "reason">;
-/** Write that nobody will answer any more; `seq` is the number that it had. */
-export interface UnsentWrite {
-	seq: number;
-	write: WriteFrame;
-}
-/** Report of an update whose place somebody else had changed. */
-export interface ConflictReport {
-	document: string;
-	seq: number;
-	/** Paths of operations that were left out, and of values of others that were overwritten. */
-	dropped: string[];
-	overwrote: string[];
-	conflicts: Conflict[];
-	/** Conflicts that the report had no room for. */
-	more: number;
-	/** The update was a closed tab's, so no promise tells its result. */
-	orphan?: boolean;
-}
-/** Writes without an answer. */
-export interface PendingReport {
-	/** Of this tab and of closed ones. */
-	count: number;
-	/** Of closed tabs of this browser. */
-	orphaned: number;
-	/** True if all of them would survive this tab. */
-	durable: boolean;
-}
-/** Writes of a closed tab that this tab has sent. */
-export interface AdoptedReport {
-	count: number;
-}
-export type TimelineEvents = {
-	[T in EventType]: [
-		data: Json,
-		entry: SessionEntry
-	];
-};
-/** Report of a document whose value comes from its local copy, or no longer does. */
-export interface CacheReport {
-	document: string;
-	fromCache: boolean;
-}
-/** How this page got its session, and whose it is; `userId` is null for nobody. */
-export interface IdentityReport {
-	verdict: "created" | "continued" | "claimed" | "recovered";
-	reason: string;
-	userId: string | null;
-}
-/** End of a session: nothing of it is left in this tab. */
-export interface EndReport {
-	reason: string;
-}
-/** Beats of the server that did not come, in a row; the next frame of any kind begins anew. */
-export interface MissedReport {
-	missed: number;
-}
-/** Newer version of this client on the server; `wanted` is null if the server has not told it. */
-export interface UpdateReport {
-	current: string;
-	wanted: string | null;
-	/** The server told a higher version, or has no files of this one any more. */
-	reason: "server_newer" | "parts_gone";
-}
-export interface SessionEvents extends TimelineEvents {
-	status: [
-		status: Status,
-		reason: StatusReason | null
-	];
-	heartbeat_missed: [
-		report: MissedReport
-	];
-	transport: [
-		name: Carrier
-	];
-	recovery: [
-		receipt: RecoveryReceipt | SuccessorReceipt
-	];
-	gap: [
-		gap: Gap
-	];
-	conflated: [
-		range: Conflated
-	];
-	message: [
-		data: Json,
-		entry: SessionEntry
-	];
-	cache: [
-		report: CacheReport
-	];
-	conflict: [
-		report: ConflictReport
-	];
-	pending: [
-		report: PendingReport
-	];
-	adopted: [
-		report: AdoptedReport
-	];
-	unsent: [
-		writes: UnsentWrite[],
-		reason: string
-	];
-	identity: [
-		report: IdentityReport
-	];
-	ended: [
-		report: EndReport
-	];
-	update_available: [
-		report: UpdateReport
-	];
-	error: [
-		error: SessionError
-	];
-	"*": [
-		type: EventType,
-		data: Json,
-		entry: SessionEntry
-	];
-}
 export type Operation = readonly [
 	"set",
 	string,
@@ -738,6 +490,254 @@ declare class Emitter<Events extends {
 	off<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): void;
 	emit<K extends keyof Events>(type: K, ...args: Events[K]): void;
 	clear(): void;
+}
+export interface Answer {
+	body: Json;
+	etag: string | null;
+}
+export interface RequestOptions {
+	body?: unknown;
+	/** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
+	token?: string | null;
+	headers?: Record<string, string>;
+	/** Ends the request, which then rejects with the signal's reason. */
+	signal?: AbortSignal;
+}
+/** How calls carry the page's own login. */
+export interface LoginOptions {
+	headers?: () => Record<string, string>;
+	credentials?: RequestCredentials;
+	tokenMode?: TokenMode;
+	/** Name of the page's session among those of the site. */
+	name?: string;
+}
+declare class Rest {
+	#private;
+	/** Absolute URL of the API, where relative addresses start. */
+	readonly base: string;
+	constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }?: LoginOptions);
+	/** Ask the server for the token against forgery; return false if it has none for this page. */
+	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
+	/** Return an address of the server; throws for another origin, which must never get the token. */
+	resolveUrl(path: string): string;
+	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
+	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
+	/** Send JSON text as it is, and return the answer unread, whatever it is. Rejects without one. */
+	postText(url: string, body: string, token: string, init?: RequestInit): Promise<Response>;
+	/** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
+	proveSession(token: string): Record<string, string>;
+}
+export type TransportName = "websocket" | "sse" | "longpoll";
+/** What carries a client: a transport of its own, or `tab`, the connection of another tab. */
+export type Carrier = TransportName | "tab";
+/** End of a link; `retryAfter` in seconds if the server said it. */
+export interface Ending {
+	code: number;
+	name: string | null;
+	retryAfter: number | null;
+	reconnect: boolean | null;
+	/** Why, in one word, if the server said it. */
+	reason: string | null;
+}
+/** What a link asks of the connection that it carries, and tells it. */
+export interface LinkPort {
+	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	buildConnect(): object;
+	handleFrame(frame: ServerFrame, length: number): void;
+	/** Take the end; called once, and nothing comes after it. */
+	handleEnd(ending: Ending): void;
+	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	findPlace(log: string): Position | null | undefined;
+	/** Return the highest number up to which every receipt has come. */
+	readAcked(): number;
+	/** Note the transport of this attachment, when it is there and whenever it becomes another. */
+	tellTransport(name: Carrier): void;
+	/** Note a round trip that was measured here, in milliseconds. */
+	tellRoundTrip?(milliseconds: number): void;
+	/** Tell that so many signs of life in a row did not come, where the link watches that itself. */
+	tellMissed?(missed: number): void;
+	/** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
+	beginSwitch(): void;
+}
+/** Attachment that is being opened, lives, or has ended. */
+export interface Link {
+	/** Send a frame; return the length of its text, or 0 if nothing can be sent here now. */
+	sendFrame(frame: object): number;
+	/** End it from this side at once; the port is told. */
+	endWith(code: number, name?: string | null): void;
+	/** End it without telling the port. */
+	drop(code?: number): void;
+	/** Make sure that it lives, if it watches that itself; without this the connection watches it. */
+	checkLife?(): void;
+}
+export interface Transport {
+	/** Begin an attachment. Throws for an address that cannot be. */
+	open(port: LinkPort): Link;
+	/** Begin an attachment that only writes: it follows no log. */
+	openWriter(port: LinkPort): Link;
+	/** Let go of what outlives an attachment, until the next one begins. */
+	rest?(): void;
+}
+/** Twelve events of the session's own log (docs/reference/events.md). */
+export declare const EVENT_TYPES: readonly [
+	"session_created",
+	"session_updated",
+	"session_expired",
+	"session_terminated",
+	"connection_established",
+	"connection_lost",
+	"connection_restored",
+	"auth_required",
+	"auth_success",
+	"auth_failed",
+	"state_synchronized",
+	"error_occurred"
+];
+export type EventType = (typeof EVENT_TYPES)[number];
+export type Status = "connecting" | "connected" | "reconnecting" | "disconnected" | "failed";
+/** Why the status is what it is: the close code and its name; code 0 for what this client found itself. */
+export interface StatusReason {
+	code: number;
+	name: string;
+}
+/** Entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
+export interface SessionEntry {
+	type: string;
+	data: Json;
+	at: string | null;
+	position: Position | null;
+}
+export interface Gap {
+	log: string;
+	/** Name of the topic, or null for the session's own log. */
+	topic: string | null;
+	/** First and last entry that are lost; `from` is null if nobody knows. */
+	from: number | null;
+	to: number | null;
+	reason: string;
+}
+/** Range of a topic of which a slow reader was given only the newest entries by their key. */
+export type Conflated = Omit<Gap, "reason">;
+/** Write that nobody will answer any more; `seq` is the number that it had. */
+export interface UnsentWrite {
+	seq: number;
+	write: WriteFrame;
+}
+/** Report of an update whose place somebody else had changed. */
+export interface ConflictReport {
+	document: string;
+	seq: number;
+	/** Paths of operations that were left out, and of values of others that were overwritten. */
+	dropped: string[];
+	overwrote: string[];
+	conflicts: Conflict[];
+	/** Conflicts that the report had no room for. */
+	more: number;
+	/** The update was a closed tab's, so no promise tells its result. */
+	orphan?: boolean;
+}
+/** Writes without an answer. */
+export interface PendingReport {
+	/** Of this tab and of closed ones. */
+	count: number;
+	/** Of closed tabs of this browser. */
+	orphaned: number;
+	/** True if all of them would survive this tab. */
+	durable: boolean;
+}
+/** Writes of a closed tab that this tab has sent. */
+export interface AdoptedReport {
+	count: number;
+}
+export type TimelineEvents = {
+	[T in EventType]: [
+		data: Json,
+		entry: SessionEntry
+	];
+};
+/** Report of a document whose value comes from its local copy, or no longer does. */
+export interface CacheReport {
+	document: string;
+	fromCache: boolean;
+}
+/** How this page got its session, and whose it is; `userId` is null for nobody. */
+export interface IdentityReport {
+	verdict: "created" | "continued" | "claimed" | "recovered";
+	reason: string;
+	userId: string | null;
+}
+/** End of a session: nothing of it is left in this tab. */
+export interface EndReport {
+	reason: string;
+}
+/** Beats of the server that did not come, in a row; the next frame of any kind begins anew. */
+export interface MissedReport {
+	missed: number;
+}
+/** Newer version of this client on the server; `wanted` is null if the server has not told it. */
+export interface UpdateReport {
+	current: string;
+	wanted: string | null;
+	/** The server told a higher version, or has no files of this one any more. */
+	reason: "server_newer" | "parts_gone";
+}
+export interface SessionEvents extends TimelineEvents {
+	status: [
+		status: Status,
+		reason: StatusReason | null
+	];
+	heartbeat_missed: [
+		report: MissedReport
+	];
+	transport: [
+		name: Carrier
+	];
+	recovery: [
+		receipt: RecoveryReceipt | SuccessorReceipt
+	];
+	gap: [
+		gap: Gap
+	];
+	conflated: [
+		range: Conflated
+	];
+	message: [
+		data: Json,
+		entry: SessionEntry
+	];
+	cache: [
+		report: CacheReport
+	];
+	conflict: [
+		report: ConflictReport
+	];
+	pending: [
+		report: PendingReport
+	];
+	adopted: [
+		report: AdoptedReport
+	];
+	unsent: [
+		writes: UnsentWrite[],
+		reason: string
+	];
+	identity: [
+		report: IdentityReport
+	];
+	ended: [
+		report: EndReport
+	];
+	update_available: [
+		report: UpdateReport
+	];
+	error: [
+		error: SessionError
+	];
+	"*": [
+		type: EventType,
+		data: Json,
+		entry: SessionEntry
+	];
 }
 export interface SessionInfo {
 	sessionId: string;
@@ -1086,7 +1086,7 @@ declare class Connection {
 	/** What carried the last attachment; null before the first. */
 	transport: Carrier | null;
 	/** Called whenever frames can be sent. */
-	onAttach: () => void;
+	readonly attaching: Set<() => void>;
 	readonly backoff: Backoff;
 	readonly heartbeat: Heartbeat;
 	constructor(env: Environment, port: ConnectionPort, stats: Stats);
@@ -1109,8 +1109,8 @@ declare class Connection {
 	takeBeats(beats: Beats | undefined): void;
 	/** Return false if there is no connection. */
 	sendFrame(frame: object): boolean;
-	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
-	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
+	/** Send a frame with an id; `answer` gets the reply, the error or the pong, or null if the attachment ends before. */
+	askServer(frame: object, answer: (frame: ServerFrame | null) => void): boolean;
 	/** Return why the connection will not come back by itself; null while it may. */
 	readFailure(): SessionError | null;
 	/** Stay away because nothing can be sent for good. */
@@ -1633,6 +1633,11 @@ declare class Writer {
 	reload(lateFrom: number): Write[];
 	/** Settle the promises of writes that another page has sent, as far as their answers are known. */
 	settleSent(writes: readonly Write[], answers: ReadonlyMap<number, ReceiptFrame>): void;
+	/** Return writes of a closed tab as the application is told of them. */
+	describeUnsent(writes: readonly (readonly [
+		seq: number,
+		frame: WriteFrame
+	])[]): UnsentWrite[];
 	/** Report what an update met; `orphan`: it was a closed tab's. */
 	tellConflict({ frame }: Write, receipt: ReceiptFrame, orphan?: boolean): void;
 	/** End the waiting for answers; the writes themselves go on waiting. */
