@@ -36,6 +36,7 @@ class Demands:
     kills: int = 0
     cuts: int = 0
     pauses: int = 0
+    outages: int = 0
     switches: int = 0
     unanswered_at_kill: int = 0
     acknowledged: int = 0
@@ -50,6 +51,7 @@ class Demands:
     turned: int = 0
     pages: int = 0
     parts: int = 0
+    looks: int = 0
     turns: int = 0
 
 
@@ -103,6 +105,10 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
     moved = [record for record in evidence.records if record["type"] == "resume" and record["moved"]]
     if len(moved) < demands.pauses:
         yield f"during {len(moved)} pauses of {demands.pauses} somebody moved"
+    outages = [record for record in evidence.records if record["type"] == "outage"]
+    met = [record for record in outages if record["unanswered"] >= demands.unanswered_at_kill]
+    if len(met) < demands.outages:
+        yield f"{len(met)} outages of {demands.outages} met {demands.unanswered_at_kill} requests unanswered"
     if few:
         yield f"{len(few)} kills with fewer than {demands.unanswered_at_kill} requests unanswered"
 

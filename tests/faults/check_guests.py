@@ -20,7 +20,7 @@ def count(records: list[Record]) -> dict[str, int]:
     """Count what guests have done, by the names of the demands."""
     kinds = Counter(record["type"] for record in records)
     parts = sum(r["type"] == "entries" and "prev" in r["frame"] and bool(r["frame"]["entries"]) for r in records)
-    return {"turned": kinds["turned"], "pages": kinds["past"], "parts": parts}
+    return {"turned": kinds["turned"], "pages": kinds["past"], "parts": parts, "looks": kinds["members"]}
 
 
 def parts_are_the_log_filtered(evidence: Evidence) -> Iterator[Violation]:
@@ -106,6 +106,22 @@ def presence_follows_from_turns(evidence: Evidence) -> Iterator[Violation]:
     yield from _compare_ends(evidence, members, there)
 
 
+def members_are_the_log_folded(evidence: Evidence) -> Iterator[Violation]:
+    """P1: who reads the members is told those of whom the log has told up to the place of the answer."""
+    there: set[str] = set()
+    folded = {0: there}
+    for publication in evidence.streams.get(VISITS, {"publications": []})["publications"]:
+        there = (there | publication["data"]["joined"].keys()) - {*publication["data"]["left"]}
+        folded[publication["offset"]] = there
+    for record in evidence.records:
+        if record["type"] != "members":
+            continue
+        place, members = record["frame"]["position"][1], set(record["frame"]["members"])
+        if members != folded.get(place) or record["frame"]["count"] != len(members):
+            text = f"{record['p']} reads {sorted(members)} at {place} of {VISITS}, and not {folded.get(place)}"
+            yield Violation("P1", text, (record["i"],))
+
+
 def _compare_ends(evidence: Evidence, members: dict[str, str], there: set[str]) -> Iterator[Violation]:
     last = {r["p"]: r for r in evidence.records if r["type"] in {"turn", "turned"}}
     for member, process in members.items():
@@ -129,4 +145,9 @@ def _is_wanted(body: Any, wanted: Record) -> bool:
     return all(body.get(key) == value for key, value in wanted.items())
 
 
-CHECKS = [parts_are_the_log_filtered, pages_have_no_hole, presence_follows_from_turns]
+CHECKS = [
+    parts_are_the_log_filtered,
+    pages_have_no_hole,
+    presence_follows_from_turns,
+    members_are_the_log_folded,
+]

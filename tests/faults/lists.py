@@ -44,12 +44,15 @@ class Lister(Peer):
     _http: httpx.AsyncClient | None = None
 
     async def join(self) -> ClientConnection:
+        await self.begin()
+        return await super().join()
+
+    async def begin(self) -> None:
         """Begin with a page, so that the first connection follows its topic from the page's place on."""
         while self.shown is None:
             await self._begin(self.chance.choice(ORDERINGS))
         if self.positions[LOG] is None:
             self.sight.positions[LOG] = self._place
-        return await super().join()
 
     async def stop(self) -> None:
         await super().stop()
@@ -76,6 +79,10 @@ class Lister(Peer):
         self.history.add(self.name, "shows", log=LOG, place=self.shown.place, rows=self.shown.rows, **more)
 
     async def _pump(self, socket: ClientConnection, generation: int) -> None:
+        await self.turn_pages()
+
+    async def turn_pages(self) -> None:
+        """Turn pages as long as the connection lasts."""
         while self.ready and not self.stopping:
             if not self.writing:
                 self._room.clear()

@@ -37,7 +37,8 @@ class Nemesis:
     async def torment(self, kills: int, calm: float, pause: float) -> None:
         """First `calm` seconds without a fault: a healthy server must keep its word too.
 
-        Each round: a random moment of 0.2 s to `pause`, then one fault, then wait until writes are acknowledged again.
+        Each round: a random moment of 0.2 s to `pause`, then outages if there are any, and a kill; after each of these
+        wait until writes are acknowledged again.
         Clients write as fast as they can while the fault comes, and rest after it when `rest_after` more of their
         writes are acknowledged: what they add until the next one costs time, and shows nothing new.
         """
@@ -50,15 +51,33 @@ class Nemesis:
         await asyncio.sleep(calm)
         while self.kills < kills:
             await asyncio.sleep(self.chance.uniform(0.2, pause))
-            if self.outages and self.chance.random() < 0.5:
-                await self.outages.cause()
-            self.crowd.let_rest(None)
-            if not await until(self.is_due, BUSY_SECONDS):
-                self.history.add("nemesis", "calm", why="too little is unanswered", unanswered=self.crowd.unanswered)
+            for _ in range(self.outages.count_due(kills - self.kills)):
+                if not await self._wait_until_due() or not await self._suffer_outage():
+                    return
+            if not await self._wait_until_due():
                 return
             if not await self._kill(self.chance.choice(self.servers)):
                 self.history.add("nemesis", "calm", why="not every client came back")
                 return
+
+    async def _wait_until_due(self) -> bool:
+        """Let the clients write, and tell whether a fault would interrupt enough."""
+        self.crowd.let_rest(None)
+        if await until(self.is_due, BUSY_SECONDS):
+            return True
+        self.history.add("nemesis", "calm", why="too little is unanswered", unanswered=self.crowd.unanswered)
+        return False
+
+    async def _suffer_outage(self) -> bool:
+        """Cause an outage, and tell whether every client was served after it."""
+        # What they write while it lasts shows more, but not more and more.
+        self.crowd.let_rest(self.rest_after)
+        await self.outages.cause(self.crowd.unanswered)
+        self.crowd.let_rest(self.rest_after)
+        if await self.all_served():
+            return True
+        self.history.add("nemesis", "calm", why="not every client was served after an outage")
+        return False
 
     def is_due(self) -> bool:
         """Tell whether a kill would interrupt enough."""

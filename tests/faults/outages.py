@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,60 +18,76 @@ from tests import services
 from tests.faults.history import History
 from tests.faults.servers import AppServer
 from tests.faults.shortages import connections_taken, disk_full, lock_held
+from tests.services import ServerT
 
 LONGEST = 0.5
 # SQLite's own patience in servers that meet shortages: the lock is held for several times as long.
 LOCK_SECONDS = 0.2
 LONGER = 3
+CUT_SECONDS = 0.2
+# What comes in one turn. To forget everything costs nothing, so Redis does it twice.
+REDIS = ("redis_kill", "redis_pause", "redis_flush", "redis_flush")
+POSTGRES = ("postgres_kill", "postgres_restart", "postgres_pause", "postgres_cut", "postgres_deafen", "postgres_crowd")
+SQLITE = ("sqlite_lock", "disk_full")
 CLIENTS = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
 BELLS = f"{CLIENTS} AND application_name = 'session_mgmt doorbell'"
 
 
 class Outages:
-    """Takes one of the servers given away for a moment, or what it knows, or its connections."""
+    """Takes one of the servers given away for a moment, or what it knows, or its connections: what is named by
+    ``kinds``, in a random order, and each as often as it is named.
+    """
 
     def __init__(
         self,
         history: History,
         chance: random.Random,
+        kinds: Sequence[str],
         redis: services.Redis | None,
         postgres: services.Postgres | None,
-        sqlite: Path | None,
+        sqlite: Path,
         servers: Sequence[AppServer],
     ) -> None:
         self._history, self._chance = history, chance
-        self._kinds: list[tuple[str, Callable[[float], object]]] = []
-        if redis is not None:
-            self._kinds += [
-                ("redis_kill", lambda seconds: _kill(redis, seconds)),
-                ("redis_pause", lambda seconds: _pause(redis, seconds)),
-                ("redis_flush", lambda _: redis_client.Redis.from_url(redis.url).flushall()),
-            ]
-        if postgres is not None:
-            self._kinds += [
-                ("postgres_kill", lambda seconds: _kill(postgres, seconds)),
-                ("postgres_restart", lambda _: postgres.restart()),
-                ("postgres_pause", lambda seconds: _pause(postgres, seconds)),
-                ("postgres_cut", lambda _: _end_connections(postgres, CLIENTS)),
-                ("postgres_deafen", lambda _: _end_connections(postgres, BELLS)),
-                ("postgres_crowd", lambda seconds: _last(connections_taken(postgres), LONGER * seconds)),
-            ]
-        if sqlite is not None:
-            self._kinds += [
-                ("sqlite_lock", lambda seconds: _last(lock_held(sqlite), LOCK_SECONDS + LONGER * seconds)),
-                ("disk_full", lambda seconds: _last(disk_full(servers), seconds)),
-            ]
+        self._left = chance.sample(kinds, len(kinds))
+        self._redis, self._postgres, self._sqlite, self._servers = redis, postgres, sqlite, servers
 
-    def __bool__(self) -> bool:
-        return bool(self._kinds)
+    def count_due(self, rounds: int) -> int:
+        """Return how many are to come in the next one of so many rounds."""
+        return -(-len(self._left) // max(1, rounds))
 
-    async def cause(self) -> None:
-        """Cause one of them, and return when the server is back."""
-        name, work = self._chance.choice(self._kinds)
+    async def cause(self, unanswered: int) -> None:
+        """Cause the next one, with so many requests unanswered, and return when the server is back."""
+        name = self._left.pop()
         seconds = self._chance.uniform(0.0, LONGEST)
-        self._history.add("nemesis", "outage", what=name)
-        await asyncio.to_thread(work, seconds)
+        self._history.add("nemesis", "outage", what=name, unanswered=unanswered)
+        await asyncio.to_thread(self._cause, name, seconds)
         self._history.add("nemesis", "restored", what=name)
+
+    def _cause(self, name: str, seconds: float) -> None:
+        kind, _, what = name.partition("_")
+        server: services.Redis | services.Postgres | None = self._redis if kind == "redis" else self._postgres
+        if what == "lock":
+            _last(lock_held(self._sqlite), LOCK_SECONDS + LONGER * seconds)
+        elif what == "full":
+            _last(disk_full(self._servers), seconds)
+        elif what == "kill":
+            _kill(_given(server), seconds)
+        elif what == "pause":
+            _pause(_given(server), seconds)
+        elif what == "flush":
+            redis_client.Redis.from_url(_given(server).url).flushall()
+        elif what == "restart":
+            _given(server).restart()
+        elif what == "crowd":
+            _last(connections_taken(_given(self._postgres)), LONGER * seconds)
+        else:
+            _end_connections(_given(self._postgres), CLIENTS if what == "cut" else BELLS, LONGER * seconds)
+
+
+def _given(server: ServerT | None) -> ServerT:
+    assert server is not None
+    return server
 
 
 def _kill(server: services.Server, seconds: float) -> None:
@@ -91,6 +107,12 @@ def _last(shortage: AbstractContextManager[None], seconds: float) -> None:
         time.sleep(seconds)
 
 
-def _end_connections(server: services.Postgres, which: str) -> None:
+def _end_connections(server: services.Postgres, which: str, seconds: float) -> None:
+    """End connections again and again, for so long."""
+    end = time.monotonic() + seconds
     with psycopg.connect(server.url, autocommit=True) as admin:
-        admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which}")
+        while True:
+            admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which}")
+            if time.monotonic() > end:
+                break
+            time.sleep(CUT_SECONDS)

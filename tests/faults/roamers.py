@@ -8,9 +8,11 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, cast
 
+from tests.faults.guests import Guest, Visit
 from tests.faults.http_wire import GONE
+from tests.faults.lists import Lister, Shelf
 from tests.faults.peer import Group, Peer
-from tests.faults.roaming import LONG_POLL, STREAM, WEBSOCKET, Refused, Roamer
+from tests.faults.roaming import LONG_POLL, STREAM, WEBSOCKET, Refused, Roamer, RoamingGuest, RoamingLister
 from tests.faults.workload import IDLE_SECONDS, Crowd, until
 
 # By name the transports between which the clients of a run choose.
@@ -21,6 +23,8 @@ TRANSPORTS = {
     "http": (LONG_POLL, STREAM),
     "any": (WEBSOCKET, LONG_POLL, STREAM),
 }
+# So many times longer do guests and readers of lists keep their transport than clients that write.
+LONGER = 4
 
 
 class Roamers(Crowd):
@@ -35,12 +39,26 @@ class Roamers(Crowd):
         next_write = self._writes if writes else None
         return Roamer(name, group, urls, self._history, chance, next_write, transports=self._transports)
 
-    def _list_habits(self) -> list[Coroutine[Any, Any, None]]:
-        return [*super()._list_habits(), *(self._switch(cast(Roamer, one)) for one in self.peers if self._switching)]
+    def _make_guest(self, visit: Visit, urls: list[str], chance: random.Random, wanted: str) -> Guest:
+        given = (visit.name, visit, urls, self._history, chance, None)
+        return RoamingGuest(*given, wanted=wanted, transports=self._transports)
 
-    async def _switch(self, peer: Roamer) -> None:
+    def _make_lister(self, shelf: Shelf, urls: list[str], chance: random.Random) -> Lister:
+        return RoamingLister(shelf.name, shelf, urls, self._history, chance, None, transports=self._transports)
+
+    def _list_habits(self) -> list[Coroutine[Any, Any, None]]:
+        habits = super()._list_habits()
+        if self._switching:
+            habits += [self._switch(cast(Roamer, one), self._switching) for one in self.peers]
+            # What they ask takes several calls, one after the other.
+            habits += [
+                self._switch(cast(Roamer, one), LONGER * self._switching) for one in (*self.guests, *self.listers)
+            ]
+        return habits
+
+    async def _switch(self, peer: Roamer, seconds: float) -> None:
         while True:
-            await asyncio.sleep(self._switching)
+            await asyncio.sleep(seconds)
             if not peer.paused:
                 await peer.move_on()
 

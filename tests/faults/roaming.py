@@ -16,7 +16,9 @@ import orjson
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
+from tests.faults.guests import Guest
 from tests.faults.http_wire import GONE, post
+from tests.faults.lists import Lister
 from tests.faults.peer import Peer
 from tests.faults.sight import Frame, Position, Write
 
@@ -24,6 +26,7 @@ WEBSOCKET, STREAM, LONG_POLL = "websocket", "sse", "longpoll"
 JSON, EVENTS = "application/json", "text/event-stream"
 # No byte for so long, and the connection is taken for dead.
 SILENCE_SECONDS = 30.0
+SOON = 0.05
 
 
 class Refused(Exception):
@@ -187,12 +190,20 @@ class Roamer(Peer):
                 await self._wait_after(error)
 
     def _build_poll(self, places: dict[str, Position | None]) -> Frame:
-        logs = {log: {"position": place, "grant": self.grants.get(log)} for log, place in places.items()}
+        wishes = self.build_wishes()
+        logs = {
+            log: {"position": place, "grant": self.grants.get(log), "filter": wishes.get(log)}
+            for log, place in places.items()
+        }
         kept = {
             log: {name: value for name, value in one.items() if name == "position" or value}
             for log, one in logs.items()
         }
         return {**self.claim, "recovery": self.recovery, "logs": kept}
+
+    def build_wishes(self) -> dict[str, Any]:
+        """Build the filters, by log, of what is wanted in part."""
+        return {}
 
     async def _poll(self) -> None:
         places = dict(self.positions)
@@ -281,6 +292,47 @@ class Roamer(Peer):
             await self._wait_after(error)
         finally:
             self.in_flight = 0
+
+
+@dataclass(eq=False)
+class RoamingGuest(Guest, Roamer):
+    """Guest on changing transports. It writes nothing, so that one poll after the other brings all that it is given."""
+
+    def build_wishes(self) -> dict[str, Any]:
+        return self.filters
+
+    def _strain(self, frame: Frame, places: dict[str, Position | None]) -> Frame | None:
+        return frame
+
+    async def _write_on(self) -> None:
+        await self.visit(self._ask_by_calls)
+
+    async def _ask_by_calls(self, kind: str, log: str, **more: Any) -> Frame:
+        """Ask by one call after the other until there is an answer."""
+        question = self.number_question(kind, log, **more)
+        while True:
+            try:
+                frames = (await self.call("frames/", {**self.claim, "logs": {}, "frames": [question]}))["frames"]
+                if found := [frame for frame in frames if frame.get("id") == question["id"]]:
+                    return dict(found[0])
+                await asyncio.sleep(SOON)
+            except (*GONE, Refused) as error:
+                await self._wait_after(error)
+
+
+@dataclass(eq=False)
+class RoamingLister(Lister, Roamer):
+    """Reader of a list on changing transports."""
+
+    async def _attach(self) -> None:
+        await self.begin()
+        await super()._attach()
+
+    def _strain(self, frame: Frame, places: dict[str, Position | None]) -> Frame | None:
+        return frame
+
+    async def _write_on(self) -> None:
+        await self.turn_pages()
 
 
 def _has_reached(place: Position | None, epoch: str, offset: int) -> bool:

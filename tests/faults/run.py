@@ -25,7 +25,7 @@ from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.nemesis import Cutter, Nemesis
-from tests.faults.outages import LOCK_SECONDS, Outages
+from tests.faults.outages import LOCK_SECONDS, POSTGRES, REDIS, SQLITE, Outages
 from tests.faults.pauses import Pauser
 from tests.faults.peer import PIPELINE
 from tests.faults.proxy import FaultProxy, fault_proxy
@@ -49,7 +49,7 @@ class Options:
     """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and
     Redis, which is killed, paused and flushed as well. `outages`: a PostgreSQL of our own is killed, restarted and
     paused as well, and its connections are ended and taken, or SQLite is locked and its disk is full; `bell`:
-    PostgreSQL carries the doorbells. `trim`: the number of revisions
+    PostgreSQL carries the doorbells. `turns`: how often each kind of outage comes. `trim`: the number of revisions
     that a document's log keeps, 0 for all. `servers`: without a broker between them. `transport`: what the clients use
     (`roamers.TRANSPORTS`), with `switching`: seconds until each takes another one, until all have done so `switches`
     times. `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
@@ -79,6 +79,7 @@ class Options:
     pause: float = 2.0
     scale: bool = False
     outages: bool = False
+    turns: int = 1
     bell: bool = False
     trim: int = 0
     restore: bool = False
@@ -109,6 +110,12 @@ class Options:
         return self.kills + self.cuts + self.pauses
 
     @property
+    def outage_kinds(self) -> tuple[str, ...]:
+        """Outages of this run, each as often as it comes."""
+        taken = SQLITE if self.database == "sqlite" else POSTGRES
+        return self.turns * ((REDIS if self.scale else ()) + (taken if self.outages else ()))
+
+    @property
     def takeovers(self) -> bool:
         """Whether clients take over their own connections, which then end before their tokens do."""
         return not self.restore and not self.tokens
@@ -129,6 +136,7 @@ class Options:
             kills=self.kills + count_deaths(self.points),
             cuts=self.cuts,
             pauses=self.pauses,
+            outages=len(self.outage_kinds),
             switches=self.switches,
             unanswered_at_kill=0 if self.points else self.unanswered,
             acknowledged=40 * self.faults + 10 * len(self.points),
@@ -143,6 +151,7 @@ class Options:
             turned=4 * self.invited,
             pages=4 * self.invited,
             parts=4 * self.invited,
+            looks=self.invited,
             turns=4 * self.listing,
         )
 
@@ -189,8 +198,7 @@ async def run(
         crowd.set_pipeline(options.pipeline)
         crowd.start()
         chance = random.Random(options.seed)
-        on_disk = sqlite if options.outages and not database_url else None
-        outages = Outages(history, chance, redis, postgres, on_disk, servers)
+        outages = Outages(history, chance, options.outage_kinds, redis, postgres, sqlite, servers)
         nemesis = _choose_nemesis(options, history, crowd, servers, chance, outages, database)
         if options.restore:
             await nemesis.restore(make_backup(database_url, sqlite), database)
@@ -327,6 +335,7 @@ def report(options: Options, outcome: Outcome) -> str:
         + (f", broken: {options.broken}" if options.broken else ""),
         f"acknowledged        {len(acknowledged)}  (refused for good {len(refused)})",
         f"kills               {len(kills)}",
+        *_counting_outages(records),
         *_pausing(records),
         *_cutting(records, options),
         f"unanswered at kills {len(caught)}  (each {_spread([kill['unanswered'] for kill in kills])})",
@@ -355,6 +364,11 @@ def _cutting(records: list[Record], options: Options) -> list[str]:
     )
     lines = [f"cuts                {cuts.total()}  ({dict(cuts)})"] if cuts else []
     return [*lines, f"attachments         {attached.total()}  ({dict(attached)})"] if options.transport else lines
+
+
+def _counting_outages(records: list[Record]) -> list[str]:
+    kinds = Counter(record["what"] for record in records if record["type"] == "outage")
+    return [f"outages             {kinds.total()}  ({dict(kinds)})"] if kinds else []
 
 
 def _pausing(records: list[Record]) -> list[str]:
@@ -466,6 +480,7 @@ def main() -> int:
         action="store_true",
         help="also PostgreSQL killed, restarted, paused, cut and used up, or SQLite locked and its disk full",
     )
+    parser.add_argument("--turns", type=int, default=1, help="how often each kind of outage comes")
     parser.add_argument("--bell", action="store_true", help="doorbells by PostgreSQL, without Redis")
     parser.add_argument("--rest-after", type=int, help="writes of each client after a kill before it rests")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")

@@ -10,24 +10,19 @@ from tests.faults.nemesis import BUSY_SECONDS, Nemesis
 from tests.faults.points import PHASES, place_orders
 from tests.faults.workload import until
 
-# Where clients wait for what is written, or others follow from it: writes with the outbox, connects, ends of
-# connections, presence.
-FIRST = (
+# Where the servers of the runs commit: writes with the outbox, connects, ends of connections, presence, activity and
+# leases, receipts, heard events, what is told of presence, and what keeps logs short.
+POINTS = (
     "group_commit.write_group",
     "sessions.closing.close_connections",
-    "sessions.resume.attach_group",
-    "topics.presence.move_all",
-)
-# And wherever else the servers of the random runs commit: activity and leases, receipts, heard events, what is told of
-# presence, and what keeps logs short.
-POINTS = (
-    *FIRST,
     "sessions.connections.forget_receipts",
     "sessions.connections.renew_leases",
     "sessions.hearing.keep_heard",
     "sessions.lifecycle.count_activity_at",
-    "state.snapshots._write_snapshots",
+    "sessions.resume.attach_group",
     "state.compaction._Group._drop_snapshots",
+    "state.snapshots._write_snapshots",
+    "topics.presence.move_all",
     "topics.telling.tell_changes",
 )
 

@@ -35,6 +35,8 @@ class Visited(Story):
         self.page = self.add("g", "past", log=LOG, before=None, asked=asks["i"], frame=reply)
         self.add("g", "turn", wish=False)
         self.left = self.add("g", "turned", wish=False, member=None)
+        nobody = {"position": [EPOCH, 2, "t"], "count": 0, "members": {}}
+        self.look = self.add("g", "members", frame=nobody)
         self.presence = [
             {"joined": {"m": {}}, "changed": {}, "left": [], "count": 1},
             {"joined": {}, "changed": {}, "left": ["m"], "count": 0},
@@ -63,12 +65,12 @@ def promises(story: Visited) -> set[str]:
 
 def test_an_honest_guest_is_valid(story: Visited) -> None:
     assert check(story.records, story.dump()).violations == []
-    assert count(story.records) == {"turned": 2, "pages": 1, "parts": 1}
+    assert count(story.records) == {"turned": 2, "pages": 1, "parts": 1, "looks": 1}
 
 
 def test_guests_that_did_too_little_prove_nothing(story: Visited) -> None:
-    verdict = check(story.records, story.dump(), demands=Demands(turned=3, pages=2, parts=2))
-    assert verdict.doubts == ["2 turned of 3", "1 pages of 2", "1 parts of 2"]
+    verdict = check(story.records, story.dump(), demands=Demands(turned=3, pages=2, parts=2, looks=2))
+    assert verdict.doubts == ["2 turned of 3", "1 pages of 2", "1 parts of 2", "1 looks of 2"]
 
 
 def lose_wanted(story: Visited) -> None:
@@ -90,6 +92,14 @@ def jump(story: Visited) -> None:
 
 def stop_early(story: Visited) -> None:
     story.part["frame"] |= {"entries": [], "position": [EPOCH, 1, "tag1"]}
+
+
+def give_again(story: Visited) -> None:
+    story.see_part(0, 2, [2])
+
+
+def go_back(story: Visited) -> None:
+    story.see_part(0, 1, [])
 
 
 def have_a_hole(story: Visited) -> None:
@@ -142,6 +152,18 @@ def miscount(story: Visited) -> None:
     story.presence[1]["count"] = 1
 
 
+def show_a_ghost(story: Visited) -> None:
+    story.look["frame"] |= {"members": {"m": {}}, "count": 1}
+
+
+def count_a_ghost(story: Visited) -> None:
+    story.look["frame"]["count"] = 1
+
+
+def show_from_another_place(story: Visited) -> None:
+    story.look["frame"]["position"] = [EPOCH, 1, "t"]
+
+
 def bring_a_stranger(story: Visited) -> None:
     story.presence.append({"joined": {"x": {}}, "changed": {}, "left": [], "count": 1})
 
@@ -154,6 +176,8 @@ def bring_a_stranger(story: Visited) -> None:
         (give_all, {"T2"}),
         (jump, {"T2"}),
         (stop_early, {"T4"}),
+        (give_again, {"T3"}),
+        (go_back, {"T2"}),
         (have_a_hole, {"T2"}),
         (end_early, {"T4"}),
         (have_no_page, {"T4"}),
@@ -166,6 +190,9 @@ def bring_a_stranger(story: Visited) -> None:
         (come_twice, {"P1"}),
         (leave_twice, {"P1"}),
         (miscount, {"P1"}),
+        (show_a_ghost, {"P1"}),
+        (count_a_ghost, {"P1"}),
+        (show_from_another_place, {"P1"}),
         (bring_a_stranger, {"P2"}),
     ],
 )

@@ -35,11 +35,20 @@ from tests.attaching import attach_client
 from tests.faults.check import VALID
 from tests.faults.points import list_points, watch_points
 from tests.faults.run import Options, execute, report
-from tests.faults.sweep import FIRST, POINTS
+from tests.faults.sweep import POINTS
 from tests.settings import DATABASE
 
 SWEEP = Options(
-    database=DATABASE, clients=5, kills=0, points=FIRST, pipeline=2, guests=2, listers=0, calm=0.1, pause=0.3
+    database=DATABASE,
+    clients=5,
+    kills=0,
+    transport="any",
+    points=POINTS,
+    pipeline=2,
+    guests=2,
+    listers=0,
+    calm=0.1,
+    pause=0.3,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -98,6 +98,10 @@ class Walk:
             yield self._broken("T7", f"went from epoch {self.position[0]} to {frame['epoch']} without a word", record)
         elif first > self.position[1]:
             yield self._broken("T2", f"jumps from {self.position[1]} to {first} without a gap", record)
+        elif again := [offset for offset in offsets if offset <= self.position[1]]:
+            yield self._broken("T3", f"is given {again} of its part again", record)
+        elif last[1] < self.position[1]:
+            yield self._broken("T2", f"goes back from {self.position[1]} to {last[1]}", record)
         if offsets != sorted(set(offsets)) or any(not first < offset <= last[1] for offset in offsets):
             yield self._broken("T2", f"is given {offsets} as the part from {first} to {last[1]}", record)
         self.position = last

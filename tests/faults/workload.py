@@ -146,8 +146,8 @@ class Crowd:
                 visit = Visit(f"guest{index}", body["session"]["session_id"], body["token"], topic)
                 urls = [f"ws://{netloc}{body['endpoints']['websocket']}" for netloc in self._list_addresses()]
                 chance = random.Random(self._random.random())
-                guest = Guest(visit.name, visit, urls, self._history, chance, None, wanted=KEYS[index % len(KEYS)])
-                self.guests.append(guest)
+                wanted = KEYS[index % len(KEYS)]
+                self.guests.append(self._make_guest(visit, urls, chance, wanted))
 
     async def invite_listers(self, number: int) -> None:
         """Create sessions of so many readers of the list."""
@@ -157,11 +157,17 @@ class Crowd:
                 shelf = Shelf(f"lister{index}", body["session"]["session_id"], body["token"], TOPIC)
                 urls = [f"ws://{netloc}{body['endpoints']['websocket']}" for netloc in self._list_addresses()]
                 chance = random.Random(self._random.random())
-                self.listers.append(Lister(shelf.name, shelf, urls, self._history, chance, None))
+                self.listers.append(self._make_lister(shelf, urls, chance))
 
     @property
     def everybody(self) -> list[Peer]:
         return [*self.peers, *self.guests, *self.listers]
+
+    def _make_guest(self, visit: Visit, urls: list[str], chance: random.Random, wanted: str) -> Guest:
+        return Guest(visit.name, visit, urls, self._history, chance, None, wanted=wanted)
+
+    def _make_lister(self, shelf: Shelf, urls: list[str], chance: random.Random) -> Lister:
+        return Lister(shelf.name, shelf, urls, self._history, chance, None)
 
     def _list_addresses(self) -> list[str]:
         """List where the clients find the servers."""
