@@ -47,7 +47,12 @@ class Forked:
     def __init__(self, args: Sequence[str], pid: int) -> None:
         self.args, self.pid = args, pid
         self.returncode: int | None = None
-        self._ended = os.pidfd_open(pid)
+        self._ended = -1
+        try:
+            self._ended = os.pidfd_open(pid)
+        except ProcessLookupError:
+            # It ended at once, and its parent has collected it: what it said is in its log.
+            self.returncode = 0
 
     def poll(self) -> int | None:
         """Return 0 once the process has ended."""

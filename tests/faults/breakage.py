@@ -6,6 +6,7 @@ Each function takes one guarantee out of the running server. `--break NAME` star
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -118,6 +119,70 @@ def second_chain() -> None:
     exchange._answer_again = start_anew
 
 
+def leave_out_of_past() -> None:
+    """Leave an entry out of each page of the past."""
+    history: Any = import_module("session_mgmt.actions.topics.history")
+    read = history.read_page_before
+
+    def read_with_hole(*args: Any) -> Any:
+        page = read(*args)
+        return replace(page, rows=[*page.rows[:1], *page.rows[2:]])
+
+    history.read_page_before = read_with_hole
+
+
+def leave_out_of_parts() -> None:
+    """Leave wanted entries out of frames that stand for a range."""
+    filters: Any = import_module("session_mgmt.protocol.filters")
+    matches, numbers = filters.Filter.matches, itertools.count(1)
+    filters.Filter.matches = lambda self, body: matches(self, body) and bool(next(numbers) % 5)
+
+
+def keep_ghosts() -> None:
+    """Tell of nobody who leaves."""
+    telling: Any = import_module("session_mgmt.actions.topics.telling")
+    build = telling._build_entry
+
+    def build_without_leaves(statements: Any, log: Any) -> Any:
+        log.left.clear()
+        return build(statements, log)
+
+    telling._build_entry = build_without_leaves
+
+
+def miss_a_row() -> None:
+    """Leave the last row out of each page of a list."""
+    paginator: Any = import_module("session_mgmt.pagination.paginator").LiveCursorPagination
+    find = paginator._find
+
+    def find_fewer(*args: Any) -> Any:
+        found = find(*args)
+        return replace(found, rows=found.rows[:-1])
+
+    paginator._find = find_fewer
+
+
+def repeat_after_return() -> None:
+    """Give the first entry that somebody missed twice, when they are back, on whatever transport."""
+    pages: Any = import_module("session_mgmt.consumers.pages")
+    build = pages.Page.build_frame
+
+    def build_doubled(self: Any, place: Any, *, recovered: bool) -> Any:
+        if b"topic:" not in self._head:
+            return build(self, place, recovered=recovered)
+        missed = list(self.list_entries(place))
+        end = pages.END_RECOVERED if recovered else pages.END
+        return pages.Shared(self._head + b",".join(missed[:1] + missed) + end)
+
+    pages.Page.build_frame = build_doubled
+
+
+def mislead_readers() -> None:
+    """Do all to readers that can be done to them."""
+    for mislead in (leave_out_of_past, leave_out_of_parts, keep_ghosts, miss_a_row, repeat_after_return):
+        mislead()
+
+
 BREAKS: dict[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "skip_fence": skip_fence,
@@ -125,6 +190,12 @@ BREAKS: dict[str, Callable[[], None]] = {
     "accept_any_base": accept_any_base,
     "refuse_together": refuse_together,
     "second_chain": second_chain,
+    "leave_out_of_past": leave_out_of_past,
+    "leave_out_of_parts": leave_out_of_parts,
+    "keep_ghosts": keep_ghosts,
+    "miss_a_row": miss_a_row,
+    "repeat_after_return": repeat_after_return,
+    "mislead_readers": mislead_readers,
     "ignore_replacement": ignore_replacement,
 }
 

@@ -61,9 +61,8 @@ class Options:
     clients are the tabs of one browser, and kills come while one of them refreshes.
     `guests`: clients that come and go in a topic, follow a part of another one, and read its past. `listers`: clients
     that show a list page by page.
-    `broken`: a deliberate fault
-    (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to be broken. `keep`: a folder
-    for the evidence.
+    `broken`: a deliberate fault (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to
+    be broken, or `each` of them. `keep`: a folder for the evidence.
     """
 
     database: str = "sqlite"
@@ -93,6 +92,7 @@ class Options:
     points: tuple[str, ...] = ()
     broken: str | None = None
     sought: frozenset[str] = frozenset()
+    each: bool = False
     keep: Path | None = None
 
     @property
@@ -127,8 +127,8 @@ class Options:
 
     @property
     def listing(self) -> int:
-        """Readers of lists in this run: none where guests are none, something else is sought, or their view fails."""
-        return self.listers if self.invited and not self.sought and not self.outages else 0
+        """Readers of lists in this run: none where guests are none, one promise is sought, or their view fails."""
+        return self.listers if self.invited and (self.each or not self.sought) and not self.outages else 0
 
     @property
     def demands(self) -> Demands:
@@ -276,7 +276,8 @@ async def _work_on(history: History, database: Database, options: Options) -> No
                 return False
             judged = len(history.records)
             violations = check(history.records, database.dump()).violations
-            return bool(options.sought & {violation.promise for violation in violations})
+            found = options.sought & {violation.promise for violation in violations}
+            return found == options.sought if options.each else bool(found)
         return not any(list_shortages(history.records, database.trimmed(), options.demands))
 
     await until(is_enough, options.work_seconds, pause=0.5)

@@ -27,7 +27,7 @@ from tests.faults.workload import CREATE_SECONDS, own_value, publish, until
 
 OF_A_SESSION = 20
 AT_ONCE = 50
-MISSED = 50
+MISSED = 20
 WRITES_EACH = 2
 RESIDENTS, PAUSE = 3, 0.03
 HOT, QUIET = "faults:storm", "faults:quiet"

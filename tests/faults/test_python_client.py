@@ -21,35 +21,58 @@ WAIT = 120.0
 pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("transport", ["websocket", "sse"])
+class Pair:
+    """Two clients of one session on one transport: one writes, and the other hears of it."""
+
+    def __init__(self, transport: Any, client: SessionClient, other: SessionClient) -> None:
+        self.transport, self.client, self.other = transport, client, other
+        self.heard: list[Any] = []
+
+    @classmethod
+    async def start(cls, server: AppServer, folder: Path, transport: Any) -> Pair:
+        client = await SessionClient.start(server.url, storage=folder / f"{transport}.json", transports=[transport])
+        pair = cls(transport, client, await SessionClient.start(server.url, token=client.token, transports=[transport]))
+        await pair.other.topics.subscribe(pair.topic, pair.heard.append)
+        return pair
+
+    @property
+    def topic(self) -> str:
+        return f"{TOPIC}-{self.transport}"
+
+    def write(self, number: int) -> None:
+        self.client.state.inc("/n")
+        self.client.topics.publish(self.topic, number)
+        self.client.send({"v": f"sent {number}", "topic": self.topic})
+
+    async def check(self) -> None:
+        """Wait until everything has come, and look at it."""
+        await asyncio.wait_for(self.client.flushed(), WAIT)
+        await self.other.state.set("/last", True)
+        assert self.client.state.get("/n") == WRITES
+        assert self.other.state.get("/n") == WRITES
+        async with asyncio.timeout(WAIT):
+            while len(self.heard) < 2 * WRITES:
+                await asyncio.sleep(0.01)
+        assert [value for value in self.heard if isinstance(value, int)] == list(range(WRITES))
+        sent = sorted(value["v"] for value in self.heard if isinstance(value, dict))
+        assert sent == sorted(f"sent {number}" for number in range(WRITES))
+        # An attachment over HTTP is in the database, and outlives the process.
+        assert self.client.stats().losses >= (self.transport == "websocket")
+        await asyncio.gather(self.client.close(), self.other.close())
+
+
 async def test_every_write_takes_effect_once_although_the_server_is_killed_twice(
-    server: AppServer, tmp_path: Path, transport: Any
+    server: AppServer, tmp_path: Path
 ) -> None:
-    client = await SessionClient.start(server.url, storage=tmp_path / "client.json", transports=[transport])
-    other = await SessionClient.start(server.url, token=client.token, transports=[transport])
-    heard: list[Any] = []
-    await other.topics.subscribe(TOPIC, heard.append)
+    pairs = [await Pair.start(server, tmp_path, transport) for transport in ("websocket", "sse")]
     for number in range(WRITES):
-        client.state.inc("/n")
-        client.topics.publish(TOPIC, number)
-        client.send({"v": f"sent {number}", "topic": TOPIC})
+        for pair in pairs:
+            pair.write(number)
         await asyncio.sleep(0)  # some of them reach the server before it is killed
         if number in {WRITES // 3, WRITES // 2}:
             server.kill()
             await asyncio.to_thread(server.start)
-    await asyncio.wait_for(client.flushed(), WAIT)
-    await other.state.set("/last", True)
-    assert client.state.get("/n") == WRITES
-    assert other.state.get("/n") == WRITES
-    while len(heard) < 2 * WRITES:
-        await asyncio.sleep(0.01)
-    assert [value for value in heard if isinstance(value, int)] == list(range(WRITES))
-    assert sorted(value["v"] for value in heard if isinstance(value, dict)) == sorted(
-        f"sent {number}" for number in range(WRITES)
-    )
-    # An attachment over HTTP is in the database, and outlives the process.
-    assert client.stats().losses >= (transport == "websocket")
-    await asyncio.gather(client.close(), other.close())
+    await asyncio.gather(*(pair.check() for pair in pairs))
 
 
 async def test_a_new_process_finishes_what_the_old_one_began(server: AppServer, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Calls over HTTP and changes of the transport lose and double nothing: what the checker of the kill test says of them.
 
-By hand: ``python -m tests.faults --transport http --kills 20``, ``--transport any --cuts 30``, and ``--transport any
---switching 0.3 --switches 2000``.
+By hand: ``python -m tests.faults --transport http --kills 30``, ``--transport longpoll --cuts 30``, and
+``--transport any --switching 0.5 --switches 300 --cuts 30``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.settings import DATABASE
 FEW = Options(clients=5, kills=0, unanswered=0, calm=0.2, pause=0.3, transport="http")
 KILLED = replace(FEW, database=DATABASE, kills=3, unanswered=25, servers=2)
 # Each cut ends all attachments, and each next one is by another transport; the clients go on changing theirs after it.
-CHANGING = replace(FEW, database=DATABASE, transport="any", cuts=5, switching=0.3, switches=8 * FEW.clients)
+CHANGING = replace(FEW, database=DATABASE, transport="any", cuts=5, switching=0.3, switches=6 * FEW.clients)
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -45,3 +45,14 @@ def test_the_checker_catches_a_broken_build_over_http(broken: str, promises: set
     outcome = execute(options, database_url)
     assert outcome.verdict.code == INVALID, report(options, outcome)
     assert promises & {violation.promise for violation in outcome.verdict.violations}
+
+
+@pytest.mark.sqlite
+def test_the_checker_catches_all_by_which_readers_are_misled(database_url: str) -> None:
+    sought = frozenset({"T2", "T3", "P1", "T8"})
+    options = replace(FEW, transport="any", switching=0.3, broken="mislead_readers", sought=sought, each=True)
+    outcome = execute(options, database_url)
+    found = {violation.promise for violation in outcome.verdict.violations}
+    assert sought <= found, report(options, outcome)
+    told = " ".join(violation.text for violation in outcome.verdict.violations)
+    assert all(words in told for words in ("as a page of", "of its part", "does not show")), told
