@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 
 from session_mgmt import CLEANUP_TASK, conf
 from session_mgmt.actions import monitoring
-from session_mgmt.actions.sessions import info
+from session_mgmt.actions.sessions import controls, info
 from session_mgmt.checks.values import register_check
 
 
@@ -69,6 +69,18 @@ def check_channel_layer(**_: Any) -> list[CheckMessage]:
         message = f"The BACKEND of CHANNEL_LAYERS is {name!r}, which cannot be imported: {error}"
         return [Error(message, hint=hint, id="session_mgmt.E036")]
     return []
+
+
+@register_check()
+def check_control_interval(**_: Any) -> list[CheckMessage]:
+    """Check that revocations are noticed in time (W029), and that one failed control query closes no connections."""
+    # The interval varies by a fifth.
+    longest = controls.UNANSWERED_LIMIT / 1.2
+    if conf.settings().control_interval < longest:
+        return []
+    message = f"control_interval is {longest:.1f} s or longer, so a single query that fails closes every connection."
+    hint = "Use the default of 3 s: revoked sessions are then closed within 5 s, as promised."
+    return [Warning(message, hint=hint, id="session_mgmt.W029")]
 
 
 @register_check()

@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 TICK = 0.5
 # Share by which rounds vary, or all processes that started together would ask the database together.
 SPREAD = 0.2
-# Seconds for which sessions are served on the last answer.
-REVOKE_UNANSWERED = 5.0
 # Sessions that stand no longer and are ended in one transaction: it takes milliseconds.
 SETTLED = 64
 # So many times as long as a snapshot took, nobody takes one.
@@ -231,7 +229,7 @@ class Rounds:
             # Only after all parts: a half answer is none.
             self._control_answered = self._loop.time()
         except SessionMgmtError:
-            if self._loop.time() - self._control_answered > REVOKE_UNANSWERED:
+            if self._loop.time() - self._control_answered > controls.UNANSWERED_LIMIT:
                 for session in serving:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
 

@@ -21,6 +21,9 @@ from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, LOGIN, SESSION
 from session_mgmt.protocol.codes import Close, read_reason
 
+# Seconds for which a process serves sessions on the last answer of the database about them.
+UNANSWERED_LIMIT = 5.0
+
 _ENDS: dict[Close | None, type[SessionEnded]] = {
     Close.SESSION_EXPIRED: SessionExpired,
     Close.SESSION_TERMINATED: SessionTerminated,
