@@ -1,8 +1,9 @@
-"""Places before the first publication of a topic: they need no stream, so that following a made-up name leaves no row.
+"""Positions before the first publication of a topic. They need no stream, so following an invented topic name stores no
+row.
 
-Its epoch follows from the topic's name, and the first publication makes the stream with this epoch. What the epoch does
-not tell is whether a whole life of the stream, from its first publication to its deletion, lies between the moment at
-which a client was given the place and now. Therefore the place carries that moment where others have their tag.
+The epoch of such a position is derived from the topic's name, and the first publication creates the stream with this
+epoch. The epoch cannot show whether the stream was created and deleted again between the moment at which a client got
+the position and now. Therefore the position has that moment in the place of its tag.
 """
 
 from __future__ import annotations
@@ -23,27 +24,31 @@ _DIGITS = 16
 
 
 def derive_epoch(topic: str) -> str:
-    """Return the epoch of a topic's log."""
+    """Return the epoch of a topic's log, which depends only on the topic's name."""
     return hashlib.sha256(b"topic\0" + topic.encode()).hexdigest()[:_DIGITS]
 
 
 def make_beginning(topic: str) -> Position:
-    """Return where the log of a topic without a stream stands."""
+    """Return the position before the first publication of a topic, without a mark."""
     return Position(derive_epoch(topic), 0, "")
 
 
 def make_mark(at: datetime) -> str:
-    """Return the tag of a place before the first publication that a client is given at this moment."""
+    """Return the tag of a position before the first publication that a client gets at this moment: the moment in
+    microseconds, in hexadecimal digits.
+    """
     return f"{(at - _START) // timedelta(microseconds=1):0{_DIGITS}x}"
 
 
 def prove_beginnings(
     statements: Statements, asked: Iterable[tuple[uuid.UUID, str, Position]], now: datetime
 ) -> dict[tuple[uuid.UUID, str, Position], Position]:
-    """Return the places before the first publication, without their marks where these prove that nothing was missed.
+    """Return the positions before the first publication since which nothing can have been missed, mapped to copies
+    without their marks.
 
-    Nothing was if the mark is too young for a life of the stream in between, or if the session has followed the topic
-    ever since, because then no stream of it was deleted.
+    Nothing was missed if the mark is younger than the retention of sessions, because a stream is never deleted earlier,
+    or if the session has followed the topic since that moment, because a followed stream is not deleted. A position
+    without such a proof is left out.
     """
     found = {}
     for session, topic, place in asked:

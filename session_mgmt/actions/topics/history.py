@@ -1,4 +1,4 @@
-"""Past of topics: pages of their publications, backwards from a place in the log."""
+"""Read the history of topics: pages of their publications, backwards from a position in the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from session_mgmt.protocol.recovery import Window
 
 
 class Published(NamedTuple):
-    """Publication with its place, and the moment at which it got it."""
+    """Publication with its position and the moment at which it was published."""
 
     position: Position
     data: Any
@@ -28,9 +28,9 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PastPage:
-    """Page of a topic's past, the newest publication last; ``more`` tells whether older ones are kept.
+    """Page of a topic's history, oldest publication first; ``more`` is whether older ones are stored.
 
-    ``rows`` have offset, tag, stored data and moment of each.
+    Each of ``rows`` is a tuple of offset, tag, stored data, and moment.
     """
 
     epoch: str
@@ -39,21 +39,21 @@ class PastPage:
 
     @property
     def entries(self) -> list[Published]:
-        """Return the publications as values."""
+        """Return the publications with decoded data."""
         return [
             Published(Position(self.epoch, offset, tag), orjson.loads(data), at) for offset, tag, data, at in self.rows
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Build the form of the wire, without decoding any data."""
+        """Build the page as it is sent to clients, without decoding any data."""
         rows = [[offset, tag, orjson.Fragment(data), clock.as_text(at)] for offset, tag, data, at in self.rows]
         return {"epoch": self.epoch, "entries": rows, "more": self.more}
 
 
 def read_page_before(using: str, topic: str, before: Position | None, limit: int) -> PastPage:
-    """Return the newest publications before a place, or of all: one page by number and by bytes.
+    """Return a page of the newest publications before a position, or of all; it is limited by number and by bytes.
 
-    At most three statements. Raises ``UnknownPosition`` for a place of another history.
+    It runs at most three statements. Raises ``UnknownPosition`` for a position of another history.
     """
     asked = None if before is None else before.offset
     windows = reading.read_windows(Statements(connections[using]), [(topic, asked)])
@@ -66,14 +66,16 @@ def read_page_before(using: str, topic: str, before: Position | None, limit: int
 
 
 def _has_entries_before(before: Position, window: Window) -> bool:
-    """Tell whether entries before a place of this log are kept. Raises ``UnknownPosition`` for any other place."""
+    """Return whether entries before a position of this log are stored. Raises ``UnknownPosition`` for any other
+    position.
+    """
     head = window.head
     if before.epoch != head.epoch or before.offset > head.offset:
         raise UnknownPosition()
     if before.offset == 0:
         return False
     tag = head.tag if before.offset == head.offset else window.tag_at_asked
-    # Without a tag the entry there was removed, and all before it with it, maybe a moment ago.
+    # Without a tag, the entry at this position was removed with all entries before it, possibly a moment ago.
     if tag is not None and tag != before.tag:
         raise UnknownPosition()
     return tag is not None and before.offset > window.oldest

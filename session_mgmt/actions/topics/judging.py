@@ -1,4 +1,6 @@
-"""Permission for single publications, where a topic declares it: the project's function is asked for each reader."""
+"""Check the permission for single publications: if a topic declares ``allow_entry``, that function is called for each
+reader.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,14 @@ from session_mgmt.registry import Topic, TopicEntry, registry
 
 logger = logging.getLogger(__name__)
 
-# A slow function answers for a part of a page, so that its reader moves on.
+# If the function is slow, return a part of the page, so that the reader makes progress.
 SLICE_SECONDS: Final = 0.5
-# Pages of a topic's past that are looked through for one that a reader may see something of.
+# Pages of a topic's history that are searched for entries that a reader may see.
 MOST_PAGES: Final = 10
 
 
 class Judged(NamedTuple):
-    """Encoded entries that a reader is given, of those up to ``offset``, whose tag is ``tag``."""
+    """Encoded entries that a reader may see, out of all entries up to ``offset``, whose tag is ``tag``."""
 
     entries: list[bytes]
     offset: int
@@ -36,16 +38,17 @@ class Judged(NamedTuple):
 
 
 def find_judged(name: str) -> Topic | None:
-    """Return the declaration of a log's topic if it asks about each entry."""
+    """Return the declaration of a log's topic if it checks each entry, else ``None``."""
     found = registry.find_topic(name.removeprefix(TOPIC)) if name.startswith(TOPIC) else None
     return None if found is None or found[0].allow_entry is None else found[0]
 
 
 def judge_entries(session: ClientSession, topic: str, only: Filter | None, entries: Sequence[bytes]) -> Judged:
-    """Ask about entries as clients are given them: one at least, and then for as long as a slice of time lasts.
+    """Return the entries that the reader may see, as they are sent to clients. At least one entry is checked, and then
+    more for at most ``SLICE_SECONDS``.
 
-    This runs the project's code: call it where no lock and no transaction is held. Raises ``TemporaryError`` where the
-    function can give no answer now.
+    This runs the project's code: call it without any lock or transaction. Raises ``TemporaryError`` if the function
+    cannot answer now.
     """
     kept: list[bytes] = []
     offset, tag, until = 0, "", monotonic() + SLICE_SECONDS
@@ -59,14 +62,14 @@ def judge_entries(session: ClientSession, topic: str, only: Filter | None, entri
 
 
 def judge_messages(session: ClientSession, topic: str, only: Filter | None, messages: Iterable[bytes]) -> list[bytes]:
-    """Return the ephemeral frames that a reader is given; this runs the project's code, as ``judge_entries`` does."""
+    """Return the ephemeral frames that the reader may see. This runs the project's code, as ``judge_entries`` does."""
     return [text for text in messages if _may_have(session, topic, only, orjson.loads(text)["data"], None)]
 
 
 def read_allowed_page(using: str, session: ClientSession, topic: str, before: Position | None, limit: int) -> PastPage:
-    """Read a page of the past of which a reader may see something, if there is one; this runs the project's code.
+    """Read a page of the history, and go further back, up to ``MOST_PAGES`` pages, if the reader may see nothing on it.
 
-    Raises as ``read_page_before`` and ``judge_entries``.
+    This runs the project's code. Raises the errors of ``read_page_before`` and ``judge_entries``.
     """
     page = read_page_before(using, topic, before, limit)
     for _ in range(MOST_PAGES):
@@ -75,15 +78,15 @@ def read_allowed_page(using: str, session: ClientSession, topic: str, before: Po
             return replace(page, rows=rows[-limit:], more=page.more or len(rows) > limit)
         offset, tag, *_ = page.rows[0]
         page = read_page_before(using, topic, Position(page.epoch, offset, tag), HISTORY_LIMIT)
-    # An empty page has no entry before which the next one would begin.
+    # The page is empty, so it names no entry before which a next page could end.
     return PastPage(page.epoch, [], more=False)
 
 
 def _may_have(session: ClientSession, topic: str, only: Filter | None, data: Any, offset: int | None) -> bool:
-    """Ask whether a reader is given a publication; a function that fails answers no."""
+    """Return whether a reader may see a publication. If the project's function fails, the answer is no."""
     if only is not None and not only.matches(data):
         return False
-    # Asked for each time: a declaration that is gone allows nothing.
+    # Look the declaration up each time: if it was removed, nothing is allowed.
     declared = find_judged(TOPIC + topic)
     if declared is None:
         return False
@@ -97,7 +100,7 @@ def _may_have(session: ClientSession, topic: str, only: Filter | None, data: Any
 
 
 def _report_once(declared: Topic, error: Exception) -> None:
-    """Log a fault of the project's function once for each kind: it is asked about every entry."""
+    """Log each kind of fault of the project's function once, because the function is called for every entry."""
     kind = f"allow_entry: {type(error).__name__}"
     if kind not in declared.reported:
         declared.reported.add(kind)

@@ -1,4 +1,4 @@
-"""Write topics: number every publication and append it to its log."""
+"""Write topics: number each publication, and append it to the log of its topic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DEFAULTS = "head, head_tag, oldest, oldest_tag, created_at"
 
 
 class Publication(NamedTuple):
-    """Entry to be written; ``data`` is compact JSON. ``proof``: the token that let it in, if it has no fence."""
+    """Entry to write; ``data`` is compact JSON. ``proof`` is the token that permitted a write without a fence."""
 
     topic: str
     data: bytes
@@ -57,18 +57,19 @@ class StreamLedger:
         self._locked: set[str] = set()
 
     def load(self, items: Iterable[Publication], *, at: datetime, wait: bool) -> None:
-        """Lock the streams, and make those that are new."""
+        """Lock the streams, and create those that do not exist."""
         listed = list(items)
         wanted = {publication.topic for publication in listed}
         self._lock_streams(wanted, wait=wait)
         missing = wanted - self._streams.keys()
         if missing:
-            # Another process may insert the same ones; whoever is first wins, and both lock the one row.
+            # Another process may insert the same streams. Only one insert succeeds, and both processes lock the same
+            # row.
             ensure_streams(self._sql, missing, at=at)
             self._lock_streams(missing, wait=wait)
-        # All exist by now, so a row that the lock has skipped is held by somebody else.
+        # All streams exist now, so another transaction holds each row that the lock has skipped.
         self._locked = wanted - self._streams.keys()
-        # Under the lock, so that of two publications with one key the second finds the first.
+        # Under the lock, so that the second of two publications with the same key finds the first.
         self._find_keys(listed)
 
     def has_locked(self) -> bool:
@@ -80,17 +81,17 @@ class StreamLedger:
     def decide(self, publication: Publication) -> Outcome:
         stream = self._streams[publication.topic]
         log = stream_key(publication.topic)
-        # Not compared by content: a publisher that retries may have built its data anew.
+        # The content is not compared, because a publisher that tries again may have built its data anew.
         known = self._known.get((publication.topic, publication.key)) if publication.key else None
         if known is not None:
             return accept_write(known, log=log)
         stream.head += 1
-        # Random: after a restored backup the same number comes again, and its tag tells the two apart.
+        # Random, because after a backup was restored the same offset is used again: the tags differ.
         stream.tag, stream.moved = new_tag(), True
         self._rows.append((stream, publication, stream.head, stream.tag))
         position = Position(stream.epoch, stream.head, stream.tag)
         if publication.key:
-            # The second of two in one group must find the first, which no table holds yet.
+            # A second publication with this key in the same group must find the first, which is in no table yet.
             self._known[publication.topic, publication.key] = position
         return accept_write(position, log=log)
 
@@ -108,7 +109,7 @@ class StreamLedger:
         )
 
     def list_appended(self, at: datetime) -> dict[str, Appended]:
-        """Return the written entries, by log key."""
+        """Return the written entries by log key."""
         logs: dict[str, Appended] = {}
         for stream, publication, offset, tag in self._rows:
             log = logs.setdefault(stream_key(publication.topic), Appended(stream.epoch, []))
@@ -127,7 +128,7 @@ class StreamLedger:
         self._streams.update({row[0]: _Stream(*row[1:]) for row in rows})
 
     def _find_keys(self, items: Iterable[Publication]) -> None:
-        """Look up which of the keys were used before, in one query."""
+        """Find the keys that were used before, with one query."""
         keyed = [item for item in items if item.key and item.topic in self._streams]
         streams = {(stream := self._streams[item.topic]).id: (item.topic, stream.epoch) for item in keyed}
         wanted = {(self._streams[item.topic].id, item.key) for item in keyed}
@@ -139,18 +140,20 @@ class StreamLedger:
 
 
 def hold_streams(statements: Statements, topics: Iterable[str]) -> None:
-    """Keep the streams that exist from being deleted until this transaction ends: nobody sees its followers yet."""
+    """Prevent the deletion of these streams until the end of this transaction, because its new subscriptions are not
+    visible to others yet.
+    """
     wanted = sorted(set(topics))
     if wanted and statements.postgres:
         among, params = statements.among("topic", wanted)
-        # Shared: followers do not wait for each other, and publishers need no stronger lock of the key.
+        # A shared lock: followers do not wait for each other, and publishers do not need the stronger lock of the key.
         statements.fetch(f"SELECT topic FROM {STREAM} WHERE {among} ORDER BY id FOR KEY SHARE", params)
 
 
 def ensure_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:
-    """Insert the streams that do not exist; two that do so at once make one."""
+    """Insert the streams that do not exist. If two transactions do this at once, only one row is stored."""
     moment = statements.moment(at)
-    # Two that insert the same topics in different orders would wait for each other.
+    # Two transactions that insert the same topics in different orders would wait for each other.
     ordered = sorted(set(topics))
     if not ordered:
         return
@@ -162,5 +165,5 @@ def ensure_streams(statements: Statements, topics: Iterable[str], *, at: datetim
 
 
 def hash_publication(topic: str, data: bytes, key: str | None) -> bytes:
-    """Return the digest that a repeated publish must equal."""
+    """Return the digest of a publication, which a repetition under the same number must have too."""
     return hashlib.sha256(b"\0".join((b"publish", topic.encode(), data, (key or "").encode()))).digest()

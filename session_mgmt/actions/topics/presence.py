@@ -1,7 +1,8 @@
-"""Presence: clients enter topics and leave them, and anybody with the right reads who is there.
+"""Presence: clients enter and leave topics, and everybody with the permission reads who is present.
 
-A row is changed at once, and ``telling.py`` tells what has changed, once a second for each topic. Whether a client is
-still there, only its connections tell: nothing is written when one of them ends, and nothing when it comes back.
+Rows are changed at once, and ``telling.py`` publishes the changes, at most once a second for each topic. Only the
+connections of a client show whether it is still online: nothing is written when a connection closes, and nothing when
+it opens again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
 
-# The one who waits has others behind it.
+# Longest wait for a lock: other moves wait behind the one that waits.
 LOCK_MILLISECONDS = 5000
 _MEMBER_LIMIT = 100
 _PURPOSE = "session_mgmt.presence"
@@ -49,8 +50,8 @@ _MEMBER_KEY = {"stream_id": "bigint", "member": "text"}
 
 
 class Move(NamedTuple):
-    """Entry of a client as a member of a topic, with what it says of itself as compact JSON; without a member it
-    leaves.
+    """Request of a client to enter a topic as a member, with the data of the member as compact JSON. Without a member,
+    it is a request to leave.
     """
 
     topic: str
@@ -61,7 +62,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Members of a topic at a position of its presence; ``rows`` is ``None`` where only their number is told."""
+    """Members of a topic at a position of its presence log; ``rows`` is ``None`` if only the count is shown."""
 
     position: Position
     count: int
@@ -72,10 +73,10 @@ class Members:
 
 
 def prepare_entry(session: ClientSession, topic: str, data: Any, attached: Attached) -> Move:
-    """Make the move of a session that enters a topic which it may follow.
+    """Return the move of a session that enters a topic, after all checks.
 
-    This runs the project's code: call it where no lock and no transaction is held. Raises ``TopicDenied``,
-    ``ReauthRequired``, ``InvalidField`` or ``PublicationTooLarge``.
+    This runs the project's code: call it without any lock or transaction. Raises ``TopicDenied``, ``ReauthRequired``,
+    ``InvalidField`` or ``PublicationTooLarge``.
     """
     if not is_topic(PRESENCE + topic):
         raise TopicDenied("One cannot enter this topic.")
@@ -92,14 +93,18 @@ def prepare_entry(session: ClientSession, topic: str, data: Any, attached: Attac
 
 
 def hide_session(session: uuid.UUID, topic: str) -> str:
-    """Return the id of a session as a member of a topic: the same each time, other in each topic, and no way back."""
+    """Return the id of a session as a member of a topic. It is always the same in one topic, differs between topics,
+    and does not reveal the session.
+    """
     return salted_hmac(_PURPOSE, f"{session.hex}/{topic}", algorithm="sha256").hexdigest()[:24]
 
 
 def move_all(moves: Sequence[Move], *, now: datetime | None = None) -> list[SessionMgmtError | None]:
-    """Carry out moves in one transaction, a fixed number of statements for any number of them.
+    """Apply moves in one transaction, with a fixed number of statements, and one more for each member that a client
+    leaves.
 
-    Returns for each why it was refused, or ``None``. Of several moves of a client in one topic the last one counts.
+    Return for each move the error that refused it, or ``None``. If a client moves several times in one topic, the last
+    move counts.
     """
     using = settings().database
     statements = Statements(connections[using])
@@ -119,7 +124,7 @@ class _Moving:
         fenced = self._find_fenced(moves)
         last = {(move.attached.client, move.topic): move for move in moves if move.attached not in fenced}
         streams = self._find_streams(last.values())
-        # By client and stream the member as which the client is there.
+        # The current member of each client, by client and stream.
         known = self._find_attendances({(c, streams[topic]) for c, topic in last if topic in streams})
         over = self._find_over([key for key, move in last.items() if move.member is not None], streams, known)
         entering = [move for key, move in last.items() if move.member is not None and key not in over]
@@ -152,14 +157,16 @@ class _Moving:
         return SubscriptionLimit(limit=settings().max_subscriptions) if is_over else None
 
     def _find_fenced(self, moves: Iterable[Move]) -> set[Attached]:
-        """Return the clients that have attached again since, or lost their rights; the others stay as they are."""
+        """Return the attachments that are no longer current. The rows of the clients stay locked, so that the other
+        attachments remain current.
+        """
         asked = {move.attached for move in moves}
         clients = {attached.client for attached in asked}
         rows: dict[int, int] = dict(self._sql.select_locked("id, generation", CLIENT, clients, wait=True))
         return {attached for attached in asked if rows.get(attached.client) != attached.generation}
 
     def _find_streams(self, moves: Iterable[Move]) -> dict[str, int]:
-        """Return the keys of the logs by topic; only those are made that somebody enters."""
+        """Return the ids of the streams by topic. Create a missing stream only if somebody enters its topic."""
         listed = list(moves)
         found = self._load_streams({move.topic for move in listed})
         missing = {move.topic for move in listed if move.member is not None} - found.keys()
@@ -180,7 +187,7 @@ class _Moving:
     def _find_over(
         self, wanted: Iterable[tuple[int, str]], streams: dict[str, int], known: dict[tuple[int, int], int]
     ) -> set[tuple[int, str]]:
-        """Return the entries beyond the topics in which a client may be."""
+        """Return the entries that exceed the limit of topics that one client may enter."""
         fresh = [(client, topic) for client, topic in wanted if (client, streams[topic]) not in known]
         if not fresh:
             return set()
@@ -195,13 +202,15 @@ class _Moving:
         return over
 
     def _put_members(self, moves: Iterable[Move], streams: dict[str, int]) -> dict[tuple[int, str], int]:
-        """Insert the members, or give them their new data, and return their keys. Of two tabs the last one counts."""
+        """Insert the members or update their data, and return their ids. If two tabs are the same member, the last data
+        counts.
+        """
         wanted = {(streams[move.topic], str(move.member)): move.data for move in moves}
         known = self._load_members(wanted)
         missing = sorted(wanted.keys() - known.keys())
         if missing:
             at, rows = self._sql.moment(self._now), ", ".join(["(%s, %s, %s, %s, %s)"] * len(missing))
-            # Two processes may insert the same ones: whoever is first wins, and both lock the one row.
+            # Two processes may insert the same members. Only one insert succeeds, and both lock the same row.
             self._sql.run(
                 f"INSERT INTO {MEMBER} (stream_id, member, data, waiting, since) VALUES {rows} ON CONFLICT DO NOTHING",
                 [value for key in missing for value in (*key, wanted[key], True, at)],
@@ -212,7 +221,7 @@ class _Moving:
         return {key: row for key, (row, _) in known.items()}
 
     def _load_members(self, keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], tuple[int, bytes]]:
-        # Locked: whoever tells of a member that nobody attends deletes it.
+        # Locked, because ``telling.py`` deletes a member that no client attends.
         columns = "t.stream_id, t.member, t.id, t.data"
         rows = self._sql.lock_pairs(columns, MEMBER, _MEMBER_KEY, keys, wait=True)
         return {(stream, member): (row, bytes(data)) for stream, member, row, data in rows}
@@ -223,14 +232,15 @@ class _Moving:
 
 
 def mark_waiting(statements: Statements, members: Iterable[int]) -> None:
-    """Have the next entries of the logs look at these members."""
+    """Mark these members as changed, so that the next entries of their logs include them."""
     ordered = sorted(members)
     statements.select_locked("id", MEMBER, ordered, wait=True)
     statements.update(MEMBER, {"id": "bigint", "waiting": "boolean"}, [(member, True) for member in ordered])
 
 
 def read_members(topic: str) -> Members:
-    """Read who is there in a topic, as its log has told it; each statement sees one moment. Asks nobody for a right.
+    """Read the members of a topic, as its log has published them. Each statement sees one moment. Permissions are not
+    checked.
 
     Raises ``InvalidField`` for a topic without presence.
     """
@@ -261,6 +271,6 @@ def _count_members(statements: Statements, name: str) -> Members:
     rows = statements.fetch(
         f"SELECT s.epoch, s.head, s.head_tag, ({counted}) FROM {STREAM} s WHERE s.topic = %s", [name]
     )
-    # Deleted meanwhile.
+    # No row: the stream was deleted in the meantime.
     epoch, head, tag, count = rows[0] if rows else (derive_epoch(name), 0, "", 0)
     return Members(Position(epoch, head, tag), count, None)

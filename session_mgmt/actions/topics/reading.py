@@ -1,4 +1,4 @@
-"""Read topics' logs: how far they reach, and pages of their publications."""
+"""Read the logs of topics: their positions, and pages of their publications."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
 
-# Topic, and the offset that somebody asks about.
+# Topic, and the offset that a client asks about.
 Asked: TypeAlias = tuple[str, int | None]
 
 
 def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, Window]:
-    """Return the windows of these topics' logs, in two queries for any number; without a stream nothing is in it."""
+    """Return the windows of the logs of these topics, with two queries for any number; the log of a topic without a
+    stream is empty.
+    """
     wanted = set(asked)
     columns = "topic, id, epoch, head, head_tag, oldest, oldest_tag"
     rows = {row[0]: row for row in statements.select_rows(columns, STREAM, {topic for topic, _ in wanted}, key="topic")}
@@ -39,7 +41,7 @@ def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, 
 
 
 def read_places(statements: Statements, topics: Iterable[str]) -> Iterator[tuple[str, tuple[str, int, str]]]:
-    """Read where these topics' logs stand: epoch, offset and tag of each."""
+    """Read the current position of each topic: its epoch, offset and tag."""
     missing = set(topics)
     for topic, epoch, head, tag in statements.select_rows("topic, epoch, head, head_tag", STREAM, missing, key="topic"):
         missing.discard(topic)
@@ -55,14 +57,14 @@ def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) 
 
 
 def read_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    """Return the tags at places, each a stream with an offset, in one query."""
+    """Return the tags at these places, which are pairs of a stream's id and an offset, with one query."""
     key = {"stream_id": "bigint", "offset": "bigint"}
     rows = statements.select_pairs('stream_id, "offset", tag', PUBLICATION, key, places)
     return {(row[0], row[1]): row[2] for row in rows}
 
 
 def read_newest(using: str, topic: str, limit: int) -> list[Entry]:
-    """Return the newest publications, oldest first: one page by number and by bytes."""
+    """Return a page of the newest publications, oldest first; it is limited by number and by bytes."""
     rows = Statements(connections[using]).fetch_page(
         f'SELECT -"offset" AS number, tag, data FROM {PUBLICATION}'
         f' WHERE stream_id = (SELECT id FROM {STREAM} WHERE topic = %s) ORDER BY "offset" DESC LIMIT %s',
@@ -75,8 +77,8 @@ def read_newest(using: str, topic: str, limit: int) -> list[Entry]:
 
 
 def read_dated_page(using: str, topic: str, before: int, limit: int) -> list[tuple[int, str, bytes, datetime]]:
-    """Return the newest publications before an offset with their moments, oldest first: one page by number and by
-    bytes.
+    """Return a page of the newest publications before an offset, with their moments, oldest first; it is limited by
+    number and by bytes.
     """
     statements = Statements(connections[using])
     rows = statements.fetch_page(
@@ -92,10 +94,10 @@ def read_dated_page(using: str, topic: str, before: int, limit: int) -> list[tup
 
 
 def read_page(using: str, topic: str, after: int, limit: int) -> list[Entry]:
-    """Return the publications after an offset, oldest first: one page by number and by bytes."""
+    """Return a page of the publications after an offset, oldest first; it is limited by number and by bytes."""
     rows = Statements(connections[using]).fetch_page(
         f'SELECT "offset" AS number, tag, data FROM {PUBLICATION}'
-        # By name and not by a remembered id: the stream may have been deleted and made anew, in the same epoch.
+        # By topic and not by a remembered id: the stream may have been deleted and created again, with the same epoch.
         f' WHERE stream_id = (SELECT id FROM {STREAM} WHERE topic = %s) AND "offset" > %s ORDER BY "offset" LIMIT %s',
         [topic, after, limit],
         number="number",

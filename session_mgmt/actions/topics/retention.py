@@ -1,6 +1,6 @@
-"""Trim the old ends of topics' logs, and delete streams that nobody uses.
+"""Trim the oldest entries of topics' logs, and delete streams that are not used.
 
-A reader that comes for removed entries gets the verdict ``trimmed``.
+A reader that asks for removed entries gets the verdict ``trimmed``.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ _KEY = {"stream_id": "bigint", "offset": "bigint"}
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows that are due among those of one page, and the last row that was looked at; ``None`` after the last page."""
+    """Rows to trim or delete among the rows of one page, and the last row that was checked; ``None`` after the last
+    page.
+    """
 
     due: list[int]
     last: int | None
 
 
 def find_due_streams(now: datetime, *, after: int, limit: int) -> Page:
-    """Return the streams with an entry past its retention, among the next ``limit`` by id.
+    """Return the streams that exceed their retention, by age or by number of entries, among the next ``limit`` by id.
 
-    It costs one probe for each stream, however many publications there are: by their time one would meet again and
-    again those that a topic keeps for longer.
+    This costs one lookup for each stream, however many publications it has. A search by the time of publications would
+    find again and again those that a topic keeps for longer.
     """
     held = Publication.objects.filter(stream=OuterRef("pk"), offset__gte=OuterRef("oldest")).order_by("offset")
     streams = Stream.objects.using(settings().database).filter(pk__gt=after).order_by("pk")
@@ -53,7 +55,7 @@ def _is_due(topic: str, held: int, begun: datetime | None, now: datetime) -> boo
 
 
 def read_limits(topic: str) -> tuple[timedelta, int]:
-    """Return how long and how many entries a topic keeps."""
+    """Return for how long a topic keeps its entries, and how many of them."""
     declared = registry.find_topic(topic)
     retain = declared[0].retain if declared else None
     entries = declared[0].entries if declared else None
@@ -63,12 +65,12 @@ def read_limits(topic: str) -> tuple[timedelta, int]:
 def trim_streams(streams: Queue[int], now: datetime, *, limit: int) -> int:
     """Delete up to ``limit`` old publications in one transaction, and return their number.
 
-    It is stored where each log begins now.
+    The new beginning of each log is stored with it.
     """
     using = settings().database
     statements = Statements(connections[using])
     with open_transaction(using):
-        # Publishers of these topics wait from here on.
+        # Publishers to these topics wait from here on.
         rows = statements.select_locked(_LOG, STREAM, streams.take(limit), wait=True)
         bounds = {stream: _find_bounds(statements, now, *log) for stream, *log in rows}
         found = trimming.find_fronts(statements, PUBLICATION, _KEY, bounds, most=streams.find_most(limit))
@@ -83,7 +85,9 @@ def _find_bounds(statements: Statements, now: datetime, topic: str, head: int, o
 
 
 def _delete_fronts(statements: Statements, going: Mapping[int, int]) -> None:
-    """Delete the entries before these offsets; the last tag is kept: a reader that stands there has missed nothing."""
+    """Delete the entries before these offsets. The tag of the last one is kept, because a reader at its position has
+    missed nothing.
+    """
     last = f'SELECT MAX(q."offset") FROM {PUBLICATION} q WHERE q.stream_id = wanted.log AND q."offset" < wanted.after'
     rows = statements.select_placed(
         f'SELECT p.stream_id, p."offset", p.tag FROM wanted CROSS JOIN {PUBLICATION} p'
@@ -97,7 +101,9 @@ def _delete_fronts(statements: Statements, going: Mapping[int, int]) -> None:
 
 
 def cut_front(using: str, stream: int, *, limit: int) -> int:
-    """Delete the oldest up to ``limit`` publications of a log, whatever it is to keep, and return their number."""
+    """Delete up to ``limit`` of the oldest publications of a log, even if its retention keeps them, and return their
+    number.
+    """
     statements = Statements(connections[using])
     with open_transaction(using):
         if not statements.select_locked("id", STREAM, [stream], wait=True):
@@ -110,10 +116,11 @@ def cut_front(using: str, stream: int, *, limit: int) -> int:
 
 
 def delete_unused_streams(now: datetime, *, after: int = 0, limit: int) -> Page:
-    """Delete the next up to ``limit`` streams by id that hold nothing and that no session follows, with nobody there.
+    """Delete streams that have no entries, no followers and no members, at most ``limit`` of them, by id after
+    ``after``.
 
-    Each stays for the retention of sessions after its first publication: so no stream has come and gone behind a place
-    that is younger than that (``beginnings.prove_beginnings``).
+    A stream is kept for at least the retention of sessions after its creation. ``beginnings.prove_beginnings`` relies
+    on this: since a younger position was given, no stream can have been created and deleted.
     """
     using = settings().database
     due = _find_unused(using).filter(created_at__lt=now - settings().retention)
@@ -129,15 +136,15 @@ def _find_unused(using: str) -> QuerySet[Stream]:
 
 
 def _delete_streams(using: str, due: QuerySet[Stream], streams: list[int]) -> list[int]:
-    """Delete those of these streams that are still due once they are locked, and return them."""
+    """Lock these streams, delete those that are still unused, and return them."""
     if not streams:
         return []
     with open_transaction(using):
         rows = Stream.objects.using(using).filter(pk__in=streams).order_by("pk")
         skips = transaction.get_connection(using).features.has_select_for_update_skip_locked
-        # Rows that somebody publishes to are skipped: they are in use after all.
+        # Skip rows that a publisher has locked, because these streams are in use.
         locked = list(rows.select_for_update(skip_locked=skips).values_list("pk", flat=True))
-        # Asked again by a statement of its own, which sees everything committed before the lock was had.
+        # Check again with a separate statement, which sees everything that was committed before the lock was taken.
         still = list(due.filter(pk__in=locked).values_list("pk", flat=True))
         Stream.objects.using(using).filter(pk__in=still).delete()
     return still

@@ -1,4 +1,4 @@
-"""Snapshots: places of topics that agree with all that the project reads at the same moment."""
+"""Snapshots: positions of topics that match all data that the project reads at the same moment."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from session_mgmt.user_code import call_sync
 
 logger = logging.getLogger(__name__)
 
-# A topic to which something is committed each time is published to faster than its outbox can be applied.
+# If the outbox has a new entry of the topic at each attempt, entries are published faster than they can be applied.
 _MOST_ATTEMPTS = 5
-# The frame.
+# The value has one container around it: its frame.
 _AROUND_VALUE: Final = 1
 
 
 @contextmanager
 def open_snapshot(using: str, topics: Iterable[str], drain: Callable[[], int]) -> Iterator[dict[str, Position]]:
-    """Read in the block what was committed when these topics were at the places that are given.
+    """Run the block in a snapshot of the database, with the positions of these topics at the moment of the snapshot.
 
-    What waits in the outbox is in the data and has no place yet: ``drain`` gives it one, and another moment is chosen.
-    Raises ``Busy`` where something waits at every moment.
+    A publication that waits in the outbox is part of the project's data, but has no position yet. In this case
+    ``drain`` is called, which applies it, and a new snapshot is tried. Raises ``Busy`` if publications wait at every
+    attempt.
     """
     wanted = set(topics)
     for _ in range(_MOST_ATTEMPTS):
@@ -52,26 +53,28 @@ def open_snapshot(using: str, topics: Iterable[str], drain: Callable[[], int]) -
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Value of a topic as compact JSON, and the place of the topic from which on entries change it."""
+    """Value of a topic as compact JSON, and the position of the topic at which the value was read; later entries change
+    it.
+    """
 
     position: Position
     body: bytes
 
     @property
     def data(self) -> Any:
-        """Return the value itself."""
+        """Return the decoded value."""
         return orjson.loads(self.body)
 
     def as_json(self) -> dict[str, Any]:
-        """Build the form of the wire, without decoding the value."""
+        """Build the value as it is sent to clients, without decoding it."""
         return {"position": self.position.as_json(), "data": orjson.Fragment(self.body)}
 
 
 def read_value(using: str, session: ClientSession, topic: str, drain: Callable[[], int]) -> Value:
-    """Read the value of a topic at one moment; this runs the project's code.
+    """Read the value of a topic at one moment. This runs the project's code.
 
-    Raises ``InvalidField`` for a topic without one, ``HandlerFailed`` where the project's function fails,
-    ``Unavailable`` where a database is away from it, or ``Busy``.
+    Raises ``InvalidField`` for a topic without a value, ``HandlerFailed`` if the project's function fails,
+    ``Unavailable`` if it cannot reach a database, or ``Busy``.
     """
     found = registry.find_topic(topic)
     if found is None or found[0].snapshot is None:
@@ -80,13 +83,13 @@ def read_value(using: str, session: ClientSession, topic: str, drain: Callable[[
     assert declared.snapshot is not None
     with open_snapshot(using, [topic], drain) as places:
         try:
-            # Encoded in the block: a query set, or a lazy part of the answer, is read only then.
+            # Encode inside the block, because a lazy result, such as a query set, is read only here.
             given = call_sync(encode_python, call_sync(declared.snapshot, session, **parts))
             body = strict.dump_json(checking.check_value(given, _AROUND_VALUE))
             if len(body) > settings().max_document_bytes:
                 raise DocumentTooLarge(size=len(body), limit=settings().max_document_bytes)
         except TemporaryError:
-            # A database that is away is no fault of the function.
+            # An unavailable database is no fault of the function.
             raise
         except Exception as error:
             logger.exception("snapshot of topic %r failed", declared.pattern.text)
@@ -100,11 +103,11 @@ def _is_waited_for(using: str, topics: set[str]) -> bool:
 
 
 def find_places(using: str, topics: set[str]) -> dict[str, Position]:
-    """Return where these topics are now, what waits in the outbox not counted."""
+    """Return the current positions of these topics, without entries that wait in the outbox."""
     now = clock.read(using)
     found = {}
     for topic, at in read_places(Statements(connections[using]), topics):
         place = Position(*at)
-        # Before a topic's first publication the moment stands for the tag, as with every reader.
+        # Before a topic's first publication the tag is the moment, as in all positions that clients get.
         found[topic] = place if place.offset else replace(place, tag=make_mark(now))
     return found

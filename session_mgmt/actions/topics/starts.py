@@ -1,4 +1,4 @@
-"""Places at which readers begin that name a moment, or how many entries they want, in place of a position."""
+"""Starts of readers that name a moment, or a number of entries, instead of a position."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.since import Since
 
-# Publications have the time of their transaction, and their place once it has locked the stream. So one may stand
-# behind another that is younger, by no more than a transaction waits for locks.
+# A publication has the time of its transaction, but gets its offset later, when the stream is locked. Therefore it can
+# come after a younger one. They differ by no more than the time for which a transaction waits for locks.
 MOST_CROSSING = timedelta(minutes=1)
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC) + MOST_CROSSING
-# The last entry that is older for certain is found from the newest backwards, so it costs as much as will be replayed.
-# No index by time is needed, which every publication would have to write.
+# The last entry that is certainly older is searched backwards from the newest entry, so the cost is proportional to the
+# entries that will be replayed. This needs no index by time, which each publication would have to update.
 _FIND_FIRST = f"""
 SELECT wanted.number,
   (SELECT MIN(p."offset") FROM {PUBLICATION} p WHERE p.stream_id = wanted.stream AND p.at >= wanted.since
@@ -46,7 +46,9 @@ class _Stream(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Place from which a reader is given everything; ``is_complete`` unless earlier entries of its wish are gone."""
+    """Position after which a reader gets all entries. ``is_complete`` is false if earlier entries that it asked for are
+    gone or too many.
+    """
 
     place: Position
     is_complete: bool = True
@@ -55,8 +57,8 @@ class Start:
 def find_starts(
     statements: Statements, asked: Iterable[tuple[str, Since]], now: datetime
 ) -> dict[tuple[str, Since], Start]:
-    """Return where readers begin, in three statements for any number: ``last`` entries before the head, or right before
-    the first entry that is not older than ``time``.
+    """Return where each reader starts, with three statements for any number of them: ``last`` entries before the head,
+    or directly before the first entry that is not older than ``time``.
     """
     wanted = list(dict.fromkeys(asked))
     streams = _load_streams(statements, {topic for topic, _ in wanted})
@@ -89,37 +91,39 @@ def _load_streams(statements: Statements, topics: set[str]) -> dict[str, _Stream
 
 
 def _find_lowest(stream: _Stream) -> int:
-    """Return the lowest place from which everything may be replayed."""
+    """Return the lowest offset from which all entries may be replayed."""
     return stream.head - settings().replay_most
 
 
 def _find_firsts(
     statements: Statements, asked: list[tuple[str, Since]], streams: dict[str, _Stream]
 ) -> dict[tuple[str, Since], int | None]:
-    """Return the first entry that is not older than the time of each wish, as far as entries may be replayed."""
+    """Return for each request with a time the first entry that is not older, among the entries that may be replayed."""
     rows = []
     for number, (topic, since) in enumerate(asked):
         assert since.time is not None
         stream, time = streams[topic], max(since.time, _EARLIEST)
-        # One lower than the lowest: whether that one is older decides whether anything is left out.
+        # Begin one entry lower: whether that entry is older decides whether anything is left out.
         low = max(stream.oldest - 1, _find_lowest(stream) - 1)
         rows.append((number, stream.id, low, statements.moment(time), statements.moment(time - MOST_CROSSING)))
     return {asked[number]: first for number, first in statements.select_wanted(_FIND_FIRST, _KINDS, rows)}
 
 
 def _judge_time(stream: _Stream, since: Since, first: int | None, now: datetime) -> tuple[int, bool]:
-    """Return the offset right before the first entry of a wish, and whether nothing of it is gone."""
+    """Return the offset directly before the first requested entry, and whether all requested entries are still
+    there.
+    """
     assert since.time is not None
     offset = stream.head if first is None else first - 1
     if offset < _find_lowest(stream):
         return _find_lowest(stream), False
-    # With an older entry, which is kept, all of the wish are. Without one, none were there if none was ever removed.
+    # If an older entry is stored, all requested entries are. If not, none was lost if no entry was ever removed.
     was_trimmed = stream.oldest > 1 or not (stream.created_at <= since.time or _keeps(stream.topic, since.time, now))
     return offset, offset >= stream.oldest or not was_trimmed
 
 
 def _keeps(topic: str, time: datetime, now: datetime) -> bool:
-    """Tell whether a topic keeps its entries for long enough that no life of its stream has ended since a moment."""
+    """Return whether a topic keeps its entries so long that no stream of it can have ended since a moment."""
     return time >= now - read_limits(topic)[0]
 
 
@@ -128,5 +132,5 @@ def _make_place(stream: _Stream, offset: int, tags: dict[tuple[int, int], str]) 
         return Position(stream.epoch, offset, stream.head_tag)
     if offset < stream.oldest:
         return Position(stream.epoch, offset, stream.oldest_tag)
-    # Without a tag it was trimmed a moment ago, and the verdict on the place says so.
+    # Without a tag, the entry was trimmed a moment ago, and the verdict on this position will say so.
     return Position(stream.epoch, offset, tags.get((stream.id, offset), ""))

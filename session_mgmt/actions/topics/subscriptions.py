@@ -1,4 +1,4 @@
-"""Keep the subscriptions of a session, and check the right to follow a log."""
+"""Manage the subscriptions of a session, and check whether it may follow a log."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ from session_mgmt.registry import registry
 
 
 def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
-    """Ask the application which topics among these logs a session may follow. Raises ``ReauthRequired``.
+    """Return the topics among these logs that a session may follow, as the application decides. Raises
+    ``ReauthRequired``.
 
-    This runs the project's code: call it where no lock and no transaction is held.
+    This runs the project's code: call it without any lock or transaction.
     """
     topics = [name.removeprefix(TOPIC) for name in logs if name.startswith(TOPIC)]
     refusals = {topic: find_refusal(session, topic) for topic in topics}
@@ -47,7 +48,7 @@ def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
 
 
 def require_granted(session: ClientSession, name: str, restriction: Restriction | None) -> str:
-    """Require the right to follow a topic, by the scopes of a token and by the application; return the topic.
+    """Check that a session may follow a topic, by the scopes of its token and by the application; return the topic.
 
     This runs the project's code. Raises ``InvalidField``, ``ScopeMissing``, ``TopicDenied`` or ``ReauthRequired``.
     """
@@ -57,7 +58,9 @@ def require_granted(session: ClientSession, name: str, restriction: Restriction 
 
 
 def require_visible(session: ClientSession, name: str, restriction: Restriction | None) -> str:
-    """Require the right to see who is there in a topic, as ``require_granted`` does to follow one; return the topic."""
+    """Check that a session may see the members of a topic, with the rules and errors of ``require_granted``; return the
+    topic.
+    """
     topic = _read_topic(name, restriction)
     access.check_follow(session, PRESENCE + topic)
     return topic
@@ -66,15 +69,17 @@ def require_visible(session: ClientSession, name: str, restriction: Restriction 
 def prepare_entry(
     session: ClientSession, name: str, data: Any, attached: Attached, restriction: Restriction | None
 ) -> Move:
-    """Make the move of a session that enters a topic.
+    """Return the move of a session that enters a topic, after all checks.
 
-    This runs the project's code. Raises as ``require_granted`` and ``presence.prepare_entry``.
+    This runs the project's code. Raises the errors of ``require_granted`` and ``presence.prepare_entry``.
     """
     return presence.prepare_entry(session, _read_topic(name, restriction), data, attached)
 
 
 def prepare_leave(name: str, attached: Attached) -> Move:
-    """Make the move of a client that leaves a topic; whoever may not follow it any more may leave it all the same."""
+    """Return the move of a client that leaves a topic. Permissions are not checked: a client may leave a topic that it
+    may no longer follow.
+    """
     return Move(_read_topic(name, None), attached)
 
 
@@ -88,7 +93,9 @@ def _read_topic(name: str, restriction: Restriction | None) -> str:
 
 
 def find_refusal(session: ClientSession, topic: str) -> SessionMgmtError | None:
-    """Ask the application why a session may not follow a topic, or get ``None``; this runs the project's code."""
+    """Return the error if the application does not let a session follow a topic, else ``None``. This runs the project's
+    code.
+    """
     try:
         access.check_follow(session, topic)
     except (TopicDenied, ReauthRequired) as error:
@@ -102,7 +109,9 @@ def split_logs(
     restriction: Restriction | None = None,
     slow: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[list[str], dict[str, SessionMgmtError]]:
-    """Return the topics that may be followed, and the error of every log that may not, or not in the way wished for."""
+    """Return the topics that may be followed, and the error of each log that may not, or not with the requested
+    ``slow``.
+    """
     topics: list[str] = []
     denied: dict[str, SessionMgmtError] = {}
     for name in logs:
@@ -116,7 +125,7 @@ def split_logs(
                 denied[name] = InvalidField("Only a topic may be read in another way.", field="slow")
         elif topic not in granted:
             denied[name] = TopicDenied()
-        # Only now: a topic that may not be followed must not tell how it is declared.
+        # Only after the permission: a topic that may not be followed must not reveal how it is declared.
         elif (refusal := _find_way_refusal(topic, slow.get(name))) is not None:
             denied[name] = refusal
         else:
@@ -125,7 +134,7 @@ def split_logs(
 
 
 def _find_way_refusal(topic: str, wished: Any) -> InvalidField | None:
-    """Return the error of a way that the topic does not name for readers that are behind."""
+    """Return the error if a topic does not declare this way to serve slow readers, else ``None``."""
     if wished is None:
         return None
     found = registry.find_topic(topic)
@@ -136,7 +145,7 @@ def _find_way_refusal(topic: str, wished: Any) -> InvalidField | None:
 
 
 def read_filter(name: str, value: Any) -> Filter:
-    """Read the filter of a log that may be followed. Raises ``InvalidField``."""
+    """Parse the filter of a log that may be followed. Raises ``InvalidField``."""
     found = registry.find_topic(name.removeprefix(TOPIC)) if name.startswith(TOPIC) else None
     if found is None:
         raise InvalidField("Only a topic may be filtered.", field="filter")
@@ -146,10 +155,10 @@ def read_filter(name: str, value: Any) -> Filter:
 def add_subscriptions(
     statements: Statements, wanted: Iterable[tuple[uuid.UUID, list[str]]], now: datetime
 ) -> list[list[str]]:
-    """Subscribe sessions to topics, as far as their limits reach; return for each all topics that it has then.
+    """Subscribe sessions to topics, up to their limits; return for each session all topics that it now has.
 
-    One query and one insert for all. The caller has locked the sessions: two clients of one must not pass the limit
-    together.
+    It runs one query and one insert for all. The caller has locked the sessions, so that two clients of one session
+    cannot exceed the limit together.
     """
     listed = list(wanted)
     mine = _load_topics(statements, {session for session, _ in listed})
@@ -158,11 +167,11 @@ def add_subscriptions(
     for session, topics in listed:
         known = mine[session]
         room = max(settings().max_subscriptions - len(known), 0)
-        # In the order of asking: which topics find no room does not depend on chance.
+        # In the requested order, so that it is predictable which topics exceed the limit.
         added = list(dict.fromkeys(topic for topic in topics if topic not in known))[:room]
         fresh += [Subscription(session_id=session, topic=topic, created_at=now) for topic in added]
         known.update(dict.fromkeys(added))
-        # A topic that found no room is not in it; the caller tells that log its error.
+        # Topics that exceeded the limit are not included; the caller reports an error for their logs.
         found.append(list(known))
     statements.put_missing(fresh)
     return found
@@ -178,14 +187,14 @@ def _load_topics(statements: Statements, sessions: set[uuid.UUID]) -> dict[uuid.
 
 
 def is_subscribed(using: str, session: uuid.UUID, topic: str) -> bool:
-    """Tell whether a session is subscribed to a topic; nothing is locked."""
+    """Return whether a session is subscribed to a topic, without a lock."""
     return Subscription.objects.using(using).filter(session_id=session, topic=topic).exists()
 
 
 def publish_ephemeral(session: ClientSession, topic: str, data: Any, attached: Attached) -> None:
-    """Send to those who are connected now, and store nothing. Raises ``PublishDenied`` or ``Replaced``."""
+    """Send data to clients that are connected now, and store nothing. Raises ``PublishDenied`` or ``Replaced``."""
     access.check_publish(session, topic)
-    # After the question, which may take its time.
+    # After the permission check, which may take a while.
     require_attached(Statements(connections[settings().database]), attached)
     notify.send_ephemeral(stream_key(topic), topic, data)
 
@@ -193,10 +202,10 @@ def publish_ephemeral(session: ClientSession, topic: str, data: Any, attached: A
 def remove_subscription(
     session: uuid.UUID, topic: str, attached: Attached, *, gate: AbstractContextManager[Any]
 ) -> None:
-    """Take a topic out of the session's subscriptions.
+    """Remove a topic from the session's subscriptions.
 
-    A topic that the session is not subscribed to costs no transaction. ``gate`` is held around any other. Raises
-    ``Replaced``.
+    If the session is not subscribed, no transaction is opened. Otherwise ``gate`` is held around the transaction.
+    Raises ``Replaced``.
     """
     using = settings().database
     if not is_subscribed(using, session, topic):

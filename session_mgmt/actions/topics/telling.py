@@ -1,7 +1,7 @@
-"""Tell what has changed in presence: one entry a second at most for each topic, by whichever process comes first.
+"""Publish the changes of presence: for each topic at most one entry a second, by the first process that comes.
 
-Processes share the work by the lock of the log's row, which they skip where another one holds it. All that an entry
-needs is in the database, so a process that dies leaves its work to the next one.
+Processes share the work by locks on the rows of logs: each skips the rows that another one has locked. All data of an
+entry is in the database, so if a process dies, the next one does its work.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from session_mgmt.models.tables import ATTENDANCE, MEMBER, PUBLICATION, STREAM
 from session_mgmt.protocol.logs import PRESENCE
 from session_mgmt.registry import Presence, registry
 
-# Between two entries of one log.
+# Shortest time between two entries of one log.
 TELL_EVERY = timedelta(seconds=1)
-# Logs and members of one transaction.
+# Most logs and members of one transaction.
 MOST_LOGS = 100
 MOST_MEMBERS = 10_000
-# Members are shown again below this share of `members_shown`: at the limit itself each one who comes or goes would
-# have the whole list sent.
+# The list of members is shown again if their count is below this share of `members_shown`. At exactly the limit, the
+# whole list would be sent again each time that members come and go.
 SHOW_AGAIN = 0.9
 _OFFSET_KEY = {"stream_id": "bigint", "offset": "bigint"}
 
 
 def is_waiting() -> bool:
-    """Tell whether any member waits to be told of; one probe of an index."""
+    """Return whether the change of any member waits to be published; it takes one lookup in an index."""
     statements = Statements(connections[settings().database])
     return bool(statements.fetch(f"SELECT 1 FROM {MEMBER} WHERE waiting LIMIT 1"))
 
 
 def tell_changes(*, now: datetime | None = None) -> int:
-    """Write one entry for each log whose members have changed, unless it had one a moment ago or another process has
-    it; return their number.
+    """Write one entry for each log with changed members, and return the number of entries.
+
+    Logs that had an entry less than ``TELL_EVERY`` ago, and logs that another process has locked, are left out.
     """
     using = settings().database
     statements = Statements(connections[using])
@@ -62,11 +63,11 @@ def tell_changes(*, now: datetime | None = None) -> int:
 
 @dataclass(slots=True)
 class _Log:
-    """Log of a topic's presence, and what its next entry says."""
+    """Log of a topic's presence, and the content of its next entry."""
 
     topic: str
     id: int
-    # Whether the members were shown by the last entry; a log whose last entry is gone does not know.
+    # Whether the last entry showed the members; true for a new log, false if that entry is gone.
     shown: bool
     count: int = 0
     joined: list[Row] = field(default_factory=list)
@@ -79,13 +80,13 @@ class _Log:
 
 
 def find_presence(name: str) -> Presence:
-    """Return how a log tells who is there; for one that no app declares any more, as by default."""
+    """Return the declared presence options of a topic, or the defaults if no app declares the topic any more."""
     found = registry.find_presence(name.removeprefix(PRESENCE))
     return Presence() if found is None else found[0]
 
 
 def _lock_due(statements: Statements, streams: Sequence[int], now: datetime) -> list[_Log]:
-    """Lock the logs that nobody else tells of, and return those whose last entry is not of a moment ago."""
+    """Lock the logs that no other process has locked, and return those whose last entry is old enough."""
     rows = statements.select_locked("id, topic, head", STREAM, streams, wait=False)
     columns = f"t.stream_id, t.data, {statements.as_utc('t.at')}"
     heads = {(id_, head) for id_, _, head in rows}
@@ -93,7 +94,7 @@ def _lock_due(statements: Statements, streams: Sequence[int], now: datetime) -> 
     logs = []
     for id_, topic, head in rows:
         data, at = last.get(id_, (None, None))
-        # An entry of the future is one from before the clock was set back: nobody waits until then.
+        # An entry from the future was written before the clock was set back: do not wait until its time comes.
         if at is None or abs(now - statements.as_moment(at)) >= TELL_EVERY:
             shown = head == 0 if data is None else len(orjson.loads(bytes(data))) > 1
             logs.append(_Log(topic, id_, shown))
@@ -108,7 +109,7 @@ def _write_entries(using: str, statements: Statements, logs: list[_Log], now: da
         f" WHERE {among} AND waiting ORDER BY id LIMIT %s" + statements.lock_clause(wait=True),
         [*params, MOST_MEMBERS],
     )
-    # A statement of its own, which sees whoever came before the locks were had.
+    # A separate statement, which sees clients that entered before the locks were taken.
     present = statements.select_rows("member_id", ATTENDANCE, [row[0] for row in rows], key="member_id")
     attended = {row[0] for row in present}
     kept, gone = [], []
@@ -139,7 +140,7 @@ def _write_entries(using: str, statements: Statements, logs: list[_Log], now: da
 def _publish(using: str, statements: Statements, logs: Iterable[_Log], now: datetime) -> int:
     entries = [Publication(log.topic, body) for log in logs if (body := _build_entry(statements, log)) is not None]
     ledger = StreamLedger(statements)
-    # Their rows are locked already.
+    # Its streams are locked already, so it does not wait.
     ledger.load(entries, at=now, wait=True)
     for entry in entries:
         ledger.decide(entry)
@@ -150,7 +151,7 @@ def _publish(using: str, statements: Statements, logs: Iterable[_Log], now: date
 
 
 def _build_entry(statements: Statements, log: _Log) -> bytes | None:
-    """Build the body of a log's next entry; ``None`` if it would say nothing."""
+    """Build the body of a log's next entry; return ``None`` if there is nothing to publish."""
     most = log.presence.members_shown
     is_shown = log.count <= (most if log.shown else most * SHOW_AGAIN)
     moved = bool(log.joined or log.left)
