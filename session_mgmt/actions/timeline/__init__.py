@@ -1,1 +1,1 @@
-"""Log of a session: its events and messages, and their handlers."""
+"""Log of a session: its events and messages, and the handlers of the application."""

@@ -1,6 +1,6 @@
-"""Run durable event handlers: ``@on(type, durable=True)`` runs at least once for every entry, whatever dies.
+"""Run durable event handlers: ``@on(type, durable=True)`` runs at least once for every event, even if a process dies.
 
-Each handler has a transaction of its own, and its own mark that it has run: one that fails is tried again alone.
+Each handler has its own transaction, and its own mark that it has run, so a handler that fails is tried again alone.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ logger = logging.getLogger(__name__)
 
 _NO_GATE: AbstractContextManager[Any] = nullcontext()
 
-# Where all handlers fail: begin at most this many pages of events.
+# If all handlers fail: the most pages of events to begin in one run.
 MOST_PAGES = 10
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
 
 
 class _Told:
-    """Failures that the log has told of: one broken handler would fill it."""
+    """Kinds of failures that are in the log already: a broken handler would fill the log otherwise."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: set[tuple[str, str]] = set()
 
     def tell(self, handler: str, error: Exception) -> None:
-        """Log the first failure of its kind."""
+        """Log the first failure of each kind."""
         kind = (handler, type(error).__name__)
         with self._lock:
             is_new = kind not in self._kinds
@@ -50,7 +50,7 @@ class _Told:
             logger.error("The durable handler %s failed; it will be tried again", handler, exc_info=error)
 
     def forget(self, handler: str) -> None:
-        """Note a success: the next failure of this handler is told again."""
+        """Record a success, so that the next failure of this handler is logged again."""
         with self._lock:
             self._kinds = {kind for kind in self._kinds if kind[0] != handler}
 
@@ -59,8 +59,8 @@ _told = _Told()
 
 
 def outbox_waits() -> bool:
-    """Return whether there is anything to drain; one indexed look."""
-    # Asked every second: compiling it by the ORM would cost ten times as much as the look.
+    """Return whether the outbox has entries to apply; it takes one lookup in an index."""
+    # This runs every second, and the ORM would take ten times as long to compile the query as the query takes.
     statements = Statements(connections[settings().database])
     return bool(statements.fetch(f"SELECT 1 FROM {OUTBOX} WHERE refused = '' LIMIT 1"))
 
@@ -73,7 +73,7 @@ def events_wait() -> bool:
     if SessionEvent.objects.using(using).filter(pending=True).exists():
         return True
     runs = HandlerRun.objects.using(using)
-    # Mostly there is none, and then nobody asks for the time.
+    # Usually there are none, and then the query for the time is saved.
     return runs.exists() and runs.filter(next_at__lte=clock.read(using)).exists()
 
 
@@ -83,12 +83,12 @@ def find_waiting() -> tuple[bool, bool]:
 
 
 def run_pending(limit: int = 100, *, gate: AbstractContextManager[Any] = _NO_GATE, now: datetime | None = None) -> int:
-    """Run durable handlers, oldest events first, for up to ``limit`` new events and as many that wait for one of
-    theirs; return how many handlers have run.
+    """Run durable handlers, oldest events first: those of up to ``limit`` new events, and up to ``limit`` that were
+    left. Return how many have run without an error.
 
-    A handler and the mark that it has run commit together, so its writes to this database are kept exactly once; its
-    effects elsewhere happen at least once. One that fails is tried again later, alone, after waits that grow to five
-    minutes, and holds up no other event. ``gate`` is held while something is written; ``now`` is of the database's
+    A handler and the mark that it has run commit together, so its writes to this database are stored exactly once; its
+    effects elsewhere happen at least once. A handler that fails is tried again later, alone, after waits that grow to
+    five minutes, and does not delay other events. ``gate`` is held during writes; ``now`` is a time of the database's
     clock.
     """
     run = _Run(settings().database, gate, now)
@@ -96,7 +96,7 @@ def run_pending(limit: int = 100, *, gate: AbstractContextManager[Any] = _NO_GAT
 
 
 class _HandledElsewhere(Exception):
-    """Reason to roll back: another process was faster."""
+    """Reason to roll back: another process has already handled the event."""
 
 
 class _Run:
@@ -104,7 +104,7 @@ class _Run:
         self._using, self._gate, self._given = using, gate, now
 
     def begin_events(self, limit: int) -> int:
-        """Run the handlers of new events."""
+        """Run the handlers of up to ``limit`` new events, and return how many have run without an error."""
         new = SessionEvent.objects.using(self._using).filter(pending=True).order_by("id").values_list("id", flat=True)
         done, tried, after = 0, 0, 0
         while done < limit and tried < limit * MOST_PAGES and (page := list(new.filter(id__gt=after)[:limit])):
@@ -113,12 +113,12 @@ class _Run:
         return done
 
     def run_left(self, limit: int) -> int:
-        """Run handlers that failed before, or whose process died after the first one of their event."""
+        """Run handlers that failed before, and handlers whose process died before their turn."""
         due = HandlerRun.objects.using(self._using).filter(next_at__lte=self._read_clock())
         return sum(map(self._run_one, list(due.order_by("next_at", "id").values_list("id", flat=True)[:limit])))
 
     def _begin_event(self, key: int) -> int:
-        """Run the first handler with the mark of the event, and then the others."""
+        """Run the first handler in the transaction that marks the event as begun, and then the others."""
         name = ""
         try:
             with open_late_transaction(self._using, self._gate):
@@ -139,14 +139,14 @@ class _Run:
         return len(names[:1]) + sum(map(self._run_one, left))
 
     def _take_event(self, key: int) -> SessionEvent | None:
-        # Two workers share the queue: each takes the events that the other does not hold.
+        # Two workers share the queue: each skips the events that the other has locked.
         mine = SessionEvent.objects.using(self._using).select_for_update(skip_locked=_can_skip(self._using))
-        # Read again under the lock: another worker may have begun it since the page was read.
+        # Read again under the lock: another worker may have begun the event since the page was read.
         return mine.filter(pk=key, pending=True).first()
 
     def _mark_begun(self, row: SessionEvent, names: list[str]) -> list[int]:
-        """Note that an event has begun and which handlers it has still to be given to; return the keys of the notes."""
-        # SQLite locks no row, so there the mark decides which of two processes keeps its effects.
+        """Mark an event as begun, store a run for each handler that is left, and return the keys of these runs."""
+        # SQLite does not lock rows, so there this update decides which of two processes keeps its writes.
         if not SessionEvent.objects.using(self._using).filter(pk=row.pk, pending=True).update(pending=False):
             raise _HandledElsewhere
         if not names:
@@ -157,12 +157,15 @@ class _Run:
         return [run.pk for run in HandlerRun.objects.using(self._using).bulk_create(runs)]
 
     def _put_off(self, key: int, name: str, error: Exception) -> list[int]:
-        """Note all handlers of an event whose first one has failed, so that each goes on alone; return those to run."""
+        """Store runs for all handlers of an event whose first handler has failed, so that each is tried alone; return
+        the keys of those to run now.
+        """
         try:
             with open_late_transaction(self._using, self._gate):
                 row = self._take_event(key)
                 if row is None:
-                    # Where two processes have run it at once, the slower one may have failed at what the other wrote.
+                    # Two processes ran the handler at once, and the slower one may have failed because of the other's
+                    # writes.
                     return []
                 failed, *left = self._mark_begun(row, [name, *(one for one in _list_names(row.type) if one != name)])
                 self._note_failure(failed, 1, error)
@@ -209,11 +212,11 @@ class _Run:
 
 
 class _Unknown(Exception):
-    """No handler of this name is declared: it was renamed or removed, or this process has other code."""
+    """Error for a handler whose name is not declared: it was renamed or removed, or this process has other code."""
 
 
 def _list_names(type_: str) -> list[str]:
-    """Return the durable handlers of a type by the names of their marks, each once."""
+    """Return the names of the durable handlers of a type, each once."""
     return list(dict.fromkeys(map(_name_mark, registry.list_handlers(type_, durable=True))))
 
 
@@ -222,12 +225,12 @@ def _name_mark(handler: EventHandler) -> str:
 
 
 def _call(name: str, event: EmittedEvent) -> None:
-    """Call the handlers of one name; functions that are made in a loop have one together."""
+    """Call the handlers of one name; functions that are created in a loop share their name."""
     named = [one for one in registry.list_handlers(event.type, durable=True) if _name_mark(one) == name]
     if not named:
         raise _Unknown("no durable handler of this name is declared")
     for handler in named:
-        # On this thread and inside the transaction, so that its writes commit with the mark.
+        # Call it on this thread and inside the transaction, so that its writes commit with the mark.
         call_sync(handler, event)
 
 

@@ -1,4 +1,4 @@
-"""Write a session's own log: every event and message goes with its effect into one transaction."""
+"""Write a session's own log: each event or message is written in the same transaction as its effect."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _EVENT_COLUMNS = {
 }
 
 
-# Entries that are read for a whole group at once have no more bytes each.
+# Larger entries are not read for a whole group at once.
 SMALL_BYTES = 1024
-# Tag, type, data (``None`` where it is not small), and moment as it is stored (``None`` for an entry of this group).
+# Tag, type, data (``None`` if it is large), and the moment as it is stored (``None`` for an entry of this group).
 _Placed: TypeAlias = tuple[str, str, bytes | None, Any]
 
 
 class Record(NamedTuple):
-    """Entry to be written; ``data`` is compact JSON, ``key`` makes a repetition harmless."""
+    """Entry to write; ``data`` is compact JSON, and ``key`` prevents that a repetition is written again."""
 
     session: uuid.UUID
     type: str
@@ -56,7 +56,7 @@ class Record(NamedTuple):
 
 
 def make_record(session: uuid.UUID, type_: str, data: Any = None) -> Record:
-    """Return a ``Record`` of plain data."""
+    """Return a ``Record`` with data that can be encoded as JSON; ``None`` stands for ``{}``."""
     return Record(session, type_, orjson.dumps({} if data is None else data))
 
 
@@ -84,7 +84,9 @@ class TimelineLedger:
         self._placed: dict[tuple[uuid.UUID, int], _Placed] = {}
 
     def load(self, items: Iterable[Record | uuid.UUID], *, at: datetime, wait: bool) -> None:
-        """Lock the rows that number the entries of these records' sessions, or tell whether a session is live."""
+        """Lock the activity rows of these sessions, which number their entries, and read whether each session
+        is live.
+        """
         listed = list(items)
         wanted = {_session_of(item) for item in listed}
         stored = {self._sql.uuid(session) for session in wanted}
@@ -98,11 +100,11 @@ class TimelineLedger:
             given=moments,
         )
         self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), bool(row[2]), *row[3:]) for row in rows}
-        # A query more only where a session has ended: it says whether by its deadline or by somebody.
+        # One more query, only if a session has ended: it shows whether the deadline or somebody ended it.
         self._states = self._read_states([session for session, line in self._timelines.items() if not line.live])
-        # A row that the lock skipped and that still exists is locked by somebody else.
+        # A row that the lock has skipped and that still exists is locked by another transaction.
         self._locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
-        # Under the locks, so that of two entries with one key the second finds the first.
+        # Under the locks, so that the second of two entries with the same key finds the first.
         self._find_keys(item for item in listed if isinstance(item, Record))
 
     def has_locked(self) -> bool:
@@ -112,7 +114,7 @@ class TimelineLedger:
         return _session_of(item) in self._locked
 
     def find_end(self, session: uuid.UUID) -> SessionMgmtError | None:
-        """Return the error that says how the session ended, or ``None`` if it is live. A passed deadline counts."""
+        """Return the error that says how the session ended, or ``None`` if it is live. A passed deadline is an end."""
         timeline = self._timelines.get(session)
         if timeline is None:
             return SessionNotFound()
@@ -121,9 +123,10 @@ class TimelineLedger:
         return ends.explain_state(*self._states.get(session, (ClientSession.State.TERMINATED, "")))
 
     def find_refusal(self, session: uuid.UUID, proof: Proof | None) -> SessionMgmtError | None:
-        """Return the error that says how the session ended, or that the token that let a write in proves it no more.
+        """Return the error that says how the session ended, or that the token that permitted a write is no longer
+        valid.
 
-        ``load_auth_versions`` was told of the session of a ``proof``.
+        If ``proof`` is given, ``load_auth_versions`` must have read its session.
         """
         ended = self.find_end(session)
         if ended is not None or proof is None or proof.auth_version == self._auth_versions.get(session):
@@ -131,11 +134,13 @@ class TimelineLedger:
         return InvalidToken()
 
     def decide(self, entry: Record) -> Outcome:
-        """Number the entry. Messages go to live sessions only; events also tell how a session ended."""
+        """Number the entry. Messages are accepted by live sessions only; events may also report the end of a
+        session.
+        """
         timeline = self._timelines.get(entry.session)
         if timeline is None:
             return refuse_write(SessionNotFound())
-        # Events are facts that have happened, such as the end itself; only messages ask for a session that lives.
+        # Events are facts that have happened, such as the end itself; only messages require a live session.
         ended = self.find_end(entry.session) if entry.type == MESSAGE else None
         if ended is not None:
             return refuse_write(ended)
@@ -145,11 +150,11 @@ class TimelineLedger:
         timeline.seq += 1
         timeline.tag, timeline.moved = new_tag(), True
         self._rows.append((entry, timeline.seq, timeline.tag))
-        # A resume of this group may stand at an entry that the group itself has written.
+        # A client that resumes in this group may be at the position of an entry that the group itself has written.
         self._placed[entry.session, timeline.seq] = timeline.tag, entry.type, entry.data, None
         position = Position(timeline.epoch, timeline.seq, timeline.tag)
         if entry.key:
-            # The second of two in one group must find the first, which no table holds yet.
+            # A second entry with this key in the same group must find the first, which is in no table yet.
             self._known[entry.session, entry.key] = position
         return accept_write(position, log=timeline_key(entry.session))
 
@@ -159,7 +164,7 @@ class TimelineLedger:
             EVENT,
             _EVENT_COLUMNS,
             [
-                # Decided as it is written: a handler that an app declares later gets no old events.
+                # Decided when the event is written: a handler that is declared later does not get old events.
                 (self._sql.uuid(e.session), seq, tag, e.type, e.data, e.key, registry.is_durable(e.type), moment)
                 for e, seq, tag in self._rows
             ],
@@ -172,7 +177,7 @@ class TimelineLedger:
         put_deliveries(self._sql, (Recorded(e.session, e.type, e.data, seq) for e, seq, _ in self._rows), at)
 
     def list_appended(self, at: datetime) -> dict[str, Appended]:
-        """Return the written entries, by log key."""
+        """Return the written entries by log key."""
         logs: dict[str, Appended] = {}
         for entry, seq, tag in self._rows:
             epoch = self._timelines[entry.session].epoch
@@ -181,9 +186,10 @@ class TimelineLedger:
         return logs
 
     def find_window(self, session: uuid.UUID, *, oldest: int, asked: int | None) -> Window:
-        """Return the window of a session's log with the entries that were numbered so far.
+        """Return the window of a session's log, including the entries that were numbered so far.
 
-        ``oldest`` is its first entry; the tag at the asked offset is known if ``load_places`` was told of it.
+        ``oldest`` is its first entry. The tag at the offset ``asked`` is known only if ``load_places`` has read that
+        place or if the group has written it.
         """
         timeline = self._timelines[session]
         placed = None if asked is None else self._placed.get((session, asked))
@@ -191,20 +197,22 @@ class TimelineLedger:
         return Window(Position(timeline.epoch, timeline.seq, timeline.tag), oldest, tag)
 
     def load_auth_versions(self, sessions: set[uuid.UUID]) -> None:
-        """Read which tokens count, under the locks of the sessions: whoever voids tokens takes them too."""
+        """Read the current ``auth_version`` of sessions, under their locks, which are also needed to make tokens
+        invalid.
+        """
         if not sessions:
             return
         rows = ClientSession.objects.using(self._sql.connection.alias).filter(pk__in=sessions)
         self._auth_versions = dict(rows.values_list("pk", "auth_version"))
 
     def load_places(self, places: Iterable[tuple[uuid.UUID, int]], most: int) -> None:
-        """Read the entries at offsets that clients name, and up to ``most`` after each."""
+        """Read the entries at offsets that clients name, and up to ``most`` entries after each."""
         wanted = {
             (self._sql.uuid(session), seq)
             for session, seq in places
             if session in self._timelines and 0 <= seq <= self._timelines[session].seq
         }
-        # Some large ones would be megabytes for a group; whoever missed one reads it alone.
+        # Large entries would be megabytes for a group. A client that missed one reads it separately.
         data = f"CASE WHEN LENGTH(e.data) <= {SMALL_BYTES} THEN e.data END"
         rows = self._sql.select_placed(
             f"SELECT e.session_id, e.seq, e.tag, e.type, {data}, {self._sql.plain(self._sql.as_utc('e.at'))}"
@@ -216,8 +224,8 @@ class TimelineLedger:
         self._placed.update({(self._sql.as_uuid(row[0]), row[1]): row[2:] for row in rows})
 
     def list_missed(self, session: uuid.UUID, after: int, most: int, now: datetime) -> list[Entry]:
-        """Return the entries after an offset of which ``load_places`` was told, and those of this group, up to the
-        first that is missing.
+        """Return the entries after an offset that ``load_places`` has read, and those of this group, up to the first
+        one that is not available.
         """
         found: list[Entry] = []
         while len(found) < most and (placed := self._placed.get((session, after + len(found) + 1))) is not None:
@@ -229,11 +237,11 @@ class TimelineLedger:
         return found
 
     def list_heads(self) -> dict[str, int]:
-        """Return how far each log has come, for doorbells."""
+        """Return the new head of each log, for doorbells."""
         return {timeline_key(entry.session): seq for entry, seq, _ in self._rows}
 
     def list_events(self) -> list[EmittedEvent]:
-        """Return every written entry as signals and handlers get it after the commit."""
+        """Return each written entry in the form for signals and handlers after the commit."""
         return [EmittedEvent(entry.session, entry.type, orjson.loads(entry.data), seq) for entry, seq, _ in self._rows]
 
     def _find_existing(self, sessions: set[uuid.UUID]) -> set[uuid.UUID]:
@@ -248,7 +256,7 @@ class TimelineLedger:
         return {key: (state, reason) for key, state, reason in rows.values_list("pk", "state", "end_reason")}
 
     def _find_keys(self, entries: Iterable[Record]) -> None:
-        """Look up which of the keys were used before, in one query."""
+        """Find the keys that were used before, with one query."""
         keyed = [entry for entry in entries if entry.key and entry.session in self._timelines]
         wanted = {(self._sql.uuid(entry.session), entry.key) for entry in keyed}
         columns = {"session_id": "uuid", "key": "text"}
@@ -259,7 +267,7 @@ class TimelineLedger:
 
 
 def encode_body(type_: str, data: bytes, at: datetime) -> bytes:
-    """Return an entry's JSON as clients get it; ``data`` is compact JSON already."""
+    """Return an entry's JSON as it is sent to clients; ``data`` is compact JSON already."""
     return b'{"type":"%s","data":%s,"at":"%s"}' % (type_.encode(), data, as_text(at).encode())
 
 

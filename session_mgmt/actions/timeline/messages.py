@@ -1,5 +1,5 @@
-"""Give clients' messages to the application: its handler runs once, and its effects are kept with the receipt or not
-at all.
+"""Pass clients' messages to the application. Its handler has an effect once, and its writes are committed together with
+the receipt or not at all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NO_GATE: AbstractContextManager[Any] = nullcontext()
 
 
 class Claim(NamedTuple):
-    """Claim of a message: its number, and the ``auth_version`` of the token that let its connection in."""
+    """Claim on a message: its number, and the ``auth_version`` of the token that authenticated its connection."""
 
     fence: Fence
     auth_version: int
@@ -42,22 +42,24 @@ class Claim(NamedTuple):
 def receive_message(
     session: ClientSession, claim: Claim, data: Any, *, gate: AbstractContextManager[Any] = _NO_GATE
 ) -> Outcome:
-    """Give a message to the application and store its answer; runs user code, so never on a lane.
+    """Pass a message to the application and store its answer. This runs the project's code, so it must never run on a
+    lane.
 
-    No row and no lock of ours is held while the handler runs. Its writes and the answer are committed together, if
-    the message is still without an answer then, its session has not ended, and its token was not voided. A handler that
-    raises is undone and answered with ``handler_failed``, unless it raises one of our own errors. ``gate`` is held
-    while something is written.
+    While the handler runs, this app holds no rows and no locks. The writes of the handler and the answer are committed
+    together, if by then the message still has no answer, its session has not ended, and its token is still valid. If
+    the handler raises an exception, its writes are rolled back and the answer is ``handler_failed``, or the error
+    itself if it is a ``SessionMgmtError``. A ``TemporaryError`` is raised instead, and nothing is stored. ``gate`` is
+    held during writes.
     """
     using = settings().database
-    # Before the handler runs: a repetition must not run it again, and a fenced client must not at all (S6, L4).
+    # Before the handler: it must not run again for a repetition, nor for a client that is fenced (S6, L4).
     answer = _find_answer(using, claim.fence)
     if answer is not None:
         return answer
     try:
         with open_late_transaction(using, gate) as late:
             outcome = _run_handler(session, data)
-            # Some SQL by hand passes Django's wrappers by, and would commit by itself if nothing had begun.
+            # Some raw SQL avoids Django's wrappers, and would commit by itself if no transaction had begun.
             late.begin()
             return _keep_answer(using, session.pk, claim, outcome)
     except _Undone as undone:
@@ -65,8 +67,8 @@ def receive_message(
 
 
 class _Undone(Exception):
-    """Reason to roll back what the handler wrote; ``is_answered``: the message has this answer already. ``fault`` is
-    the error of the handler, if that is the reason.
+    """Reason to roll back the handler's writes. ``is_answered`` is true if the message already has this answer.
+    ``fault`` is the error of the handler, if that is the reason.
     """
 
     def __init__(self, outcome: Outcome, *, is_answered: bool = False, fault: Exception | None = None) -> None:
@@ -75,27 +77,28 @@ class _Undone(Exception):
 
 
 def _find_answer(using: str, fence: Fence) -> Outcome | None:
-    """Return the answer that the message has already, or the refusal of its number; keep no lock."""
+    """Return the stored answer of a message, or the refusal of its number, else ``None``; keep no lock."""
     clients = ClientLedger(Statements(connections[using]))
     clients.load([fence], at=clock.read(using), wait=True)
     return clients.decide(fence)
 
 
 def _keep_answer(using: str, session: uuid.UUID, claim: Claim, outcome: Outcome, *, undo: bool = True) -> Outcome:
-    """Write the answer under the message's number, in the caller's transaction.
+    """Store the answer under the message's number, in the caller's transaction, and return it.
 
-    Where another attempt was faster or the client may write no more, that is the answer; with ``undo`` by ``_Undone``.
+    If another attempt was faster, or the client may no longer write, that answer is returned instead. With ``undo``, it
+    is raised as ``_Undone``, so that the transaction rolls back.
     """
     at, statements = clock.read(using), Statements(connections[using])
     timelines, clients = TimelineLedger(statements), ClientLedger(statements)
-    # The session before its client, as everywhere.
+    # Lock the session before its client, in the same order as everywhere.
     timelines.load([session], at=at, wait=True)
     clients.load([claim.fence], at=at, wait=True)
     current = claim.fence
     if clients.is_fenced(current):
         timelines.load_auth_versions({session})
-        # A handler may outlive its connection. The answer belongs to the client, not to one attachment of it, as long
-        # as the session is whose it was: the number of a message that meets a claim stays free.
+        # A handler may run longer than its connection lasts. The answer belongs to the client and not to one
+        # attachment, as long as the session has the same owner. After a claim, the number of the message stays free.
         if timelines.find_refusal(session, Proof(session, claim.auth_version)) is None:
             current = clients.take_over(current)
     answer = clients.decide(current)
@@ -114,20 +117,20 @@ def _keep_refusal(
     with open_late_transaction(using, gate) as late:
         late.begin()
         answer = _keep_answer(using, session, claim, undone.outcome, undo=False)
-    # Another attempt may have been faster, and this one have failed by what that has written: no fault of the handler.
+    # If another attempt was faster, this one may have failed because of its writes: that is no fault of the handler.
     if undone.fault is not None and answer is undone.outcome:
         logger.error("The message handler failed", exc_info=undone.fault)
     return answer
 
 
 def _run_handler(session: ClientSession, data: Any) -> Outcome:
-    """Return the handler's answer. Raises ``_Undone`` with a refusal in its place."""
+    """Return the handler's answer. Raises ``_Undone`` with a refusal if there is no answer."""
     if not registry.message_handlers:
         raise _Undone(refuse_write(NoHandler()))
     try:
         answer = call_sync(registry.message_handlers[-1], session, data)
         return accept_write(None, data=strict.check_value(answer, checking.document_limits()))
-    # No answer is kept, so the client sends the message again under the same number.
+    # Store no answer, so the client sends the message again under the same number.
     except TemporaryError:
         raise
     except SessionMgmtError as error:
@@ -137,5 +140,5 @@ def _run_handler(session: ClientSession, data: Any) -> Outcome:
 
 
 def hash_message(data: Any) -> bytes:
-    """Return the digest that a repeated message must equal."""
+    """Return the digest of a message, which a repetition under the same number must have too."""
     return hashlib.sha256(b"send\0" + orjson.dumps(data)).digest()

@@ -1,6 +1,7 @@
-"""Hold calls to the token that let them in, which a claim or a login may have voided before they are carried out.
+"""Check again that the token of a call is still valid: a claim or a login may have made it invalid since the call
+began.
 
-Writes that go through the lane carry their proof; all other calls ask here.
+Writes that go through the lane carry their proof; all other calls use these functions.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from session_mgmt.models.sql import Statements
 
 
 def hold_proof(using: str, proof: Proof | None, at: datetime) -> None:
-    """Require that a token still proves its session, and lock that in the caller's transaction.
+    """Check that a token still proves its session, and lock the session until the end of the caller's transaction.
 
-    Before a lock of any client, document or stream. Raises ``InvalidToken`` or ``SessionEnded``.
+    Call it before any client, document or stream is locked. Raises ``InvalidToken`` or the error that says how the
+    session ended.
     """
     if proof is None:
         return
@@ -32,9 +34,9 @@ def hold_proof(using: str, proof: Proof | None, at: datetime) -> None:
 
 
 def check_proof(using: str, proof: Proof | None) -> None:
-    """Require that a token still proves its session, without its lock; for calls that change other sessions.
+    """Check that a token still proves its session, without a lock; for calls that change other sessions.
 
-    Two sessions that end each other, each with its own row locked, would wait for ever. Raises ``InvalidToken``.
+    With locks, two sessions that end each other would wait for each other forever. Raises ``InvalidToken``.
     """
     if proof is None:
         return

@@ -1,4 +1,4 @@
-"""Read a session's own log: how far it reaches, and pages of its entries."""
+"""Read a session's own log: its position, and pages of its entries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
 
-# Session, and the number that somebody asks about.
+# Session, and the number that a client asks about.
 Asked: TypeAlias = tuple[uuid.UUID, int | None]
 
 
 def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, Window]:
-    """Return the windows of the logs of sessions that exist, in two queries for any number."""
+    """Return the windows of the logs of those sessions that exist, with two queries for any number."""
     wanted = set(asked)
     rows = statements.select_rows(
         "session_id, epoch, event_seq, event_tag, oldest_event",
@@ -47,7 +47,9 @@ def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, 
 
 
 def read_window(using: str, session: uuid.UUID, asked: int | None) -> Window | None:
-    """Return the log's window; one query, two if a client names an older place."""
+    """Return the log's window, or ``None`` without a session, with one query, or two if a client names an older
+    position.
+    """
     mine = SessionActivity.objects.using(using).filter(pk=session)
     row = mine.values_list("epoch", "event_seq", "event_tag", "oldest_event").first()
     if row is None:
@@ -64,7 +66,9 @@ def _read_tag(using: str, session: uuid.UUID, asked: int | None, head: int) -> s
 
 
 def read_pages(using: str, places: Sequence[tuple[uuid.UUID, int]], limit: int) -> dict[uuid.UUID, list[Entry]]:
-    """Return the entries of many sessions after their numbers, by one query; a session that has none is missing."""
+    """Return a page of entries after a number for each of many sessions, with one query; sessions without entries are
+    left out.
+    """
     statements = Statements(connections[using])
     found = statements.fetch_pages(
         f"SELECT e.session_id AS log, e.seq AS number, e.tag, e.type, e.data, {statements.as_utc('e.at')} AS at"
@@ -79,9 +83,10 @@ def read_pages(using: str, places: Sequence[tuple[uuid.UUID, int]], limit: int) 
 
 
 def read_page(using: str, session: uuid.UUID, after: int, limit: int) -> list[Entry]:
-    """Return the entries after a number, oldest first: one page by number and by bytes."""
+    """Return a page of the entries after a number, oldest first; it is limited by number and by bytes."""
     statements = Statements(connections[using])
-    # Everybody who comes back has missed the entry that tells so; the ORM takes longer to write this than it takes.
+    # Each client that comes back reads this page, and the ORM would take longer to build the query than the query
+    # takes.
     rows = statements.fetch_page(
         f"SELECT seq AS number, tag, type, data, {statements.as_utc('at')} AS at FROM {EVENT}"
         " WHERE session_id = %s AND seq > %s ORDER BY seq LIMIT %s",

@@ -1,4 +1,4 @@
-"""Record entries in the caller's own transaction, for verbs that run singly."""
+"""Record entries in the caller's own transaction, for functions that do not run in a lane."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def record_entries(
     at: datetime,
     orders: dict[str, Any] | None = None,
 ) -> None:
-    """Write entries now, and notify everybody about them once the transaction has committed.
+    """Write entries now, and send their notifications after the commit of the transaction.
 
-    ``orders`` are given to all processes along with that.
+    ``orders`` are sent to all processes with these notifications.
     """
     ledger = TimelineLedger(Statements(connections[using]))
     ledger.load(entries, at=at, wait=True)

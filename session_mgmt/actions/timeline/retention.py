@@ -1,4 +1,4 @@
-"""Trim the old ends of sessions' logs. A reader that comes for removed entries gets the verdict ``trimmed``."""
+"""Trim the oldest entries of sessions' logs. A reader that asks for removed entries gets the verdict ``trimmed``."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from session_mgmt.models.tables import ACTIVITY, EVENT
 
 _LOG = "session_id, event_seq, oldest_event"
 _KEY = {"session_id": "uuid", "seq": "bigint"}
-# Sessions get their keys by the clock of a server, and entries their times by that of the database.
+# The keys of sessions contain the time of a server's clock, and entries have times of the database's clock.
 _CLOCKS_APART = timedelta(days=1)
 
 
 def find_due_timelines(now: datetime, *, after: UUID | None, limit: int) -> list[UUID]:
-    """Return sessions whose log is longer or older than it is kept, by id after ``after``."""
+    """Return sessions whose log exceeds its retention, by number or age of entries, by id after ``after``."""
     cutoff = now - settings().event_retention
     rows = SessionActivity.objects.using(settings().database).filter(event_seq__gt=F("oldest_event"))
     first = SessionEvent.objects.filter(session=OuterRef("pk"), seq=OuterRef("oldest_event"))
-    # Ids grow with time: a younger session holds no older entry, and is not asked for one.
+    # Ids grow with time, so a younger session has no older entry and needs no lookup.
     is_old = Q(pk__lt=begin_uuid7(cutoff + _CLOCKS_APART)) & Exists(first.filter(at__lt=cutoff, pending=False))
     is_long = Q(event_seq__gte=F("oldest_event") + settings().event_entries)
     due = rows.filter(is_long | is_old)
@@ -38,9 +38,9 @@ def find_due_timelines(now: datetime, *, after: UUID | None, limit: int) -> list
 
 
 def trim_timelines(sessions: Queue[UUID], now: datetime, *, limit: int) -> int:
-    """Take up to ``limit`` old entries off the logs, in one transaction, and return their number.
+    """Delete up to ``limit`` old entries from the logs, in one transaction, and return their number.
 
-    It is stored where each log begins now.
+    The new beginning of each log is stored with it.
     """
     using = settings().database
     statements = Statements(connections[using])
@@ -48,7 +48,7 @@ def trim_timelines(sessions: Queue[UUID], now: datetime, *, limit: int) -> int:
     with open_transaction(using):
         taken = [statements.uuid(session) for session in sessions.take(limit)]
         rows = statements.select_locked(_LOG, ACTIVITY, taken, key="session_id", wait=True)
-        # Never the newest one, nor one that a handler has still to see.
+        # Never delete the newest entry, nor one that still waits for a handler.
         bounds = {
             session: Bounds(oldest, head - settings().event_entries + 1, head, cutoff) for session, head, oldest in rows
         }
@@ -57,6 +57,6 @@ def trim_timelines(sessions: Queue[UUID], now: datetime, *, limit: int) -> int:
         going = sessions.settle({statements.as_uuid(session): front for session, front in found.items()}, limit=limit)
         firsts = [(statements.uuid(session), front.begun + front.rows) for session, front in going.items()]
         statements.update(ACTIVITY, {"session_id": "uuid", "oldest_event": "bigint"}, firsts)
-        # The entry before the first stays for its tag: a client that stands there has missed nothing that is gone.
+        # The entry before the first is kept for its tag: a client at that position has missed nothing.
         statements.delete_up_to(EVENT, _KEY, [(session, first - 2) for session, first in firsts])
     return sum(front.rows for front in going.values())
