@@ -1,1 +1,1 @@
-"""Webhooks: events of sessions for addresses of other services, at least once and in order."""
+"""Webhooks: send events of sessions to other services, at least once and in order."""

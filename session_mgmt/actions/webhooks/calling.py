@@ -1,7 +1,7 @@
-"""One call of an address that people have typed in: to the address that was checked, bounded in time and size.
+"""Make one call to a URL that a person has entered: only to an address that was checked, with limits of time and size.
 
-The name is looked up once, every address that it has is checked, and the connection goes to one of these: a second
-look-up, which an HTTP library would do, may give another answer. Redirects are not followed; they are a refusal.
+The host is looked up once, each of its addresses is checked, and the connection goes to one of these. A second look-up,
+as an HTTP library would make, may return another address. Redirects are not followed; they count as refusals.
 """
 
 from __future__ import annotations
@@ -21,26 +21,29 @@ from session_mgmt.conf import settings
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Only the status and the headers are read.
+# Only the status and the headers are read from an answer.
 _MOST_BYTES = 32 * 1024
 _PORTS = {"https": 443, "http": 80}
-# Addresses of IPv4 within IPv6 that Python does not unpack: of translators (RFC 6052), and the middle of those of
-# tunnels in any network (ISATAP, RFC 5214).
+# IPv4 addresses inside IPv6 addresses that Python does not extract: those of translators (RFC 6052), and the middle
+# part of tunnels in any network (ISATAP, RFC 5214).
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 _TUNNELLED = (0x0000_5EFE, 0x0200_5EFE)
-# Networks of a site (RFC 3879), of protocols (RFC 6890) and of examples (RFC 9637), public to some version of Python.
+# Networks of a site (RFC 3879), of protocols (RFC 6890) and of examples (RFC 9637), which some Python versions treat as
+# public.
 _NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("fec0::/10", "192.0.0.0/24", "3fff::/20")))
 
 
 class Answer(NamedTuple):
-    """What an endpoint has answered; ``retry_after`` is the header of that name, as it came."""
+    """Answer of an endpoint; ``retry_after`` is the header of that name, not parsed."""
 
     status: int
     retry_after: str = ""
 
 
 class CallFailed(Exception):
-    """There was no answer; the text says why. ``is_endpoint``: others to the same address would fare alike."""
+    """Error without an answer from the endpoint; its text is the reason. If ``is_endpoint``, other calls to the same
+    address would fail too.
+    """
 
     def __init__(self, text: str, *, is_endpoint: bool = True) -> None:
         super().__init__(text)
@@ -48,9 +51,9 @@ class CallFailed(Exception):
 
 
 def check_address(address: str) -> None:
-    """Raise ``ValueError`` for an address that is never called, with a text for people.
+    """Check the URL of an endpoint. Raises ``ValueError``, with a text for people, for one that must not be called.
 
-    A name is not looked up: its addresses are checked with every call.
+    A host name is not looked up here: its addresses are checked at each call.
     """
     try:
         parts = urlsplit(address)
@@ -76,7 +79,7 @@ def _hint(setting: str, is_shown: bool) -> str:
 
 
 def is_allowed(address: Address) -> bool:
-    """Return whether an address may be called: it is public, or in one of ``webhook_networks``."""
+    """Return whether an IP address may be called: it is public, or in one of ``webhook_networks``."""
     networks = _read_networks(tuple(settings().webhook_networks))
     return all(any(end in one for one in networks) or _is_public(end) for end in _list_ends(address))
 
@@ -88,7 +91,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _list_ends(address: Address) -> list[Address]:
-    """Return the addresses that a packet to this one may reach: it, or those of IPv4 that it is made of."""
+    """Return the addresses that a packet to this address may reach: itself, or the IPv4 addresses that it contains."""
     if address.version == 4:
         return [address]
     last = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
@@ -113,7 +116,7 @@ def _parse_address(text: str) -> Address | None:
 
 
 def post(address: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Post a body and return the answer. Raises ``CallFailed``."""
+    """Send a POST request and return the answer. Raises ``CallFailed``."""
     deadline = monotonic() + settings().webhook_timeout
     try:
         check_address(address)
@@ -136,29 +139,30 @@ def post(address: str, headers: Mapping[str, str], body: bytes) -> Answer:
 
 
 def _look_up(host: str, port: int) -> list[tuple[int, Any]]:
-    """Look a name up, once, and return its addresses. Raises ``CallFailed`` if one of them may not be called."""
+    """Look up a host name once, and return its addresses. Raises ``CallFailed`` if any of them may not be called."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise CallFailed("The name of the host was not found.") from error
     for *_, place in found:
         address = _parse_address(str(place[0]))
-        # All of them, and not only the one that is taken: which one that is, the name's owner can choose.
+        # Check all of them and not only the one that is used: the owner of the name can influence which one that is.
         if address is None or not is_allowed(address):
             raise CallFailed(f"The host is at {place[0]}, which is private.{_hint('webhook_networks', True)}")
     return [(family, place) for family, *_, place in found]
 
 
 def _connect(parts: SplitResult, places: list[tuple[int, Any]], deadline: float) -> socket.socket:
-    """Connect to the first of the addresses that answers, with TLS for the name."""
+    """Connect to the first of the addresses that accepts, with TLS for the host name."""
     last: OSError = TimeoutError()
     for index, (family, place) in enumerate(places):
         connected = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # A part of the time for each, so that one which is silent leaves some to the others.
+            # Give each address a share of the time, so that one that does not answer leaves time for the others.
             connected.settimeout(_find_left(deadline) / (len(places) - index))
             connected.connect(place)
-            # Head and body are two small packets, of which the second would wait for the other side's word.
+            # Head and body are two small packets; without this the second would wait for an acknowledgement of the
+            # first.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.settimeout(_find_left(deadline))
             if parts.scheme == "http":
@@ -201,7 +205,7 @@ def _exchange(
 
 
 class _Wire:
-    """Socket as ``http.client`` uses it, whose every wait ends at one moment."""
+    """Socket in the form that ``http.client`` uses; all its waits end at the same moment."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._connected, self._deadline = connected, deadline
@@ -214,11 +218,11 @@ class _Wire:
         return io.BufferedReader(_Bounded(self._connected, self._deadline))
 
     def close(self) -> None:
-        """Do nothing: whoever has connected closes."""
+        """Do nothing, because the function that opened the connection closes it."""
 
 
 class _Bounded(io.RawIOBase):
-    """Answer of a server that may send for ever, or one byte a second."""
+    """Answer of a server, with limits, because a server may send forever, or one byte a second."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._connected, self._deadline, self._left = connected, deadline, _MOST_BYTES

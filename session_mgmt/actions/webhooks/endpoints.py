@@ -1,4 +1,4 @@
-"""Endpoints of webhooks: who is told of which events, and the secrets that sign."""
+"""Endpoints of webhooks: which events each one receives, and the secrets that sign its calls."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from session_mgmt.models.clock import as_text
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol.events import EVENT_TYPES
 
-# Old secrets that sign beside the present one: each is a signature in every call.
+# Most old secrets that sign beside the current one, because each adds a signature to every call.
 _MOST_OLD = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Endpoint, and its new secret, which nobody is shown again."""
+    """Endpoint and its new secret, which is never shown again."""
 
     endpoint: WebhookEndpoint
     secret: str
 
 
 class Secret(NamedTuple):
-    """Secret of an endpoint, and until when it signs; the present one has no end."""
+    """Secret of an endpoint, and the time until which it signs; ``None`` for the current one."""
 
     secret: str
     until: datetime | None
 
 
 def check_events(events: Iterable[str]) -> list[str]:
-    """Return the types in their usual order. Raises ``ValueError`` for one that there is not."""
+    """Return the event types in their usual order. Raises ``ValueError`` for an unknown type."""
     given = list(events)
     for name in given:
         if name not in EVENT_TYPES:
@@ -61,7 +61,7 @@ def _check(address: str, tenant: str) -> None:
 
 
 def add_endpoint(address: str, events: Iterable[str] = (), *, tenant: str = "", active: bool = True) -> Made:
-    """Add an endpoint; without types it is told of all events. Raises ``ValueError``."""
+    """Add an endpoint; without ``events`` it receives all types of events. Raises ``ValueError``."""
     _check(address, tenant)
     using, secret = settings().database, signing.make_secret()
     with open_transaction(using):
@@ -70,24 +70,24 @@ def add_endpoint(address: str, events: Iterable[str] = (), *, tenant: str = "", 
         )
         endpoint.created_at = clock.read(using)
         endpoint.save(using=using, force_insert=True)
-        # Sealed for its number, which it has only now.
+        # The secrets are encrypted for the row's id, which exists only after the insert.
         _store_secrets(endpoint, [Secret(secret, None)])
     known_endpoints.forget()
     return Made(endpoint, secret)
 
 
 def change_endpoint(endpoint: WebhookEndpoint, address: str, events: Iterable[str], *, active: bool) -> None:
-    """Change an endpoint. What waits for it goes to its new address. Raises ``ValueError``."""
+    """Change an endpoint. Deliveries that wait are sent to the new address. Raises ``ValueError``."""
     _check(address, endpoint.tenant)
     endpoint.address, endpoint.events, endpoint.active = address, check_events(events), active
-    # Somebody has looked at it: what it answered before counts no more.
+    # A person has edited the endpoint, so its earlier answers no longer matter.
     endpoint.stopped, endpoint.rests_until = "", None
     endpoint.save(using=settings().database, update_fields=["address", "events", "active", "stopped", "rests_until"])
     known_endpoints.forget()
 
 
 def stop_endpoint(endpoint: WebhookEndpoint, reason: str) -> None:
-    """Switch an endpoint off for what it has answered, unless somebody has changed its address since."""
+    """Deactivate an endpoint because of its answer, unless its address was changed since the call."""
     using = settings().database
     with open_transaction(using):
         called = WebhookEndpoint.objects.using(using).filter(pk=endpoint.pk, address=endpoint.address, active=True)
@@ -98,13 +98,13 @@ def stop_endpoint(endpoint: WebhookEndpoint, reason: str) -> None:
 
 
 def rest_endpoint(endpoint: WebhookEndpoint, until: datetime) -> None:
-    """Leave an endpoint alone until then, unless somebody has changed its address since."""
+    """Send nothing to an endpoint until a time, unless its address was changed since the call."""
     called = WebhookEndpoint.objects.using(settings().database).filter(pk=endpoint.pk, address=endpoint.address)
     called.update(rests_until=until)
 
 
 def delete_endpoint(endpoint: WebhookEndpoint) -> None:
-    """Delete an endpoint with its deliveries, those that wait among them."""
+    """Delete an endpoint with all its deliveries, including those that wait."""
     using = settings().database
     with open_transaction(using):
         for model in (WebhookDelivery, WebhookCursor):
@@ -114,16 +114,16 @@ def delete_endpoint(endpoint: WebhookEndpoint) -> None:
 
 
 def rotate_secret(pk: int, *, at_once: bool = False, now: datetime | None = None) -> str:
-    """Make a new secret and return it. The old one signs beside it for ``webhook_rotation``, or no more at all.
+    """Make a new secret and return it. The old one also signs for ``webhook_rotation``, or not at all with ``at_once``.
 
-    Those before it keep their time: a second rotation, by a second click, must not cut off a receiver that has been
-    promised a day. Raises ``StateUnreadable``, ``WebhookEndpoint.DoesNotExist``.
+    Older secrets keep their times: a second rotation, for example by a second click, must not shorten the time that a
+    receiver was promised. Raises ``StateUnreadable`` or ``WebhookEndpoint.DoesNotExist``.
     """
     using, secret = settings().database, signing.make_secret()
     with open_transaction(using):
         endpoint = WebhookEndpoint.objects.using(using).select_for_update().get(pk=pk)
         now = now or clock.read(using)
-        # One that somebody else knows must be able to leave even where the old ones cannot be read.
+        # It must be possible to replace a leaked secret even if the old ones cannot be read.
         before = [] if at_once else _load_secrets(endpoint)
         old = [one._replace(until=one.until or now + settings().webhook_rotation) for one in before]
         kept = [one for one in old if one.until is not None and now < one.until]
@@ -132,12 +132,12 @@ def rotate_secret(pk: int, *, at_once: bool = False, now: datetime | None = None
 
 
 def read_secrets(endpoint: WebhookEndpoint, now: datetime) -> list[str]:
-    """Return the secrets that sign now, the newest first. Raises ``StateUnreadable``."""
+    """Return the secrets that sign now, newest first. Raises ``StateUnreadable``."""
     return [secret for secret, until in _load_secrets(endpoint) if until is None or now < until]
 
 
 def is_rotating(endpoint: WebhookEndpoint, now: datetime) -> bool:
-    """Return whether an old secret signs beside the new one. Raises ``StateUnreadable``."""
+    """Return whether an old secret also signs now. Raises ``StateUnreadable``."""
     return len(read_secrets(endpoint, now)) > 1
 
 
@@ -157,18 +157,18 @@ def _store_secrets(endpoint: WebhookEndpoint, secrets: list[Secret]) -> None:
 
 
 def reseal_secrets(endpoint: WebhookEndpoint) -> None:
-    """Put the secrets under the writing key. Raises ``StateUnreadable``."""
+    """Encrypt the secrets with the current writing key. Raises ``StateUnreadable``."""
     _store_secrets(endpoint, _load_secrets(endpoint))
 
 
 def count_deliveries(pk: int) -> dict[str, int]:
-    """Return the number of an endpoint's deliveries by their state."""
+    """Return the number of an endpoint's deliveries by state; states without deliveries are 0."""
     mine = WebhookDelivery.objects.using(settings().database).filter(endpoint=pk)
     found = dict(mine.order_by().values_list("state").annotate(count=Count("pk")))
     return {state: found.get(state, 0) for state in WebhookDelivery.State.values}
 
 
 def list_endpoints(tenant: str | None = None) -> Any:
-    """Return the endpoints, of one tenant or all."""
+    """Return the endpoints of one tenant, or of all."""
     rows = WebhookEndpoint.objects.using(settings().database).order_by("pk")
     return rows if tenant is None else rows.filter(tenant=tenant)

@@ -1,4 +1,4 @@
-"""Record deliveries in the transaction of their events: a delivery exists if and only if its event does."""
+"""Record deliveries in the transaction of their events: a delivery exists if and only if its event exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import WEBHOOK_CURSOR, WEBHOOK_DELIVERY
 from session_mgmt.protocol.events import MESSAGE
 
-# Seconds for which a process believes what it knows of the endpoints.
+# Seconds for which a process uses its cached list of endpoints.
 KNOWN_FOR: Final = 10.0
 
 _CURSOR_COLUMNS = {
@@ -45,7 +45,7 @@ _DELIVERY_COLUMNS = {
 
 
 class Recorded(NamedTuple):
-    """Event as it was recorded; ``data`` is compact JSON."""
+    """Recorded event; ``data`` is compact JSON."""
 
     session: uuid.UUID
     type: str
@@ -63,9 +63,9 @@ class _Endpoint(NamedTuple):
 
 
 class KnownEndpoints:
-    """Active endpoints as this process has read them last: an event asks the database no more than every ten seconds.
+    """Cache of the active endpoints: each process reads them at most once every ten seconds.
 
-    So an endpoint that another process adds or changes counts here up to ten seconds later.
+    Therefore a change by another process takes effect here up to ten seconds later.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class KnownEndpoints:
         self._found: tuple[_Endpoint, ...] = ()
 
     def list(self, using: str) -> tuple[_Endpoint, ...]:
-        """Return them."""
+        """Return the active endpoints."""
         now = monotonic()
         if now >= self._until:
             rows = WebhookEndpoint.objects.using(using).filter(active=True).values_list("pk", "events", "tenant")
@@ -82,7 +82,7 @@ class KnownEndpoints:
         return self._found
 
     def forget(self) -> None:
-        """Read them again with the next event."""
+        """Clear the cache, so that the next event reads the endpoints again."""
         self._until = 0.0
 
 
@@ -90,7 +90,7 @@ known_endpoints = KnownEndpoints()
 
 
 def put_deliveries(statements: Statements, events: Iterable[Recorded], at: datetime) -> None:
-    """Write a delivery for each endpoint that wants an event. The caller holds the locks of the events' sessions."""
+    """Write a delivery of each event for each endpoint that receives it. The caller has locked the events' sessions."""
     if not settings().webhooks:
         return
     told = [event for event in events if event.type != MESSAGE]
@@ -123,11 +123,11 @@ class _Run:
         self._sql, self._at = statements, at
 
     def write(self, wanted: list[tuple[Recorded, int]], owners: dict[uuid.UUID, Any]) -> None:
-        """Number the deliveries, and store them with the cursors."""
+        """Number the deliveries, and store them with their cursors."""
         pairs = {(self._sql.uuid(event.session), endpoint) for event, endpoint in wanted}
         keys = {"session_id": "uuid", "endpoint_id": "bigint"}
         rows = self._sql.select_pairs("t.session_id, t.endpoint_id, t.id, t.head", WEBHOOK_CURSOR, keys, pairs)
-        # Without a lock on the cursors: nobody else writes `head`, for that needs the lock of the session.
+        # The cursors need no lock: `head` is written only under the lock of the session.
         cursors = {(self._sql.as_uuid(session), endpoint): pk for session, endpoint, pk, _ in rows}
         heads = {(self._sql.as_uuid(session), endpoint): head for session, endpoint, _, head in rows}
         moment = self._sql.moment(self._at)
@@ -150,16 +150,17 @@ class _Run:
 
 
 def read_message_id(payload: bytes) -> str:
-    """Return the id of a delivery, which is the same with every attempt."""
+    """Return the id of a delivery, which is the same at each attempt."""
     return str(orjson.loads(payload)["id"])
 
 
 def encode_payload(event: Recorded, endpoint: int, sequence: int, owner: tuple[str | None, str], at: datetime) -> bytes:
-    """Return the body that is sent, with every attempt the same bytes."""
+    """Return the body of a delivery, which is the same at each attempt, byte for byte."""
     user, tenant = owner
     return orjson.dumps(
         {
-            # With a tag: after a restored backup the same number comes again, and whoever remembers ids must take it.
+            # With a tag: after a backup was restored the same number is used again, and receivers that remember ids
+            # must accept the new delivery.
             "id": f"{event.session}.{endpoint}.{sequence}.{new_tag()}",
             "type": event.type,
             "timestamp": as_text(at),

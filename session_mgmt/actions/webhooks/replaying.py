@@ -1,4 +1,4 @@
-"""Replay deliveries: they wait again, with the ids and bytes that they had."""
+"""Replay deliveries: they wait again, with the same ids and bodies as before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def find_settled(
     states: tuple[str, ...] = (State.DEAD,),
     since: datetime | None = None,
 ) -> QuerySet[WebhookDelivery]:
-    """Return the settled deliveries of an endpoint, of a session, since a moment."""
+    """Return the settled deliveries in these states, filtered by endpoint, session, and earliest time if given."""
     wanted: dict[str, Any] = {"endpoint": endpoint, "session": session, "recorded_at__gte": since}
     given = {name: value for name, value in wanted.items() if value is not None}
     rows = WebhookDelivery.objects.using(settings().database).exclude(state=State.WAITING)
@@ -38,9 +38,9 @@ def find_settled(
 
 
 def replay(rows: QuerySet[WebhookDelivery], progress: Progress | None = None, *, now: datetime | None = None) -> int:
-    """Let settled deliveries wait again, oldest first, each session's in order; return their number.
+    """Let settled deliveries wait again, oldest first, in order for each session; return their number.
 
-    ``progress(count)`` is called after each chunk.
+    ``progress(count)`` is called after each chunk with the number so far.
     """
     total, after = 0, 0
     pace = make_pace(settings().database)
@@ -58,7 +58,7 @@ def _replay_page(page: list[WebhookDelivery], now: datetime | None) -> int:
         now = now or clock.read(using)
         pairs = {(row.session_id, row.endpoint_id) for row in page}
         theirs = WebhookCursor.objects.using(using).filter(session__in={session for session, _ in pairs})
-        # By ascending key, so that two replays meet in one order.
+        # Lock by ascending key, so that two replays take their locks in the same order.
         cursors = {(c.session_id, c.endpoint_id): c for c in theirs.order_by("pk").select_for_update(of=("self",))}
         first: dict[tuple[uuid.UUID, int], int] = {}
         for row in page:
@@ -66,7 +66,8 @@ def _replay_page(page: list[WebhookDelivery], now: datetime | None) -> int:
             first[place] = min(row.sequence, first.get(place, row.sequence))
         statements = Statements(connections[using])
         moment = statements.moment(now)
-        # The lease is void, so that whoever sends now does not set the cursor forward again; it still runs out.
+        # Clear the lease, so that a worker that sends now does not move the cursor forward again; the time of the lease
+        # still has to pass.
         moved = [
             (cursors[place].pk, min(cursors[place].done, first[place] - 1), moment, "")
             for place in first.keys() & cursors.keys()

@@ -1,14 +1,14 @@
-"""Send deliveries: in order for each endpoint and session, at least once, for a day.
+"""Send deliveries: in order for each endpoint and session, at least once, and for the time of ``webhook_life``.
 
-A cursor is leased while somebody sends for it, so that several workers share the work. One that dies keeps its lease
-to the end, and then another sends again: the same id, so that the receiver can tell. No transaction is open during a
-call, and no lock of a writer is waited for.
+A worker leases a cursor while it sends, so that several workers share the work. If a worker dies, its lease expires,
+and then another worker sends the delivery again, with the same id, so that the receiver can recognise it. During a call
+no transaction is open, and locks of writers are never waited for.
 
-Calls run in threads, one at a time for each endpoint, so that a slow one delays no other. The thread of the run alone
-reads and writes the database.
+Calls run in threads, one at a time for each endpoint, so that a slow endpoint does not delay others. Only the thread of
+the run uses the database.
 
-What an endpoint asks for is done: one that is gone is switched off, and one that has too much to do rests, for as long
-as it says.
+Requests of endpoints are respected: one that is gone is deactivated, and one that is overloaded gets no calls for as
+long as it asks.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ State = WebhookDelivery.State
 Progress = Callable[[str], None]
 Call = Callable[[], Answer]
 
-# Longer than all calls of one turn and their look-ups of names, which nothing bounds but the system's resolver.
+# Longer than all calls of one turn with their look-ups of names, which only the resolver of the system limits.
 LEASE: Final = timedelta(minutes=5)
 TURN: Final = timedelta(minutes=2)
-# Cursors to try to lease before a run believes that others are at all of them.
+# Most cursors to try to lease before a run assumes that other workers hold them all.
 CANDIDATES: Final = 50
-# Deliveries of one session before another session's turn comes.
+# Most deliveries of one session before it is the turn of another session.
 TURN_DELIVERIES: Final = 20
 FIRST_WAIT: Final = 10.0
 LONGEST_WAIT: Final = 3600.0
-# Seconds after which a run begins nothing new, unless a call from before then still lasts: the next one goes on.
+# Seconds after which a run starts no new calls, unless a call from before then still runs: the next run continues.
 RUN_SECONDS: Final = 30.0
-# Endpoints that are called at once; each thread waits for one answer.
+# Most endpoints to call at the same time; each thread waits for one answer.
 MOST_CALLS: Final = 32
 # Seconds after which a run that waits for answers looks for other endpoints again.
 LOOK_SECONDS: Final = 1.0
-# The receiver wants nothing more.
+# Status of a receiver that wants no more deliveries.
 GONE: Final = 410
-# The receiver has too much to do; all that goes to it waits, and not only what was answered so.
+# Statuses of an overloaded receiver. All its deliveries wait then, and not only the one that got the answer.
 TOO_MUCH: Final = (429, 502, 503, 504)
 
 
 @dataclass(slots=True)
 class SendingReport:
-    """Number of deliveries that were sent, that failed and wait, and that were given up."""
+    """Counts of deliveries that were sent, that failed and wait, and that were given up."""
 
     sent: int = 0
     failed: int = 0
@@ -82,9 +82,9 @@ def send_due(
     now: datetime | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SendingReport:
-    """Send all that is due, for about ``seconds``; ``progress(outcome)`` is called after each delivery.
+    """Send all due deliveries, for about ``seconds``; ``progress(outcome)`` is called after each delivery.
 
-    ``now`` is of the database's clock. Once ``stop()`` is true no other call begins.
+    ``now`` is a time of the database's clock. When ``stop()`` returns true, no new call begins.
     """
     run = _Run(progress or _ignore_progress, now, monotonic() + seconds, stop or _go_on_always)
     with ThreadPoolExecutor(MOST_CALLS, "webhook") as pool:
@@ -93,7 +93,7 @@ def send_due(
 
 
 def _ignore_progress(outcome: str) -> None:
-    """Do nothing: nobody watches."""
+    """Ignore the progress."""
 
 
 def _go_on_always() -> bool:
@@ -101,24 +101,24 @@ def _go_on_always() -> bool:
 
 
 def compute_wait(attempts: int) -> timedelta:
-    """Return the wait after so many failures, a fifth more or less so that they do not all come back at once."""
+    """Return the wait after this number of failures, up to a fifth more or less, so that retries are spread."""
     seconds = min(FIRST_WAIT * 2.0 ** min(attempts - 1, 20), LONGEST_WAIT)
-    # How long one waits is no secret.
+    # Waits are not secret, so the random numbers need not be secure.
     return timedelta(seconds=seconds * random.uniform(0.8, 1.2))
 
 
 def read_retry_after(text: str, now: datetime) -> timedelta | None:
-    """Return how long an answer asks to wait, in seconds or until a date, or ``None`` for what says nothing.
+    """Parse ``Retry-After``, a number of seconds or a date, and return the wait; ``None`` if it cannot be parsed.
 
-    Never less than after a first failure, so that nobody is called without a rest, nor more than an hour.
+    The result is never less than the wait after a first failure, so that calls have a pause, and at most an hour.
     """
     try:
         if text.isascii() and text.isdecimal():
-            # More digits than these are more than a century.
+            # Twelve digits are more than 30,000 years.
             seconds = float(text[:12])
         else:
             until = parsedate_to_datetime(text)
-            # A date without a zone is meant in UTC, as all dates of HTTP are.
+            # A date without a time zone is in UTC, as all dates of HTTP are.
             seconds = (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds()
     except (ValueError, OverflowError):
         return None
@@ -130,13 +130,13 @@ class _Run:
         self.report = SendingReport()
         self._progress, self._given, self._until, self._using = progress, now, until, settings().database
         self._stop = stop
-        # Endpoints that do not answer: each call would cost the whole timeout.
+        # Endpoints that do not answer, where each call would take the whole timeout.
         self._silent: set[int] = set()
         # Turns whose endpoint is being called, with the moment at which the call began.
         self._calls: dict[Future[Answer], tuple[_Turn, float]] = {}
 
     def send(self, pool: ThreadPoolExecutor) -> None:
-        """Call each endpoint of which something is due, one at a time, until nothing is due or the time is over."""
+        """Call endpoints with due deliveries, each one at a time, until nothing is due or the time is over."""
         self._begin_turns(pool)
         while self._calls:
             settled, _ = wait(self._calls, LOOK_SECONDS, FIRST_COMPLETED)
@@ -147,7 +147,7 @@ class _Run:
             self._begin_turns(pool)
 
     def may_begin(self) -> bool:
-        """Tell whether another call may begin: those that end meanwhile do not wait for the slow ones."""
+        """Return whether another call may begin. While a slow call runs, other turns go on and do not wait for it."""
         if self._stop() or not settings().webhooks:
             return False
         return monotonic() < self._until or any(began < self._until for _, began in self._calls.values())
@@ -165,14 +165,14 @@ class _Run:
             self._calls[pool.submit(call)] = turn, monotonic()
 
     def _claim(self) -> WebhookCursor | None:
-        """Lease the cursor that has waited longest, of those that nobody else holds."""
+        """Lease the cursor that has waited longest, of those that no other worker has leased."""
         now = self.read_clock()
         left_out = self._silent | {turn.endpoint for turn, _ in self._calls.values()}
         due = _find_due(self._using, now).exclude(endpoint__in=left_out).order_by("next_at", "pk")
-        # Looked at without a lock, because every run asks and mostly there is nothing.
+        # Search without a lock, because every run searches and usually nothing is due.
         for pk in list(due.values_list("pk", flat=True)[:CANDIDATES]):
             with open_transaction(self._using):
-                # Asked again under the lock: another worker may have leased it since.
+                # Check again under the lock, because another worker may have leased it since.
                 cursor = _lock(due.filter(pk=pk), self._using).select_related("endpoint").first()
                 if cursor is not None:
                     cursor.lease, cursor.leased_until = secrets.token_hex(8), now + LEASE
@@ -184,7 +184,7 @@ class _Run:
         return self._given or clock.read(self._using)
 
     def count(self, outcome: str, endpoint: int, *, is_silent: bool) -> None:
-        """Count a delivery, and leave an endpoint that does not answer for the rest of the run."""
+        """Count a delivery. An endpoint that does not answer gets no more calls in this run."""
         setattr(self.report, outcome, getattr(self.report, outcome) + 1)
         if is_silent:
             self._silent.add(endpoint)
@@ -201,7 +201,7 @@ def _may_be_called(now: datetime) -> Q:
 
 
 def _lock(rows: QuerySet[WebhookCursor], using: str) -> QuerySet[WebhookCursor]:
-    """Lock the rows that nobody else holds: a transaction of the project may hold one for long."""
+    """Lock the rows, and skip those that are locked: a transaction of the project may hold one for a long time."""
     has_skip = transaction.get_connection(using).features.has_select_for_update_skip_locked
     return rows.select_for_update(skip_locked=True, of=("self",)) if has_skip else rows.select_for_update()
 
@@ -213,9 +213,10 @@ class _Turn:
         self._run, self._cursor, self._using = run, cursor, cursor._state.db or settings().database
         self._began, self._left = run.read_clock(), TURN_DELIVERIES
         self._delivery: WebhookDelivery | None = None
-        # Wait that the last answer has asked for.
+        # The wait that the last answer asked for.
         self._asked: timedelta | None = None
-        # Behind all others that are due: a session with many deliveries does not have every turn.
+        # The next turn comes after all others that are due, so that a session with many deliveries does not get every
+        # turn.
         cursor.next_at = self._began
 
     @property
@@ -223,7 +224,7 @@ class _Turn:
         return self._cursor.endpoint_id
 
     def prepare(self) -> Call | None:
-        """Return the call for the next delivery; ``None`` if the turn is over, and its lease given back."""
+        """Return the call for the next delivery. If the turn is over, release its lease and return ``None``."""
         now = self._run.read_clock()
         while self._left and now - self._began <= TURN and self._run.may_begin():
             self._left -= 1
@@ -231,7 +232,7 @@ class _Turn:
                 break
             delivery = self._delivery = self._find_next()
             if delivery is None:
-                # As far as it was when it was looked for: what has been recorded since waits for its turn.
+                # Only up to the head that was read: deliveries that were recorded since then wait for their turn.
                 self._cursor.done = self._cursor.head
                 break
             delivery.attempts += 1
@@ -245,7 +246,7 @@ class _Turn:
         return None
 
     def settle(self, answered: Future[Answer]) -> None:
-        """Store how the call went that was prepared last, and do what the endpoint asks for."""
+        """Store the result of the call that was prepared last, and do what the endpoint asks for."""
         delivery, is_silent = self._delivery, False
         assert delivery is not None
         try:
@@ -253,7 +254,7 @@ class _Turn:
         except CallFailed as error:
             delivery.last_error, is_silent = str(error)[:200], error.is_endpoint
         except Exception as error:
-            # A fault of ours, which must not end the run for all other endpoints.
+            # A fault of this app, which must not end the run for all other endpoints.
             logger.exception("A call of webhook endpoint %s failed", self.endpoint)
             delivery.last_error, is_silent = f"The call failed: {type(error).__name__}.", True
         else:
@@ -261,23 +262,26 @@ class _Turn:
         self._store_outcome(delivery, is_silent=is_silent)
 
     def _obey(self, answer: Answer) -> bool:
-        """Do what the endpoint asks for, and return whether it is to be left alone."""
+        """Do what the endpoint asks for, and return whether to send it nothing more for now."""
         if answer.status == GONE:
             endpoints.stop_endpoint(self._cursor.endpoint, "It answered 410: it wants no more deliveries.")
             return True
         if answer.status not in TOO_MUCH:
             return False
         now = self._run.read_clock()
-        # Without a word of its own not as long as the delivery, which may be all that it fails at.
+        # Without Retry-After, the endpoint rests only for a short time: it may have failed only because of this
+        # delivery.
         self._asked = read_retry_after(answer.retry_after, now)
         endpoints.rest_endpoint(self._cursor.endpoint, now + (self._asked or timedelta(seconds=FIRST_WAIT)))
         return True
 
     def _read_again(self, now: datetime) -> bool:
-        """Read the endpoint and its cursor, which others may have changed, and return whether to go on."""
+        """Read the endpoint and the head of its cursor again, which may have changed, and return whether to
+        continue.
+        """
         cursor, self._asked = self._cursor, None
         found = WebhookCursor.objects.using(self._using).select_related("endpoint").filter(pk=cursor.pk).first()
-        # The session may have been deleted, with all that hangs on it, or the endpoint.
+        # The session, with all its rows, or the endpoint may have been deleted.
         if found is None:
             return False
         cursor.head, cursor.endpoint = found.head, found.endpoint
@@ -291,7 +295,7 @@ class _Turn:
         return waiting.order_by("sequence").first()
 
     def _store_outcome(self, delivery: WebhookDelivery, *, is_silent: bool) -> None:
-        """Store an attempt, and end the turn if others would fare no better now, or must wait behind it."""
+        """Store an attempt. End the turn if the next deliveries would fail too, or must wait for this one."""
         after = self._run.read_clock()
         if delivery.last_status is not None and 200 <= delivery.last_status < 300:
             delivery.state, delivery.settled_at, outcome = State.SENT, after, "sent"
@@ -313,7 +317,7 @@ class _Turn:
     def _make_call(self, delivery: WebhookDelivery, now: datetime) -> Call:
         endpoint, body = self._cursor.endpoint, bytes(delivery.payload)
         message_id = read_message_id(body)
-        # Of this attempt: receivers refuse what was signed long ago.
+        # The time of this attempt: receivers refuse signatures that are too old.
         timestamp = int(now.timestamp())
         headers = {
             "Content-Type": "application/json",
@@ -325,13 +329,13 @@ class _Turn:
         return partial(calling.post, endpoint.address, headers, body)
 
     def _store(self, delivery: WebhookDelivery) -> None:
-        # Another one may have sent it after this one's lease, and settled it.
+        # After the lease has expired, another worker may have sent this delivery and stored its result.
         mine = WebhookDelivery.objects.using(self._using).filter(pk=delivery.pk, state=State.WAITING)
         names = ("attempts", "last_status", "last_error", "state", "settled_at")
         mine.update(**{name: getattr(delivery, name) for name in names})
 
     def _release(self) -> None:
-        """Give the lease back. If a replay or somebody else has taken it, or a writer holds the row, it runs out."""
+        """Release the lease. If it was taken by a replay or another worker, or the row is locked, it just expires."""
         cursor = self._cursor
         with open_transaction(self._using):
             mine = WebhookCursor.objects.using(self._using).filter(pk=cursor.pk, lease=cursor.lease)

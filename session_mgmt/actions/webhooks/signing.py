@@ -13,14 +13,14 @@ _SECRET_BYTES = 32
 
 
 def make_secret() -> str:
-    """Return a new secret, as receivers are given it."""
+    """Return a new secret in the form that receivers get."""
     return PREFIX + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def sign(secrets_: Iterable[str], message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the value of the header ``webhook-signature``: one signature for each secret.
+    """Return the value of the header ``webhook-signature``, with one signature for each secret.
 
-    Raises ``ValueError`` for what is no secret.
+    Raises ``ValueError`` if a secret is malformed.
     """
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     digests = [hmac.digest(_decode_secret(secret), signed, "sha256") for secret in secrets_]
