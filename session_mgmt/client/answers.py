@@ -1,4 +1,4 @@
-"""Answers of the REST API about a document and its past (PROTOCOL section 13)."""
+"""Answers of the REST API about a document and its history (PROTOCOL section 13)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Place = list[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentHead:
-    """Document without its data. `last_writer` is the client that made the newest version, None for the server.
+    """Document without its data. `last_writer` is the client that wrote the newest version, None for the server.
 
-    `checksum` is SHA-256 of the RFC 8785 text at `checksum_version`, which may be older, and opaque where the document
-    is encrypted; `size` is an upper bound of its bytes as compact JSON.
+    `checksum` is the SHA-256 of the RFC 8785 text at `checksum_version`, which may be older than `version`; it is
+    opaque if the document is encrypted. `size` is an upper bound of the bytes of the data as compact JSON.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptConflict:
-    """Conflict that `manual` kept; an absent value is MISSING."""
+    """Conflict that the strategy `manual` has kept; a value that was absent is MISSING."""
 
     id: str
     path: str
@@ -100,7 +100,7 @@ class KeptConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """Result of a write over HTTP: its place; `unchanged` if the document already had this value."""
+    """Result of a write over HTTP: the new position. `unchanged` is True if the document already had this value."""
 
     position: Place
     unchanged: bool = False

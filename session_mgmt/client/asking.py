@@ -1,4 +1,4 @@
-"""Questions over a connection that may end before the answer."""
+"""Requests over a connection that may end before the reply."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Asking:
         self._waiting: dict[int, asyncio.Future[Frame | None]] = {}
 
     async def ask(self, frame: Frame) -> Frame | None:
-        """Return the reply; None without a connection, and if none comes in time. Raises Refused."""
+        """Send a frame and return its reply; None without a connection, or if no reply comes. Raises Refused."""
         id_ = self._draw_id()
         answer: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
         self._waiting[id_] = answer
@@ -38,7 +38,7 @@ class Asking:
         return reply
 
     def take_frame(self, frame: Frame) -> bool:
-        """Take a frame that answers; return False for any other one."""
+        """Take a frame if it answers a request; return False for any other frame."""
         id_ = frame.get("id")
         if frame.get("type") not in ("reply", "error") or id_ not in self._waiting:
             return False
@@ -46,7 +46,7 @@ class Asking:
         return True
 
     def detach(self) -> None:
-        """Answer everybody with nothing: the connection is gone."""
+        """Answer all requests with None, because the connection is gone."""
         for id_ in list(self._waiting):
             self._answer(id_, None)
 

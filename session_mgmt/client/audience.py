@@ -1,4 +1,4 @@
-"""Whoever waits for an answer or listens: futures of calls, and callbacks by name."""
+"""Futures of calls that wait for an answer, and callbacks of the application by name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Receipt = dict[str, Any]
 
 
 class Audience:
-    """Application of one client. Changes are named by documents, publications by topics."""
+    """Waiting calls and callbacks of one client. Changes are named by documents, publications by topics."""
 
     def __init__(self) -> None:
         self.answers: Waiters[int, Receipt] = Waiters()
-        # Whether nothing of the wish where to begin is gone.
+        # The result is True if no publication since the requested beginning is missing.
         self.follows: Waiters[str, bool] = Waiters()
         self.settled = asyncio.Event()
         self.first = asyncio.Event()
@@ -59,7 +59,7 @@ class Audience:
             self.follows.resolve(effect.log, effect.verdict.get("complete", True))
 
     def dismiss(self, stopped: Stopped) -> None:
-        """End everything with the reason why the client has stopped: nobody who waits may wait for ever."""
+        """Fail all waiting calls with the reason why the client stopped, so that none of them waits for ever."""
         self.answers.reject_all(stopped)
         self.follows.reject_all(stopped)
         self.first.set()

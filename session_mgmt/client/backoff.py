@@ -12,7 +12,7 @@ from typing import Any
 class Backoff:
     """Retry policy with full jitter: up to `min(maximum, initial * factor ** attempt)` seconds (PROTOCOL section 10).
 
-    Full jitter, because after a restart every client starts its wait at the same moment.
+    The jitter is full because all clients begin to wait at the same moment when a server restarts.
     """
 
     initial: float = 0.5
@@ -25,9 +25,9 @@ class Backoff:
         return self.compute_bound(attempt) * chance()
 
     def spread_delay(self, told: float, attempt: int, chance: Callable[[], float] = random.random) -> float:
-        """Return the seconds before an attempt that the server wants after `told`: never earlier, up to 1 s later.
+        """Return the seconds before an attempt if the server asked for `told` seconds: at least `told`, up to 1 s more.
 
-        Clients that were all told the same second must not come in the same second.
+        Clients that received the same number must not all come at the same moment.
         """
         return told + min(1.0, self.compute_bound(attempt)) * chance() if told > 0 else 0.0
 
@@ -43,7 +43,7 @@ class Backoff:
 
 
 def read_policy(policy: Mapping[str, Any], before: Backoff) -> Backoff:
-    """Read the `retry` member of `connected`; keep the values that it leaves out."""
+    """Read the `retry` member of `connected`; keep the values of `before` that it leaves out."""
     return Backoff(
         initial=float(policy.get("initial", before.initial)),
         maximum=float(policy.get("maximum", before.maximum)),

@@ -1,4 +1,4 @@
-"""Delayed synchronisation: updates join the newest, unsent write and are sent as one."""
+"""Delayed synchronisation: updates are added to the newest unsent write, and sent together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from session_mgmt.client.coalesce import coalesce_operations
 from session_mgmt.documents import replaced
 
 Frame = dict[str, Any]
-# Updates join only if these are equal: on another base the server would see other conflicts.
+# Updates are joined only if these are equal, because on another base the server would find other conflicts.
 _COMMON = ("doc", "strategy", "base", "epoch", "tag")
 
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Timing of updates, in seconds: `delay` after the last one, `max_delay` after the first one."""
+    """Timing of updates, in seconds: `delay` after the last update, at most `max_delay` after the first one."""
 
     mode: Literal["immediate", "delayed"] = "immediate"
     delay: float = 0.2
@@ -35,7 +35,9 @@ class Sync:
 
 @dataclass(slots=True)
 class Draft:
-    """Unsent update that later ones may join: the outbox's own `frame`, and the document before it in `view`."""
+    """Unsent update that later updates may join. `frame` is the same object as in the outbox, `view` the document
+    before the update.
+    """
 
     frame: Frame
     view: Any
@@ -45,20 +47,20 @@ class Draft:
         if any(self.frame.get(name) != frame.get(name) for name in _COMMON):
             return False
         if self.frame.get("atomic") or frame.get("atomic"):
-            # Together they would be refused together.
+            # A refusal of one of them would become a refusal of both.
             return False
         amended = {**self.frame, "ops": coalesce_operations(self.frame["ops"], frame["ops"])}
         if "replaced" in amended:
             amended["replaced"] = replaced.digest_replaced(self.view, amended["ops"])
         if not fits(amended):
             return False
-        # In place: the outbox holds this very frame.
+        # Change it in place, because the outbox holds the same object.
         self.frame.update(amended)
         return True
 
 
 class Batch:
-    """Timer that calls `flush` when the time of a draft has come."""
+    """Timer that calls `flush` when a draft is due."""
 
     def __init__(self, sync: Sync, flush: Callable[[], None]) -> None:
         self._sync, self._flush = sync, flush
@@ -67,12 +69,13 @@ class Batch:
         self._timer: asyncio.TimerHandle | None = None
 
     def plan_flush(self, draft: Draft) -> None:
-        """Set the timer for a draft that was begun or extended."""
+        """Set the timer for a draft that is new or has grown."""
         loop = asyncio.get_running_loop()
         self.cancel_flush()
         if draft.frame["seq"] != self._seq:
             self._seq, self._began = draft.frame["seq"], loop.time()
-        # Bounded from the first update on, or somebody who types without a pause would never be saved.
+        # The limit counts from the first update, or the edits of somebody who types without a pause would never be
+        # sent.
         left = self._began + self._sync.max_delay - loop.time()
         self._timer = loop.call_later(max(0.0, min(self._sync.delay, left)), self._flush)
 

@@ -11,18 +11,18 @@ from session_mgmt.client.questions import QuestionPort, Questions
 
 
 class Beginning:
-    """Subscriber who is given the value of the topic first, and of the publications those that the value has not."""
+    """Subscriber that receives the value of a topic first, then the publications that the value does not contain."""
 
     def __init__(self, port: QuestionPort, topic: str, tell_value: Callback, tell_entry: Callback) -> None:
         self.topic = topic
         self._questions = Questions(port, topic)
-        # One that raises must not keep the others from theirs.
+        # Through listeners, so that a callback that raises does not stop the other one.
         self._listeners = Listeners()
         self._listeners.add("value", tell_value)
         self._listeners.add("entry", tell_entry)
-        # Number of the last reading: after two gaps the first answer is out of date.
+        # Number of the last request for the value: after a second gap, the answer to the first request is out of date.
         self._reading = 0
-        # Offset up to which publications are in the value; None until it is here, and after a gap until the next one.
+        # Offset of the last publication in the value; None until the value has arrived, also after a gap.
         self._offset: int | None = None
         self._waiting: list[tuple[Any, Any]] = []
         self._ends: list[Unsubscribe] = [
@@ -31,19 +31,19 @@ class Beginning:
         ]
 
     def take(self, data: Any, place: Any) -> None:
-        """Take a publication: those that come before the value wait for it."""
+        """Deliver a publication that the value does not contain; before the value has arrived, keep it."""
         if self._offset is None:
             self._waiting.append((data, place))
         elif place.offset is None or place.offset > self._offset:
             self._listeners.call_all("entry", data, place)
 
     async def begin(self, end: Unsubscribe) -> None:
-        """Read the value; the topic is followed already, until `end` is called. Raises Refused or Stopped."""
+        """Request the value of the topic, which is followed already; `close` calls `end`. Raises Refused or Stopped."""
         self._ends.append(end)
         await self._read()
 
     def close(self) -> None:
-        """Take nothing any more."""
+        """Receive nothing any more."""
         for end in self._ends:
             end()
         self._ends.clear()
@@ -65,7 +65,7 @@ class Beginning:
         try:
             await self._read()
         except ClientError:
-            # The refusal is told as an error; the publications go on without a value.
+            # The refusal becomes an `error` event; the publications go on without a value.
             self._let_go(-1)
             raise
 

@@ -1,4 +1,4 @@
-"""Client for programs without asyncio: the same calls, which wait for their answer."""
+"""Client for programs without asyncio: the same calls, which block until their answer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class LoopThread:
     def __init__(self, patience: float | None) -> None:
         self._patience = patience
         self._loop = asyncio.new_event_loop()
-        # A program that ends without `close` must end: with a file as storage nothing is lost by it.
+        # A daemon thread, so that a program that never calls `close` can end. With a file as storage nothing is lost.
         self._thread = threading.Thread(target=self._loop.run_forever, name="session-client", daemon=True)
         self._thread.start()
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """Call a function on the loop; return its result, or that of the awaitable it returns. Raises TimeoutError."""
+        """Call a function on the loop and return its result, awaited if it is awaitable. Raises TimeoutError."""
         return self.wait_for(_settle(function), self._patience)
 
     def wait_for(self, work: Coroutine[Any, Any, Any], patience: float | None = None) -> Any:
-        """Return the result of a coroutine, however long it takes without `patience`."""
+        """Return the result of a coroutine. Raises TimeoutError after `patience` seconds; None sets no limit."""
         if threading.current_thread() is self._thread or not self._thread.is_alive():
             work.close()
             is_own = self._thread.is_alive()
@@ -40,7 +40,7 @@ class LoopThread:
         try:
             return running.result(patience)
         except BaseException:
-            # Also where the program is interrupted: nobody waits for the answer any more.
+            # Also if the program is interrupted, because then nobody waits for the answer any more.
             running.cancel()
             raise
 
@@ -52,7 +52,7 @@ class LoopThread:
 
 
 class Blocking:
-    """Face of a part of the client: its methods wait, and its iterators are plain ones."""
+    """Wrapper of a part of the client: its methods block until their answer, and its iterators are plain iterators."""
 
     def __init__(self, part: Any, thread: LoopThread) -> None:
         self._part, self._thread = part, thread
@@ -63,7 +63,7 @@ class Blocking:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        # On the loop, where nothing changes meanwhile.
+        # Read it on the loop, where nothing can change at the same time.
         found = self._thread.run(lambda: getattr(self._part, name))
         return self._wrap(found) if callable(found) else found
 
@@ -76,7 +76,7 @@ class Blocking:
                 return Subscription(self._wrap(result), result.complete)
             if isinstance(result, Presence):
                 return Blocking(result, self._thread)
-            # Such as the function that ends an event's listener.
+            # For example the function that removes a listener.
             return self._wrap(result) if inspect.isfunction(result) else result
 
         return call
@@ -97,16 +97,16 @@ class Blocking:
 class SyncSessionClient:
     """`SessionClient` whose calls wait for their answer. It may be used by several threads at once.
 
-    It has the methods and properties of `SessionClient`, with `state`, `document(name)`, `topics` and `sessions`, and
-    takes the same options; where that has a future or `async for`, this one has the answer and `for`. Callbacks are
-    called in the client's own thread, and must not call the client.
+    It has the methods and properties of `SessionClient`, including `state`, `document(name)`, `topics` and `sessions`,
+    and takes the same options. It returns the answer instead of a future, and plain iterators instead of asynchronous
+    ones. Callbacks are called in the client's own thread, and must not call the client.
     """
 
     def __init__(self, url: str, *, timeout: float | None = None, **options: Any) -> None:
         """Start, and return when the client is connected. Raises Refused, Unanswered or Stopped.
 
-        A call that lasts longer than `timeout` seconds raises TimeoutError; a write goes on all the same. The start
-        and iterators have no such limit.
+        A call that takes longer than `timeout` seconds raises TimeoutError, but a write goes on. The start and
+        iterators have no such limit.
         """
         if timeout is not None and (
             isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0
@@ -139,18 +139,19 @@ class SyncSessionClient:
         return getattr(self._face, name)
 
     def document(self, name: str) -> Blocking:
-        """Return a document of the session; `main` is `state`."""
+        """Return a document of the session; the document `main` is also `state`."""
         return Blocking(self._thread.run(lambda: self._client.document(name)), self._thread)
 
     def run(self, function: Callable[[SessionClient], Any]) -> Any:
         """Call `function(client)` with the asynchronous client on its loop, and return its awaited result.
 
-        So several writes go without a wait for each: `client.run(lambda c: asyncio.gather(c.send(1), c.send(2)))`.
+        With it, several writes need not wait for each other:
+        `client.run(lambda c: asyncio.gather(c.send(1), c.send(2)))`.
         """
         return self._thread.run(lambda: function(self._client))
 
     def logout(self) -> None:
-        """End the session: send what waits for at most 2 s, then leave nothing in the storage."""
+        """End the session: send unsent writes for at most 2 s, then leave nothing in the storage."""
         self._end(self._client.logout)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Checks at the call: a write that no server takes gets no number, and holds up no later write."""
+"""Checks before a write is numbered, because a write that no server accepts would block all later writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from session_mgmt.exceptions import list_errors
 from session_mgmt.protocol.addresses import fits_address
 
 _FRAME_BYTES = 256 * 1024
-# Room for the fields added when a write is sent: its number, its base, digests of replaced values.
+# Room for the fields that are added when a write is sent: its number, its base, digests of replaced values.
 _MARGIN = 1024
 _NUMBERS = {error.name: error.number for error in list_errors()}
 
@@ -54,7 +54,7 @@ def check_operations(ops: Any, limits: Mapping[str, int]) -> list[list[Any]]:
 
 
 def read_value(document: JSON, path: str) -> JSON | Missing:
-    """Return the value at a pointer, MISSING if there is none. Raises Refused for a path that is no pointer."""
+    """Return the value at a pointer, MISSING if there is none. Raises Refused if the path is not a pointer."""
     try:
         return pointer.find_value(document, path)
     except DocumentError as error:
@@ -76,13 +76,13 @@ def _read_limits(given: Mapping[str, int]) -> Limits:
 
 
 def encode_part(name: Any, words: str) -> str:
-    """Return a name as a part of an address. Raises Refused for one that would lead elsewhere, as ``..`` does."""
+    """Quote a name as a part of a URL. Raises Refused for a name that would lead to another URL, such as ``..``."""
     check_name(name, words)
     return quote(name, safe="")
 
 
 def check_name(name: Any, words: str) -> None:
-    """Raise Refused for what can be no name; ``words`` say whose it is."""
+    """Raise Refused if this cannot be a name; ``words`` say in the message whose name it is."""
     if not isinstance(name, str) or not name or not fits_address(name):
         raise _build_refusal("invalid_field", f"{words} is text, not empty, and has no part . or .. between slashes.")
 

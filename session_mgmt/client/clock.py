@@ -1,4 +1,4 @@
-"""Time of a client: the ages of its tokens and all its waits, so that tests can let it pass."""
+"""Clock and timers of a client. Tests replace them, so that they need not wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 
 class Clock:
-    """Clock of the machine. Ages must outlive the process, so it counts from 1970, and may be set back."""
+    """Clock of the machine. It counts seconds since 1970, because ages outlive the process; it may be set back."""
 
     def now(self) -> float:
         return time.time()

@@ -12,10 +12,11 @@ Op: TypeAlias = Sequence[Any]
 
 
 def coalesce_operations(earlier: Sequence[Op], later: Sequence[Op]) -> list[Op]:
-    """Append `later` to `earlier`; a later `set` replaces one of the same path, and `inc` adds up.
+    """Append `later` to `earlier`. A later `set` replaces an earlier one of the same path, and `inc` values are added
+    up.
 
-    The effect is that of all operations one by one, except that an `inc` beyond the largest integer is judged by the
-    sum.
+    The effect is the same as that of all operations one by one. The only exception is an `inc` beyond the largest
+    integer, which depends on the sum.
     """
     result = list(earlier)
     for operation in later:
@@ -35,7 +36,8 @@ def _find_partner(operations: list[Op], operation: Op) -> int | None:
     is_index_free = all(
         token != "-" and pointer.parse_index(token) is None for token in pointer.parse_pointer(operation[1])
     )
-    # From the newest back, past operations that do not mind: so the order of those that do stays.
+    # Search from the newest operation back, and skip only operations that can swap places with the new one, so that
+    # the order of the others stays.
     for at in range(len(operations) - 1, -1, -1):
         if _combine_pair(operations[at], operation) is not None:
             return at
@@ -45,7 +47,7 @@ def _find_partner(operations: list[Op], operation: Op) -> int | None:
 
 
 def _can_swap(operation: Op, other: Op) -> bool:
-    """Return True if the order of the two does not matter; for `obj`, also if the other works inside the object."""
+    """Return True if the order of the two does not matter; for `obj` also if the other one is inside the object."""
     name, path = operation[:2]
     if name == "obj" and other[1].startswith(f"{path}/"):
         return True
@@ -60,5 +62,5 @@ def _combine_pair(earlier: Op, later: Op) -> Op | None:
     if later[0] != "inc":
         return later
     total = normalise_number(earlier[2] + later[2])
-    # A sum that documents cannot carry stays two operations; the server drops the one that goes too far.
+    # If documents cannot hold the sum, both operations stay, and the server drops the one that goes too far.
     return None if total is None else ["inc", later[1], total]

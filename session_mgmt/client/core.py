@@ -1,4 +1,4 @@
-"""The client without its network: frames and calls go in, effects come out. It has no clock, socket or task."""
+"""Client without its network: it takes frames and calls, and yields effects. It has no clock, socket or task."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.codes import Close, may_reconnect
 
 AGENT = "python/0.1.0"
-# Beats confirm as well; this bounds the receipts of a client that writes without a pause.
+# Pongs confirm receipts as well; this limits the unconfirmed receipts of a client that writes without a pause.
 ACK_EVERY = 32
-# Wait where the server names none: long enough for a snapshot to arrive, short enough to go unnoticed.
+# Wait if the server names none: long enough for a snapshot to arrive, short enough not to be noticed.
 RESEND_SECONDS = 0.25
 
 Frame = dict[str, Any]
@@ -42,7 +42,7 @@ class Core(Logbook):
         self.expired_session: str | None = None
         self.generation = 0
         self.heartbeat: Frame = {}
-        # Asked of the server anew for each connection.
+        # Configuration that the application wants; the server is asked for it again on each connection.
         self.wishes: Frame = {}
         self.backoff = Backoff()
         self._told = 0
@@ -65,15 +65,17 @@ class Core(Logbook):
         }
 
     def list_wishes(self) -> dict[str, dict[str, Any]]:
-        """Return how the client wishes to read its logs: the ways where it is slow, and the parts that it wants."""
+        """Return how the client wants to read its logs: by log, what to do if the client is slow, and the filters of
+        topics.
+        """
         return {"slow": dict(self.ways), "filter": self.filters}
 
     def mark_disconnected(self) -> None:
-        """Send nothing until the next `connected`: the connection is gone."""
+        """Send nothing until the next `connected`, because the connection is gone."""
         self.ready = self._holding = False
         self._asked.clear()
         for doc, replica in self.replicas.items():
-            # Without its body, the announced position would claim a document that never came.
+            # The document has not arrived, so the next connection must not claim its announced position.
             if replica.fetching:
                 replica.fetching, self.logs[STATE + doc] = False, None
 
@@ -90,13 +92,13 @@ class Core(Logbook):
         self.session, self.limits, self.heartbeat = frame["session"], frame["limits"], frame["heartbeat"]
         self.backoff = read_policy(frame.get("retry") or {}, self.backoff)
         self._decided = frame["last_seq"]
-        # After a restored backup the server may have decided numbers that this client did not give out.
+        # After a backup was restored, the server may have decided numbers that this client has not used.
         self.outbox.skip_to(self._decided)
         self.ready = True
         yield Emit("connected", frame)
         for log, verdict in frame["logs"].items():
             yield from self._apply_verdict(log, verdict)
-        # After the verdicts: they tell which bases are lost.
+        # After the verdicts, because they say which bases are lost.
         yield from self.resend_writes()
         if self.wishes:
             yield Send({"type": "configure", "id": self.draw_id(), **self.wishes})
@@ -108,11 +110,11 @@ class Core(Logbook):
             yield from super()._handle_reply(frame)
 
     def _handle_receipt(self, frame: Frame) -> Effects:
-        # The number is still undecided, so the write stays in the outbox.
+        # The write stays in the outbox, because its number is still undecided.
         if not frame["ok"] and frame["error"].get("temporary"):
             yield from self._retry_later(frame["seq"], frame["error"])
             return
-        # None: a receipt that was repeated, after the write was sent twice.
+        # None if the receipt is a repetition, because the write was sent twice.
         written = self.outbox.settle(frame["seq"])
         if written is None:
             return
@@ -133,21 +135,21 @@ class Core(Logbook):
             yield Changed(written["doc"], before, replica.view)
 
     def _retry_later(self, seq: int, error: Frame) -> Effects:
-        """Hold all writes back for a while: the number is undecided, and `seq_gap` would refuse the later ones."""
+        """Hold all writes back for a while, because the server refuses writes after an undecided one (`seq_gap`)."""
         if error.get("name") in _NEW_BASE:
             self._rebase_update(seq, error["name"])
         self._holding = True
         yield ResendAfter(error.get("retry_after") or RESEND_SECONDS)
 
     def _handle_ping(self, frame: Frame) -> Effects:
-        # The beat's answer carries the confirmation, and no frame of its own is needed.
+        # The pong also confirms receipts, so it replaces an `ack` frame.
         self._told = self.outbox.acked
         yield Send({"type": "pong", "ping": frame.get("ping"), "acked": self._told})
         if "rtt_ms" in frame:
             yield Emit("latency", frame["rtt_ms"])
 
     def _handle_error(self, frame: Frame) -> Effects:
-        # Without an id the server has left a log whose rights have changed.
+        # An error without an id says that the server has left a log, because the client's rights have changed.
         log, _ = self._asked.pop(frame["id"], (None, None)) if "id" in frame else (frame.get("log"), None)
         if frame.get("name") == "session_expired":
             self.expired_session = frame.get("session_id")
@@ -161,7 +163,7 @@ class Core(Logbook):
     def _handle_bye(self, frame: Frame) -> Effects:
         code, name = int(frame["code"]), str(frame.get("name") or "")
         reconnect = bool(frame.get("reconnect", may_reconnect(code)))
-        # The server knows neither the name nor its numbers any more.
+        # The server knows neither the client's name nor its numbers any more.
         if code == Close.CLIENT_FORGOTTEN:
             yield from self.start_anew()
             reconnect = True
@@ -170,7 +172,7 @@ class Core(Logbook):
     def start_anew(self, *, is_told: bool = True) -> Effects:
         """Become a new client, and give unanswered writes back: under a new name they could take effect twice.
 
-        Without `is_told` they are only dropped: another person wrote them.
+        If `is_told` is False, the writes are only dropped, because another person wrote them.
         """
         self.client_id, self._told, self.draft = None, 0, None
         for frame in self.outbox.abandon():
@@ -180,9 +182,9 @@ class Core(Logbook):
                 yield Abandon(frame)
 
     def enter_session(self, saved: Saved, *, is_same_person: bool, is_told: bool = True) -> Effects:
-        """Become a client of another session: its documents and its own log are other logs.
+        """Become a client of another session, which has other documents and another log of its own.
 
-        Topics go on where they were for the same person; another one sees nothing of what was there before.
+        For the same person, topics continue at their positions. Another person sees nothing of what was there before.
         """
         yield from self.start_anew(is_told=is_told)
         self.leave_places(but_topics=is_same_person)
@@ -198,7 +200,7 @@ class Core(Logbook):
         yield Deliver(TOPIC + str(frame["topic"]), frame.get("data"))
 
 
-# Fields of a receipt that name changes of others to the same place.
+# Fields of a receipt that report changes of others at the same place.
 _CONFLICTS = ("dropped", "overwrote", "conflicts", "more")
 # Errors about the base of an update: the server sends the missing entries, and the update is sent again.
 _NEW_BASE = frozenset({"unknown_version", "too_old", "epoch_changed"})

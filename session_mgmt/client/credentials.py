@@ -1,4 +1,4 @@
-"""Session of a client: its tokens, whose it is, and the address of its socket."""
+"""Session of a client: its tokens, its user, and the URL of its socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from session_mgmt.client.storage import Saved
 from session_mgmt.client.writing import SESSION_LOG
 
 WEBSOCKET_PATH = "/ws/session/"
-# Part of its life after which a token is exchanged; a tenth less at most, or all that began together come together.
+# Part of its lifetime after which a token is exchanged. The spread makes it shorter at random, because tokens that
+# were issued together must not all be exchanged together.
 DUE_AFTER, SPREAD = 0.8, 0.1
 # Seconds by which the clock of one machine may seem to go back.
 JITTER = 5.0
@@ -22,7 +23,7 @@ LOGIN_GONE = "login_gone"
 
 
 class Credentials:
-    """Session that the storage holds. `save` stores it; whoever changes something says when."""
+    """Session in the storage. Except for `begin_request`, methods that change it leave the saving to their caller."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Credentials:
 
     @property
     def refresh(self) -> str | None:
-        """Token that is exchanged for the next pair; None if the other one stands alone."""
+        """Token that is exchanged for the next pair; None if the access token stands alone."""
         return self._saved.refresh
 
     @property
@@ -62,19 +63,19 @@ class Credentials:
         return build_websocket_url(self._base, self._saved.websocket or WEBSOCKET_PATH)
 
     def describe_kept(self) -> dict[str, str | None] | None:
-        """Return the session that is kept, with the token that proves it."""
+        """Return the id of the kept session and the token that proves it; None if no session is known."""
         if self._saved.token is None or self._saved.session_id is None:
             return None
         return {"session": self._saved.session_id, "token": self._saved.refresh or self._saved.token}
 
     def describe_owner(self) -> dict[str, str | None]:
-        """Return for whom a connection is meant; nobody knows of whom a token is that stands alone."""
+        """Return the user that a connection is for; nothing for a token that stands alone, whose user is unknown."""
         return {} if self._saved.refresh is None else {"user": self._saved.user_id}
 
     # Changes.
 
     def join(self, token: str) -> bool:
-        """Take a token from somewhere else, of a session that the server tells; return False if it is here already."""
+        """Take a token of a session that the server will name; return False if it is the present token."""
         if token == self._saved.token:
             return False
         self._drop_tokens()
@@ -83,11 +84,11 @@ class Credentials:
         return True
 
     def name_session(self, session: Mapping[str, Any]) -> None:
-        """Keep which session a connection has, and whose it is."""
+        """Keep the id and the user of the session that a connection belongs to."""
         self._saved.session_id, self._saved.user_id = session["session_id"], session.get("user_id")
 
     def enter(self, entered: Mapping[str, Any], *, is_same_person: bool) -> None:
-        """Keep the session that an answer names, with its tokens."""
+        """Keep the session and the tokens of an answer."""
         saved, session = self._saved, entered["session"]
         if entered.get("reason") == LOGIN_GONE:
             saved.previous = saved.session_id
@@ -96,7 +97,7 @@ class Credentials:
         if session["session_id"] != saved.session_id:
             self._leave_places(is_same_person=is_same_person)
             self._drop_tokens()
-        # Copies of documents are not stored, so that a position in one would promise what is not there.
+        # Keep only this position: copies of documents are not stored, so a position in one would claim a missing copy.
         if place := (entered.get("positions") or {}).get(SESSION_LOG):
             saved.positions[SESSION_LOG] = place
         saved.session_id, saved.user_id = session["session_id"], session.get("user_id")
@@ -104,7 +105,7 @@ class Credentials:
         self.renew(entered)
 
     def renew(self, pair: Mapping[str, Any]) -> None:
-        """Keep the tokens of an answer, if it has any: else those of before go on."""
+        """Keep the tokens of an answer; if it has none, the present ones stay."""
         now, due_in = self._clock.now(), pair.get("login_due_in")
         self._saved.login_due = None if due_in is None else now + due_in
         self._saved.nonce = None
@@ -123,7 +124,7 @@ class Credentials:
         self._saved.websocket = (body.get("endpoints") or {}).get("websocket") or self._saved.websocket
 
     def forget(self, *, is_logged_out: bool) -> None:
-        """Let go of everything that is kept of the session; after a logout nothing brings it back either."""
+        """Forget everything about the session; after a logout also the earlier session that a login would restore."""
         self._drop_tokens()
         self._leave_places(is_same_person=False)
         self._saved.token = self._saved.session_id = self._saved.user_id = self._saved.websocket = None
@@ -131,15 +132,15 @@ class Credentials:
             self._saved.previous = None
 
     def begin_request(self) -> str:
-        """Return the nonce of the request that is under way, also if an earlier process began it."""
+        """Return the nonce of the unanswered request, maybe of an earlier process; make one if there is none."""
         if self._saved.nonce is None:
             self._saved.nonce = secrets.token_urlsafe(32)
-            # Before the request: without its nonce a lost answer could not be asked for again.
+            # Save it before the request, because a lost answer can be asked for again only with the nonce.
             self._save()
         return self._saved.nonce
 
     def end_request(self) -> None:
-        """Drop the nonce: its request was answered for good."""
+        """Drop the nonce, because its request has its final answer."""
         self._saved.nonce = None
 
     # Times.
@@ -149,11 +150,11 @@ class Credentials:
         if self._saved.refresh is None:
             return math.inf
         passed = self._clock.now() - self._saved.since
-        # Whoever set the clock back does not know how long the token has lived.
+        # If the clock was set back, the age of the token is unknown.
         return 0.0 if passed < -JITTER else max(0.0, self._due_after * self._saved.life - passed)
 
     def is_fresh(self) -> bool:
-        """Return True if the access token is good for a connection now."""
+        """Return True if a connection may use the access token without an exchange; False for one that stands alone."""
         return 0.0 < self.find_due_in() < math.inf
 
     def is_login_due(self) -> bool:
@@ -167,12 +168,12 @@ class Credentials:
     def _leave_places(self, *, is_same_person: bool) -> None:
         if not is_same_person:
             self._saved.positions.clear()
-        # Another session has a log of its own; the positions in topics go on.
+        # Another session has its own log; positions in topics stay valid.
         self._saved.positions.pop(SESSION_LOG, None)
 
 
 def build_websocket_url(base: str, path: str) -> str:
-    """Return the address of the socket for a REST API at `base`."""
+    """Return the URL of the socket for a REST API at `base`."""
     parts = urlsplit(urljoin(base, path))
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return urlunsplit(parts._replace(scheme=scheme))

@@ -1,4 +1,4 @@
-"""Devices of a user, and tokens that may do less than their session (PROTOCOL sections 13 and 14)."""
+"""Devices of a user, and tokens with fewer rights than their session (PROTOCOL sections 13 and 14)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from session_mgmt.client.rest import Rest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """Session as its user knows it. `place` is empty if the project knows none; `is_current` is the one that asks."""
+    """Session as its user sees it. `place` is empty if the project knows none; `is_current` marks this client's own."""
 
     session_id: str
     label: str
@@ -28,7 +28,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NarrowedToken:
-    """Token with these scopes only; it lives `expires_in` seconds from now on and cannot be refreshed."""
+    """Token with only these scopes. It lives for `expires_in` seconds from now, and cannot be refreshed."""
 
     token: str = field(repr=False)
     expires_in: float
@@ -37,7 +37,7 @@ class NarrowedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionFigures:
-    """Connection as the server keeps it: latencies in milliseconds, the rest as of the last flush."""
+    """Connection as the server stores it: latencies in milliseconds, the other figures as of the last flush."""
 
     client_id: str
     generation: int
@@ -65,20 +65,22 @@ class Sessions:
         self._rest, self._find_own = rest, find_own
 
     async def list(self) -> Devices:
-        """List the user's devices: this one first, then the one seen last."""
+        """List the user's devices: this one first, then those seen most recently."""
         found = await self._rest.call("GET", "devices/")
         return [build_answer(Device, device) for device in found["results"]]
 
     async def get_connections(self, session_id: str | None = None) -> Connections:
-        """List the newest hundred connections of a session, or of the client's own."""
+        """List the newest 100 connections of a session, by default of the client's own session."""
         id_ = encode_part(session_id or self._find_own(), "The id of a session")
         found = await self._rest.call("GET", f"sessions/{id_}/connections/")
         return [build_answer(ConnectionFigures, row) for row in found["results"]]
 
     async def end(self, session_id: str) -> None:
-        """Log a device out: end its session and its login. Refused with `reauth_required` if the own login is old."""
+        """Log a device out: end its session and its login. Refused (`reauth_required`) if this client's login is too
+        old.
+        """
         await self._rest.call("DELETE", f"devices/{encode_part(session_id, 'The id of a session')}/")
 
     async def end_others(self) -> int:
-        """Log out all devices of the user but this one; return their number."""
+        """Log out all other devices of the user; return their number."""
         return int((await self._rest.call("DELETE", "devices/"))["ended"])

@@ -1,4 +1,4 @@
-"""Effects that the core asks its shell to perform, in the order given and with nothing added."""
+"""Effects that the core yields. The shell performs them in this order, and adds nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a frame; the shell leaves it out when there is no connection."""
+    """Send a frame; without a connection the shell drops it."""
 
     frame: dict[str, Any]
 
@@ -26,7 +26,7 @@ class StorePosition:
 class Place(NamedTuple):
     """Place of a publication in its topic; an ephemeral one has none.
 
-    `live` is False for what was published before the server followed the topic on this connection.
+    `live` is False for a publication from before the server followed the topic on this connection.
     """
 
     epoch: str | None
@@ -66,7 +66,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Write that nobody will answer any more."""
+    """Write that will never be answered."""
 
     frame: dict[str, Any]
 
@@ -89,7 +89,7 @@ class Emit:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Get a document that is too large for a frame, with the token, and pass it to `Core.apply_fetched`."""
+    """Fetch a document that is too large for a frame, with the token, and pass it to `Core.apply_fetched`."""
 
     log: str
     url: str
@@ -104,9 +104,9 @@ class ResendAfter:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Close the connection; come back after `retry_after` seconds (None: by the backoff), or stay away.
+    """Close the connection. Reconnect after `retry_after` seconds (None: as the backoff says), or not at all.
 
-    `reason` is the server's word for why, or empty.
+    `reason` is the reason that the server gave, or empty.
     """
 
     code: int
@@ -118,7 +118,7 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class FollowAfter:
-    """Call `Core.follow_again` after some seconds, and up to as many again."""
+    """Call `Core.follow_again` after `seconds`, or at random up to twice as late."""
 
     log: str
     seconds: float

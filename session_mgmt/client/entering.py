@@ -1,4 +1,4 @@
-"""The call that decides which session a program goes on with (PROTOCOL section 15)."""
+"""Request that decides in which session a program continues (PROTOCOL section 15)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from session_mgmt.documents.values import MISSING, Missing
 Choice = Literal["claim", "fresh"]
 OnAsk = Callable[[list[dict[str, Any]]], Choice | Awaitable[Choice]]
 User = str | int | Missing | None
-# The answer to another request may just be changing the login.
+# Seconds to wait, because the answer to another request may be changing the login.
 MISSING_AGAIN = 3.0
 _TAKEN_FOR_PAGE = "The server takes this program for a page, and keeps the token in a cookie: send no headers of one."
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a program says of the sessions that it enters.
+    """Wishes of a program about the session that it enters.
 
-    `user` is whom it runs for, MISSING if it does not care; `create` describes a session that is made.
+    `user` is the user that the program runs for, MISSING for any; `create` describes the session if a new one is made.
     """
 
     user: User = MISSING
@@ -34,7 +34,7 @@ class Wishes:
 
 
 class Entrance:
-    """Entering with what is kept. It asks only; whoever calls it keeps the answer."""
+    """Requests to enter a session with the kept credentials. The caller stores the answer."""
 
     def __init__(self, rest: Rest, credentials: Credentials, clock: Clock, wishes: Wishes) -> None:
         self._rest, self._credentials, self._clock, self._wishes = rest, credentials, clock, wishes
@@ -46,7 +46,7 @@ class Entrance:
             choice = await self._choose(answer.get("documents") or [])
             answer = await self._ask(user, {"choice": choice})
         if answer.get("access") is None and answer["session"]["session_id"] != self._credentials.session_id:
-            # Taken for a page, because it sends headers of one.
+            # The server takes the program for a page, because it sends the headers of one.
             raise Refused({"name": "invalid_answer", "message": _TAKEN_FOR_PAGE})
         return answer
 
@@ -61,7 +61,7 @@ class Entrance:
                 if error.name == "login_missing":
                     await self._clock.sleep(error.retry_after or MISSING_AGAIN)
                 elif error.name == "invalid_field" and error.facts.get("field") == "nonce" and not has_other_nonce:
-                    # It is of a request that was answered long ago, or of somebody else's.
+                    # The nonce belongs to a request that was answered long ago, or to another client's.
                     self._credentials.end_request()
                     has_other_nonce = True
                 else:

@@ -7,9 +7,10 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Base class of the client's exceptions, each with a `name` and a `code` (0 for what this client found itself).
+    """Base class of the client's exceptions. Each has a `name` and a `code`, which is 0 for errors of the client
+    itself.
 
-    `temporary` if the same call may succeed later, after `retry_after` seconds if that is not None.
+    If `temporary` is True, the same call may succeed later, after `retry_after` seconds if that is not None.
     """
 
     name: str = "error"
@@ -21,8 +22,8 @@ class ClientError(Exception):
 class Refused(ClientError):
     """Refusal by the server. Branch on `name` or `code`; `facts` holds the other fields, such as `position`.
 
-    A numbered write is refused for good only. A call over HTTP that is `temporary` may be made again, after
-    `retry_after` seconds if that is not None.
+    The refusal of a numbered write is always final. A call over HTTP that was refused with `temporary` may be made
+    again, after `retry_after` seconds if that is not None.
     """
 
     def __init__(self, error: Mapping[str, Any]) -> None:
@@ -44,14 +45,14 @@ class Stopped(ClientError):
 
 
 class Unanswered(ClientError):
-    """Call over HTTP without an answer: nobody can say whether it took effect."""
+    """Call over HTTP without an answer. It may or may not have taken effect."""
 
     name = "network_error"
     temporary = True
 
 
 class TooSlow(ClientError):
-    """End of an `async for` whose body is slower than the messages: `waiting` of them were left."""
+    """End of an `async for` whose body is slower than the messages: `waiting` of them were not read."""
 
     name = "too_slow"
 
@@ -61,7 +62,7 @@ class TooSlow(ClientError):
 
 
 class Unsent(ClientError):
-    """Write that nobody will answer: the server has forgotten the client, or its session has expired.
+    """Write that will never be answered: the server has forgotten the client, or its session has expired.
 
     It may have taken effect.
     """
@@ -79,7 +80,7 @@ class Unsent(ClientError):
 
 
 _FIXED = frozenset({"type", "id", "seq", "code", "name", "temporary", "retry_after", "message"})
-# Ends of a client by name: what to do.
+# Advice by the name of a client's end.
 ADVICE: Mapping[str, str] = {
     "closed": "It was closed: start another one.",
     "logged_out": "It was logged out: start again, which enters as if nothing had been kept.",

@@ -1,4 +1,4 @@
-"""Whose session a client has. Before a connection opens, everything about the session is settled, once for all."""
+"""Session that a client belongs to. It is settled, with its tokens, before a connection opens."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from session_mgmt.documents.values import Missing
 from session_mgmt.protocol.codes import Close
 
 ENTER_ATTEMPTS = 6
-# Seconds after revoked tokens: an answer that is on its way may be changing the login.
+# Seconds to wait after tokens were revoked, because an answer that is on its way may be changing the login.
 LOGIN_CHECK_WAIT = 2.0
 CLAIMED, LOGIN_CHANGED = "claimed", "login_changed"
 START, AUTH_REQUIRED = "start", "auth_required"
-# After these the tokens or the session are others, and nothing is lost yet.
+# Close codes after which the tokens or the session must be checked; nothing is lost yet.
 _DOUBTS = (Close.TOKEN_EXPIRED, Close.LOGIN_CHECK, Close.INVALID_TOKEN, Close.SESSION_EXPIRED)
-# The same token that stands alone is refused from now on; only a successor helps.
+# Close codes after which a token that stands alone is always refused; only a successor session helps.
 _OVER = (Close.TOKEN_EXPIRED, Close.SESSION_EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Answer of the server: `entered` as of PROTOCOL section 15."""
+    """Answer of the server; `entered` is described in PROTOCOL section 15."""
 
     entered: Mapping[str, Any]
     is_same_session: bool
@@ -44,21 +44,21 @@ class IdentityPort(Protocol):
     """Calls that `Identity` needs from the shell."""
 
     def take_change(self, change: Change) -> None:
-        """Go on with what the credentials hold now, and store it."""
+        """Continue with the new credentials, and store them."""
 
     def take_session(self, receipt: Mapping[str, Any] | None = None) -> None:
-        """Go on in another session whose token stands alone, and store it."""
+        """Continue in another session, whose token stands alone, and store it."""
 
     def take_tokens(self) -> None: ...
 
     def tell_error(self, error: ClientError) -> None: ...
 
     def name_expired(self) -> str | None:
-        """Return the session that the server has said to be expired."""
+        """Return the id of the session that the server has called expired, or None."""
 
 
 class Identity:
-    """Session of one client, and the proof of it. One call at a time enters or refreshes."""
+    """Session of one client and its credentials. Only one call at a time enters or refreshes."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class Identity:
         self._credentials, self._entrance, self._refresher = credentials, entrance, refresher
         self._rest, self._clock, self._port, self._chance = rest, clock, port, chance
         self._user = user
-        # Why the server must be asked before the next connection.
+        # Reason to ask the server before the next connection.
         self._doubt: Leave | None = None
-        # The server has refused the access token for its age, whatever the clock says.
+        # True after the server refused the access token as too old, whatever the clock says.
         self._is_token_over = False
-        # Token that the last connection began with; None if there was none since the session was settled.
+        # Token that the last connection began with; None if there was no connection since the session was settled.
         self._used: str | None = None
         self._lock = asyncio.Lock()
 
@@ -95,7 +95,7 @@ class Identity:
             except (Refused, Unanswered) as error:
                 if not error.temporary:
                     raise
-                # Nothing of the session is sent before the server has said whose it is.
+                # Send nothing of the session before the server has said whose it is.
                 self._doubt = Leave(0, START, reconnect=True)
 
     def use_token(self) -> str:
@@ -104,13 +104,13 @@ class Identity:
         return self._used or ""
 
     def judge(self, leave: Leave) -> Leave:
-        """Return how to go on after a connection; what it tells of the session is settled before the next one."""
+        """Return how to go on after a connection; remember what must be settled before the next one."""
         is_pair = self._credentials.refresh is not None
         is_doubt = leave.code in _DOUBTS or (leave.code == Close.DETACHED and leave.reason == CLAIMED)
         is_settled = not is_doubt if is_pair else leave.code not in _OVER
         if is_settled or self._used is None:
             return leave
-        # Otherwise newer tokens are here already.
+        # If they differ, newer tokens are already here.
         if self._used == self._credentials.token:
             self._is_token_over = is_pair and leave.code == Close.TOKEN_EXPIRED
             self._doubt = None if self._is_token_over else leave
@@ -118,7 +118,7 @@ class Identity:
         return replace(leave, reconnect=True, retry_after=wait)
 
     async def settle(self) -> Leave | None:
-        """Make sure of the session and its tokens; None if a connection may open. Raises nothing."""
+        """Settle the session and its tokens. Return None if a connection may open, else how to go on. Never raises."""
         async with self._lock:
             self._used = None
             if self._doubt is None and not self._is_refresh_due():
@@ -133,15 +133,15 @@ class Identity:
                 return Leave(code, error.name, error.temporary, error.retry_after)
 
     async def renew(self) -> bool:
-        """Exchange the tokens of an open connection; return False if only a new connection can settle the rest.
+        """Exchange the tokens of an open connection if they are due; return False if a new connection is necessary.
 
-        Raises Unanswered, or Refused for a while.
+        Raises Unanswered, or Refused if the refusal is temporary or the session has ended.
         """
         async with self._lock:
             return self._doubt is None and (not self._is_refresh_due() or await self._refresh())
 
     async def enter_again(self, user: User) -> None:
-        """Enter because another login is used now. Raises Refused or Unanswered."""
+        """Enter with another login. Raises Refused or Unanswered."""
         async with self._lock:
             self._user = user
             await self._enter("login")
@@ -153,14 +153,14 @@ class Identity:
             return None
         if self._doubt is not None:
             if not self._rest.login.is_given and self._credentials.user_id is not None:
-                # Only its tokens proved this user, and by entering as nobody the session would be given up.
+                # Only the tokens proved this user; entering without a login would give up the session.
                 name = AUTH_REQUIRED if self._doubt.name == START else self._doubt.name
                 return replace(self._doubt, name=name, reconnect=False)
             await self._enter(self._doubt.name)
         return None
 
     async def _refresh(self) -> bool:
-        """Exchange the tokens; return False if only the server can tell what goes on."""
+        """Exchange the tokens; return False if the server must be asked which session goes on."""
         try:
             answer = await self._refresher.refresh()
         except Refused as error:
@@ -176,13 +176,13 @@ class Identity:
         return self._doubt is None
 
     async def _enter_patiently(self) -> None:
-        """Enter without anything kept; try again while the server is down or busy, but not for ever."""
+        """Enter without kept credentials. While the server is down or busy, try a limited number of times."""
         backoff = Backoff(attempts=ENTER_ATTEMPTS)
         for attempt in itertools.count():
             try:
                 return await self._enter(START)
             except (Refused, Unanswered) as error:
-                # With nothing to lose, a wrong address is told at once.
+                # There is nothing to lose, so report a wrong URL at once.
                 is_stranger = isinstance(error, Refused) and error.name == NOT_OURS
                 if not error.temporary or is_stranger or backoff.is_exhausted(attempt):
                     raise
@@ -193,9 +193,9 @@ class Identity:
         session, user = self._credentials.session_id, self._credentials.user_id
         entered = await self._entrance.enter(self._user)
         is_same_session = entered["session"]["session_id"] == session
-        # A visitor may have logged in, and an earlier session of the same program is nobody's else.
+        # A visitor who logs in stays the same person; without an earlier session there is no other person.
         is_same_person = session is None or user in (None, entered["session"].get("user_id"))
-        # Of a token that stood alone nobody may have known the person; of a person there may be several tenants.
+        # This client may not know the user of its token, and one user may belong to several tenants: the server knows.
         is_same_person = is_same_person and entered.get("reason") != LOGIN_CHANGED
         self._credentials.enter(entered, is_same_person=is_same_person)
         self._doubt, self._is_token_over = None, False
@@ -203,8 +203,8 @@ class Identity:
         self._port.take_change(Change(told, is_same_session, is_same_person))
 
     async def _recover(self, leave: Leave) -> Leave | None:
-        """Enter the successor of a session whose token stands alone; return how to go on without one."""
-        # A client that never was connected knows the token of its session, and the name from the refusal.
+        """Enter the successor of a session whose token stands alone. Return None, or how to go on if there is none."""
+        # A client that never was connected has only the token; the refusal named its session.
         session = self._port.name_expired() or self._credentials.session_id
         if session is None:
             return replace(leave, reconnect=False)
@@ -219,7 +219,7 @@ class Identity:
         return None
 
     def _must_ask(self) -> bool:
-        """Return True if nothing tells that the kept session is of the user whom the program runs for."""
+        """Return True if the kept session may belong to another user than the one the program runs for."""
         if isinstance(self._user, Missing):
             return self._rest.login.is_given
         is_expected = self._credentials.user_id == (None if self._user is None else str(self._user))

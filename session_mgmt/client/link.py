@@ -1,4 +1,4 @@
-"""Chain of connections of one client: open, receive, wait, open again, until told to stop."""
+"""Connections of one client, one after another: open, receive, wait, and open again until the client stops."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, CLIENT_OUT_OF_ORD
 
 # Deadline until the server has named its own.
 FIRST_DEADLINE = 15.0
-# A beat may be so much under way when it counts as missed.
+# Seconds that a beat may be late before it counts as missed.
 BEAT_LATE = 1.0
-# Seconds for which a connection on which everything is back must last, so that the next loss is another one; and the
-# same for one that ended because of what came on it, which may come again at once.
+# Seconds that a connection must last after everything was recovered, so that its loss counts as a new one. The
+# longer time is for a connection that ended because of a frame, which may come again at once.
 LASTING, LASTING_UNREAD = 1.0, 30.0
-# Two replacements within this time are the work of a clone.
+# Two replacements within this time mean that a copy of this client runs elsewhere.
 CLONE_SECONDS = 10.0
 
-# Ends of this client's own, before which an attach may have arrived.
+# Close codes of this client itself; its attach may have arrived before them.
 _OWN_CODES = frozenset({CLIENT_HEARTBEAT_LOST, CLIENT_OUT_OF_ORDER})
 
 logger = logging.getLogger(__name__)
@@ -37,64 +37,64 @@ class LinkPort(Protocol):
     """Calls that `Link` needs from the shell."""
 
     async def settle(self) -> Leave | None:
-        """Make sure of the session before a connection; return how to go on if that fails."""
+        """Settle the session before a connection; return None, or how to go on if that failed."""
 
     def build_carrier(self) -> Carrier:
-        """Return what carries the next connection."""
+        """Return the carrier of the next connection."""
 
     def build_connect(self) -> dict[str, Any]:
-        """Return the first frame of an attachment, with the token that it begins with."""
+        """Return the first frame of an attachment, with its token."""
 
     def take_frame(self, frame: dict[str, Any]) -> None: ...
 
     def handle_loss(self, leave: Leave) -> Leave:
-        """Take the end of a connection, or of an attempt; return how to go on."""
+        """Handle the end of a connection or of an attempt; return how to go on."""
 
     def handle_switch(self) -> None:
-        """Take the end of an attachment that another one follows at once."""
+        """Handle the end of an attachment that is followed by another one at once."""
 
     def note_transport(self, name: TransportName) -> None: ...
 
     def tell_missed(self, missed: int) -> None:
-        """Tell that so many of the server's beats in a row did not come."""
+        """Report how many of the server's beats in a row did not come."""
 
     def become_new_client(self) -> None: ...
 
     def has_lost_storage(self) -> bool:
-        """Return True if another process keeps its client where this one is kept."""
+        """Return True if another process uses the storage of this client."""
 
 
 class Link:
-    """Reconnecting link. Before each connection the session is settled."""
+    """Link that reconnects. Before each connection the session is settled."""
 
     def __init__(self, core: Core, stats: Stats, clock: Clock, port: LinkPort) -> None:
         self._core, self._stats, self._clock, self._port = core, stats, clock, port
         self._attaches = Attaches()
         self._replaced_at = -math.inf
-        # Time since which everything is back, on this connection.
+        # Time since which everything is recovered on this connection; infinity before that.
         self._whole_at = math.inf
         self._carrier: Carrier | None = None
         self._leaving: Leave | None = None
         self.departure: Leave | None = None
 
     async def run(self) -> Leave:
-        """Reconnect as the server's codes and its retry policy say; return why it stopped."""
+        """Reconnect as the close codes and the retry policy say; return the reason of the end."""
         failures = 0
         while True:
             self._whole_at = math.inf
             leave = await self._port.settle()
-            # Whatever happens from here on concerns a connection that begins now.
+            # From here on, a departure concerns the connection that begins now.
             self.departure = None
             leave = leave or await self._connect_once()
-            # A server that attaches clients and then fails them would be stormed otherwise.
+            # Otherwise a server that attaches clients and then fails would be flooded with attempts.
             failures = 0 if self._has_lasted(leave) else failures + 1
-            # Before it is marked as gone.
+            # Read it before `mark_disconnected` resets it.
             was_ready = self._core.ready
             self._core.mark_disconnected()
             self._stats.last_close = f"{leave.code} {leave.name}"
             leave = self._judge_end(leave, was_ready=was_ready)
             leave = self._port.handle_loss(leave)
-            # The application has closed the client, so no code of the server counts any more.
+            # The application has closed the client, so the server's close codes no longer matter.
             if self._leaving is not None:
                 return self._leaving
             if not leave.reconnect or self._core.backoff.is_exhausted(failures):
@@ -102,14 +102,14 @@ class Link:
             await self._clock.sleep(self._choose_delay(leave, failures))
 
     def send_frame(self, frame: Mapping[str, Any]) -> bool:
-        """Send on the present connection, if there is one and the server has answered `connected`; tell whether."""
+        """Send a frame if the connection is open and the server has answered `connected`; else return False."""
         if self._carrier is None or not self._core.ready:
             return False
         self._carrier.send_frame(frame)
         return True
 
     async def depart(self) -> None:
-        """Close the present connection, if `departure` wants to leave it; `run` goes on as that says."""
+        """Close the present connection if `departure` is set; then `run` goes on as that says."""
         if self.departure is not None:
             await self.close_connection(self.departure.code)
 
@@ -121,14 +121,14 @@ class Link:
     async def stop(self, last: Mapping[str, Any] | None) -> None:
         """Close for good, after a `last` frame."""
         self._leaving = Leave(1000, "closed", reconnect=False)
-        # Marked first: `run` would take the end of the connection for a loss and come back.
+        # Set it before the connection ends; otherwise `run` would reconnect.
         await self.close_connection(1000, last)
 
     def _judge_end(self, leave: Leave, *, was_ready: bool) -> Leave:
-        """Return how to go on, after another connection of this client took over too.
+        """Return how to go on. If another connection of this client has replaced this one, decide which one that is.
 
-        Before `connected`, or while an answer is outstanding, that is this client's own earlier attach, which the
-        server served late; twice in a short time it is a copy of this client elsewhere.
+        Before `connected`, or while an answer is missing, it is an earlier attach of this client that the server served
+        late. If it happens twice in a short time, a copy of this client runs elsewhere.
         """
         if leave.code != Close.REPLACED:
             if not was_ready and leave.code >= Close.DRAINING and leave.code not in _OWN_CODES:
@@ -146,7 +146,7 @@ class Link:
         return replace(leave, reconnect=True)
 
     def _has_lasted(self, leave: Leave) -> bool:
-        """Tell whether an end has nothing to do with the one before."""
+        """Return True if the connection lasted so long that its end has nothing to do with the failure before."""
         least = LASTING_UNREAD if leave.code == CLIENT_OUT_OF_ORDER else LASTING
         return self._clock.now() - self._whole_at >= least
 
@@ -172,7 +172,7 @@ class Link:
             await carrier.abandon()
 
     def _attach(self, carrier: Carrier) -> None:
-        # The core may be in another session meanwhile, which the token does not open.
+        # The core may be in another session already, which this token does not open.
         if self.departure is None:
             self._attaches.note_begun()
             carrier.send_frame(self._port.build_connect())
@@ -195,11 +195,11 @@ class Link:
                 self._port.take_frame(received)
             except (KeyError, TypeError, ValueError, IndexError):
                 logger.exception("A frame of the server cannot be understood.")
-                # The state after half a frame is unknown; a new connection begins from the stored positions.
+                # The frame may be applied in part, so a new connection must begin at the stored positions.
                 return UNREADABLE
             if received["type"] == "connected":
                 self._attaches.note_answered(self._core.generation)
-            # A new client misses nothing.
+            # A new client has nothing to recover.
             if received["type"] == "recovery" or (received["type"] == "connected" and self._core.generation == 1):
                 self._whole_at = min(self._whole_at, self._clock.now())
             if self._core.ready:
@@ -207,12 +207,12 @@ class Link:
         return self.departure
 
     async def _receive_frame(self, carrier: Carrier) -> Frame | Leave:
-        """Return the next frame, or why there is none; tell of each beat that was missed meanwhile."""
+        """Return the next frame, or the reason of the end; report each beat that was missed meanwhile."""
         if not carrier.has_beats:
             return await carrier.receive_frame(None)
         waited, missed = 0.0, 0
         while True:
-            # Read anew: the beats may be configured while nothing comes.
+            # Read it every time, because the beats may be configured during the wait.
             beats = self._core.heartbeat
             deadline, interval = beats.get("deadline") or FIRST_DEADLINE, beats.get("interval") or math.inf
             until = min(deadline, interval * (missed + 1) + BEAT_LATE)

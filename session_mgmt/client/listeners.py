@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_callback(callback: Any) -> None:
-    """Raise TypeError for what cannot be called back: a coroutine function would be called, and never run."""
+    """Raise TypeError for anything but a plain function: a coroutine function would be called, but never run."""
     if not callable(callback) or inspect.iscoroutinefunction(callback):
         raise TypeError(f"A callback is a plain function, not {callback!r}: for `await`, read in an `async for` loop.")
 
@@ -44,7 +44,7 @@ class Listeners:
         return [name for name, callbacks in self._callbacks.items() if callbacks]
 
     def call_all(self, name: str, *arguments: Any) -> None:
-        """Call all callbacks and log one that raises, because the connection serves the others as well."""
+        """Call all callbacks. One that raises is logged, so that the others are called as well."""
         for callback in list(self._callbacks.get(name, ())):
             try:
                 callback(*arguments)

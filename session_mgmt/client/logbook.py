@@ -24,7 +24,7 @@ from session_mgmt.client.writing import STATE, Writing
 from session_mgmt.protocol import position as positions
 
 TOPIC = "topic:"
-# Seconds before a log is asked for again that the server has no room for: where it says none, and the most.
+# Seconds before a log is asked for again that the server had no room for: by default, and at most.
 AGAIN_SECONDS, AGAIN_MOST = 1.0, 60.0
 
 Frame = dict[str, Any]
@@ -32,18 +32,18 @@ Effects = Iterator[Effect]
 
 
 class Logbook(Writing):
-    """Followed logs of one client, and the place in each."""
+    """Followed logs of one client, and the position in each."""
 
     def __init__(self, saved: Saved, *, delayed: bool) -> None:
         super().__init__(saved, delayed=delayed)
         self.client_id = saved.client_id
         self._decided = 0
         self._next_id = 1
-        # Logs that were asked for, with the place that was told.
+        # Logs that were asked for, with the position that was sent.
         self._asked: dict[int, tuple[str, positions.Position | None]] = {}
-        # Last offsets that were there before, by log.
+        # By log, the last offset that existed before the client followed the log on this connection.
         self._replayed: dict[str, int] = {}
-        # Refusals for now in a row, by log.
+        # By log, the number of temporary refusals in a row.
         self._refusals: dict[str, int] = {}
 
     def draw_id(self) -> int:
@@ -56,11 +56,11 @@ class Logbook(Writing):
     def follow_log(
         self, log: str, slow: str | None = None, since: Frame | None = None, only: Frame | None = None
     ) -> Effects:
-        """Follow a log from the position in `since`, else from the known one, else by `since`, else from now on; the
-        effect `Following` brings the outcome.
+        """Follow a log; the effect `Following` brings the outcome. It begins at the position in `since`, else at the
+        known position, else at the time or number in `since`, else now.
 
-        Of several calls for one log the first that wishes for a way, or for a beginning, decides; whether it is
-        followed in part, the first of all.
+        If a log is followed several times, the first call that names `slow` or `since` decides about it; `only` counts
+        only in the first call.
         """
         if only is not None and log not in self.logs:
             self.filters[log] = only
@@ -68,7 +68,7 @@ class Logbook(Writing):
             self.ways.setdefault(log, slow)
         if since is not None:
             self.beginnings.setdefault(log, since)
-        # The position of an earlier process counts only until the log is followed.
+        # The stored position of an earlier process counts only until the log is followed.
         stored = self._stored_places.pop(log, None)
         self.logs.setdefault(log, positions.parse((since or {}).get("position")) or stored)
         yield from self._subscribe(log)
@@ -83,7 +83,9 @@ class Logbook(Writing):
             yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json(), **given})
 
     def _ask_later(self, log: str, error: Frame) -> Effects:
-        """Ask again for a log that the server has no room for now, later and later; tell of it once."""
+        """Ask again for a log that the server has no room for, after longer and longer waits. Report only the first
+        refusal.
+        """
         refusals = self._refusals[log] = self._refusals.get(log, 0) + 1
         if refusals == 1:
             yield Emit("denied", {"log": log, "error": error})
@@ -91,7 +93,7 @@ class Logbook(Writing):
         yield FollowAfter(log, min(AGAIN_MOST, told * 2.0 ** min(refusals - 1, 10)))
 
     def follow_again(self, log: str) -> Effects:
-        """Ask again for a log; a connection that has begun meanwhile has done so."""
+        """Ask again for a log, unless a new connection has already done so."""
         if log in self._refusals and log in self.logs:
             yield from self._subscribe(log)
 
@@ -107,7 +109,7 @@ class Logbook(Writing):
             yield Send({"type": "unsubscribe", "id": self.draw_id(), "log": log})
 
     def leave_places(self, *, but_topics: bool) -> None:
-        """Forget the positions in the logs of a session that is left; with `but_topics` those in topics count on."""
+        """Forget the positions in the logs of a session that is left; if `but_topics`, keep those in topics."""
         if not but_topics:
             self._stored_places.clear()
         for log in self.logs:
@@ -118,7 +120,7 @@ class Logbook(Writing):
         self._lost.clear()
 
     def empty_documents(self) -> Effects:
-        """Show nothing more of the documents of another person."""
+        """Empty all documents, because they belong to another person."""
         for doc, replica in list(self.replicas.items()):
             self.replicas[doc] = Replica()
             if replica.view != {}:
@@ -127,7 +129,7 @@ class Logbook(Writing):
     def apply_sync(self, doc: str, answer: Frame) -> Effects:
         """Apply the answer of a synchronisation over HTTP; keep newer entries that the connection brought meanwhile."""
         replica, place = self.open_replica(doc), positions.parse(answer["position"])
-        # A snapshot is on its way already, and is newer than this answer.
+        # A snapshot is on its way, and it is newer than this answer.
         if replica.fetching or place is None:
             return
         if answer["mode"] == "entries":
@@ -160,13 +162,13 @@ class Logbook(Writing):
             return
         self._refusals.pop(log, None)
         if mode == "denied":
-            # The place counts again if the log is followed anew.
+            # Used again if the log is followed again.
             self._stored_places[log] = self.logs.pop(log, self._stored_places.get(log))
             yield Emit("denied", {"log": log, "error": verdict.get("error")})
         elif mode == "gap":
             yield from self._handle_gap({"log": log, **verdict})
         elif mode == "entries" and self.logs.get(log) is None:
-            # The place that was wished for.
+            # The position that the application asked for.
             self.logs[log] = positions.parse(verdict["position"])
         elif mode == "up_to_date" and verdict.get("position"):
             place = positions.parse(verdict["position"])
@@ -191,7 +193,9 @@ class Logbook(Writing):
             yield from [Following(log, verdict)] if is_old else self._apply_verdict(log, verdict)
 
     def _has_passed(self, log: str, verdict: Frame) -> bool:
-        """Return whether entries that came by another way, a poll, have brought a log as far as a verdict."""
+        """Return True if entries that came in another way (a poll) have already brought a log to the position of a
+        verdict.
+        """
         at, told = self.logs[log], positions.parse(verdict.get("position"))
         if verdict["mode"] == "snapshot" or at is None or told is None:
             return False
@@ -200,9 +204,10 @@ class Logbook(Writing):
     def _handle_entries(self, frame: Frame) -> Effects:
         log, end = frame["log"], None
         if "prev" in frame:
-            # Not every entry of a range: it must begin no later than this client is.
+            # The frame does not hold every entry of its range, so the range must not begin after this client's
+            # position.
             at, end = self.logs.get(log), positions.parse(frame["position"])
-            # Of a subscription before: the verdict on this one has not come.
+            # It belongs to an earlier subscription: the verdict about the present one has not come.
             if at is None:
                 return
             if at.epoch != frame["epoch"] or frame["prev"] > at.offset:
@@ -212,10 +217,10 @@ class Logbook(Writing):
                 yield Emit("conflated", {"log": log, "from": frame["prev"] + 1, "to": end.offset})
         for offset, tag, body in frame["entries"]:
             known = self.logs.get(log)
-            # Left meanwhile, or known: a replay may overlap the live entries.
+            # Skip logs that were left meanwhile, and known entries: a replay may overlap the live entries.
             if log not in self.logs or (known and known.epoch == frame["epoch"] and offset <= known.offset):
                 continue
-            # A hole would never be noticed later; a new connection asks from the known position on.
+            # A missing entry would never be noticed later; a new connection asks again from the known position.
             if known and (known.epoch != frame["epoch"] or (end is None and offset != known.offset + 1)):
                 yield OUT_OF_ORDER
                 return
@@ -224,7 +229,8 @@ class Logbook(Writing):
                 yield from self._apply_revision(log.removeprefix(STATE), place, body)
             else:
                 yield from self._store_position(log)
-                # After its position is stored: an entry is not delivered again if the callback fails (promise T3).
+                # Deliver after the position was stored: an entry is not delivered again if the callback fails (promise
+                # T3).
                 yield Deliver(log, body, Place(place.epoch, offset, tag, live=offset > self._replayed.get(log, 0)))
         known = self.logs.get(log)
         if end is not None and known and known.offset < end.offset:
@@ -234,10 +240,10 @@ class Logbook(Writing):
     def _apply_revision(self, doc: str, place: positions.Position, body: Frame) -> Effects:
         replica = self.open_replica(doc)
         before = replica.view
-        # Its effect is in the view already, as a pending write.
+        # The view already shows its effect, as a pending write.
         own = body.get("client_id") == self.client_id and body.get("seq") is not None
         replica.advance(place, body, own)
-        # The application hears of changes that it can see, and an own write changes nothing any more.
+        # Report only changes that the application can see; its own confirmed write changes nothing in the view.
         if replica.view is not before:
             yield Changed(doc, before, replica.view)
 
@@ -246,7 +252,7 @@ class Logbook(Writing):
         if place is None or log not in self.logs:
             return
         self._note_lost_history(log, True, frame.get("reason"))
-        # Too large for a frame: the body comes over HTTP.
+        # The document is too large for a frame, so it comes over HTTP.
         if "url" in frame:
             self.logs[log] = place
             self.open_replica(log.removeprefix(STATE)).await_body(place.offset)
@@ -265,7 +271,7 @@ class Logbook(Writing):
             yield from self._leave_lost_history(doc, place)
 
     def _leave_lost_history(self, doc: str, place: positions.Position) -> Effects:
-        """Judge pending updates by the values that they replaced: their base belongs to a history that is gone."""
+        """Judge pending updates by the values that they replaced, because the history of their base is gone."""
         self._lost.discard(doc)
         self.outbox.rebase_all(doc, place)
         if self._holding:
@@ -283,5 +289,5 @@ class Logbook(Writing):
             yield StorePosition(log, place.as_json())
 
 
-# Reasons of a snapshot that make every earlier version meaningless as a base.
+# Reasons of a snapshot after which no earlier version can be a base.
 _LOST = frozenset({"history_lost", "epoch_changed"})

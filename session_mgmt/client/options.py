@@ -1,4 +1,4 @@
-"""Options of a start, judged before anything is sent: a wrong one would look like a server that is away."""
+"""Options of a start, checked before anything is sent: a wrong one would look like a server that is down."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
 
 
 def check_url(url: Any) -> str:
-    """Return the address of the API with one slash at its end. Raises ValueError."""
+    """Return the URL of the API with one slash at its end. Raises ValueError."""
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
-    # Such as a bracket that is not closed.
+    # For example for a bracket that is not closed.
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -28,7 +28,7 @@ def check_url(url: Any) -> str:
 
 
 def check_documents(names: Any) -> tuple[str, ...]:
-    """Return the names of the documents to follow. Raises ValueError, also for one text, whose letters are none."""
+    """Return the names of the documents to follow. Raises ValueError, also for a single string."""
     listed = None if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     if listed is None or not all(isinstance(name, str) for name in listed):
         raise ValueError(f'documents has names, such as ("main", "prefs"), not {names!r}')
@@ -36,7 +36,7 @@ def check_documents(names: Any) -> tuple[str, ...]:
 
 
 def check_choices(token: Any, strategy: Any, sync: Any) -> None:
-    """Check what has few values. Raises ValueError."""
+    """Check options that allow only a few values. Raises ValueError."""
     if token is not None and not (isinstance(token, str) and token):
         raise ValueError("token is the text of a session's token, or None")
     if strategy is not None and strategy not in STRATEGIES:
@@ -78,7 +78,7 @@ def _is_object(value: Any) -> bool:
 
 
 def check_callbacks(on_message: Any, listeners: Any, on_ask: Any) -> None:
-    """Check what will be called. Raises TypeError; `on_ask` alone may be a coroutine function."""
+    """Check all callbacks. Raises TypeError; only `on_ask` may be a coroutine function."""
     if listeners is not None and not isinstance(listeners, Mapping):
         raise TypeError(f'listeners has callbacks by event, such as {{"status": print}}, not {listeners!r}')
     for callback in (*(() if on_message is None else (on_message,)), *(listeners or {}).values()):
@@ -88,7 +88,7 @@ def check_callbacks(on_message: Any, listeners: Any, on_ask: Any) -> None:
 
 
 def open_storage(storage: Any) -> Storage:
-    """Return what a client keeps its things in. Raises ValueError."""
+    """Return the storage of a client. Raises ValueError."""
     if storage is None:
         return MemoryStorage()
     if isinstance(storage, str | os.PathLike) and os.fspath(storage):

@@ -11,13 +11,13 @@ Frame = dict[str, Any]
 
 
 def build_frame(frame: Frame) -> Frame:
-    """Return a stored write as it is sent: with digests only if its base is gone."""
+    """Return a stored write in the form that is sent: with digests only if its base is gone."""
     sent = {name: value for name, value in frame.items() if name not in ("replaced", "unseen")}
     return {**sent, "replaced": frame.get("replaced", {})} if frame.get("unseen") else sent
 
 
 def describe_base(place: Position) -> Frame:
-    """Return the fields that name the version on which an update was made; the tag proves its history."""
+    """Return the fields that name the version on which an update was made; the tag identifies its history."""
     return {"base": place.offset, "epoch": place.epoch, "tag": place.tag}
 
 
@@ -26,7 +26,7 @@ def _read_base(frame: Frame) -> list[Any]:
 
 
 class Outbox:
-    """Writes without a receipt in the order of their numbers. A number is never given twice."""
+    """Writes without a receipt, in the order of their numbers. A number is never used twice."""
 
     def __init__(self, next_seq: int = 1, writes: Iterable[Frame] = ()) -> None:
         self._writes: dict[int, Frame] = {frame["seq"]: frame for frame in writes}
@@ -43,7 +43,7 @@ class Outbox:
 
     def add(self, frame: Frame) -> Frame:
         """Number a write and keep it until `settle`."""
-        # Type first, number second: a server finds the number there even in a text that it cannot parse.
+        # Type first, number second, so that a server finds the number even in a text that it cannot parse.
         numbered = {"type": frame["type"], "seq": self.next_seq, **frame}
         self._writes[self.next_seq] = numbered
         self.next_seq += 1
@@ -54,13 +54,13 @@ class Outbox:
         return self._writes.pop(seq, None)
 
     def rebase(self, seq: int, error: str, place: Position) -> None:
-        """Give an undecided update another base: the only part of a write that may change.
+        """Give an undecided update another base; no other part of a write may change.
 
-        Later updates on a base that would be refused too change with it. Each is then sent with the digests of the
-        values it replaced, because nobody knows any more which changes came in between.
+        Later updates with a base that would be refused as well get the new base too. Each is then sent with the digests
+        of the values it replaced, because the changes since its old base are unknown.
         """
         refused = self._writes.get(seq)
-        # Rebased already, with an earlier one of the same burst.
+        # It was rebased already, together with an earlier update.
         if refused is None or "base" not in refused or _read_base(refused) == place.as_json():
             return
         doc, old_epoch, old_base = refused["doc"], refused["epoch"], refused["base"]
@@ -70,22 +70,22 @@ class Outbox:
                 frame |= {**describe_base(place), "unseen": True}
 
     def rebase_all(self, doc: str, place: Position) -> None:
-        """Give every update of a document a base in its new history, and send it with digests from now on."""
+        """Give every update of a document a base in the new history; from now on they are sent with digests."""
         for frame in self._writes.values():
             if frame.get("doc") == doc and "base" in frame:
                 frame |= {**describe_base(place), "unseen": True}
 
     @property
     def acked(self) -> int:
-        """Highest number up to which every receipt has come."""
+        """Highest number up to which every receipt has arrived."""
         return min(self._writes, default=self.next_seq) - 1
 
     def skip_to(self, last_seq: int) -> None:
-        """Skip the numbers that the server has decided, even if this side has forgotten them."""
+        """Skip the numbers that the server has decided, even if this client has forgotten them."""
         self.next_seq = max(self.next_seq, last_seq + 1)
 
     def abandon(self) -> list[Frame]:
-        """Clear the outbox and start again at 1 for a new client name; return the writes without an answer."""
+        """Clear the outbox and restart at 1 for a new client name; return the writes without an answer."""
         unanswered = list(self._writes.values())
         self._writes.clear()
         self.next_seq = 1

@@ -1,4 +1,4 @@
-"""Effects of the core, performed: frames, storage, documents that come over HTTP, and the application."""
+"""Perform the effects of the core: send frames, save, fetch documents over HTTP, and call the application."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from session_mgmt.client.transports.carrier import TransportName
 from session_mgmt.client.transports.choosing import ALL
 
 Receipt = dict[str, Any]
-# Code and name of what a status came from; the code is 0 for what this client found itself.
+# Code and name of the reason for a status; the code is 0 if the client itself found it.
 Reason = dict[str, Any]
 HTTP_SECONDS = 15.0
 
@@ -61,7 +61,7 @@ class Options:
 
 
 class Performer:
-    """Everything that the effects of one client change. The shell makes the link and the credentials."""
+    """Everything that the effects of one client change. The shell adds the link and the credentials."""
 
     _link: Link
     credentials: Credentials
@@ -70,15 +70,15 @@ class Performer:
         self._options, self._storage = options, options.storage
         self._saved = self._storage.load()
         if self._saved != Saved():
-            # From now on it is this process's; another one that has it stops.
+            # From now on this process owns the storage; another process that uses it stops.
             self._storage.save(self._saved)
-        # Without the environment: a proxy that is set for other programs must not get the session's token.
+        # Ignore the environment: a proxy for other programs must not receive the session's token.
         self._http = httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False)
         self.rest = Rest(self._http, options.base, lambda: self._saved.token, options.login)
         self._stopped: Stopped | None = None
         self.reason: Reason | None = None
         self._resend: asyncio.TimerHandle | None = None
-        # Waits before logs are asked for again.
+        # Timers of the logs that are asked for again.
         self._follows: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.stats = Stats()
@@ -90,7 +90,7 @@ class Performer:
 
     @property
     def stopped(self) -> Stopped | None:
-        """Why the client has stopped; None while it has not."""
+        """Reason why the client has stopped; None while it has not."""
         return self._stopped
 
     def take_tokens(self) -> None:
@@ -98,7 +98,7 @@ class Performer:
         self._save()
 
     def set_status(self, status: Status, reason: Reason | None) -> None:
-        """Change the status, and tell it unless both are what was told last."""
+        """Change the status, and report it unless status and reason are the same as in the last report."""
         told = (status, reason)
         self.stats.state, self.reason = told
         if told != self._told:
@@ -106,7 +106,7 @@ class Performer:
             self.events.call_all("status", {"status": status, "reason": reason})
 
     def _track(self, add: Callable[[], tuple[int, list[Effect]]]) -> asyncio.Future[Receipt]:
-        """Store the write before it is sent, so that after a crash it is sent again under its number."""
+        """Store a write before it is sent, so that after a crash it is sent again with the same number."""
         if self._stopped:
             return self.audience.answers.fail_at_once(self._stopped)
         seq, effects = add()
@@ -130,7 +130,7 @@ class Performer:
         self._link.departure = effect
 
     def _settle_write(self, effect: Settle) -> None:
-        # Stored before the caller hears of it, who may end the process at once.
+        # Save before the caller gets the answer, because it may end the process at once.
         self._save()
         self.audience.settle_write(effect)
 
@@ -162,7 +162,7 @@ class Performer:
         self._perform(self.core.resend_writes())
 
     def _plan_follow(self, effect: FollowAfter) -> None:
-        """Ask again, but not with all others who were told the same second."""
+        """Ask again later, at a random moment, because other clients were given the same time."""
         wait = effect.seconds * (1 + random.random())
         timer = self._follows.get(effect.log)
         if timer is not None:
@@ -179,7 +179,7 @@ class Performer:
         task.add_done_callback(self._tasks.discard)
 
     async def _load_document(self, log: str, url: str) -> None:
-        """Get a large document; if that fails, a new connection gives a new verdict."""
+        """Fetch a large document; if that fails, reconnect, because a new connection brings a new verdict."""
         try:
             self._perform(self.core.apply_fetched(log, *await self.rest.fetch_document(url)))
         except (httpx.HTTPError, KeyError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`client.topics.presence(topic)`: who is there in a topic, kept up to date, and the client itself among them."""
+"""`client.topics.presence(topic)`: the members of a topic, kept up to date; the client may be one of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from session_mgmt.protocol.logs import PRESENCE
 
 
 class Member(NamedTuple):
-    """Member of a topic, with what it says of itself; `since` is ISO 8601."""
+    """Member of a topic, with the data that it gave about itself; `since` is ISO 8601."""
 
     data: Any
     since: str
 
 
 class Presence:
-    """Who is there in a topic. `members` by id is None while there are more than the topic shows; `count` is right.
+    """Members of a topic. `members` (by id) is None while there are more than the topic shows; `count` is always right.
 
     `on("change", callback)` calls back without arguments after each change.
     """
@@ -30,10 +30,10 @@ class Presence:
         self.members: dict[str, Member] | None = {}
         self.count = 0
         self._listeners = Listeners()
-        # Offset up to which entries are known; None before the first answer, and after a gap until the next one.
+        # Offset up to which entries are known; None until the members have been read, also after a gap.
         self._offset: int | None = None
         self._waiting: list[tuple[Any, int]] = []
-        # What this client says of itself while it is there.
+        # Data that this client gave about itself, in a tuple; None while it is not a member.
         self._entered: tuple[Any] | None = None
         self._ends: list[Unsubscribe] = [
             self._questions.close,
@@ -49,7 +49,7 @@ class Presence:
         return TOPIC + PRESENCE + self._topic
 
     async def begin(self, end: Unsubscribe) -> None:
-        """Read the members; the log is followed already, until `end` is called."""
+        """Read the members. The log is followed already; `close` calls `end`."""
         self._ends.append(end)
         await self._read()
 
@@ -65,7 +65,7 @@ class Presence:
     async def enter(self, data: Any = None) -> str:
         """Enter the topic, or change the data of this client's member; return the member's id.
 
-        The client stays there over drops and restarts until it leaves. Raises Refused or Stopped.
+        The client stays a member over lost connections and restarts until it leaves. Raises Refused or Stopped.
         """
         self._entered = (data,)
         try:
@@ -79,7 +79,7 @@ class Presence:
         return await self.enter(data)
 
     async def leave(self) -> None:
-        """Leave the topic, and go on seeing who is there. Raises Stopped."""
+        """Leave the topic, and continue to see its members. Raises Stopped."""
         self._entered = None
         await self._questions.ask("leave")
 
@@ -88,7 +88,7 @@ class Presence:
         return self._listeners.add(event, callback)
 
     async def close(self) -> None:
-        """Leave the topic if this client has entered it, and see its members no more."""
+        """Leave the topic if this client has entered it, and stop watching its members."""
         for end in self._ends:
             end()
         if self._entered is not None:
@@ -96,7 +96,7 @@ class Presence:
             try:
                 await self._questions.ask_once("leave")
             except (Unanswered, Stopped):
-                # Without a connection the grace of the topic ends it.
+                # Without a connection the membership ends when the topic's grace time is over.
                 return
 
     async def _read(self) -> None:
@@ -123,7 +123,7 @@ class Presence:
 
     def _return(self) -> None:
         if self._entered is not None:
-            # The server may have let it go: it was away for longer than the grace, maybe.
+            # The server may have removed the member, if the client was away for longer than the grace time.
             (data,) = self._entered
             self._questions.start(self._questions.ask_once("enter", data=data))
 

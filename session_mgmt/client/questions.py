@@ -1,4 +1,4 @@
-"""Questions about a topic that are asked again on the next connection where no answer came."""
+"""Questions about a topic, which are asked again on the next connection if no answer came."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class QuestionPort(ReaderPort, Protocol):
 
 
 class Questions:
-    """Questions of one part of the client about a topic, with the work in the background that asks them."""
+    """Questions of one part of the client about a topic, and the background tasks that ask them."""
 
     def __init__(self, port: QuestionPort, topic: str) -> None:
         self._port, self._topic = port, topic
         self._tasks: set[asyncio.Task[None]] = set()
-        # Ends with each new connection, and with the client.
+        # Set by each new connection, and when the client stops.
         self._connected = asyncio.Event()
         self._ends: list[Unsubscribe] = [
             port.events.add("connected", lambda _: self._connected.set()),
@@ -32,7 +32,7 @@ class Questions:
         ]
 
     async def ask(self, type_: str, **more: Any) -> dict[str, Any]:
-        """Ask on this connection, or else on the next one that answers. Raises Refused or Stopped."""
+        """Ask on this connection; without an answer, ask again on the next one. Raises Refused or Stopped."""
         while True:
             self._connected.clear()
             try:
@@ -45,13 +45,13 @@ class Questions:
         return await self._port.ask_server({"type": type_, "log": TOPIC + self._topic, **more})
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Have work done in the background; what is refused there is the event `error`."""
+        """Run a coroutine in the background; a refusal becomes an `error` event."""
         task = asyncio.get_running_loop().create_task(_run(work, self._port.events))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         for end in self._ends:
             end()
         for task in self._tasks:

@@ -1,4 +1,4 @@
-"""Callbacks turned into `async for`."""
+"""Queue between a callback and an `async for`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ReaderPort(Protocol):
 
     @property
     def stopped(self) -> Stopped | None:
-        """Why the client has stopped; None while it has not."""
+        """Reason why the client has stopped; None while it has not."""
 
 
 class Reader:
-    """Values between a callback and an `async for`; at most `limit` of them wait."""
+    """Queue of values between a callback and an `async for`; at most `limit` values wait."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -33,7 +33,7 @@ class Reader:
         self._error: ClientError | None = None
 
     def put(self, value: Any) -> None:
-        """Take a value; fail the reader if too many wait."""
+        """Add a value; end the reading with TooSlow if too many wait."""
         if len(self._waiting) < self._limit:
             self._waiting.append(value)
         else:
@@ -41,7 +41,7 @@ class Reader:
         self._changed.set()
 
     async def read(self, port: ReaderPort) -> AsyncIterator[Any]:
-        """Yield the values in order. Raises TooSlow, Stopped or what `fail` was given, after those before."""
+        """Yield the values in order. Raises TooSlow, Stopped or the error given to `fail`, after the waiting values."""
         if port.stopped is not None:
             raise port.stopped
         forget = port.events.add("stopped", self._stop)
@@ -51,14 +51,14 @@ class Reader:
                     yield self._waiting.popleft()
                 if self._error is not None:
                     raise self._error
-                # Only after everything was read: a value that comes meanwhile sets it again.
+                # Clear only after everything was read, because a value that arrives later sets it again.
                 self._changed.clear()
                 await self._changed.wait()
         finally:
             forget()
 
     def fail(self, error: ClientError) -> None:
-        """End the reading with an error, after the values that had come before."""
+        """End the reading with an error, after the values that are waiting."""
         self._error = self._error or error
         self._changed.set()
 

@@ -1,4 +1,4 @@
-"""Exchange of tokens for the next ones (PROTOCOL section 14)."""
+"""Exchange of tokens for new ones (PROTOCOL section 14)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ AskSocket = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 
 
 class Refresher:
-    """Exchange over the open socket, else over HTTP.
+    """Exchange of tokens over the open socket, otherwise over HTTP.
 
-    `ask_socket` returns the reply, None if there is no connection or no answer; it raises Refused.
+    `ask_socket` returns the reply, or None if there is no connection or no answer; it raises Refused.
     """
 
     def __init__(self, rest: Rest, credentials: Credentials, ask_socket: AskSocket) -> None:
         self._rest, self._credentials, self._ask_socket = rest, credentials, ask_socket
 
     async def refresh(self) -> dict[str, Any]:
-        """Return the answer of the exchange; whoever calls it keeps the tokens. Raises Refused or Unanswered."""
+        """Return the answer of the exchange; the caller stores the tokens. Raises Refused or Unanswered."""
         exchange = {"token": self._credentials.refresh, "nonce": self._credentials.begin_request()}
         if not self._credentials.is_login_due():
-            # An answer that is lost here is asked for below: the same exchange has the same answer.
+            # If the answer is lost, ask again below: the same exchange gets the same answer.
             reply = await self._ask_socket({"type": "refresh", **exchange})
             if reply is not None:
                 return reply
         answer = await self._rest.call_openly("tokens/refresh/", exchange, "access", with_auth=False)
-        # So that the connection lives on with the new token too; if it does not, it ends in time.
+        # The open connection needs the new token too; without it, it ends when the old token does.
         with contextlib.suppress(Refused):
             await self._ask_socket({"type": "refresh", **exchange})
         return answer

@@ -1,4 +1,4 @@
-"""The time at which the tokens of an open connection are exchanged."""
+"""Timer for the exchange of tokens while a connection is open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RENEW_AGAIN = 5.0
 
 
 class Renewal:
-    """Timer by the age of the tokens. `renew` exchanges them, `leave` ends a connection that only a new one helps."""
+    """Timer by the age of the tokens. `renew` exchanges them; `leave` ends the connection if a new one is necessary."""
 
     def __init__(
         self,
@@ -28,12 +28,12 @@ class Renewal:
         self._is_active = False
 
     def plan(self) -> None:
-        """Plan the next exchange, until `stop`."""
+        """Schedule the next exchange, and further ones until `stop`."""
         self._is_active = True
         self._plan_after(self._find_due_in())
 
     def stop(self) -> None:
-        """Plan nothing more: without a connection the next one settles the tokens first."""
+        """Schedule nothing more; the next connection settles the tokens before it opens."""
         self._is_active = False
         self._cancel_timer()
 
@@ -43,7 +43,7 @@ class Renewal:
             self._timer = None
 
     async def close(self) -> None:
-        """Stop, and end an exchange that is under way: its nonce is stored, and the next start repeats it."""
+        """Stop, and cancel an exchange that is running: its nonce is stored, so the next start repeats it."""
         self.stop()
         if self._task is not None:
             self._task.cancel()
@@ -71,7 +71,7 @@ class Renewal:
                 await self._leave()
         else:
             if is_settled:
-                # Also if nothing was due yet: a timer and the clock of the machine do not agree to the millisecond.
+                # Also if nothing was due yet, because a timer may fire a few milliseconds before the clock says so.
                 self._plan_after(self._find_due_in())
             else:
                 await self._leave()

@@ -1,4 +1,4 @@
-"""Copy of one document: the confirmed value, with the pending writes on top of it."""
+"""Copy of one document: the confirmed value, and the pending writes on top of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ops: TypeAlias = Sequence[Sequence[Any]]
 class Replica:
     """Document of a client; `view` is the value that the application sees.
 
-    Operations are total, so the pending ones apply to whatever value the server confirms.
+    Operations never fail, so the pending ones can be applied to any value that the server confirms.
     """
 
     def __init__(self) -> None:
@@ -37,50 +37,50 @@ class Replica:
         return self._view
 
     def expect(self, seq: int, ops: Ops, *, if_absent: bool = False) -> None:
-        """Show a write before the server has answered it."""
+        """Show a write before the server answers it."""
         if if_absent:
             self._first_values.add(seq)
         self._view = self._apply_pending(self._view, seq, ops, behind=bool(self._pending))
         self._pending[seq] = ops
 
     def amend(self, seq: int, ops: Ops, added: Ops) -> None:
-        """Extend the newest, unsent write by `added`; `ops` is all of it."""
+        """Extend the newest, unsent write by `added`; `ops` are all its operations."""
         self._pending[seq] = ops
         self._view = apply_ops(self._view, added)
 
     def forget(self, seq: int) -> None:
-        """Drop an answered write: its effect, if any, is in `confirmed`."""
+        """Drop an answered write. If it had an effect, `confirmed` contains it."""
         self._first_values.discard(seq)
         if self._pending.pop(seq, None) is not None:
             self._rebuild_view()
 
     def advance(self, position: Position, body: dict[str, Any], own: bool) -> None:
-        """Apply the entry that makes the next version; `own` if a pending write of this client made it."""
+        """Apply the entry of the next version; `own` is True if a pending write of this client made it."""
         if self.fetching:
             self._held_back.append((position, body))
             return
         self.confirmed = apply_ops(self.confirmed, body["ops"])
         self.position = position
         if own:
-            # The receipt comes later; until then the write would show twice.
+            # The receipt comes later; until then the write would be applied twice.
             self._pending.pop(body["seq"], None)
         self._rebuild_view()
 
     def replace(self, position: Position, data: Any, decided: int) -> None:
-        """Take a snapshot. It contains all writes up to `decided`, which were answered before it was made."""
+        """Replace the value by a snapshot. It contains all writes up to `decided`, which were answered before."""
         self.confirmed, self.position, self.fetching = data, position, False
         for seq in [seq for seq in self._pending if seq <= decided]:
             del self._pending[seq]
         waiting, self._held_back = self._held_back, []
         for place, body in waiting:
-            # Entries that the snapshot contains already are left out, and so are those of another history.
+            # Skip entries that the snapshot already contains, and entries of another history.
             if place.epoch == position.epoch and place.offset == self.position.offset + 1:
                 self.confirmed = apply_ops(self.confirmed, body["ops"])
                 self.position = place
         self._rebuild_view()
 
     def await_body(self, version: int) -> None:
-        """Keep entries back until the body of a snapshot has come over HTTP, at `version` or later."""
+        """Hold entries back until a snapshot of `version` or later has arrived over HTTP."""
         self.fetching, self.awaited = True, version
         self._held_back.clear()
 
@@ -91,8 +91,8 @@ class Replica:
         self._view = view
 
     def _apply_pending(self, view: Any, seq: int, ops: Ops, *, behind: bool) -> Any:
-        """Return the value with a write on top; `behind` if another pending write comes before it."""
+        """Return the value with a write on top; `behind` is True if another pending write comes before it."""
         written = self.position is not None and self.position.offset > 0
-        # A first value that comes too late must not show up until its answer has come.
+        # A first value that comes too late will have no effect, so do not show it.
         late = seq in self._first_values and (behind or written)
         return view if late else apply_ops(view, ops)

@@ -15,7 +15,7 @@ from session_mgmt.protocol.position import Position
 
 Headers = Mapping[str, str]
 OPEN_SECONDS = 15.0
-# Where something else has answered, such as the portal of a public network: seconds until the next attempt.
+# Seconds until the next attempt after something else has answered, such as the portal of a public network.
 PORTAL_WAIT = 15.0
 NOT_OURS = "not_our_server"
 CHECK_VERSION = "check `url`, and whether client and server fit together."
@@ -23,7 +23,7 @@ CHECK_VERSION = "check `url`, and whether client and server fit together."
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """The project's own login of this program: headers of every request, or an `auth` of httpx."""
+    """The project's own login of this program: headers of every request, or an httpx `auth`."""
 
     headers: Headers = field(default_factory=dict, repr=False)
     auth: httpx.Auth | None = field(default=None, repr=False)
@@ -34,7 +34,7 @@ class Login:
 
 
 class Rest:
-    """REST API of one server; `token` returns the session's secret for every call."""
+    """REST API of one server; `token` returns the present token of the session."""
 
     def __init__(
         self, http: httpx.AsyncClient, base: str, token: Callable[[], str | None], login: Login | None = None
@@ -43,7 +43,7 @@ class Rest:
         self.login = login or Login()
 
     async def call(self, method: str, path: str, body: Any = None, headers: Headers | None = None) -> Any:
-        """Call by the session's token; return the JSON of the answer, None without a body.
+        """Call with the session's token; return the JSON of the answer, None without a body.
 
         Raises Refused or Unanswered.
         """
@@ -51,16 +51,16 @@ class Rest:
         return _read_json(answer) if answer.content else None
 
     async def call_openly(self, path: str, body: Mapping[str, Any], member: str, *, with_auth: bool) -> dict[str, Any]:
-        """Post what needs no token of a session; the answer must have a `member`. Raises Refused or Unanswered.
+        """Post without a token of a session; the answer must contain `member`. Raises Refused or Unanswered.
 
-        `with_auth` lets the project's own login answer for it.
+        If `with_auth`, the project's own `auth` signs the request.
         """
         auth = self.login.auth if with_auth else None
         answer = await self._send("POST", path, body, httpx.Headers(dict(self.login.headers)), auth)
         return _read_answer(answer, member)
 
     async def recover_session(self, session: str) -> dict[str, Any]:
-        """Ask for the successor of an expired session by its token. Raises Refused or Unanswered."""
+        """Ask for the successor of an expired session, with its token. Raises Refused or Unanswered."""
         answer = await self._send("POST", f"sessions/{session}/recover/", {}, self._add_token(None))
         return _read_answer(answer, "token")
 
@@ -78,15 +78,16 @@ class Rest:
 
     @property
     def token(self) -> str | None:
-        """Secret of the session, at this moment."""
+        """Present token of the session."""
         return self._token()
 
     def open_call(
         self, path: str, text: str, accept: str, patience: float | None, token: str | None
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        """Post a JSON text by a token, and give the answer unread, whatever it is. Raises httpx.HTTPError.
+        """Post a JSON text with a token; yield the answer before its body is read, with any status. Raises
+        httpx.HTTPError.
 
-        `patience`: seconds for which nothing may come of the answer.
+        `patience` is the longest time without new data, in seconds; None waits without a limit.
         """
         proof = {"authorization": f"Bearer {token}"}
         headers = self._add_token({"content-type": "application/json", "accept": accept, **proof})
@@ -96,7 +97,7 @@ class Rest:
         )
 
     def _add_token(self, headers: Headers | None) -> httpx.Headers:
-        # Of httpx, for which a name in capitals is the same name.
+        # Headers of httpx, because they ignore upper and lower case in names.
         sent = httpx.Headers(dict(self.login.headers))
         sent["authorization"] = f"Bearer {self._token()}"
         sent.update(dict(headers or {}))
@@ -129,12 +130,12 @@ def _read_json(answer: httpx.Response) -> Any:
 
 
 def _read_error(answer: httpx.Response) -> Mapping[str, Any]:
-    """Return the server's own error, or one made of the status if something else has answered in its place."""
+    """Return the server's own error, or an error for the status if something else has answered."""
     try:
         error = answer.json()
     except ValueError:
         error = None
-    # Not of a redirect, which nobody follows: it would take the session's token to another address.
+    # Redirects are not followed, because another address must not receive the session's token.
     if answer.is_error and isinstance(error, dict) and "name" in error:
         return error
     if answer.is_server_error or answer.status_code == 429:
@@ -148,7 +149,7 @@ def _describe_silence(method: str, url: str, error: httpx.HTTPError) -> str:
 
 
 def _describe_stranger(answer: httpx.Response) -> Mapping[str, Any]:
-    """Return the error of an answer that says nothing about the session: nothing that is kept may be given up."""
+    """Return the error of an answer that is not from our server, so nothing that is kept may be given up."""
     found = f"A portal or another site answers at {answer.url} ({answer.status_code}), not session_mgmt"
     message = f"{found}: log into the network, or mend `url`."
     return {"name": NOT_OURS, "message": message, "temporary": True, "retry_after": PORTAL_WAIT}

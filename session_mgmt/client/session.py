@@ -43,10 +43,10 @@ class SessionClient:
     """Client of a durable session. Make one with `await SessionClient.start(...)`.
 
     Events for `on`: `status` (status, reason), `connected` (the frame), `disconnected` (code, name, retry_after),
-    `transport` (its name), `recovery` (the receipt), `gap`, `denied`, `refused` (a write's error), `conflict` (doc, seq
-    and the receipt's report), `unsent` (the frame), `error`, `heartbeat_missed` (missed), `identity` (verdict, reason,
-    user_id), `ended` (reason), `stopped` (code, name), and every event type of the session's log. Callbacks are plain
-    functions; one that raises is logged.
+    `transport` (its name), `recovery` (the receipt), `gap`, `denied`, `refused` (error of a write), `conflict` (doc,
+    seq and the report in the receipt), `unsent` (the frame), `error`, `heartbeat_missed` (missed), `identity` (verdict,
+    reason, user_id), `ended` (reason), `stopped` (code, name), and every event type of the session's log. Callbacks are
+    plain functions; if one raises, the exception is logged.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -90,18 +90,18 @@ class SessionClient:
 
         Await the result, or write `async with SessionClient.start(...) as client`, which closes the client.
 
-        `url` is the address of the REST API (`https://example.org/api/`). `headers` or `auth` are the project's own
-        login, which the server is asked with (`sessions/enter/`); without one it is nobody's session. `user` is the key
-        of the user whom the program runs for, None for nobody: the start is refused (`login_mismatch`) for anybody
-        else. `token` joins an existing session instead. `storage` is the path of a JSON file, or None for memory.
-        `strategy` settles conflicts of updates that name none; without it the server's settings do.
-        `sync=Sync("delayed")` gathers updates and sends them as one. `metadata`, `config` and `label` belong to a
-        session that is created. `on_ask` decides about a visitor's session if the server asks. `on_message` and
-        `listeners` (by event) are called from the first moment on; callbacks added later miss the events of the start.
-        `transports` are those that may carry the connection: HTTP where no WebSocket gets through.
+        `url` is the URL of the REST API (`https://example.org/api/`). `headers` or `auth` are the project's own login,
+        and are sent to `sessions/enter/`; without them the session has no user. `user` is the key of the user that the
+        program runs for, or None for no user: if somebody else is logged in, the start is refused (`login_mismatch`).
+        `token` joins an existing session instead. `storage` is the path of a JSON file, or None for memory. `strategy`
+        settles conflicts of updates that name no strategy; by default the server's settings decide.
+        `sync=Sync("delayed")` gathers updates and sends them together. `metadata`, `config` and `label` are used if a
+        new session is created. `on_ask` decides about a visitor's session if the server asks. `on_message` and
+        `listeners` (by event) are called from the first moment on; callbacks that are added later miss the events of
+        the start. `transports` are the allowed transports; HTTP is used if no WebSocket gets through.
 
-        A server that is down is tried again: for a new session at most seven times, for a connection without end.
-        Raises Refused, Unanswered or Stopped; ValueError or TypeError for an option that cannot be.
+        While the server is down, the client tries again: at most seven times for a new session, without end for a
+        connection. Raises Refused, Unanswered or Stopped; ValueError or TypeError for an invalid option.
         """
         check_choices(token, strategy, sync)
         check_callbacks(on_message, listeners, on_ask)
@@ -118,7 +118,7 @@ class SessionClient:
     async def _start(self, token: str | None, documents: Iterable[str]) -> SessionClient:
         try:
             await self._shell.start(token, documents)
-        # Also for a cancellation: the connection would go on without anybody who could close it.
+        # Also for a cancellation, because nobody could close the connection later.
         except BaseException:
             await self.close()
             raise
@@ -126,14 +126,15 @@ class SessionClient:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Session as of the last connection: `session_id`, `user_id`, `state`, `expires_at`, `metadata` …"""
+        """Session as of the last connection: `session_id`, `user_id`, `state`, `expires_at`, `metadata` and others."""
         return self._shell.core.session
 
     @property
     def token(self) -> str | None:
-        """Secret of the session, with which another client can join it.
+        """Token of the session, with which another client can join it.
 
-        A new one comes every quarter of an hour; the one that was read before ends then, with the client that joined.
+        It is replaced before it expires, after 15 minutes by default. The earlier token then ends, and so does the
+        connection of a client that joined with it.
         """
         return self._shell.credentials.token
 
@@ -144,7 +145,7 @@ class SessionClient:
 
     @property
     def reason(self) -> Reason | None:
-        """Code and name of why the status is what it is; None for `connected`, and before the first attempt failed."""
+        """Code and name of the reason for the status; None while `connected`, and before the first failed attempt."""
         return self._shell.reason
 
     @property
@@ -153,11 +154,11 @@ class SessionClient:
         return len(self._shell.core.outbox)
 
     def is_connected(self) -> bool:
-        """Return True while the server answers on a connection."""
+        """Return True while a connection is open and the server answers."""
         return self._shell.core.ready
 
     def document(self, name: str) -> StateDocument:
-        """Return a document of the session; `main` is `state`."""
+        """Return a document of the session; the document `main` is also `state`."""
         if name not in self._documents:
             check_name(name, "The name of a document")
             self._documents[name] = StateDocument(name, self._shell)
@@ -178,7 +179,7 @@ class SessionClient:
     async def messages(self, *, limit: int = WAITING_LIMIT) -> AsyncIterator[Any]:
         """Yield the messages of the server from now on: `async for data in client.messages()`.
 
-        Raises Stopped when the client stops, and TooSlow when more than `limit` wait.
+        Raises Stopped when the client stops, and TooSlow when more than `limit` messages wait.
         """
         reader = Reader(limit)
         forget = self.on_message(reader.put)
@@ -195,10 +196,12 @@ class SessionClient:
     async def set_connection_config(
         self, *, interval: float | None = None, missed_limit: int | None = None, batch: float | None = None
     ) -> dict[str, Any] | None:
-        """Ask the server for other beats, and to gather what it sends, now and for each later connection.
+        """Ask the server for other beats and other batches, for this and all later connections.
 
-        Seconds between two beats, beats in a row that may be missed, seconds of gathering. Return what holds, with the
-        `deadline`; None without a connection. Refused for a value outside the server's range, which is `allowed`.
+        `interval` is the time between two beats in seconds, `missed_limit` the number of beats in a row that may be
+        missed, and `batch` the seconds for which the server gathers frames. Return the values in use, with the
+        `deadline`; None without a connection. Raises Refused for a value outside the server's range, which is in
+        `allowed`.
         """
         given = {"interval": interval, "missed_limit": missed_limit, "batch": batch}
         return await self._shell.configure({name: value for name, value in given.items() if value is not None})
@@ -214,13 +217,13 @@ class SessionClient:
         self._shell.flush()
 
     async def flushed(self) -> None:
-        """Return when every write has its answer. Raises Stopped if the client stops before."""
+        """Return when every write has its answer. Raises Stopped if the client stops first."""
         await self._shell.wait_until_settled()
 
     async def narrow(self, scopes: Iterable[str], *, expires_in: float | None = None) -> NarrowedToken:
-        """Return a token with these scopes only, for a program that should do no more; it cannot be refreshed.
+        """Return a token with only these scopes, for a program that needs fewer rights; it cannot be refreshed.
 
-        Refused with `scope_missing` if the session lacks one. Raises Refused or Unanswered.
+        Raises Refused (`scope_missing` if the session lacks one of the scopes) or Unanswered.
         """
         wanted = {"scopes": [*scopes], **({} if expires_in is None else {"expires_in": expires_in})}
         found = await self._shell.rest.call("POST", "tokens/narrow/", wanted)
@@ -229,23 +232,23 @@ class SessionClient:
     async def login(
         self, headers: Mapping[str, str] | None = None, auth: httpx.Auth | None = None, user: User = MISSING
     ) -> None:
-        """Go on with another login of the project, in the session that the server names.
+        """Continue with another login of the project, in the session that the server names.
 
         Raises Refused, Unanswered or Stopped.
         """
         await self._shell.log_in(Login(headers or {}, auth), user)
 
     async def logout(self) -> None:
-        """End the session: send what waits for at most 2 s, then leave nothing in the storage."""
+        """End the session: send unsent writes for at most 2 s, then leave nothing in the storage."""
         await self._shell.log_out()
 
     @staticmethod
     def forget(storage: str | os.PathLike[str] | Storage) -> None:
-        """Remove everything that a storage keeps, without a session; no client may be using it."""
+        """Remove everything from a storage. No client may be using it."""
         open_storage(storage).save(Saved())
 
     async def close(self) -> None:
-        """Close the connection; with a file as storage, a new client can go on from it."""
+        """Close the connection; with a file as storage, a new client can continue."""
         await self._shell.close()
 
 
@@ -267,7 +270,7 @@ class Starting(Coroutine[Any, Any, SessionClient]):
         if self._client is not None:
             await self._client.close()
 
-    # The rest of a coroutine, so that `asyncio.create_task` takes it too.
+    # The other methods of a coroutine, so that `asyncio.create_task` accepts it as well.
 
     def send(self, value: Any) -> Any:
         return self._starting.send(value)

@@ -1,4 +1,4 @@
-"""The asyncio shell around `Core`: perform its effects, keep its storage, reconnect until told to stop."""
+"""Shell around `Core` for asyncio: it performs effects, keeps the storage, and reconnects until the client stops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from session_mgmt.protocol.codes import Close
 logger = logging.getLogger(__name__)
 
 Receipt = dict[str, Any]
-# Seconds for which a logout waits for what is on its way.
+# Seconds that a logout waits for unanswered writes.
 FLUSH_SECONDS = 2.0
 LOGGED_OUT = "logged_out"
 SESSION_CHANGED = Leave(Close.DETACHED, "session_changed", reconnect=True)
@@ -47,7 +47,7 @@ class Shell(Performer):
         self._clock = clock
         self._batch = Batch(options.sync or Sync(), self.flush)
         self._closed = False
-        # At the end of the client: the end of the session empties the outbox.
+        # True if writes were waiting when the client stopped; the end of a session then empties the outbox.
         self._was_waiting = False
         self._runner: asyncio.Task[None] | None = None
         self.credentials = Credentials(self._saved, options.base, clock, self._save)
@@ -67,7 +67,7 @@ class Shell(Performer):
         self._host, self._way = host, Way(options.transports, memory, clock)
         self._link = Link(self.core, self.stats, clock, self)
 
-    # Calls of the faces `SessionClient`, `StateDocument` and `Topics`.
+    # Calls of `SessionClient`, `StateDocument` and `Topics`.
 
     async def start(self, token: str | None, documents: Iterable[str]) -> None:
         """Return when the client is connected. Raises Refused, Unanswered or Stopped."""
@@ -81,13 +81,13 @@ class Shell(Performer):
             raise self._stopped
 
     async def close(self) -> None:
-        # With a durable storage the client comes back under its name; without one it has left for good.
+        # With a durable storage the client can come back under its name; without one it leaves for good.
         await self._end_work(None if self._storage.durable else {"type": "disconnect"})
         self._stop(Leave(1000, "closed", reconnect=False))
         await self._http.aclose()
 
     async def log_in(self, login: Login, user: User) -> None:
-        """Go on with another login of the project. Raises Refused, Unanswered or Stopped."""
+        """Continue with another login of the project. Raises Refused, Unanswered or Stopped."""
         if self._stopped:
             raise self._stopped
         self.rest.login = login
@@ -95,7 +95,7 @@ class Shell(Performer):
         await self._link.depart()
 
     async def log_out(self) -> None:
-        """Send what waits for a moment, end the session here, and on the server if it answers."""
+        """Wait a moment for unanswered writes, then end the session here, and on the server if it answers."""
         await self._flush_for(FLUSH_SECONDS)
         await self._end_work(None)
         session, token = self.credentials.session_id, self.credentials.token
@@ -135,7 +135,7 @@ class Shell(Performer):
         self._perform(self.core.flush_draft())
 
     async def wait_until_settled(self) -> None:
-        """Return when every write has its answer. Raises Stopped if the client stops before."""
+        """Return when every write has its answer. Raises Stopped if the client stops first."""
         self.flush()
         while len(self.core.outbox) and not self._stopped:
             self.audience.settled.clear()
@@ -144,13 +144,13 @@ class Shell(Performer):
             raise self._stopped
 
     async def configure(self, wishes: dict[str, float]) -> dict[str, Any] | None:
-        """Ask for other beats, now and for each later connection; None without a connection. Raises Refused."""
+        """Ask for other beats, for this and all later connections; None without a connection. Raises Refused."""
         before = self.core.wishes
         self.core.wishes = {**before, **wishes}
         try:
             reply = await self._asking.ask({"type": "configure", **self.core.wishes})
         except Refused:
-            # Asked for again, it would be refused at each connection.
+            # Otherwise each later connection would ask again and be refused again.
             self.core.wishes = before
             raise
         if reply is None:
@@ -159,7 +159,7 @@ class Shell(Performer):
         return self.core.heartbeat
 
     async def ask_server(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Ask over the connection. Raises Refused, Stopped, or Unanswered without a connection or an answer."""
+        """Ask over the connection. Raises Refused, Stopped, or Unanswered if there is no connection or no answer."""
         if self._stopped:
             raise self._stopped
         reply = await self._asking.ask(frame)
@@ -168,7 +168,7 @@ class Shell(Performer):
         return reply
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Call the REST API below the session's own address. Raises Refused or Unanswered."""
+        """Call the REST API below the session's own URL. Raises Refused or Unanswered."""
         return await self.rest.call(method, f"sessions/{self.core.session['session_id']}/{path}", body, headers)
 
     def apply_sync(self, doc: str, answer: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ class Shell(Performer):
         self._perform(self.core.apply_sync(doc, answer))
 
     def send_ephemeral(self, topic: str, data: Any) -> None:
-        """Publish to those who are connected now, if this client is."""
+        """Publish to clients that are connected now; without a connection, do nothing."""
         checked = check_publication(data, self.core.limits)
         self._link.send_frame({"type": "publish", "topic": topic, "data": checked, "ephemeral": True})
 
@@ -187,7 +187,7 @@ class Shell(Performer):
         since: dict[str, Any] | None = None,
         only: dict[str, Any] | None = None,
     ) -> bool:
-        """Follow a log and wait for the server's answer; return whether nothing of `since` is gone.
+        """Follow a log and wait for the server's answer; return True if nothing since the `since` is missing.
 
         Raises Refused or Stopped.
         """
@@ -219,7 +219,7 @@ class Shell(Performer):
             self._perform(self.core.receive_frame(frame))
 
     def handle_switch(self) -> None:
-        """Let go of the attachment. The application sees no difference: another one follows at once."""
+        """Drop the attachment. The application sees no difference, because another one follows at once."""
         self._asking.detach()
         self._renewal.stop()
         if self._resend is not None:
@@ -232,11 +232,11 @@ class Shell(Performer):
             self.events.call_all("transport", name)
 
     def handle_loss(self, leave: Leave) -> Leave:
-        """Return how to go on."""
+        """Report the loss of a connection; return how to go on."""
         self.handle_switch()
         reason = {"code": leave.code, "name": leave.name}
         if self.stats.state == "connected":
-            # Told below, if the client tries again.
+            # Reported below, if the client tries again.
             self.stats.state, self.reason = "reconnecting", reason
             self.stats.losses += 1
             self.events.call_all("disconnected", {**reason, "retry_after": leave.retry_after})
@@ -266,9 +266,9 @@ class Shell(Performer):
     # Calls of the identity.
 
     def take_change(self, change: Change) -> None:
-        """Go on with what the credentials hold now, and store it."""
+        """Continue with the new credentials, and store them."""
         if not change.is_same_session:
-            # What a stored outbox has of another person is not for whoever starts now.
+            # Writes of another person in a stored outbox must not be shown to the program that starts now.
             is_told = change.is_same_person or self._runner is not None
             person = {"is_same_person": change.is_same_person, "is_told": is_told}
             self._perform(self.core.enter_session(self._saved, **person))
@@ -281,14 +281,14 @@ class Shell(Performer):
         self.events.call_all("identity", told)
 
     def take_session(self, receipt: Mapping[str, Any] | None = None) -> None:
-        """Go on in another session whose token stands alone."""
+        """Continue in another session, whose token stands alone."""
         self._perform(self.core.enter_session(self._saved, is_same_person=True))
         self._save()
         if receipt is not None:
             self.events.call_all("recovery", receipt)
 
     def take_tokens(self) -> None:
-        """Store the tokens before they are used, and plan their exchange if a connection has them."""
+        """Store the tokens before they are used, and plan their exchange if a connection is open."""
         super().take_tokens()
         if self.core.ready:
             self._renewal.plan()
@@ -308,18 +308,18 @@ class Shell(Performer):
         try:
             leave = await self._link.run()
         except Exception:
-            # Such as a storage that takes no tokens: whoever waits would wait for ever.
+            # For example a storage that cannot be written: without this, waiting calls would wait for ever.
             logger.exception("The client cannot go on.")
             leave = Leave(0, "client_failed", reconnect=False)
         self._stop(leave)
 
     async def _connect_anew(self) -> None:
-        """Let a new connection settle what this one cannot."""
+        """Reconnect, because only a new connection can settle the session."""
         self._leave_connection(SESSION_CHANGED)
         await self._link.depart()
 
     async def _end_work(self, last: Mapping[str, Any] | None) -> None:
-        # First: the end of the connection, which follows, is then no failure.
+        # First, so that the end of the connection does not count as a failure.
         self._closed = True
         self.flush()
         await self._renewal.close()
@@ -341,7 +341,7 @@ class Shell(Performer):
         await asyncio.gather(*waits, return_exceptions=True)
 
     def _end_session(self, reason: str) -> None:
-        """Give back what was not answered, and keep nothing of the session."""
+        """Give unanswered writes back, and forget the session."""
         self._perform(self.core.start_anew())
         self.core.leave_places(but_topics=False)
         self.credentials.forget(is_logged_out=reason == LOGGED_OUT)
@@ -349,7 +349,7 @@ class Shell(Performer):
         self.events.call_all("ended", {"reason": reason})
 
     def _stop(self, leave: Leave) -> None:
-        """Connect no more, and fail everybody who waits."""
+        """Stop connecting, and fail all waiting calls."""
         if self._stopped is not None:
             return
         self._stopped, self._was_waiting = Stopped(leave.code, leave.name), len(self.core.outbox) > 0

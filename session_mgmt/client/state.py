@@ -1,4 +1,4 @@
-"""`client.state` and `client.document(name)`: plain values, changed at once and confirmed later."""
+"""`client.state` and `client.document(name)`: plain values that change at once and are confirmed later."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StatePort(ReaderPort, Protocol):
     def create_if_absent(self, doc: str, data: Any) -> asyncio.Future[Receipt]: ...
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Call the REST API below the session's own address."""
+        """Call the REST API below the session's own URL."""
 
     def apply_sync(self, doc: str, answer: dict[str, Any]) -> None: ...
 
@@ -52,9 +52,9 @@ class StatePort(ReaderPort, Protocol):
 
 
 class StateDocument:
-    """Named document. Every change is visible when the call returns, also offline; its future gives the receipt.
+    """Named document. A change is visible when the call returns, also offline; its future resolves with the receipt.
 
-    A future fails with `Refused` when the server refuses the change for good; the change is then gone from here too.
+    The future fails with `Refused` if the server finally refuses the change; the change is then undone here as well.
     Calls over HTTP raise Refused or Unanswered.
     """
 
@@ -67,12 +67,12 @@ class StateDocument:
 
     @property
     def version(self) -> int:
-        """Newest version that the server confirmed; 0 before the first."""
+        """Newest version that the server has confirmed; 0 before the first one."""
         return self.position.offset if self.position else 0
 
     @property
     def position(self) -> Position | None:
-        """Place of that version in the document's log; None until the server has told it."""
+        """Position of that version in the document's log; None until the server has sent it."""
         return self._replica.position
 
     @property
@@ -88,7 +88,9 @@ class StateDocument:
         return _read_value(self._replica.view, path, default)
 
     def on(self, path: str, callback: Callback) -> Unsubscribe:
-        """Call `callback(value)` whenever the value at `path` changes; with None when it is gone. Raises Refused."""
+        """Call `callback(value)` each time the value at `path` changes; the value is None if it was removed. Raises
+        Refused.
+        """
         check_callback(callback)
         _read_value(self._replica.view, path)
         return self._port.changes.add(self.name, _watch(path, callback))
@@ -96,7 +98,7 @@ class StateDocument:
     async def iterate(self, path: str = "", *, limit: int = WAITING_LIMIT) -> AsyncIterator[Any]:
         """Yield the value at a path after each change: `async for cart in client.state.iterate("/cart")`.
 
-        Raises Refused as `on`, Stopped when the client stops, and TooSlow when more than `limit` wait.
+        Raises Refused like `on`, Stopped when the client stops, and TooSlow when more than `limit` values wait.
         """
         reader = Reader(limit)
         forget = self.on(path, reader.put)
@@ -107,7 +109,7 @@ class StateDocument:
             forget()
 
     async def follow(self) -> None:
-        """Follow a document besides `main`; return when it is here. Raises Refused."""
+        """Follow a document other than `main`; return when it has arrived. Raises Refused."""
         _ = self._replica
         await self._port.follow_log(STATE + self.name)
 
@@ -128,9 +130,9 @@ class StateDocument:
         return self.update([["inc", path, amount]], strategy=strategy)
 
     def merge(self, value: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        """Merge an object (RFC 7396): members are set, null removes."""
+        """Merge an object as in RFC 7396: its members are set, null removes a member."""
         checked = check_data(value, self._port.core.limits)
-        # As operations, so that it can be shown before the server has answered.
+        # Send it as operations, so that it can be shown before the server answers.
         return self.update([list(op) for op in normalise.make_merge_ops(checked)], strategy=strategy)
 
     def replace(self, data: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
@@ -138,49 +140,48 @@ class StateDocument:
         return self.set("", data, strategy=strategy)
 
     def clear(self, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        """Make the document `{}`; an ordinary new version."""
+        """Set the document to `{}`, as an ordinary new version."""
         return self.replace({}, strategy=strategy)
 
     def create_if_absent(self, data: Any) -> asyncio.Future[Receipt]:
-        """Give the document its first value; the receipt says `unchanged` if it was ever written.
+        """Give the document its first value; the receipt has `unchanged` if the document was ever written.
 
-        A document that was cleared is not absent, so neither a start nor a reconnect can overwrite anything with
-        defaults.
+        A cleared document is not absent, so neither a start nor a reconnect can overwrite values with defaults.
         """
         return self._port.create_if_absent(self.name, data)
 
     def update(
         self, ops: list[list[Any]], *, strategy: str | None = None, atomic: bool = False
     ) -> asyncio.Future[Receipt]:
-        """Apply several operations of PROTOCOL section 6 as one version.
+        """Apply several operations (PROTOCOL section 6) as one version.
 
-        `strategy` is `merge`, `server_wins`, `client_wins`, `reject` or `manual`; else the client's, else the server's.
-        With `atomic` the update is refused (`conflict`) unless all its operations take effect.
+        `strategy` is `merge`, `server_wins`, `client_wins`, `reject` or `manual`; by default the client's, else the
+        server's. With `atomic` the update is refused (`conflict`) unless all its operations take effect.
         """
         return self._port.update(self.name, ops, strategy, atomic=atomic)
 
     def size(self) -> int:
-        """Return the bytes of `get()` as compact JSON."""
+        """Return the size of `get()` in bytes, as compact JSON."""
         return size.measure_size(self.get())
 
     def checksum(self) -> str:
-        """Return the SHA-256 of `get()` as RFC 8785 text: the server's checksum if the two are equal."""
+        """Return the SHA-256 of `get()` as RFC 8785 text; equal documents have the server's checksum."""
         return canonical.compute_checksum(self.get())
 
     # Calls to the REST API.
 
     async def sync(self) -> int:
-        """Fetch missing entries; return the version then."""
+        """Fetch missing entries; return the resulting version."""
         while True:
             before = self.position
             answer = await self._call("POST", "sync/", {"position": before and before.as_json()})
             self._port.apply_sync(self.name, answer)
-            # Entries come in pages; the page that brings nothing new is the last.
+            # Entries come in pages; a page that brings nothing new is the last one.
             if answer["mode"] != "entries" or self.position == before:
                 return self.version
 
     async def info(self) -> ClientState:
-        """Read the stored document with the server's facts about it."""
+        """Read the stored document with its data and metadata from the server."""
         return build_answer(ClientState, await self._call("GET"))
 
     async def sizes(self) -> DocumentSizes:
@@ -192,13 +193,13 @@ class StateDocument:
         return build_answer(DocumentSizes, await self._call("POST", "compress/", {}))
 
     async def history(self, *, before: int | None = None, limit: int | None = None) -> HistoryPage:
-        """List the versions, newest first; `before` is the `next` of the page before."""
+        """List the versions, newest first; `before` is the `next` of the previous page."""
         page = await self._call("GET", "history/" + _build_query(before=before, limit=limit))
         entries = [build_answer(HistoryEntry, entry) for entry in page["results"]]
         return build_answer(HistoryPage, {**page, "results": entries})
 
     async def read_at(self, version: int | str) -> Any:
-        """Read the value at a version or under a label. Raises Refused (`not_found`) if it is gone."""
+        """Read the value at a version or under a label. Raises Refused (`not_found`) if it is not kept."""
         path = f"history/{version}/" if isinstance(version, int) else f"persist/{_encode_label(version)}/"
         return (await self._call("GET", path))["data"]
 
@@ -209,7 +210,7 @@ class StateDocument:
         return patch
 
     async def persist(self, label: str | None = None) -> Checkpoint:
-        """Keep the present version for good under a label, `v<version>` by default."""
+        """Keep the present version permanently under a label, by default `v<version>`."""
         return build_answer(Checkpoint, await self._call("POST", "persist/", {} if label is None else {"label": label}))
 
     async def checkpoints(self) -> list[Checkpoint]:
@@ -217,20 +218,20 @@ class StateDocument:
         return [build_answer(Checkpoint, kept) for kept in (await self._call("GET", "persist/"))["results"]]
 
     async def forget(self, label: str) -> None:
-        """Remove a checkpoint. Raises Refused (`not_found`) if there is none of this label."""
+        """Remove a checkpoint. Raises Refused (`not_found`) if no checkpoint has this label."""
         await self._call("DELETE", f"persist/{_encode_label(label)}/")
 
     async def restore(self, to: int | str, *, if_match: Sequence[Any] | None = None) -> Written:
-        """Make the value of a version or a checkpoint the newest; an ordinary new version.
+        """Write the value of an old version or a checkpoint again, as an ordinary new version.
 
-        `if_match` is a position: raises Refused (`precondition_failed`) if the document is not there.
+        `if_match` is a position: raises Refused (`precondition_failed`) if the document is at another one.
         """
         body = {"version": to} if isinstance(to, int) else {"label": to}
         headers = None if if_match is None else {"if-match": '"{}.{}.{}"'.format(*if_match)}
         return build_answer(Written, await self._call("POST", "restore/", body, headers))
 
     async def conflicts(self, *, include_resolved: bool = False) -> list[KeptConflict]:
-        """List the conflicts that `manual` kept, newest first."""
+        """List the conflicts that the strategy `manual` has kept, newest first."""
         results = (await self._call("GET", "conflicts/"))["results"]
         found = [build_answer(KeptConflict, conflict) for conflict in results]
         return [conflict for conflict in found if conflict.resolved_at is None or include_resolved]
@@ -241,7 +242,7 @@ class StateDocument:
         keep: Literal["server", "client", "value"],
         value: Any = MISSING,
     ) -> Written:
-        """Decide a conflict. Raises Refused (`conflict`) if somebody has decided before."""
+        """Resolve a conflict. Raises Refused (`conflict`) if somebody else has resolved it before."""
         body = {"keep": keep, **({} if value is MISSING else {"value": value})}
         path = f"conflicts/{encode_part(id_, 'The id of a conflict')}/resolve/"
         return build_answer(Written, await self._call("POST", path, body))
@@ -249,7 +250,7 @@ class StateDocument:
     async def _call(
         self, method: str, path: str = "", body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        # Quoted with its slashes, which would make another address of it.
+        # Quote also its slashes, which would make another URL.
         name = encode_part(self.name, "The name of a document")
         return await self._port.call(method, f"state/{name}/{path}", body, headers)
 
@@ -259,7 +260,7 @@ class StateDocument:
 
 
 def _encode_label(label: str) -> str:
-    # Its slashes are slashes of the address.
+    # Slashes of a label are slashes in the URL.
     return encode_part(label, "A label").replace("%2F", "/")
 
 

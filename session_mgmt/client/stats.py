@@ -11,16 +11,16 @@ from typing import Literal, TypeAlias
 from session_mgmt.client.transports.carrier import TransportName
 
 LATENCIES_KEPT = 100
-# Tells whether frames pass, and if not, whether the client tries by itself.
+# Says whether frames can pass, and if not, whether the client is trying to reconnect.
 Status: TypeAlias = Literal["connecting", "connected", "reconnecting", "disconnected", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Round trips in milliseconds; None before the first.
+    """Round trip times in milliseconds; None before the first one.
 
-    Over a WebSocket the server measures each beat, over HTTP the client measures calls that are answered at once.
-    `jitter_ms`: how much one differs from the one before, on average.
+    Over a WebSocket the server measures each beat; over HTTP the client measures calls that are answered at once.
+    `jitter_ms` is the average difference between two successive times.
     """
 
     last_ms: float | None = None
@@ -50,7 +50,7 @@ class Stats:
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT), repr=False)
 
     def add_latency(self, milliseconds: float | None) -> None:
-        """Take a round trip; the first beat of a connection has none."""
+        """Add a round trip time in milliseconds; None, as on the first beat of a connection, is ignored."""
         if milliseconds is None:
             return
         self._latencies.append(milliseconds)

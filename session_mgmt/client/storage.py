@@ -1,4 +1,4 @@
-"""Storage of everything that must survive a client's process: its name, its positions and its unanswered writes."""
+"""Storage of everything that must survive a client's process, such as its name, positions and unanswered writes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 @dataclass(slots=True)
 class Saved:
-    """Stored facts of a client: `writes` without a receipt, oldest first; `positions` of all logs except documents.
+    """Record of a client: `writes` without a receipt, oldest first; `positions` in all logs except documents.
 
-    `token` stands alone, or belongs to a pair with `refresh`; it came at `since` and lives `life` seconds. From
-    `login_due` on the login of the session must be proved again. `nonce` is of a request for tokens without an answer,
-    `previous` an expired session that the next login of its user may bring back. `way` is what is known of the way to
-    the server.
+    `token` stands alone, or belongs to a pair with `refresh`. It was received at `since` (seconds since 1970) and lives
+    for `life` seconds. After `login_due` the login of the session must be proved again. `nonce` belongs to a request
+    for tokens that has no answer yet. `previous` is an expired session that the next login of its user may bring back.
+    `way` is what the client has learnt about the transports to the server.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -38,7 +38,7 @@ class Saved:
 
 
 class Storage(Protocol):
-    """Interface of a storage; `save` must leave either the old or the new record, never a mixture."""
+    """Interface of a storage. `save` must leave either the old or the new record, never a mixture."""
 
     durable: bool
 
@@ -63,7 +63,7 @@ class MemoryStorage:
 
 
 class FileStorage:
-    """JSON file of one client: of two processes sharing a file, the one that opened it first stops.
+    """JSON file of one client. If two processes use the same file, the one that opened it first stops.
 
     The file holds the session's tokens, so only its owner may read it.
     """
@@ -72,7 +72,7 @@ class FileStorage:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        # Written with each record, so that another holder is noticed.
+        # Written with each record, so that a process can notice that another one uses the file.
         self._holder = secrets.token_hex(8)
         self._written: tuple[int, int] | None = None
 
@@ -80,7 +80,7 @@ class FileStorage:
         return f"FileStorage({str(self._path)!r})"
 
     def load(self) -> Saved:
-        """Read the file, or return a new `Saved` if there is none. Raises ValueError for any other file."""
+        """Read the file; return a new `Saved` if there is none. Raises ValueError if it holds anything else."""
         try:
             record = self._read_record()
         except FileNotFoundError:
@@ -92,13 +92,13 @@ class FileStorage:
             raise ValueError(self._describe_other()) from problem
 
     def save(self, saved: Saved) -> None:
-        """Replace the file in one step, so that a process that dies in the middle leaves the old one.
+        """Replace the file in one step, so that the old record stays if the process dies during the write.
 
-        A file that another process has begun to write is left to it.
+        If another process has begun to use the file, do nothing.
         """
         if self.is_taken():
             return
-        # In the same folder, because only within one file system a file is replaced in one step.
+        # In the same folder, because a file can be replaced in one step only within one file system.
         beside = self._path.with_name(f"{self._path.name}.{self._holder}.new")
         with open(beside, "w", encoding="utf-8", opener=_open_private) as file:
             json.dump({"holder": self._holder, **asdict(saved)}, file, separators=(",", ":"))
@@ -106,12 +106,12 @@ class FileStorage:
         beside.replace(self._path)
 
     def is_taken(self) -> bool:
-        """Return True if another process has written the file since this one wrote it last."""
+        """Return True if another process has written the file since the last write of this one."""
         try:
             if self._written is None or self._written == _identify(self._path):
                 return False
             holder: Any = self._read_record().get("holder", self._holder)
-        # It is gone, or holds something else.
+        # The file is gone, or holds something else.
         except (OSError, ValueError, AttributeError):
             return False
         return bool(holder != self._holder)
@@ -133,5 +133,5 @@ def _identify(path: Path) -> tuple[int, int]:
 
 
 def _open_private(path: str, flags: int) -> int:
-    # From the first byte on: a mode that is set afterwards leaves a moment for others to read the token.
+    # Set the mode when the file is created; otherwise others could read the token for a moment.
     return os.open(path, flags, 0o600)

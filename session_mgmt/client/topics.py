@@ -1,4 +1,4 @@
-"""`client.topics`: publications of a topic in order, missed ones first."""
+"""`client.topics`: publications of topics in order, beginning with the missed ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Filter = dict[str, Any]
 
 
 class Published(NamedTuple):
-    """Publication of the past; `at` is ISO 8601."""
+    """Publication in the history of a topic; `at` is ISO 8601."""
 
     position: Position
     data: Any
@@ -32,15 +32,15 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PastPage:
-    """Page of a topic's past, the newest publication last; `more` tells whether older ones are kept."""
+    """Page of a topic's history, oldest publication first; `more` is True if older ones are kept."""
 
     entries: list[Published]
     more: bool
 
 
 class Subscription:
-    """Subscription to a topic, which ends when it is called. `complete` is False if publications since the time that
-    was wished for are gone.
+    """Subscription to a topic. Call it to unsubscribe. `complete` is False if publications since the requested time are
+    missing.
     """
 
     def __init__(self, end: Unsubscribe, complete: bool) -> None:
@@ -88,19 +88,19 @@ class Topics:
         with_place: bool = False,
         snapshot: Callback | None = None,
     ) -> Subscription:
-        """Call `callback(data)` once per publication, from the stored position or else from now on; returns when that
-        holds. With `with_place` call `callback(data, place)`.
+        """Call `callback(data)` once for each publication, from the stored position or else from now on. Return when
+        the topic is followed. With `with_place` call `callback(data, place)`.
 
-        `slow` says how to go on where this client reads too slowly, of the ways that the topic names. `since` says
-        where to begin: `{"position": …}`, which counts before a stored one, or without a position `{"time": …}` (a
-        datetime or ISO 8601) or `{"last": n}`; `complete` of the result is False if publications since that time are
-        gone. `filter` asks for those only that have one value of each member: `{"region": "eu"}` or
-        `{"region": {"in": ["eu", "us"]}}`, of the keys that the topic names. Of several subscribers the first one
-        decides. Where the topic has no room now (`busy`), the event `denied` tells it once, and the server is asked
-        again, ever later, until it has. `snapshot(value)` is called before all publications with the value that they
-        change, and again after a gap. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications
-        are reported by the event `gap` before the next one, and a range of which only the newest of each key come by
-        `conflated`.
+        `slow` is one of the ways that the topic allows to go on if this client reads too slowly. `since` is where to
+        begin: `{"position": …}`, which takes precedence over a stored position, or, if no position is stored, `{"time":
+        …}` (a datetime or ISO 8601) or `{"last": n}`; the result's `complete` is False if publications since that time
+        are missing. `filter` asks only for publications with certain values, `{"region": "eu"}` or `{"region": {"in":
+        ["eu", "us"]}}`, of the keys that the topic allows. If a topic has several subscribers, the options of the first
+        one count. If the server has no room for the topic now (`busy`), the event `denied` reports it once, and the
+        client asks again after longer and longer waits. `snapshot(value)` is called before all publications with the
+        value that they change, and again after a gap. Raises `Refused` (`topic_denied`) if the client may not read the
+        topic. Lost publications are reported by the event `gap` before the next publication. The event `conflated`
+        reports a range of which only the newest publication of each key was sent.
         """
         check_callback(callback)
         if snapshot is not None:
@@ -108,11 +108,11 @@ class Topics:
             told = callback if with_place else lambda data, _: callback(data)
             return await self._begin(Beginning(self._port, topic, snapshot, told), slow, since, filter)
         subscribers = self._port.publications
-        # Before the topic is followed: missed entries may arrive before the answer.
+        # Before the topic is followed, because missed entries may arrive before the answer.
         remove = subscribers.add(topic, callback if with_place else lambda data, _: callback(data))
         try:
             complete = await self._port.follow_log(TOPIC + topic, slow, _describe(since), filter)
-        # Also for a cancellation, or a callback that nobody can remove would go on being called.
+        # Also for a cancellation, because nobody could remove the callback later.
         except BaseException:
             remove()
             raise
@@ -149,8 +149,8 @@ class Topics:
     ) -> AsyncIterator[Any]:
         """Yield the publications of a topic: `async for data in client.topics.iterate("orders:42")`.
 
-        Raises Refused as `subscribe`, also when the right ends later, Stopped when the client stops, and TooSlow when
-        more than `limit` wait.
+        Raises Refused like `subscribe`, also when the right to read ends later; Stopped when the client stops; and
+        TooSlow when more than `limit` publications wait.
         """
         reader = Reader(limit)
 
@@ -158,7 +158,7 @@ class Topics:
             if denial["log"] == TOPIC + topic and not (denial["error"] or {}).get("temporary"):
                 reader.fail(Refused(denial["error"] or {}))
 
-        # Before the topic is followed: the right may end before this coroutine goes on.
+        # Before the topic is followed, because the right to read may end before this coroutine continues.
         forget = self._port.events.add("denied", end_denied)
         try:
             unsubscribe = await self.subscribe(topic, reader.put, slow=slow, since=since, filter=filter)
@@ -171,10 +171,10 @@ class Topics:
             forget()
 
     async def history(self, topic: str, *, before: Position | None = None, limit: int = 50) -> PastPage:
-        """Return the newest publications before a place, or of all; no subscription is needed.
+        """Return the newest publications before a position, or the newest of all. No subscription is necessary.
 
-        The `position` of the first one is the `before` of the page before. Raises Refused (`topic_denied`, or
-        `unknown_position` for a place of another history), Unanswered or Stopped.
+        To read the page before, pass the `position` of the first publication as `before`. Raises Refused
+        (`topic_denied`, or `unknown_position` for a position of another history), Unanswered or Stopped.
         """
         place = None if before is None else before.as_json()
         page = await self._port.ask_server({"type": "history", "log": TOPIC + topic, "before": place, "limit": limit})
@@ -182,9 +182,9 @@ class Topics:
         return PastPage(entries, page["more"])
 
     async def presence(self, topic: str) -> Presence:
-        """Return who is there in a topic, kept up to date until it is closed; `enter` makes this client a member.
+        """Return the members of a topic, kept up to date until it is closed; `enter` makes this client a member.
 
-        Raises Refused (`topic_denied`) if the members may not be seen, or Stopped.
+        Raises Refused (`topic_denied`) if this client may not see the members, or Stopped.
         """
         found = Presence(self._port, topic)
         try:
@@ -199,9 +199,10 @@ class Topics:
     def publish(
         self, topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False
     ) -> asyncio.Future[Receipt | None]:
-        """Publish exactly once, also after a lost connection; resolves with the receipt, which holds the position.
+        """Publish exactly once, also after a lost connection. The future's receipt holds the position.
 
-        With `ephemeral` publish at most once, to those who are connected now; resolves with None at once.
+        With `ephemeral` publish at most once, to clients that are connected now; the future has the result None at
+        once.
         """
         if ephemeral:
             self._port.send_ephemeral(topic, data)
@@ -213,7 +214,7 @@ class Topics:
 
 
 def _describe(since: Since | None) -> Since | None:
-    """Return a wish as it goes over the wire."""
+    """Return `since` in the form that is sent."""
     if since is None:
         return None
     return {name: _describe_wish(wish) for name, wish in since.items()}

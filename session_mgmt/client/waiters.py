@@ -1,4 +1,4 @@
-"""Futures of the callers that wait for an answer."""
+"""Futures of callers that wait for an answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class Waiters(Generic[Key, Value]):
-    """Futures by the answer that they wait for; several callers may wait for one."""
+    """Futures by the key of their answer; several callers may wait for the same one."""
 
     def __init__(self) -> None:
         self._futures: dict[Key, list[asyncio.Future[Value]]] = {}
@@ -24,29 +24,29 @@ class Waiters(Generic[Key, Value]):
         return future
 
     def fail_at_once(self, error: ClientError) -> asyncio.Future[Value]:
-        """Return a future that has failed."""
+        """Return a future that has already failed."""
         future = self._build_future()
         future.set_exception(error)
         return future
 
     def resolve(self, key: Key, value: Value) -> None:
-        """Answer all who wait for this."""
+        """Answer all callers that wait for this key."""
         for future in self._take_open(key):
             future.set_result(value)
 
     def reject(self, key: Key, error: ClientError) -> None:
-        """Fail all who wait for this."""
+        """Fail all callers that wait for this key."""
         for future in self._take_open(key):
             future.set_exception(error)
 
     def reject_all(self, error: ClientError) -> None:
-        """Fail everybody."""
+        """Fail all callers."""
         for key in list(self._futures):
             self.reject(key, error)
 
     def _build_future(self) -> asyncio.Future[Value]:
         future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
-        # Reading the exception silences asyncio's warning about a future that nobody awaits.
+        # Read the exception, or asyncio would warn about a future that nobody awaits.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return future
 

@@ -1,4 +1,4 @@
-"""Numbered writes of the core: show them, number them, gather them, send them again."""
+"""Numbered writes of the core: show them, number them, gather them, and send them again."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ Effects = Iterator[Effect]
 class Writing:
     """Writes and documents of one client.
 
-    `logs` maps each followed log to the place in it; `draft` is the update that later ones may join.
+    `logs` maps each followed log to its position; `draft` is the update that later ones may join.
     """
 
     def __init__(self, saved: Saved, *, delayed: bool) -> None:
         self.outbox = Outbox(saved.next_seq, saved.writes)
         self.replicas: dict[str, Replica] = {}
         self.logs: dict[str, positions.Position | None] = {SESSION_LOG: None}
-        # Ways to go on that the application wishes for where this client reads too slowly.
+        # By log, the way to go on that the application wants if this client reads too slowly.
         self.ways: dict[str, str] = {}
-        # Parts of topics that it wants.
+        # By topic's log, the filter that the application wants.
         self.filters: dict[str, Frame] = {}
-        # Where it wishes to begin in a log without a position.
+        # By log, where to begin if there is no position.
         self.beginnings: dict[str, Frame] = {}
-        # Positions of topics that nobody follows yet: without a subscriber their entries would be lost.
+        # Positions of topics that are not followed yet, because without a subscriber their entries would be lost.
         self._stored_places: dict[str, positions.Position | None] = {}
         self._take_places(saved)
         self.limits: Frame = {}
         self.ready = False
         self.draft: Draft | None = None
         self._delayed = delayed
-        # Documents whose history was lost, until their snapshot is here.
+        # Documents whose history was lost, until their snapshot has arrived.
         self._lost: set[str] = set()
         self._holding = False
 
@@ -60,7 +60,7 @@ class Writing:
             known[log] = positions.parse(place)
 
     def open_replica(self, doc: str) -> Replica:
-        """Return this client's copy of a document; a new one shows the writes of a stored outbox at once."""
+        """Return this client's copy of a document; a new copy shows the writes of a stored outbox at once."""
         if doc not in self.replicas:
             self.replicas[doc] = replica = Replica()
             self.logs.setdefault(STATE + doc, None)
@@ -70,12 +70,12 @@ class Writing:
         return self.replicas[doc]
 
     def add_write(self, frame: Frame) -> tuple[int, list[Effect]]:
-        """Number a `publish` or `send` and send it behind the draft; return its number.
+        """Number a `publish` or `send`, and send it after the draft; return its number and the effects.
 
         Raises Refused if it is too large for a frame.
         """
         self._check_size(frame)
-        # The draft has an earlier number, and must go out first.
+        # The draft has an earlier number, so it must be sent first.
         before = [*self.flush_draft()]
         numbered = self.outbox.add(frame)
         return numbered["seq"], [*before, *self._send_write(numbered)]
@@ -83,9 +83,9 @@ class Writing:
     def add_update(
         self, doc: str, ops: list[list[Any]], strategy: str | None = None, *, atomic: bool = False
     ) -> tuple[int, list[Effect]]:
-        """Change a document at once in the replica, and send the change with the version that it was made on.
+        """Change a document at once in the replica, and send the change with the version it is based on.
 
-        With delayed synchronisation it may join the draft and share its number.
+        With delayed synchronisation it may join the draft and have the same number.
         """
         replica = self.open_replica(doc)
         frame: Frame = {"type": "update", "doc": doc, "ops": ops, **({"strategy": strategy} if strategy else {})}
@@ -93,7 +93,7 @@ class Writing:
             frame["atomic"] = True
         if replica.position is not None:
             frame |= describe_base(replica.position)
-            # Kept aside for a lost base, see `build_frame`.
+            # Used only if the base is lost, see `build_frame`.
             frame["replaced"] = replaced.digest_replaced(replica.view, ops)
         before = replica.view
         if self.draft is not None and self.draft.join(frame, self._is_sendable):
@@ -107,7 +107,7 @@ class Writing:
             self.draft = Draft(numbered, before)
         else:
             effects += self._send_write(numbered)
-        # After its number is known, under which the receipt will take it away again.
+        # After the write was numbered, because the receipt will remove it by its number.
         replica.expect(numbered["seq"], ops)
         return numbered["seq"], [*effects, Changed(doc, before, replica.view)]
 
@@ -115,19 +115,21 @@ class Writing:
         """Give a document its first value; show it at once only if no version is known here."""
         replica = self.open_replica(doc)
         before, ops = replica.view, [["set", "", data]]
-        # An update that requires the absence of a version names none.
+        # An update that requires that no version exists has no base.
         seq, effects = self.add_write({"type": "update", "doc": doc, "ops": ops, "if_absent": True})
         replica.expect(seq, ops, if_absent=True)
         return seq, [*effects, Changed(doc, before, replica.view)]
 
     def flush_draft(self) -> Effects:
-        """Send the draft; without a connection it waits in the outbox, and nothing joins it any more."""
+        """Send the draft. Without a connection it waits in the outbox, and no update joins it any more."""
         draft, self.draft = self.draft, None
         if draft is not None:
             yield from self._send_write(draft.frame)
 
     def resend_writes(self) -> Effects:
-        """Send every write without a receipt again, in order; wait where a base is lost and its snapshot comes."""
+        """Send every write without a receipt again, in order. If the base of one is lost, first wait for the document's
+        snapshot.
+        """
         self._holding = any(frame.get("doc") in self._lost and "base" in frame for frame in self.outbox)
         if self.ready and not self._holding:
             for frame in list(self.outbox):
@@ -147,7 +149,7 @@ class Writing:
 
     def _check_size(self, frame: Frame) -> None:
         if self._measure_frame(frame) > self._read_frame_limit():
-            # The server would refuse it without reading its number, at every attempt.
+            # The server would refuse it at every attempt, without reading its number.
             raise Refused(FrameTooLarge(limit=self._read_frame_limit()).as_dict())
 
     def _is_sendable(self, frame: Frame) -> bool:
