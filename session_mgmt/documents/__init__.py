@@ -1,3 +1,3 @@
-"""The algebra of JSON documents: parsing, operations, merging, storing. Pure: no Django, no clock, no network."""
+"""Algorithms for JSON documents: parsing, operations, merging, storing. Pure: no Django, no clock, no network."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Policies that merge two changed versions of an array, besides `atomic`, which treats it as one value."""
+"""Policies that merge two changed versions of an array. Without a policy (`atomic`) an array is one value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from session_mgmt.documents import pointer
 from session_mgmt.documents.keyed_places import find_item
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
-# (position to report, member of the key, key, base, server, client) -> the merged item, or MISSING.
+# Takes (index for reports, name of the key member, key, base, server, client); returns the merged item, or MISSING.
 MergeItem: TypeAlias = Callable[[int, str, Any, JSON | Missing, JSON | Missing, JSON | Missing], JSON | Missing]
 _ByKey: TypeAlias = dict[Hashable, JSON]
 
@@ -22,9 +22,9 @@ _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
 class ArrayPolicies:
-    """Array policies by the pointer of the array. In a pattern `*` stands for any one token.
+    """Array policies by the pointer of the array. In a pattern, `*` matches any one token.
 
-    `{"/log": "append", "/carts/*/tags": "set", "/items": "keyed:id"}`; the first pattern that fits counts, else atomic.
+    `{"/log": "append", "/carts/*/tags": "set", "/items": "keyed:id"}`; the first matching pattern counts, else atomic.
     """
 
     def __init__(self, patterns: Mapping[str, str] | None = None) -> None:
@@ -35,11 +35,11 @@ class ArrayPolicies:
 
     @property
     def has_merged(self) -> bool:
-        """Return whether the items of any array are merged."""
+        """Return True if a policy merges the items of any array."""
         return any(policy not in (ATOMIC, APPEND) for _, policy in self._patterns)
 
     def merges_items(self, path: str) -> bool:
-        """Return whether the policy of an array tells which items are the same: one must not come twice."""
+        """Return True if the array's policy says which items are the same, so that no item may occur twice."""
         return bool(self._patterns) and self.find_policy(path) not in (ATOMIC, APPEND)
 
     def find_policy(self, path: str) -> str:
@@ -51,7 +51,7 @@ NO_POLICIES: Final = ArrayPolicies()
 
 
 def find_same_item(policy: str, array: list[JSON], item: JSON) -> int | None:
-    """Return the index of the item that is the same by the array's policy; None if there is none, or none can be."""
+    """Return the index of the item that is the same by the array's policy; None if there is none."""
     if policy == SET and type(item) in _SCALARS:
         return next((at for at, known in enumerate(array) if type(known) in _SCALARS and are_equal(known, item)), None)
     if policy.startswith(KEYED) and isinstance(item, dict):
@@ -64,9 +64,9 @@ def find_same_item(policy: str, array: list[JSON], item: JSON) -> int | None:
 def merge_arrays(
     policy: str, base: JSON | Missing, server: list[JSON], client: list[JSON], item: MergeItem
 ) -> JSON | None:
-    """Return the merged array, or None if the policy does not fit these arrays and each counts as one value.
+    """Return the merged array; None if the policy does not fit these arrays, which then count as one value each.
 
-    A base that is no array counts as an empty one.
+    A base that is not an array counts as an empty array.
     """
     before = base if isinstance(base, list) else []
     if policy == APPEND:
@@ -86,25 +86,26 @@ def _fits_pattern(pattern: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
 
 def _merge_appended(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
     known = len(base)
-    # Somebody has changed the old items too, so this is no append.
+    # One side has changed the old items too, so this is not an append.
     if not are_equal(server[:known], base) or not are_equal(client[:known], base):
         return None
     return server + client[known:]
 
 
 def _merge_sets(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
-    """Add the additions of both sides and take away the removals of both, in the order of the server."""
-    # Containers have no cheap identity to be members of a set by.
+    """Keep the additions and removals of both sides, in the order of the server."""
+    # Containers cannot be compared cheaply enough to be members of a set.
     if any(not _SCALARS.issuperset(map(type, side)) for side in (base, server, client)):
         return None
     known, theirs, mine = (_index_by_kind(side) for side in (base, server, client))
-    # Gone where the client has it no more and knew it; what only the server has added, the client could not remove.
+    # An item of the base that the client lacks was removed by the client; it could not remove what the server has
+    # added.
     kept = [value for text, value in theirs.items() if text in mine or text not in known]
     return kept + [value for text, value in mine.items() if text not in known and text not in theirs]
 
 
 def _index_by_kind(scalars: list[JSON]) -> dict[Hashable, JSON]:
-    # Not the values alone as keys: true would be 1. A number has one form, so its type tells nothing more.
+    # The values alone cannot be keys, because true equals 1. Numbers have only one form, so their type does not matter.
     return {(value.__class__ is bool, value): value for value in scalars}
 
 
@@ -112,8 +113,8 @@ def _merge_keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], i
     base, server, client = (_index_by_key(field, side) for side in sides)
     if base is None or server is None or client is None:
         return None
-    # The server's places win where both have the item: a function of the project is told
-    # places in the document as it is.
+    # If both sides have an item, use the server's index, because a function of the project receives places in the
+    # document as it is now.
     places = {key: at for side in (client, server) for at, key in enumerate(side)}
     values = {
         key: item(at, field, key, base.get(key, MISSING), server.get(key, MISSING), client.get(key, MISSING))
@@ -124,11 +125,12 @@ def _merge_keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], i
 
 
 def _index_by_key(field: str, items: list[JSON]) -> _ByKey | None:
-    """Return the items by their key, or None when a key is missing, no string or integer, or there twice."""
+    """Return the items by their key; None if a key is missing, not a string or integer, or not unique."""
     found: _ByKey = {}
     for value in items:
         key = value.get(field) if isinstance(value, dict) else None
-        # Not `isinstance`: true would be the key 1. With a key twice nobody can tell which of the two items is meant.
+        # Not `isinstance`, because true would be the key 1. If a key is not unique, nobody can know which item is
+        # meant.
         if type(key) not in (str, int) or key in found:
             return None
         found[key] = value
@@ -138,11 +140,13 @@ def _index_by_key(field: str, items: list[JSON]) -> _ByKey | None:
 def _order_keys(
     base: list[Hashable], server: list[Hashable], client: list[Hashable], surviving: Iterable[Hashable]
 ) -> Iterator[Hashable]:
-    """Yield the keys in the server's order, unless only the client reordered; new keys follow their neighbour."""
+    """Yield the keys in the server's order, unless only the client changed the order; new keys follow
+    their neighbour.
+    """
     alive = set(surviving)
     common = set(base) & set(server) & set(client)
     orders = [[key for key in side if key in common] for side in (base, server, client)]
-    # Compared on the common items only: to add or to remove an item is not to reorder the others.
+    # Compare only common items, because an added or removed item does not change the order of the others.
     first, second = (client, server) if orders[0] == orders[1] != orders[2] else (server, client)
     leading = [key for key in first if key in alive]
     return _interleave_keys(leading, [key for key in second if key in alive])

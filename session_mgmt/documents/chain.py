@@ -1,4 +1,4 @@
-"""The hash chain over a document's revisions: always current, O(change), equal if and only if the history is."""
+"""Hash chain over the revisions of a document: up to date at O(change), and equal only if the history is equal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 GENESIS: Final = bytes(32)
 
 _VERSION_BYTES: Final = 8
-# 64 bits prove a position against accidents and restored backups; nobody gains anything by forging one.
+# 64 bits detect accidents and restored backups; nobody gains anything from a forged position.
 _TAG_BYTES: Final = 8
 
 
@@ -17,10 +17,10 @@ def advance_chain(chain: bytes, version: int, ops: bytes, key: bytes | None = No
     """Return the chain after revision `version`: SHA-256 of chain, version (8 bytes, big endian) and ops; HMAC with
     `key`.
 
-    `ops` is `encode_canonical(ops)` where clients are to follow the chain by themselves. Encrypted documents need the
-    key: a plain hash would let a reader of the database confirm guesses of the content.
+    `ops` must be `encode_canonical(ops)` if clients are to compute the chain themselves. Encrypted documents need the
+    key: with a plain hash, somebody who reads the database could confirm guesses of the content.
     """
-    # The version has a fixed length, so that no operations can pass for a part of it.
+    # The version has a fixed length, so that operations cannot be mistaken for a part of it.
     message = chain + version.to_bytes(_VERSION_BYTES, "big") + ops
     if key is None:
         return hashlib.sha256(message).digest()
@@ -28,5 +28,5 @@ def advance_chain(chain: bytes, version: int, ops: bytes, key: bytes | None = No
 
 
 def make_tag(chain: bytes) -> str:
-    """Return the short form for the wire: the first 16 hex digits."""
+    """Return the short form for frames: the first 16 hex digits."""
     return chain[:_TAG_BYTES].hex()

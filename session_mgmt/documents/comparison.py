@@ -1,7 +1,7 @@
-"""Two versions side by side, for people: the changes, value by value, and an outline of each.
+"""Comparison of two versions for people: the changes, value by value, and an outline of each version.
 
-Where ``diff`` makes short patches, this finds the items of an array that stayed, so that one which was taken out does
-not make all later ones look changed.
+While ``diff`` makes short patches, this finds the items of an array that stayed. Otherwise one removed item would
+make all later items look changed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 SHOWN: Final = 200
 VALUE: Final = 2000
 _AROUND: Final = 60
-# Finding the items of an array that stayed costs up to the product of both lengths. Beyond so much of it (about
-# 100 ms, measured) items are compared by their places: the document of one client must not keep others waiting.
+# To find the items of an array that stayed costs up to the product of both lengths. Above this limit (about 100 ms,
+# measured) items are compared by index, because the document of one client must not make others wait.
 _ALIGNED: Final = 500_000
 
 
 class Change(NamedTuple):
-    """Change with an ``op`` of RFC 6902: the values at ``path`` in the later version and at ``was`` before."""
+    """Change with an RFC 6902 ``op``: the value at ``path`` in the later version, and at ``was`` in the earlier one."""
 
     op: str
     path: str
@@ -37,7 +37,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Side of a change as indented JSON. Of an edited text, `changed` is the differing part, between equal parts."""
+    """One side of a change as indented JSON. In an edited text, `changed` is the differing part between equal parts."""
 
     changed: str
     before: str = ""
@@ -47,7 +47,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One change: `op` of RFC 6902; a side without a value is `None`. `was` is the place in the earlier version."""
+    """Change with an RFC 6902 `op`; a side without a value is None. `was` is the pointer in the earlier version."""
 
     op: str
     path: str
@@ -58,7 +58,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The first `SHOWN` of `total` changes; `then` and `now` are the whole documents."""
+    """First `SHOWN` of `total` changes; `then` and `now` are outlines of the whole documents."""
 
     lines: tuple[Line, ...]
     total: int
@@ -75,24 +75,24 @@ def compare_documents(then: JSON, now: JSON) -> Comparison:
     """List the changes from `then` to `now`, with an outline of both."""
     found = list_changes(then, now)
     lines = tuple(_make_line(change) for change in islice(found, SHOWN))
-    # Counted without being kept: two unlike documents differ in a hundred thousand places.
+    # Count the rest without keeping it: two very different documents may have 100,000 changes.
     total = len(lines) + sum(1 for _ in found)
     return Comparison(lines, total, outline.outline_document(then), outline.outline_document(now))
 
 
 def list_changes(then: JSON, now: JSON) -> Iterator[Change]:
-    """Yield every difference; there is none if and only if the two are equal."""
+    """Yield every difference. Yields nothing if and only if the documents are equal."""
     return _Walk().list_changes(then, now, "", "")
 
 
 class _Walk:
-    """Comparison with a bound on the search for items that stayed in arrays."""
+    """Comparison with a limit on the search for items that stayed in arrays."""
 
     def __init__(self) -> None:
         self._room = _ALIGNED
 
     def list_changes(self, then: JSON, now: JSON, path: str, was: str) -> Iterator[Change]:
-        # Two versions share all values that did not change between them.
+        # Values that did not change are often the same object in both versions.
         if then is now:
             return
         if isinstance(then, dict) and isinstance(now, dict):
@@ -127,8 +127,10 @@ class _Walk:
                 yield Change("add", f"{path}/{at}", f"{was}/{at}", now[at], MISSING)
 
     def _list_differing_stretches(self, then: list[JSON], now: list[JSON]) -> Iterator[tuple[int, int, int, int]]:
-        """Yield the stretches in which two arrays differ: from and to in the first, from and to in the second."""
-        # For all arrays together: many short ones can cost as much as a long one.
+        """Yield the stretches in which two arrays differ, as (start, end) in the first and (start, end)
+        in the second.
+        """
+        # The limit is for all arrays together, because many short arrays can cost as much as a long one.
         self._room -= len(then) * len(now)
         if self._room < 0:
             yield (0, len(then), 0, len(now))
@@ -138,9 +140,9 @@ class _Walk:
 
 
 def _list_stretches(first: list[bytes], second: list[bytes]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the stretches between the items of a longest common subsequence, in the time of one table.
+    """Yield the stretches between the items of a longest common subsequence, in O(first * second).
 
-    Not `difflib`: it is cubic where many items are equal, as in columns of flags.
+    Not with `difflib`, which is cubic if many items are equal, as in columns of flags.
     """
     lengths = _count_common_items(first, second)
     a = b = start_a = start_b = 0
@@ -150,7 +152,7 @@ def _list_stretches(first: list[bytes], second: list[bytes]) -> Iterator[tuple[i
                 yield (start_a, a, start_b, b)
             a, b = a + 1, b + 1
             start_a, start_b = a, b
-        # Items that were taken out come before those that were put in.
+        # Removed items come before added ones.
         elif lengths[a + 1][b] >= lengths[a][b + 1]:
             a += 1
         else:
@@ -160,7 +162,7 @@ def _list_stretches(first: list[bytes], second: list[bytes]) -> Iterator[tuple[i
 
 
 def _count_common_items(first: list[bytes], second: list[bytes]) -> list[list[int]]:
-    """Return the length of a longest common subsequence of every two ends of the lists."""
+    """Return the length of a longest common subsequence for every pair of suffixes of the two lists."""
     below = [0] * (len(second) + 1)
     table = [below]
     for item in reversed(first):
@@ -192,9 +194,9 @@ def _make_side(value: JSON | Missing) -> Side | None:
 
 
 def _split_edited_texts(then: str, now: str) -> tuple[Side, Side]:
-    """Separate the common beginning and end of two texts from the part that differs."""
+    """Split two texts into their common start, the part that differs, and their common end."""
     start = _count_common(then, now)
-    # Behind the common beginning, or a repeated part would count for both ends.
+    # Only after the common start, or a repeated part would count on both sides.
     end = _count_common(then[start:][::-1], now[start:][::-1])
     return _make_part(then, start, len(then) - end), _make_part(now, start, len(now) - end)
 
@@ -203,7 +205,7 @@ def _count_common(a: str, b: str) -> int:
     """Count the characters that both texts begin with."""
     low, high = 0, min(len(a), len(b))
     while low < high:
-        # By halves: comparing slices runs at C speed.
+        # Bisect, because comparing slices is fast in C.
         middle = (low + high + 1) // 2
         low, high = (middle, high) if a[:middle] == b[:middle] else (low, middle - 1)
     return low

@@ -1,8 +1,8 @@
-"""Places where two changes commute or not, depending on the kind of value that is there.
+"""Places where two changes conflict only for some kinds of values.
 
-Touched paths alone do not tell it: two appends commute in an array and overwrite each other as members of an object,
-and making a place an object disturbs those who work inside it only if it was an array. So such changes leave marks,
-which ``find_places`` compares; the document itself decides the rest.
+Touched paths are not enough: two appends commute in an array, but overwrite each other in an object; and an operation
+that makes a place an object disturbs changes inside it only if it was an array. Such changes have marks, which
+``find_places`` compares; the document itself decides the rest.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from session_mgmt.documents.pointer import APPENDED, ITEM, OBJECT
 from session_mgmt.documents.values import JSON
 
 _MARKS: Final = (APPENDED, OBJECT, ITEM)
-# Marks of two changes at one place that are to be looked at.
+# Pairs of marks at one place that must be examined.
 _MEETINGS: Final = frozenset({(APPENDED, APPENDED), (OBJECT, ITEM), (ITEM, OBJECT)})
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Place where two changes meet; both have appended there, or else one has made it an object."""
+    """Place where two changes meet: either both append there, or one makes it an object."""
 
     path: str
     is_append: bool
@@ -31,18 +31,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Kinds of values at places: arrays before or after the changes of others, and objects after them."""
+    """Kinds of values at places: arrays before or after the changes of others, objects after them."""
 
     arrays: frozenset[str] = frozenset()
     objects: frozenset[str] = frozenset()
 
     def is_contested(self, place: Place) -> bool:
-        """Tell whether two changes of this place exclude each other."""
+        """Return True if the two changes at this place exclude each other."""
         return place.path in (self.objects if place.is_append else self.arrays)
 
 
 def find_places(mine: Iterable[str], theirs: Iterable[str]) -> set[Place]:
-    """Find the places where marks meet. O(n + m)."""
+    """Find the places where the marks of both sides meet. O(n + m)."""
     marks: dict[str, set[str]] = {}
     for path in theirs:
         if path[:1] in _MARKS:
@@ -55,7 +55,7 @@ def find_places(mine: Iterable[str], theirs: Iterable[str]) -> set[Place]:
 
 
 def read_kinds(places: Iterable[Place], before: JSON, after: JSON) -> Kinds:
-    """Look the places up in the document before and after the changes of others."""
+    """Read the values at the places, in the document before and after the changes of others."""
     arrays, objects = set(), set()
     for place in places:
         values = pointer.find_value(before, place.path), pointer.find_value(after, place.path)
@@ -67,21 +67,23 @@ def read_kinds(places: Iterable[Place], before: JSON, after: JSON) -> Kinds:
 
 
 def list_merged_arrays(places: Iterable[Place], policies: ArrayPolicies) -> set[str]:
-    """List the places of appends whose items the project's policy merges: the same item may not come twice."""
+    """List the arrays of appends in which the policy merges items, because the same item may not occur twice."""
     return {place.path for place in places if place.is_append and policies.merges_items(place.path)}
 
 
 def list_rekeyed(mine: Iterable[str], theirs: Iterable[str], policies: ArrayPolicies) -> set[str]:
-    """List the merged arrays in which both changes have replaced whole items or keys: two items may be one now."""
-    # Most projects merge no arrays by their items, and for them no path has to be looked at.
+    """List the merged arrays in which both sides have replaced whole items or keys, so two items may be
+    the same now.
+    """
+    # Most projects have no such policy, and need no look at the paths.
     if not policies.has_merged:
         return set()
-    # Only where both have done so: a change of one side alone cannot make two items one.
+    # Only if both sides have done so: one side alone cannot make two items the same.
     return _list_replaced_items(mine, policies) & _list_replaced_items(theirs, policies)
 
 
 def _list_replaced_items(paths: Iterable[str], policies: ArrayPolicies) -> set[str]:
-    """List the merged arrays of which a whole item or a key is touched; a hidden token may be any index or key."""
+    """List the merged arrays of which a whole item or a key is touched. A hidden token may be any index or key."""
     found = set()
     for path in paths:
         if path[:1] != "/":
@@ -100,7 +102,7 @@ def _list_replaced_items(paths: Iterable[str], policies: ArrayPolicies) -> set[s
 def list_contested(
     mine: Iterable[str], theirs: Iterable[str], before: JSON, after: JSON, policies: ArrayPolicies
 ) -> set[str]:
-    """List the places that two changes contest, with the document at hand."""
+    """List the places where two changes conflict, using the document."""
     found = list_rekeyed(mine, theirs, policies)
     places = find_places(mine, theirs)
     if not places:

@@ -1,4 +1,4 @@
-"""Decide a conflict on the document as it is: pure, so that large documents are handled in another process."""
+"""Resolution of a conflict in the current document. Pure, so that another process can handle large documents."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CHANGED: Final = "The value has changed since."
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Value that takes a place, MISSING to remove it.
+    """Value to write at a place, MISSING to remove it.
 
-    ``server`` is the value that stood there at the time of the conflict, ``seen`` the digest of the one that the
-    decider saw, and ``limits`` are those of a value that was not in the document before.
+    ``server`` is the value at the time of the conflict. ``seen`` is the digest of the value that the person who decided
+    has seen. ``limits`` apply to a value that was not in the document before.
     """
 
     place: KeyedPlace
@@ -36,7 +36,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Decision as operations, with the exact size of their result; ``refusal`` says why there are none."""
+    """Operations of a decision, with the exact extent of their result; ``refusal`` says why there are none."""
 
     path: str
     refusal: str = ""
@@ -47,23 +47,23 @@ class Decided:
 
 
 def find_paths(parts: Parts, places: Sequence[KeyedPlace]) -> list[str]:
-    """Return where each place is in a document; where it was, if an item on the way is gone."""
+    """Return the present pointer of each place; its old pointer if an item on the way was removed."""
     document = rebuild.build_value(parts)
     return [place.find_path(document) or place.path for place in places]
 
 
 def carry_out(parts: Parts, decision: Decision) -> Decided:
-    """Return the operations that carry a decision out. Raises a DocumentError."""
+    """Return the operations of a decision. Raises a DocumentError."""
     document, place = rebuild.build_value(parts), decision.place
     found = place.find_path(document)
     path = place.path if found is None else found
-    # A place with keys is found again wherever its item stands; a bare index may name another item by now.
+    # A keyed place is found wherever its item is now; a plain index may point to another item by now.
     if not place.keys and _is_moved(document, path, decision.server):
         return Decided(path, MOVED)
     if found is not None and decision.seen is not None and decision.seen != _digest_value_at(document, path):
         return Decided(path, CHANGED)
     value = decision.value
-    # A value that was in the document before was checked then, under limits that may have been wider.
+    # A value that was in the document before has been checked already, maybe with wider limits.
     if value is not MISSING and decision.limits is not None:
         value = check_value(value, decision.limits, path.count("/"))
     ops = _make_ops(place, found, document, value)
@@ -71,7 +71,7 @@ def carry_out(parts: Parts, decision: Decision) -> Decided:
     return Decided(
         path,
         ops=operations.encode_ops(ops),
-        # Without paths the lane makes no version: the record is closed, and the document stays as it is.
+        # Without paths no version is made: the conflict is closed, and the document stays as it is.
         paths=() if are_equal(result, document) else touched.list_stored_paths(ops),
         growth=size.bound_growth(ops),
         size=size.measure_extent(result),
@@ -79,7 +79,7 @@ def carry_out(parts: Parts, decision: Decision) -> Decided:
 
 
 def _is_moved(document: JSON, path: str, server: Value) -> bool:
-    """Tell whether a place behind an array's index may be another item's by now."""
+    """Return True if a place below an array's index may belong to another item by now."""
     inside = any(isinstance(pointer.find_value(document, above), list) for above in pointer.iter_ancestors(path))
     return inside and not are_equal(pointer.find_value(document, path), server)
 
@@ -92,5 +92,5 @@ def _make_ops(place: KeyedPlace, path: str | None, document: JSON, value: Value)
     if path is not None:
         return (("del", path),) if value is MISSING else (("set", path, value),)
     array = place.find_array(document)
-    # An item that is gone comes back at the end. Inside of such an item there is nothing to decide any more.
+    # A removed item is added again at the end. Inside a removed item nothing can be written.
     return () if array is None or value is MISSING else (("ins", f"{array}/-", value),)

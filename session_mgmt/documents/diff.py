@@ -1,4 +1,4 @@
-"""The difference of two documents, as total operations or as an RFC 6902 patch to show. Not for the hot path."""
+"""Difference of two documents, as total operations or as an RFC 6902 patch for display. Not for frequent calls."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from session_mgmt.documents import pointer
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.values import JSON, are_equal
 
-# One change: its name below, its pointer, its value (None for remove).
+# One change: its name (see below), its pointer, its value (None for remove).
 _Change: TypeAlias = tuple[str, str, JSON]
 
 _TOTAL: Final = {"add": "set", "insert": "ins", "replace": "set", "remove": "del"}
 _RFC_6902: Final = {"add": "add", "insert": "add", "replace": "replace", "remove": "remove"}
-# Above this many changes, and when they touch half of its items, an array is shorter as a whole.
+# With more changes than this, if they are also half of its items, an array is shorter as a whole.
 _FEW: Final = 8
 
 
@@ -29,7 +29,7 @@ def diff_documents(a: JSON, b: JSON) -> tuple[Op, ...]:
 
 
 def make_json_patch(a: JSON, b: JSON) -> list[dict[str, Any]]:
-    """Return the same difference as an RFC 6902 patch (add, replace, remove)."""
+    """Return the same difference as an RFC 6902 patch with add, replace and remove."""
     return [_make_json_patch_step(change) for change in _list_changes(a, b, "")]
 
 
@@ -69,11 +69,11 @@ def _list_object_changes(a: dict[str, JSON], b: dict[str, JSON], path: str) -> I
 
 
 def _list_few_changes(a: list[JSON], b: list[JSON], path: str) -> list[_Change] | None:
-    """List the changes of an array; None if they are so many that the array is shorter as a whole."""
+    """List the changes of an array; None if there are so many that the whole array is shorter."""
     most = max(_FEW, len(b) // 2)
     start, tail = _count_common(a, b)
     common = min(len(a), len(b)) - tail
-    # Each item that differs is a change or more. Counted at C speed, before millions of changes are made.
+    # Each differing item is at least one change. Count them in C, before a list of millions of changes is made.
     least = sum(map(ne, islice(a, start, common), islice(b, start, common))) + abs(len(a) - len(b))
     if least > most:
         return None
@@ -97,7 +97,7 @@ def _list_array_changes(a: list[JSON], b: list[JSON], path: str, start: int, tai
     common = min(len(a), len(b)) - tail
     for at in range(start, common):
         yield from _list_changes(a[at], b[at], f"{path}/{at}")
-    # Always at the same index, because each removal moves the items behind it down.
+    # Always the same index, because each removal moves the later items down.
     for _ in range(common, len(a) - tail):
         yield ("remove", f"{path}/{common}", None)
     for at in range(common, len(b) - tail):

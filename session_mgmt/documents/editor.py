@@ -1,7 +1,7 @@
-"""Apply total operations to a document, on a copy that grows with the changes and not with the document.
+"""Apply total operations to a document. The cost of copying depends on the changes, not on the document.
 
-A container is copied when it is first written to, and changed in place from then on. Inserting at the front of a long
-array still moves all its items, so an array that is changed often is cut into blocks until somebody reads the result.
+A container is copied when it is first changed, and then changed in place. An insertion at the front of a long array
+still moves all its items, so an array that is changed often is split into blocks until the result is read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from session_mgmt.documents import pointer
 from session_mgmt.documents.pointer import END
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal, is_number, normalise_number
 
-# Moving fewer items than this costs less than finding a block (4 us, measured).
+# To move fewer items than this costs less than to find a block (4 us, measured).
 _LONG: Final = 10_000
 _BLOCK: Final = 2_000
 
@@ -30,34 +30,34 @@ _Changed: TypeAlias = JSON | _Nothing
 
 
 class Editor:
-    """A document under change. ``private``: nobody else holds it or values of its operations, so nothing is copied."""
+    """Document that is being edited. ``private``: nothing else refers to its values, so nothing needs to be copied."""
 
     def __init__(self, document: JSON, *, private: bool = False) -> None:
         self._root = document
         self._private = private
-        # Containers of our own, by id. Each is held, so that its id cannot pass to another one.
+        # Copies made by this editor, by id. They are kept, so that an id cannot be used again for another container.
         self._owned: dict[int, JSON] = {}
         self._blocks: dict[int, _Blocks] = {}
-        # Arrays that were lengthened or shortened once; the second time they are cut into blocks.
+        # Arrays that were made longer or shorter once; the second time they are split into blocks.
         self._moved: set[int] = set()
-        # Items copied so far, for those who may refuse an expensive change.
+        # Number of items copied so far; callers may refuse an expensive change.
         self.work = 0
-        # Paths of every `inc` that did nothing because no document can carry the sum.
+        # Paths of each `inc` without effect, because a document cannot hold its sum.
         self.dropped: list[str] = []
 
     @property
     def document(self) -> JSON:
-        """Return the document as it is now. It is shared with the editor if that goes on."""
+        """Present document. The editor still uses it, and may change it later."""
         self._join_blocks()
         return self._root
 
     def apply(self, ops: Iterable[Sequence[Any]]) -> None:
-        """Apply the operations. One that does nothing copies nothing."""
+        """Apply the operations. An operation without effect copies nothing."""
         for op in ops:
             self.apply_one(op)
 
     def apply_one(self, op: Sequence[Any]) -> bool:
-        """Apply an operation, and return whether it changed anything."""
+        """Apply an operation; return True if it changed anything."""
         changed = self._apply_one(op)
         if isinstance(changed, _Nothing):
             if changed is _BEYOND:
@@ -70,25 +70,25 @@ class Editor:
         """Return the value at a pointer; MISSING if there is none."""
         node = self._find_node(path)
         if isinstance(node, dict | list):
-            # It may hold arrays in blocks.
+            # Arrays inside it may be split into blocks.
             self._join_blocks()
         return node
 
     def has_value(self, path: str) -> bool:
-        """Tell whether a value is at a pointer."""
+        """Return True if there is a value at a pointer."""
         return self._find_node(path) is not MISSING
 
     def is_object(self, path: str) -> bool:
-        """Tell whether an object is at a pointer."""
+        """Return True if there is an object at a pointer."""
         return type(self._find_node(path)) is dict
 
     def count_items(self, path: str) -> int | None:
-        """Count the items of the array at a pointer; None if it is anything else."""
+        """Count the items of the array at a pointer; None if it is not an array."""
         node = self._find_node(path)
         return self._count(node) if type(node) is list else None
 
     def list_arrays(self, path: str) -> list[tuple[int, int]]:
-        """List depth and length of each array that a pointer leads through; one that is yet to be made has none."""
+        """List depth and length of each array that a pointer passes through; an array still to be made has length 0."""
         found: list[tuple[int, int]] = []
         node: JSON | Missing = self._root
         tokens = pointer.parse_pointer(path)
@@ -130,14 +130,14 @@ class Editor:
         for token in way:
             parents.append(node)
             entered = self._find_member(node, token)
-            # An array has no places between its items, so nothing can be made on the way.
+            # An array has only its items, so nothing can be created on the way.
             if entered is MISSING and type(node) is list:
                 return _NOTHING
             node = entered
         changed = self._remove(node, last) if name == "del" else self._put(node, last, name, argument)
         if isinstance(changed, _Nothing):
             return changed
-        # From the inside out: each container above may have to be copied first.
+        # From the inside out, because each container above may have to be copied first.
         while parents:
             changed = self._set_member(parents.pop(), way.pop(), changed)
         return changed
@@ -154,7 +154,7 @@ class Editor:
     def _put_item(self, node: list[JSON], token: str, name: str, argument: JSON) -> _Changed:
         count = self._count(node)
         at = count if token == END else pointer.parse_index(token)
-        # Just behind the end an item may be put, and nowhere beyond it: arrays have no holes.
+        # An item may be added directly after the last one, but not further: arrays have no holes.
         if at is None or at > count:
             return _NOTHING
         is_new = name == "ins" or at == count
@@ -192,13 +192,13 @@ class Editor:
     def _own(self, node: JSON) -> JSON:
         if self._private or id(node) in self._owned:
             return node
-        # Flat: containers below are shared until they are written to.
+        # A shallow copy: inner containers are shared until they are changed.
         copied = node.copy()
         self.work += len(copied)
         self._owned[id(copied)] = copied
         return copied
 
-    # -- arrays of our own, in blocks or not ---------------------------------------------------------------------------
+    # -- arrays owned by the editor, with or without blocks ------------------------------------------------------------
 
     def _count(self, node: list[JSON]) -> int:
         blocks = self._blocks.get(id(node))
@@ -236,13 +236,13 @@ class Editor:
     def _cut_into_blocks(self, items: list[JSON], at: int) -> _Blocks | None:
         key = id(items)
         found = self._blocks.get(key)
-        # Few items move, and then a plain list is the fastest.
+        # If few items move, a plain list is the fastest.
         if found is not None or len(items) - at < _LONG:
             return found
-        # A single insertion does not pay for cutting the array.
+        # A single insertion is not worth the split.
         if key not in self._moved:
             self._moved.add(key)
-            # Held as well, because an id may be given to another list once this one is gone.
+            # Keep it, because its id could be used again for another list.
             self._owned[key] = items
             return None
         self.work += len(items)
@@ -251,7 +251,7 @@ class Editor:
 
 
 class _Blocks:
-    """A long array in blocks. The array itself is out of date until ``join``."""
+    """Long array in blocks. The array itself is out of date until ``join``."""
 
     def __init__(self, items: list[JSON]) -> None:
         self._items = items
@@ -259,7 +259,7 @@ class _Blocks:
         self.count = len(items)
 
     def locate(self, at: int) -> tuple[list[JSON], int]:
-        """Return the block of an item and its index there; the end belongs to the last block."""
+        """Return the block of an item, and the index in the block; the end of the array belongs to the last block."""
         for block in self._blocks:
             if at < len(block):
                 return block, at
@@ -277,8 +277,8 @@ class _Blocks:
         self.count -= 1
 
     def join(self) -> None:
-        """Put all items back into the array."""
-        # In place: the document refers to this very list.
+        """Write all items back into the array."""
+        # In place, because the document refers to this list object.
         self._items[:] = [item for block in self._blocks for item in block]
 
 

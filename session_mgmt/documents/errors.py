@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class DocumentError(ValueError):
-    """Base of all errors of this package; `code` is the stable name that outer layers put on the wire."""
+    """Base class of all errors of documents; `code` is the stable name that clients receive."""
 
     code: ClassVar[str] = "invalid_document"
 
@@ -16,7 +16,7 @@ class InvalidJSON(DocumentError):
 
 
 class InvalidPatch(DocumentError):
-    """Malformed change, whatever document it is meant for."""
+    """Change that is malformed, whatever document it is for."""
 
     code = "invalid_patch"
 
@@ -32,7 +32,7 @@ class InvalidPath(DocumentError):
 
 
 class ForbiddenKey(DocumentError):
-    """`__proto__`: harmless here, but it reaches into the prototype chain of careless JavaScript."""
+    """Key `__proto__`: harmless here, but in careless JavaScript code it changes the prototype chain."""
 
     code = "forbidden_key"
 
@@ -66,6 +66,6 @@ class NumberOutOfRange(DocumentError):
 
 
 class UnreadableBody(DocumentError):
-    """Stored body that cannot be decoded or authenticated. Never answer with an empty document instead."""
+    """Stored body that cannot be decoded or authenticated. Never serve an empty document instead."""
 
     code = "state_unreadable"

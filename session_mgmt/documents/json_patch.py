@@ -1,4 +1,4 @@
-"""RFC 6902: strict, atomic, against a known document, turned into total operations."""
+"""RFC 6902 patches: strict and atomic, applied to a known document, and translated into total operations."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from session_mgmt.documents.pointer import END
 from session_mgmt.documents.strict import check_value, dump_json
 from session_mgmt.documents.values import JSON, MISSING, are_equal, measure_depth
 
-# About a second of copying: nobody needs more of one patch, and others wait meanwhile.
+# About a second of copying. No patch needs more, and other requests wait meanwhile.
 _MOST_WORK: Final = 40_000_000
 
 
 def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...]:
     """Return total operations that have the effect of the patch on `head`.
 
-    `test` is exact (true is not 1, 1 equals 1.0) and leaves nothing behind; `copy` and `move` become their values, each
-    charged with its size while applying, so that 700 bytes of copies cannot become 67 MB. Raises InvalidPatch
-    (malformed), InvalidPath, PatchFailed (does not apply here), DocumentTooLarge or another DocumentError.
+    `test` is exact (true is not 1, 1 equals 1.0) and leaves no operation. `copy` and `move` are replaced by their
+    values; the size of each counts against a limit, so that copies in a patch of 700 bytes cannot grow to 67 MB. Raises
+    InvalidPatch (malformed), InvalidPath, PatchFailed (does not apply here), DocumentTooLarge or another DocumentError.
     """
     if not isinstance(ops, list | tuple):
         raise InvalidPatch("A JSON Patch is a list of operations.")
     if len(ops) > limits.ops:
         raise TooManyOps(f"More than {limits.ops} operations.")
-    # On an editor that copies what it changes: a patch that fails in the middle leaves the head as it was.
+    # The editor copies what it changes, so a patch that fails in the middle leaves the document as it was.
     patching = _Patching(head, limits)
     for op in ops:
         patching.apply_step(op)
@@ -39,7 +39,7 @@ def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...
 
 
 class _Patching:
-    """Document that is being patched, and the total operations so far."""
+    """Document that is being patched, and the total operations made so far."""
 
     def __init__(self, document: JSON, limits: Limits) -> None:
         self.done: list[Op] = []
@@ -61,23 +61,23 @@ class _Patching:
 
     def remove(self, op: dict[str, Any]) -> None:
         path = _read_path(op, "path")
-        # RFC 6902 section 4.2: unlike `del`, which does nothing where nothing is, the patch as a whole must fail.
+        # RFC 6902 section 4.2: a missing target must fail the whole patch, while `del` would do nothing.
         self._require(path)
         self._remove_value(path)
 
     def replace(self, op: dict[str, Any]) -> None:
         path = _read_path(op, "path")
-        # RFC 6902 section 4.3: a target that does not exist is an error, where `set` would make it.
+        # RFC 6902 section 4.3: a missing target is an error, while `set` would create it.
         self._require(path)
         self._emit_op(("set", path, self._read_value(op)))
 
     def move(self, op: dict[str, Any]) -> None:
         source, target = _read_path(op, "from"), _read_path(op, "path")
-        # RFC 6902 section 4.4 forbids it: once the value is taken out, its own inside is no place any more.
+        # RFC 6902 section 4.4 forbids it: after its removal, the value has no place inside itself.
         if target.startswith(f"{source}/"):
             raise PatchFailed("A value cannot be moved into itself.")
         value = self._find_existing(source)
-        # Taken out and put back (RFC 6902 section 4.4), it is what it was, and need not be charged as a copy.
+        # A move to the same place changes nothing (RFC 6902 section 4.4), so its size need not count.
         if source == target:
             return
         copied = self._copy_charged(value, target)
@@ -107,8 +107,7 @@ class _Patching:
         if count is not None:
             token = pointer.parse_pointer(path)[-1]
             at = count if token == END else pointer.parse_index(token)
-            # RFC 6902 section 4.1: an index beyond the end is an error here, although the
-            # total operation would do nothing.
+            # RFC 6902 section 4.1: an index beyond the end is an error, while the total operation would do nothing.
             if at is None or at > count:
                 raise PatchFailed("The target of an operation does not exist.")
             self._emit_op(("ins", path, value))
@@ -119,7 +118,7 @@ class _Patching:
 
     def _remove_value(self, path: str) -> None:
         if not path:
-            # A document always has a value; `del` of the root would leave an empty object in its place.
+            # A document always has a value; `del` of the root would leave an empty object.
             raise PatchFailed("The root cannot be removed.")
         self._emit_op(("del", path))
 
@@ -134,14 +133,14 @@ class _Patching:
             raise PatchFailed("The target of an operation does not exist.")
 
     def _copy_charged(self, value: JSON, target: str) -> JSON:
-        # Depth first: values copied into themselves soon are deeper than the writer goes.
+        # Check the depth first, because values copied into themselves soon get too deep for the encoder.
         if measure_depth(value) + target.count("/") > self._limits.depth:
             raise TooDeep(f"The value is nested deeper than {self._limits.depth}.")
         text = dump_json(value)
         self._charged += len(text)
         if self._charged > self._limits.document_bytes:
             raise DocumentTooLarge(f"Copies expand to more than {self._limits.document_bytes} bytes.")
-        # The document is edited in place, so no value may stand in it twice.
+        # Return a copy: the document is edited in place, so no value may be in it twice.
         return orjson.loads(text)
 
     def _emit_op(self, op: Op) -> None:
@@ -165,6 +164,6 @@ def _read_path(op: dict[str, Any], name: str) -> str:
     path = op.get(name)
     if not isinstance(path, str):
         raise InvalidPatch("An operation of a JSON Patch lacks its path.")
-    # Only for its error: a malformed path is refused whatever the document is.
+    # Parse it only for its error: a malformed path is refused for every document.
     pointer.parse_pointer(path)
     return path

@@ -1,4 +1,4 @@
-"""Places inside arrays of policy `keyed`: found again by the keys of the items, wherever those stand by now."""
+"""Places in arrays with the policy `keyed`. They are found again by the keys of the items, even if the items moved."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import orjson
 from session_mgmt.documents import pointer
 from session_mgmt.documents.values import JSON
 
-# No pointer has this character, since no key has.
+# A character that no pointer contains, because no key may contain it.
 _SEPARATOR = "\0"
-# Number of the token that is an index, the member that holds the key of the item there, and the key.
+# Index of the token that is an array index, the name of the key member of the item there, and the item's key.
 ItemKey: TypeAlias = tuple[int, str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedPlace:
-    """Pointer as it was once, and the keys of the items on the way."""
+    """Pointer at an earlier time, and the keys of the items on its way."""
 
     path: str
     keys: tuple[ItemKey, ...] = ()
 
     def find_path(self, document: JSON) -> str | None:
-        """Return the pointer of the same place in a document; None if an item on the way is gone."""
+        """Return the pointer of the same place in a document; None if an item on the way was removed."""
         tokens = self.path.split("/")[1:]
         for at, field, key in self.keys:
             index = find_item(pointer.find_value(document, _join(tokens[:at])), field, key)
@@ -35,9 +35,9 @@ class KeyedPlace:
         return _join(tokens)
 
     def find_array(self, document: JSON) -> str | None:
-        """Return the pointer of the array that an item, which is gone, belonged to; None if it is gone too.
+        """Return the pointer of the array that a removed item belonged to; None if the array was removed too.
 
-        Also None if the place is inside of the item.
+        Also None if the place is inside the item.
         """
         if not self.keys or self.keys[-1][0] != self.path.count("/") - 1:
             return None
@@ -50,7 +50,7 @@ class KeyedPlace:
 
 
 def decode_place(text: str) -> KeyedPlace:
-    """Return a place that was encoded. Raises ValueError."""
+    """Return an encoded place. Raises ValueError."""
     path, _, keys = text.partition(_SEPARATOR)
     return KeyedPlace(path, tuple((at, field, key) for at, field, key in orjson.loads(keys)) if keys else ())
 
@@ -61,7 +61,7 @@ def find_item(array: Any, field: str, key: str | int) -> int | None:
         return None
     for at, item in enumerate(array):
         found = item.get(field) if isinstance(item, dict) else None
-        # The types are compared too, because for Python true equals 1.
+        # Compare the types too, because in Python true equals 1.
         if type(found) is type(key) and found == key:
             return at
     return None

@@ -1,4 +1,4 @@
-"""Conflicts: found by touched paths alone, and settled by a three-way merge where paths overlap."""
+"""Conflicts: found by comparing touched paths, and settled by a three-way merge of overlapping changes."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ Side: TypeAlias = Literal["server", "client", "resolver"]
 
 
 class Unresolved(Enum):
-    """Answer of a resolver that has no value: the server's value stays, and the conflict is reported."""
+    """Answer of a resolver that has no value: the server's value stays, and a conflict is reported."""
 
     CONFLICT = "conflict"
 
 
 CONFLICT: Final = Unresolved.CONFLICT
 
-# (path, base, server, client) -> the value, MISSING for none at all, or CONFLICT. Pure.
+# Takes (path, base, server, client); returns the value, MISSING for no value, or CONFLICT. Must be pure.
 Resolver: TypeAlias = Callable[[str, Value, Value, Value], Value | Unresolved]
 OnConflict: TypeAlias = Literal["server_wins", "client_wins", "reject"] | Resolver
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two changes of one path that cannot both stand; each value may be MISSING. `kept` says whose is in the result."""
+    """Two changes of one path that exclude each other. Each value may be MISSING; `kept` names the side
+    of the result.
+    """
 
     path: str
     base: Value
@@ -49,10 +51,10 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The merged document, and the conflicts on the way, in the order of their discovery.
+    """Merged document, and the conflicts in the order of their discovery.
 
-    From a rebase only: ``ops`` turn the server's document into the merged one, and ``dropped`` are the paths of every
-    `inc` whose sum cannot be carried.
+    Only after a rebase: ``ops`` change the server's document into the merged one, and ``dropped`` are the paths of each
+    `inc` whose sum a document cannot hold.
     """
 
     document: JSON
@@ -62,17 +64,19 @@ class Merged:
 
 
 def find_overlaps(mine_paths: Iterable[str], theirs_paths: Iterable[str]) -> list[str]:
-    """Return my pointers that overlap theirs, sorted. Two `inc` of one number, or two appends to one array, do not."""
+    """Return my pointers that overlap theirs, sorted. Two `inc` of a number, or two appends to an array, do not
+    overlap.
+    """
     return sorted(
         {pointer.strip_mark(mine) for mine, theirs in pointer.find_overlapping_pairs(mine_paths, theirs_paths)}
     )
 
 
 def drop_overlapping(ops: Iterable[Op], their_paths: Iterable[str]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-    """Split the operations into (kept, dropped), in order: `server_wins` from the log alone.
+    """Split the operations into (kept, dropped), each in order: the strategy `server_wins`, using only the log.
 
-    An operation that overlaps a dropped one is dropped too, before or after: it was written for a value that never
-    came.
+    An operation that overlaps a dropped one, earlier or later, is dropped too, because it was made for a value that
+    does not exist.
     """
     listed = tuple(ops)
     fates = _mark_overlapping(listed, their_paths)
@@ -88,32 +92,32 @@ def rebase_ops(
     arrays: ArrayPolicies = NO_POLICIES,
     on_conflict: OnConflict = "server_wins",
 ) -> Merged:
-    """Apply the client's operations, made at `base`, to the server's head; merge three ways wherever they overlap.
+    """Apply the client's operations, made on `base`, to the server's document; merge overlapping changes three ways.
 
     Operations without overlap keep their meaning (an `inc` adds, an append appends), which values alone do not show.
-    Under `reject` the server's document comes back unchanged if there are conflicts.
+    With `reject`, the server's document is returned unchanged if there are conflicts.
     """
     listed = tuple(ops)
     theirs = _add_contested(base, server, listed, their_paths, arrays)
     fates = _spare_additions(listed, _mark_with_arrays(listed, theirs, arrays), server)
-    # The usual case: the changes met nowhere, and every operation keeps its meaning.
+    # The usual case: no changes meet, and every operation keeps its meaning.
     if not any(fates):
         document, lost = operations.apply_and_list_dropped(server, listed)
         return Merged(document, ops=listed, dropped=lost)
-    # Operations that prepare a place go along: the dropped operations below it count on the object.
+    # Include operations that prepare a place: dropped operations below it need the object.
     paths = touched.list_path_of_each(listed)
     dropped = [
         op for op, path, falls in zip(listed, paths, fates, strict=True) if falls or touched.is_ensuring(op, path)
     ]
     wanted, lost = operations.apply_and_list_dropped(base, dropped)
-    # The three values tell who has changed what; the operations of one side alone do not.
+    # Only the three values show which side has changed what.
     merged = merge_values(base, server, wanted, arrays=arrays, on_conflict=on_conflict)
-    # All or nothing: parts of a refused change would leave a document that nobody has meant.
+    # All or nothing: a part of a refused change would make a document that nobody wanted.
     if merged.conflicts and on_conflict == "reject":
         return merged
-    # Kept as they were asked for: an `inc` that the log shows as a value would be in conflict with the next one.
+    # Keep the operations as they are: an `inc` that is logged as a value would conflict with the next one.
     kept = _choose_kept(listed, fates)
-    # The merged values have no operation of the client behind them, so they are written as a difference.
+    # The client sent no operations for the merged values, so write them as a difference.
     settled = diff_documents(server, merged.document)
     document, lost_too = operations.apply_and_list_dropped(merged.document, kept)
     return Merged(document, merged.conflicts, settled + kept, lost + lost_too)
@@ -127,12 +131,12 @@ def overwrite_ops(
     *,
     arrays: ArrayPolicies = NO_POLICIES,
 ) -> Merged:
-    """Apply the client's operations, made at `base`, to the server's head, whatever they overwrite there.
+    """Apply the client's operations, made on `base`, to the server's document, whatever they overwrite there.
 
-    An operation may do nothing there or hit something else, even a value of the client itself, because an array is no
-    array any more, or a shorter or longer one. Then the client's values stand wherever the merge finds a conflict. So
-    they do in arrays that are merged by their items: an item must not come twice. The conflicts name the overwritten
-    places.
+    If an array has become another kind of value, or shorter or longer, an operation may do nothing or hit another
+    value, even one of the client itself. Then the changes are merged, and the client's values win each conflict. The
+    same is done in arrays whose items are merged, because an item must not occur twice. The conflicts name the
+    overwritten places.
     """
     listed = tuple(ops)
     theirs = _add_contested(base, server, listed, their_paths, arrays)
@@ -146,14 +150,15 @@ def overwrite_ops(
 
 
 def _is_any_misplaced(base: JSON, server: JSON, ops: Iterable[Op], policies: ArrayPolicies) -> bool:
-    """Tell whether an operation that changed the client's document does nothing, or something else, to the server's."""
+    """Return True if an operation that changed the client's document has no or another effect on the server's."""
     mine, theirs = Editor(base), Editor(server)
     count, is_moved = 0, False
     for op in ops:
         known, found = mine.list_arrays(op[1]), theirs.list_arrays(op[1])
         if [depth for depth, _ in known] != [depth for depth, _ in found] or _passes_merged(op[1], policies):
             return True
-        # In arrays of two lengths an index means two places, and one operation of the client may hit another's value.
+        # In arrays of different lengths an index means different places, so one operation may hit the value of another
+        # one.
         count += bool(found)
         is_moved = is_moved or known != found
         if is_moved and count > 1:
@@ -165,12 +170,12 @@ def _is_any_misplaced(base: JSON, server: JSON, ops: Iterable[Op], policies: Arr
 
 
 def _is_there(wanted: Value, found: Value) -> bool:
-    # An appended item is not found behind its `-`.
+    # An appended item is not found at its `-`.
     return wanted is not MISSING and are_equal(wanted, found)
 
 
 def _passes_merged(path: str, policies: ArrayPolicies) -> bool:
-    """Tell whether a pointer leads through a place whose items the project's policy merges."""
+    """Return True if a pointer passes through an array whose items the policy merges."""
     return any(policies.merges_items(above) for above in pointer.iter_ancestors(path))
 
 
@@ -191,8 +196,9 @@ def merge_values(
 ) -> Merged:
     """Merge the changes that server and client made to base, path by path.
 
-    Equal sides, or one side unchanged: the change. Both objects: member by member (a base that is no object counts as
-    empty). Both arrays: by their policy. Anything else, deletion against edit included, is a conflict.
+    If both sides are equal, or one side is unchanged, the change is taken. Two objects are merged member by member (a
+    base that is not an object counts as empty), two arrays by their policy. Anything else is a conflict, also a
+    deletion against an edit.
     """
     merging = _Merging(arrays, on_conflict)
     document = merging.merge_value("", base, server, client)
@@ -207,18 +213,18 @@ class _Merging:
         self.conflicts: list[Conflict] = []
         self._policies = policies
         self._on_conflict = on_conflict
-        # Keys of the items that the merge is inside of.
+        # Keys of the items that the merge is inside.
         self._keys: list[ItemKey] = []
 
     def merge_value(self, path: str, base: Value, server: Value, client: Value) -> Value:
-        # First, because most of a document is equal on all sides.
+        # First, because most parts of a document are equal on all sides.
         if are_equal(server, client) or are_equal(base, client):
             return server
         if are_equal(base, server):
             return client
         if isinstance(server, dict) and isinstance(client, dict):
             return self._merge_objects(path, base if isinstance(base, dict) else {}, server, client)
-        # A policy that does not fit these arrays leaves them to be one value each.
+        # If the policy does not fit these arrays, each is one value.
         if isinstance(server, list) and isinstance(client, list):
             merged = self._merge_arrays(path, base, server, client)
             if merged is not None:
@@ -229,7 +235,7 @@ class _Merging:
         self, path: str, base: dict[str, JSON], server: dict[str, JSON], client: dict[str, JSON]
     ) -> dict[str, JSON]:
         merged = {}
-        # In the server's order, with the client's new keys behind them.
+        # In the server's order, followed by the client's new keys.
         for key in {**server, **client}:
             sides = (side.get(key, MISSING) for side in (base, server, client))
             value = self.merge_value(pointer.join_token(path, key), *sides)
@@ -244,7 +250,7 @@ class _Merging:
             self._policies.find_policy(path), base, server, client, item
         )
         if merged is not None:
-            # Only now it is known where each item stands.
+            # Only now is the index of each item known.
             depth = path.count("/")
             self.conflicts[known:] = [_move_conflict(found, depth, merged) for found in self.conflicts[known:]]
         return merged
@@ -273,7 +279,7 @@ class _Merging:
 
 
 def _move_conflict(found: Conflict, depth: int, merged: list[JSON]) -> Conflict:
-    """Return a conflict inside an item with the place that the item has in the merged array."""
+    """Return a conflict inside an item, with the index that the item has in the merged array."""
     for at, field, key in found.keys:
         index = find_item(merged, field, key) if at == depth else None
         if index is not None:
@@ -284,7 +290,7 @@ def _move_conflict(found: Conflict, depth: int, merged: list[JSON]) -> Conflict:
 
 
 def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:
-    """Tell for each operation whether it overlaps their paths, or another operation that does."""
+    """Return for each operation whether it overlaps their paths, or another operation that does."""
     paths = touched.list_path_of_each(ops)
     fates = [False] * len(ops)
     blocked = Touched(their_paths)
@@ -294,14 +300,14 @@ def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[boo
             return fates
         for at in found:
             fates[at] = True
-        # Only the newly blocked ones can block more, so each is looked at once and the loop ends.
+        # Only newly blocked operations can block more, so each is used once, and the loop ends.
         blocked = Touched(paths[at] for at in found)
 
 
 def _mark_with_arrays(ops: Sequence[Op], their_paths: Iterable[str], policies: ArrayPolicies) -> list[bool]:
-    """Mark the overlapping operations, and with one in an array whose items are merged all others in it.
+    """Mark the overlapping operations. In an array whose items are merged, one marked operation marks all others.
 
-    Merging moves items, so that an index would mean another one afterwards.
+    A merge moves items, so an index would mean another item afterwards.
     """
     theirs = set(their_paths)
     while True:
@@ -310,15 +316,16 @@ def _mark_with_arrays(ops: Sequence[Op], their_paths: Iterable[str], policies: A
         merged = {path for path in hit if policies.merges_items(path)} - theirs
         if not merged:
             return fates
-        # An array that is merged counts as touched as a whole, and so pulls in the operations
-        # inside of it, in the next round.
+        # A merged array counts as touched as a whole, so the next round marks the operations inside it.
         theirs |= merged
 
 
 def _spare_additions(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bool]:
-    """Return the fates, but spare each `inc` that the client's other operations leave alone: a number takes it."""
+    """Return the fates, but keep each `inc` of a number if none of the client's other dropped
+    operations overlaps it.
+    """
     dropped = _choose_ops(ops, fates, True)
-    # The client's own other operations decide about a place; an addition on top of them goes where they go.
+    # The client's other operations decide about a place; an `inc` of the same place shares their fate.
     others = Touched(op[1] for op in dropped if op[0] not in ("inc", "obj"))
     return [
         fate
@@ -332,8 +339,8 @@ def _spare_additions(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> 
 
 
 def _choose_kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
-    """Return the kept operations, without each `obj` that only prepared a dropped one: alone it would touch all below
-    it.
+    """Return the kept operations, without each `obj` that only prepared a dropped one, because such an `obj` alone
+    would touch everything below it.
     """
     left = _choose_ops(ops, fates, False)
     entered = {above for op in ops for above in pointer.iter_ancestors(op[1])}
@@ -342,7 +349,7 @@ def _choose_kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
 
 
 def _is_blocked(op: Sequence[Any], path: str, blocked: Touched) -> bool:
-    # Ensuring an object disturbs nobody who works inside it.
+    # An `obj` that only prepares a place disturbs no change inside it.
     if touched.is_ensuring(op, path):
         return blocked.has_at_or_above(path)
     return next(blocked.find_overlapping(path), None) is not None

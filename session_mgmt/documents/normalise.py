@@ -1,4 +1,4 @@
-"""Translate the changes that clients send into total operations: their own, RFC 6902, RFC 7396, or a whole document."""
+"""Translate changes from clients into total operations: total operations, RFC 6902, RFC 7396, or whole documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLIND: Final = frozenset({"ops", "merge", "replace"})
 
 
 def is_blind(kind: str) -> bool:
-    """Tell whether a change of this kind needs no document; an RFC 6902 patch may fail, so it needs the head."""
+    """Return True if a change of this kind needs no document; an RFC 6902 patch may fail, so it needs one."""
     return kind in _BLIND
 
 
@@ -34,7 +34,7 @@ def make_ops(kind: str, body: JSON, head: JSON | Missing, limits: Limits) -> tup
     if kind == "ops":
         return operations.validate_ops(body, limits)
     if kind == "merge":
-        # Checked once more as operations: a member deep inside has a path, which has limits of its own.
+        # Check the result too, because the path of a deeply nested member has its own limits.
         return operations.validate_ops(make_merge_ops(check_value(body, limits)), _widen_op_limit(limits))
     if kind == "replace":
         return make_replace_ops(check_value(body, limits))
@@ -52,9 +52,9 @@ def make_replace_ops(data: JSON) -> tuple[Op, ...]:
 
 
 def make_merge_ops(merge: JSON) -> tuple[Op, ...]:
-    """Translate an RFC 7396 merge patch without knowing its target: the result is right for every document.
+    """Translate an RFC 7396 merge patch without its target; the result is right for every document.
 
-    Each object of the patch becomes `obj` (which replaces anything but an object) before its members.
+    Each object of the patch becomes an `obj` (which replaces anything but an object), followed by its members.
     """
     return tuple(_walk_merge(merge, ""))
 
@@ -63,11 +63,11 @@ def _walk_merge(value: JSON, path: str) -> Iterator[Op]:
     if not isinstance(value, dict):
         yield ("set", path, value)
         return
-    # First, for members below: where the target is no object, RFC 7396 begins with an empty one.
+    # Before its members: if the target is not an object, RFC 7396 starts with an empty one.
     yield ("obj", path)
     for key, item in value.items():
         inner = pointer.join_token(path, key)
-        # RFC 7396 section 2: null removes a member, so no merge patch can set one to null.
+        # RFC 7396 section 2: null removes a member, so a merge patch cannot set null.
         if item is None:
             yield ("del", inner)
         else:
@@ -75,5 +75,5 @@ def _walk_merge(value: JSON, path: str) -> Iterator[Op]:
 
 
 def _widen_op_limit(limits: Limits) -> Limits:
-    # The sender's own operations were counted; their expansion is bounded by keys and bytes.
+    # The sender's own operations were counted already; keys and bytes limit their expansion.
     return replace(limits, ops=max(2 * limits.ops, 2 * limits.keys + 1))

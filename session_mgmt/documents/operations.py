@@ -1,27 +1,27 @@
-"""The total operations: applied to any JSON document, in any order, they never fail and always agree.
+"""Total operations: applied to any JSON document, in any order, they never fail, and give the same result everywhere.
 
-Whatever was acknowledged can be applied, so a revision is accepted from the log alone, without its document. Wire form
-is a list; paths are RFC 6901 pointers:
+So a revision can be accepted by its log alone, without the document: every acknowledged operation can be applied. In
+frames an operation is a list; paths are RFC 6901 pointers:
 
-    ["set", path, value]    put a value
-    ["del", path]           take it away
-    ["ins", path, value]    insert into an array, later items move up
+    ["set", path, value]    write a value
+    ["del", path]           remove it
+    ["ins", path, value]    insert into an array; later items move up
     ["inc", path, number]   add to a number
     ["obj", path]           make it an object, unless it is one
 
-Way down: an object is entered by key, an array by the index (RFC 6901 section 4) of an item it has; any other token on
-an array makes the whole operation do nothing. A missing or scalar value on the way becomes `{}`; for `del` it means
-that there is nothing to do.
+On the way, a token is a key of an object, or the index (RFC 6901 section 4) of an existing item of an array; any
+other token on an array makes the whole operation do nothing. A missing or scalar value on the way becomes `{}`, but
+`del` then does nothing.
 
-At the last token, `-` first makes an array of a missing or scalar value (but not for `del`). Then, on an object:
-`set` and `ins` put the value, `inc` and `obj` a value computed from the old one. On an array: an index that exists is
-replaced, the index just behind the end or `-` appends, any other token does nothing; `ins` moves later items up
-instead of replacing; `del` takes an item that exists out.
+At the last token, `-` first makes an array of a missing or scalar value (but not for `del`). On an object, `set` and
+`ins` write the value; `inc` and `obj` write a value computed from the old one. On an array, an existing index is
+replaced, and `-` or the index just after the end appends; any other token does nothing. `ins` moves later items up
+instead of replacing, and `del` removes an existing item.
 
 At the root (path `""`): `set` and `ins` replace the document, `del` makes it `{}`.
 
-`inc` on anything but a number (missing, text, true) gives the amount itself; it does nothing when documents
-cannot carry the sum (`values.normalise_number`). Sums are normalised: 1.5 + 0.5 is the integer 2.
+`inc` on anything but a number (missing, text, true) writes the amount itself. It does nothing if documents cannot
+hold the sum (`values.normalise_number`). Sums are normalised: 1.5 + 0.5 is the integer 2.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ from session_mgmt.documents.values import JSON, is_number
 
 Op: TypeAlias = tuple[Any, ...]
 
-# Members of the wire form by operation.
+# Length of the list in frames, by operation.
 _LENGTHS: Final = {"set": 3, "del": 2, "ins": 3, "inc": 3, "obj": 2}
 
 
 def apply_ops(document: JSON, ops: Iterable[Sequence[Any]]) -> JSON:
-    """Return the document after the operations. The input stays as it is; unchanged parts are shared with it.
+    """Return the document after the operations. The input does not change; unchanged parts are shared with it.
 
-    Each container that is written to is copied once.
+    Each container that is changed is copied once.
     """
     return apply_and_list_dropped(document, ops)[0]
 
 
 def apply_and_list_dropped(document: JSON, ops: Iterable[Sequence[Any]]) -> tuple[JSON, tuple[str, ...]]:
-    """Return the document as `apply_ops` does, and the path of every `inc` that it could not carry."""
+    """Return the document like `apply_ops`, and the path of each `inc` whose sum it cannot hold."""
     editor = Editor(document)
     editor.apply(ops)
     return editor.document, tuple(editor.dropped)
 
 
 def validate_ops(ops: JSON, limits: Limits) -> tuple[Op, ...]:
-    """Return operations from outside in normal form. Raises a DocumentError.
+    """Return operations from outside in their normal form. Raises a DocumentError.
 
     A path and its value together stay within `limits.depth`, so no document can grow deeper by operations.
     """
@@ -72,7 +72,7 @@ def validate_ops(ops: JSON, limits: Limits) -> tuple[Op, ...]:
 
 
 def encode_ops(ops: Iterable[Op]) -> bytes:
-    """Return the wire form as compact JSON."""
+    """Return the operations in the form of frames, as compact JSON."""
     return dump_json(tuple(ops))
 
 
@@ -92,7 +92,7 @@ def _validate_op(op: JSON, limits: Limits) -> Op:
     tokens = pointer.parse_pointer(op[1])
     if len(tokens) > limits.depth:
         raise TooDeep(f"A path is deeper than {limits.depth}.")
-    # A path makes keys on its way, so that its tokens are bound by the same rules.
+    # A path creates keys on its way, so the same rules apply to its tokens.
     for token in tokens:
         check_key(token, limits)
     if op[0] == "inc":

@@ -1,8 +1,8 @@
-"""Picture of a document that stays small however large the document is: the upper levels first, the rest as counts with
-places to look closer.
+"""Outline of a document, which stays small for every size: the upper levels first, then only counts of the rest, and
+places at which to look closer.
 
-A place is a row of positions, `(0, 3)` being the fourth member of the first one. Unlike a pointer it says nothing about
-the content, so it may stand in an address and in any log of addresses.
+A place is a tuple of positions: `(0, 3)` is the fourth member of the first one. Unlike a pointer it contains no
+content, so it may be used in URLs and appear in access logs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NodePlace: TypeAlias = tuple[int, ...]
 NODES: Final = 1200
 MEMBERS: Final = 100
 TEXT: Final = 300
-# A string that is looked at alone.
+# Length of a string that is shown alone.
 LONG_TEXT: Final = 64 * 1024
 _NAME: Final = 200
 _AROUND: Final = 60
@@ -35,9 +35,9 @@ FOUND: Final = 100
 class Node:
     """One value.
 
-    `name` is its key or index (`None` for the root), `kind` one of object, array, string, number, boolean, null;
-    `length` counts members or characters. `text` is the shown part of a scalar. `children` are the members from the
-    `skipped` one on, as far as they are shown; those of a container that is not opened are none.
+    `name` is its key or index (None for the root), `kind` one of object, array, string, number, boolean, null; `length`
+    counts members or characters. `text` is the shown part of a scalar. `children` are the shown members, beginning
+    after `skipped` others; a container that is not opened has none.
     """
 
     name: str | int | None
@@ -56,13 +56,13 @@ class Node:
 
     @property
     def hidden_count(self) -> int:
-        """Count the members after those that are shown."""
+        """Number of members after the shown ones."""
         return self.length - self.skipped - len(self.children)
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """`trail` leads from the root to `node`; `None` where the document has no such place."""
+    """Outline. `trail` leads from the root to `node`; `node` is None if the document has no such place."""
 
     node: Node | None
     trail: tuple[Node, ...] = ()
@@ -70,7 +70,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Values that contain a text, or whose keys do; `more` says that there are others."""
+    """Values whose text or key contains a text; `more` is True if there are others."""
 
     nodes: tuple[Node, ...]
     more: bool
@@ -78,7 +78,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Value at a pointer: indented JSON (`None` where there is none) and its digest."""
+    """Value at a pointer: indented JSON (None if there is no value), and its digest."""
 
     text: str | None
     is_cut: bool
@@ -104,7 +104,7 @@ def describe_value(parts: Parts, path: str, most: int) -> Standing:
 
 
 def outline_document(document: JSON, place: NodePlace = (), skip: int = 0) -> Outline:
-    """Return the value at a place, its members from `skip` on, and the levels below."""
+    """Return the outline of the value at a place: its members from `skip` on, and the levels below."""
     trail = _follow_place(document, place)
     if trail is None:
         return Outline(None)
@@ -132,7 +132,7 @@ def _open_levels(root: Node, value: JSON) -> None:
     waiting = deque([(root, value)])
     while waiting and room > 0:
         node, value = waiting.popleft()
-        # Level by level, so that the upper levels are whole before any lower one takes the room.
+        # Level by level, so that the upper levels are complete before a lower one uses the room.
         shown = islice(_list_members(value), node.skipped, node.skipped + min(MEMBERS, room))
         for at, (name, inner) in enumerate(shown, node.skipped):
             child = _make_node(inner, name, pointer.join_token(node.path, str(name)), (*node.place, at))
@@ -142,9 +142,9 @@ def _open_levels(root: Node, value: JSON) -> None:
 
 
 def find_text(document: JSON, text: str) -> Hits:
-    """Find the first values, in the document's order, whose key or text contains `text` in any case."""
+    """Find the first values, in the document's order, whose key or text contains `text`, ignoring case."""
     wanted = text.casefold()
-    # One more than is shown tells that there are more.
+    # One more than is shown, to know whether there are more.
     found = tuple(islice(_list_hits(document, wanted), FOUND + 1)) if wanted else ()
     return Hits(found[:FOUND], len(found) > FOUND)
 
@@ -160,12 +160,12 @@ def _list_hits(document: JSON, wanted: str) -> Iterator[Node]:
             (key, pointer.join_token(path, str(key)), (*place, number), inner)
             for number, (key, inner) in enumerate(_list_members(value))
         ]
-        # Taken from the end, so that the places come in the order of the document.
+        # Reversed, because the loop takes values from the end, and hits must come in the document's order.
         waiting.extend(reversed(inside))
 
 
 def _find_in_text(value: JSON, wanted: str) -> int:
-    """Return the index of the wanted text in a scalar's text; -1 if it is not there."""
+    """Return the index of a text in a scalar's text; -1 if it is not there."""
     if isinstance(value, dict | list):
         return -1
     return (value if isinstance(value, str) else legible.show_indented(value, TEXT).text).casefold().find(wanted)

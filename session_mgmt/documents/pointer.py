@@ -1,16 +1,17 @@
-"""RFC 6901 pointers, and the touched paths that conflicts are found by.
+"""RFC 6901 pointers, and the touched paths by which conflicts are found.
 
-A touched path is a pointer, or a pointer behind a mark. Two equal marked paths commute; in every other respect a marked
-path behaves as its pointer:
+A touched path is a pointer, or a mark followed by a pointer. Two equal marked paths commute; in every other respect a
+marked path behaves like its pointer:
 
-- `+/counter`  only added to (`inc`);
+- `+/counter`  was only added to (`inc`);
 
-- `>/list`     only appended to (`ins /list/-`).
+- `>/list`     was only appended to (`ins /list/-`).
 
-Two further marks stand beside plain paths and overlap with nothing by themselves (see `contested`):
+Two other marks exist in addition to plain paths, and do not overlap with anything by themselves (see `contested`):
 
-- `{/cart`     made an object, and a member of it touched;
-- `[/list`     something touched at or below an index of it.
+- `{/cart`     was made an object, and a member of it was touched;
+
+- `[/list`     something at or below one of its indices was touched.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def parse_pointer(path: str) -> tuple[str, ...]:
     """Return the reference tokens of a pointer. `""` is the root, `"/"` the empty key. Raises InvalidPath."""
     if not path:
         return ()
-    # RFC 6901 section 3: each token has its slash in front.
+    # RFC 6901 section 3: a slash precedes each token.
     if path[0] != "/":
         raise InvalidPath("A path is empty or starts with a slash.")
     tokens = path[1:].split("/")
@@ -48,7 +49,7 @@ def parse_pointer(path: str) -> tuple[str, ...]:
         return tuple(tokens)
     if _BAD_ESCAPE.search(path):
         raise InvalidPath("In a path ~ is followed by 0 or 1.")
-    # ~1 first: RFC 6901 section 4, or "~01" would become "/".
+    # Replace ~1 first (RFC 6901 section 4), or "~01" would become "/".
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens)
 
 
@@ -65,16 +66,16 @@ def join_token(path: str, token: str) -> str:
 
 
 def parent_of(path: str) -> str:
-    """Return the pointer without its last token; the root has no parent and gives itself."""
+    """Return the pointer without its last token; for the root, return the root."""
     return path[: path.rfind("/")] if path else path
 
 
 def parse_index(token: str) -> int | None:
-    """Return the array index that a token spells (RFC 6901 section 4: ASCII digits, no leading zero), else None."""
-    # `isdigit` alone takes digits of any script, and an unbounded number would cost more than its text.
+    """Return the array index in a token (RFC 6901 section 4: ASCII digits, no leading zero), else None."""
+    # `isdigit` alone accepts digits of any script, and a number of any length would be expensive.
     if not (token.isascii() and token.isdigit()) or len(token) > _INDEX_DIGITS:
         return None
-    # With leading zeros one item would have many paths, and two changes of it would not be seen to meet.
+    # With leading zeros an item would have many paths, and two changes of it would not be seen to overlap.
     return None if token[0] == "0" and len(token) > 1 else int(token)
 
 
@@ -89,7 +90,7 @@ def find_value(document: JSON, path: str) -> JSON | Missing:
 
 
 def find_member(container: JSON, token: str) -> JSON | Missing:
-    """Return the member or the item that a token names; MISSING if there is none."""
+    """Return the member or item at a token; MISSING if there is none."""
     if type(container) is dict:
         return container.get(token, MISSING)
     at = parse_index(token) if type(container) is list else None
@@ -102,17 +103,17 @@ def strip_mark(path: str) -> str:
 
 
 def strip_marks(paths: Iterable[str]) -> list[str]:
-    """Return the pointers of touched paths, each once and in their order, as programs outside get them."""
+    """Return the pointers of touched paths, each once and in their order, for use outside this project."""
     return list(dict.fromkeys(strip_mark(path) for path in paths if path[:1] not in _BESIDE))
 
 
 def are_overlapping(a: str, b: str) -> bool:
-    """Tell whether two touched paths are equal, or one is an ancestor of the other, and they do not commute."""
+    """Return True if two touched paths are equal or one is an ancestor of the other, and they do not commute."""
     if a[:1] in _BESIDE or b[:1] in _BESIDE:
         return False
     first, second = strip_mark(a), strip_mark(b)
     if first == second:
-        # Two equal marked paths commute; a plain one does not commute even with itself.
+        # Two equal marked paths commute; two equal plain paths do not.
         return a != b or first == a
     return first.startswith(f"{second}/") or second.startswith(f"{first}/")
 
@@ -124,7 +125,7 @@ def find_overlapping_pairs(mine: Iterable[str], theirs: Iterable[str]) -> list[t
 
 
 class Touched:
-    """Set of touched paths that finds those which overlap a given path."""
+    """Set of touched paths that finds those that overlap a given path."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._marked: dict[str, list[str]] = {}
@@ -144,19 +145,19 @@ class Touched:
         yield from self._find_below(pointer)
 
     def has_at_or_above(self, path: str) -> bool:
-        """Tell whether the pointer of `path` or one of its ancestors was touched."""
+        """Return True if the pointer of `path` or one of its ancestors was touched."""
         pointer = strip_mark(path)
         return pointer in self._marked or any(ancestor in self._marked for ancestor in iter_ancestors(pointer))
 
     def _find_below(self, pointer: str) -> Iterator[str]:
-        # Strings with a common prefix are neighbours in sorted order, and "0" follows "/".
+        # Strings with a common prefix are neighbours in sorted order, and "0" comes directly after "/".
         low, high = bisect_left(self._pointers, f"{pointer}/"), bisect_left(self._pointers, f"{pointer}0")
         for found in self._pointers[low : high if pointer else None]:
             yield from self._marked[found]
 
 
 def iter_ancestors(pointer: str) -> Iterator[str]:
-    """Yield the strict ancestors of a pointer, the nearest first."""
+    """Yield the strict ancestors of a pointer, nearest first."""
     while pointer:
         pointer = parent_of(pointer)
         yield pointer

@@ -1,8 +1,8 @@
-"""Changes made on a version that the log no longer holds: judged by digests of the values that they replaced.
+"""Changes made on a version that the log no longer holds, judged by digests of the values that they replaced.
 
-A client that was away for too long receives the document as it is, and sends its writes again with digests of the
-values it saw. A value that is still the same is replaced as intended; where it differs, nobody can merge three ways,
-and the strategy decides.
+A client that was away for too long receives the present document, and sends its writes again with digests of the values
+that it saw. A value that is still the same is replaced as intended. If it differs, a three-way merge is impossible, and
+the strategy decides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from session_mgmt.documents.operations import Op
 from session_mgmt.documents.pointer import END
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
-# 64 bits: enough to tell values apart that one client has seen, and short in a frame of 500 paths.
+# 64 bits: enough to distinguish the values that one client has seen, and short in a frame with 500 paths.
 DIGEST_CHARACTERS: Final = 16
 
 
@@ -30,23 +30,23 @@ def digest_value(value: Value) -> str | None:
 
 
 def digest_replaced(document: JSON, ops: Iterable[Sequence[Any]]) -> dict[str, str | None]:
-    """Return digests of the values that the operations replace, by path. An `inc` and an append replace nothing."""
+    """Return digests of the values that the operations replace, by path. `inc` and appends replace nothing."""
     listed = [tuple(op) for op in ops]
     paths = list_replaced_paths(listed)
-    # Beyond the limit a place without a digest counts as changed.
+    # A place that has no digest because of the limit counts as changed.
     paths += [place for place in list_replaced_on_the_way(document, listed) if place not in paths]
     return {path: digest_value(pointer.find_value(document, path)) for path in paths[: touched.MOST_PATHS]}
 
 
 def list_replaced_paths(ops: Iterable[Op]) -> list[str]:
-    """List the paths whose earlier values tell whether the operations still mean the same."""
+    """List the paths whose earlier values show whether the operations still mean the same."""
     return [path for path in touched.list_paths(ops) if path == pointer.strip_mark(path)]
 
 
 def list_replaced_on_the_way(document: JSON, ops: Iterable[Op]) -> list[str]:
     """List the places of a document that the operations turn into containers on their way.
 
-    A scalar on the way becomes an object or an array, and for `obj` an array does too. A `-` is a key in an object.
+    A scalar on the way becomes an object or an array; `obj` also replaces an array. In an object, `-` is a key.
     """
     found = {_find_on_the_way(document, op) for op in ops if op[0] != "del"}
     return sorted(place for place in found if place is not None)
@@ -61,7 +61,7 @@ def _find_on_the_way(document: JSON, op: Op) -> str | None:
             return place
         parent, node, place = node, pointer.find_member(node, token), pointer.join_token(place, token)
         if token == END and op[0] == "ins" and isinstance(parent, dict):
-            # A key like any other, but its touched path says that something was appended.
+            # It is a plain key here, but its touched path says that something was appended.
             return place
     return place if op[0] == "obj" and not isinstance(node, dict | Missing) else None
 
@@ -74,15 +74,15 @@ def rebase_by_digests(
     arrays: ArrayPolicies = NO_POLICIES,
     on_conflict: OnConflict = "server_wins",
 ) -> Merged:
-    """Apply the operations to the server's head; a path whose value is not the replaced one is a conflict.
+    """Apply the operations to the server's document. A path is in conflict if its value is not the replaced one.
 
-    A path without a digest counts as changed. An item that is appended and is there by now, as the array's policy
-    tells, is not there twice. The base of every conflict is MISSING: nobody knows it any more.
+    A path without a digest counts as changed. An appended item that is already there, according to the array's policy,
+    is not added again. The base of every conflict is MISSING, because nobody knows it any more.
     """
     asked = tuple(ops)
-    # First: an item that is there already would otherwise be appended a second time, as nothing contradicts an append.
+    # First, because an existing item would otherwise be appended again: no digest contradicts an append.
     listed, known, chosen = _take_out_known(server, asked, arrays, on_conflict)
-    # Without the known items there is nothing left for a policy to decide.
+    # After the known items were removed, the array policies are not needed any more.
     if len(listed) < len(asked):
         return _join_known(
             server,
@@ -108,9 +108,9 @@ def rebase_by_digests(
 def _take_out_known(
     server: JSON, ops: Iterable[Op], arrays: ArrayPolicies, on_conflict: OnConflict
 ) -> tuple[tuple[Op, ...], tuple[Conflict, ...], tuple[Op, ...]]:
-    """Return the operations but for appends of items that are there, the conflicts about these, and what they become.
+    """Return the operations except appends of existing items, the conflicts about these items, and operations for them.
 
-    An item that is equal needs nothing.
+    An equal item needs no operation.
     """
     rest, conflicts, chosen = [], [], []
     for op in ops:
@@ -158,7 +158,7 @@ def _decide_by_digests(
     places = {*map(pointer.strip_mark, touched.list_paths(ops)), *list_replaced_on_the_way(server, ops)}
     for path in _list_topmost(places):
         theirs, mine = pointer.find_value(server, path), pointer.find_value(wanted, path)
-        # Both came to the same value, so nothing is lost.
+        # Both sides have the same value, so nothing is lost.
         if are_equal(theirs, mine):
             continue
         kept, value = _choose_side(path, theirs, mine, on_conflict)
@@ -181,7 +181,7 @@ def _choose_side(path: str, server: Value, client: Value, on_conflict: OnConflic
 def _list_topmost(paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     for path in sorted(set(paths), key=lambda one: (one.count("/"), one)):
-        # Shorter paths come first, so each place is decided once, together with all below it.
+        # Shorter paths come first, so each place is decided once, together with everything below it.
         if not any(above in found for above in pointer.iter_ancestors(path)):
             found.append(path)
     return found

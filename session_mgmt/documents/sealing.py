@@ -1,4 +1,4 @@
-"""Encryption at rest: AES-256-GCM under a key of its own for every document, bound to its row.
+"""Encryption of stored bodies: AES-256-GCM, with a key per document; a body can be decrypted only for its own row.
 
 Needs the package `cryptography`; everything else in this folder works without it.
 """
@@ -26,7 +26,7 @@ _VERSION_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class RowPlace:
-    """Row of a sealed body: `kind` (snapshot, revision, receipt, …), document id, epoch, version, codec."""
+    """Row of a sealed body: `kind` (snapshot, revision, receipt and others), document id, epoch, version, codec."""
 
     kind: str
     document: bytes
@@ -35,16 +35,18 @@ class RowPlace:
     codec: int
 
     def associated_data(self, key_id: str) -> bytes:
-        """Return the bytes that the tag also covers, so that no row passes for another one, version or codec."""
+        """Return the bytes that the tag also covers, so that a body is not accepted for another row,
+        version or codec.
+        """
         fields = (self.kind.encode(), self.document, self.epoch.encode(), key_id.encode())
         numbers = self.version.to_bytes(_VERSION_BYTES, "big") + self.codec.to_bytes(1, "big")
-        # Lengths in front, or the end of one field could pass for the start of the next.
+        # Put lengths in front, or the end of one field could be mistaken for the start of the next.
         return _FORMAT + numbers + b"".join(len(field).to_bytes(_LENGTH_BYTES, "big") + field for field in fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """Encrypted body; all three fields are stored."""
+    """Encrypted body. All three fields are stored."""
 
     key_id: str
     nonce: bytes
@@ -52,7 +54,7 @@ class Sealed:
 
 
 class Keyring:
-    """Master keys by id, 32 bytes each: the first one writes, all of them read."""
+    """Master keys by id, 32 bytes each. The first one encrypts, all of them decrypt."""
 
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
         if not keys:
@@ -65,26 +67,26 @@ class Keyring:
         self.writing = keys[0][0]
 
     def derive_key(self, kind: str, document: bytes, key_id: str | None = None) -> bytes:
-        """Return the 32-byte key of one document for one purpose, of the writing master if none is named."""
+        """Return the 32-byte key for one document and purpose, by default from the master key that encrypts."""
         master = self._keys.get(self.writing if key_id is None else key_id)
         if master is None:
             raise UnreadableBody("The key of a stored body is not in the keyring.")
-        # One key for each purpose and document (HKDF, RFC 5869): so few random nonces share one that none comes twice.
+        # One key per purpose and document (HKDF, RFC 5869), so that few random nonces share a key and none is repeated.
         info = f"session_mgmt/v1/{kind}".encode()
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=document, info=info).derive(master)
 
     def holds_key(self, key_id: str) -> bool:
-        """Tell whether bodies under this key can be read."""
+        """Return True if bodies with this key can be read."""
         return key_id in self._keys
 
 
 def seal_body(keyring: Keyring, place: RowPlace, body: bytes, key_id: str | None = None) -> Sealed:
-    """Encrypt a body (compressed before: afterwards there is nothing to save) for its place, with the writing key if
-    none is named.
+    """Encrypt a body for its place, by default with the first master key. Compress it before, because encrypted data
+    cannot be compressed.
     """
     key_id = keyring.writing if key_id is None else key_id
     key = keyring.derive_key(place.kind, place.document, key_id)
-    # Random, not counted: after a restored backup a counter would use its nonces again, which GCM does not survive.
+    # Random, because after a restored backup a counter would repeat nonces, which breaks GCM.
     nonce = os.urandom(_NONCE_BYTES)
     return Sealed(key_id, nonce, AESGCM(key).encrypt(nonce, body, place.associated_data(key_id)))
 
@@ -94,6 +96,6 @@ def unseal_body(keyring: Keyring, place: RowPlace, sealed: Sealed) -> bytes:
     key = keyring.derive_key(place.kind, place.document, sealed.key_id)
     try:
         return AESGCM(key).decrypt(sealed.nonce, sealed.data, place.associated_data(sealed.key_id))
-    # A nonce of another length raises ValueError. Both are one refusal: which check failed is of use to a forger only.
+    # A nonce of another length raises ValueError. Both give the same error, because only a forger needs the difference.
     except (InvalidTag, ValueError) as error:
         raise UnreadableBody("A stored body is damaged, or belongs to another place.") from error

@@ -1,5 +1,5 @@
-"""Prepare a change with the document at hand, from its stored parts. Takes and returns bytes, so that another process
-can do it.
+"""Prepare a change from the stored parts of a document. Functions take and return bytes, so that another process can
+run them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MergeRules:
-    """Rules for overlapping changes; ``digests`` of the replaced values where the base is not known any more.
+    """Rules for overlapping changes; ``digests`` of the replaced values if the base is not known any more.
 
-    ``overwrites``: everything is applied, whatever others have changed.
+    With ``overwrites`` everything is applied, whatever others have changed.
     """
 
     arrays: ArrayPolicies
@@ -43,8 +43,8 @@ class MergeRules:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Revision after the base; ``asked``, of the change's own client: the operations that it had asked for and so had
-    seen.
+    """Revision after the base. For a revision of the change's own client, ``asked`` are the operations that the client
+    had sent, and so had seen.
     """
 
     ops: bytes
@@ -55,7 +55,8 @@ class Step:
 class Proposal:
     """Total operations for the version that they were made on; without ``paths`` they change nothing there.
 
-    ``size``: of the result, ``None`` if nobody needs it. ``dropped``: paths of every `inc` whose sum cannot be carried.
+    ``size`` is the extent of the result, or None if it is not needed. ``dropped`` are the paths of each `inc` whose sum
+    a document cannot hold.
     """
 
     ops: bytes
@@ -69,21 +70,21 @@ class Proposal:
 
 
 def propose_on_head(data: JSON, change: Change, bound: Extent) -> Proposal:
-    """Return the change as operations on the document, which has at most ``bound``. Raises a DocumentError."""
+    """Return the change as operations on the document, whose extent is at most ``bound``. Raises a DocumentError."""
     ops = make_ops(change.kind, change.body, data, change.limits)
     result, dropped = operations.apply_and_list_dropped(data, ops)
     settled = replace(_make_proposal(ops, MISSING), dropped=dropped)
-    # The editor copies what it changes, so the same object says that nothing was changed.
+    # The editor copies what it changes, so the same object means that nothing was changed.
     if result is data:
         return replace(settled, paths=())
     if bound.grow_by(settled.growth).fits_into(change.limits.extent):
-        # To measure costs O(document), and nobody would look at it.
+        # To measure the result costs O(document), and nobody needs it.
         return settled
     return replace(_make_proposal(ops, result), dropped=dropped)
 
 
 def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: MergeRules) -> Proposal:
-    """Merge the change with the later changes of others; ``parts`` make the document at its base. Raises a
+    """Merge the change with later changes of others; ``parts`` are those of the document at the change's base. Raises a
     DocumentError.
     """
     seen, now, theirs = _replay_steps(rebuild.build_value(parts), steps)
@@ -94,8 +95,8 @@ def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: 
 
 
 def _replay_steps(base: JSON, steps: tuple[Step, ...]) -> tuple[JSON, JSON, set[str]]:
-    """Return the document as the author of a change saw it, as it is now, and the paths that others touched."""
-    # Both share the base, and copy a container when they change it.
+    """Return the document that the author of the change saw, the present one, and the paths that others touched."""
+    # Both share the base; an editor copies a container before it changes it.
     seen, now = Editor(base), Editor(base)
     theirs: set[str] = set()
     for step in steps:
@@ -109,7 +110,7 @@ def _replay_steps(base: JSON, steps: tuple[Step, ...]) -> tuple[JSON, JSON, set[
 
 
 def read_kinds(parts: Parts, steps: tuple[Step, ...], mine: tuple[str, ...]) -> Kinds:
-    """Read the kinds of values at the places where the change meets later changes of others. Raises a DocumentError."""
+    """Read the kinds of values where the change meets later changes of others. Raises a DocumentError."""
     seen, now, theirs = _replay_steps(rebuild.build_value(parts), steps)
     return contested.read_kinds(contested.find_places(mine, theirs), seen, now)
 
@@ -123,7 +124,7 @@ def _rebase_change(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str],
 
 
 def _list_exact_paths(ops: tuple[Op, ...], result: JSON | Missing) -> tuple[str, ...]:
-    """Return the stored paths; with the document at hand an append to an object counts as a change of it."""
+    """Return the stored paths. If the result is known, an append to an object counts as a change of the object."""
     paths = touched.list_stored_paths(ops)
     if result is MISSING or not any(path.startswith(pointer.APPENDED) for path in paths):
         return paths

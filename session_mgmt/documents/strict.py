@@ -1,4 +1,4 @@
-"""JSON parser of every transport, and the same rules for values from Python callers."""
+"""JSON parser of all transports, and the same rules for values from Python code."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _FORBIDDEN: Final = "__proto__"
 _LONGEST_UTF8: Final = 4
 
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
-# 16 digits in a row, once all digits are turned into zeros: it may be beyond 2^53.
+# 16 digits in a row, after all digits were replaced by zeros: the integer may be beyond 2^53.
 _SUSPECT_INTEGER: Final = b"0" * 16
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS: Final = {ord("["): 1, ord("]"): -1}
-# A search for one byte costs a fifth of one for two or more.
+# To search for one byte costs a fifth of a search for two or more.
 _BACKSLASH, _UNDERSCORE, _POINT, _PLUS = b"\\_.+"
-# orjson turns integers from 2^64 on silently into floats; shorter ones are checked as values.
+# orjson silently turns integers of 2^64 and more into floats; smaller ones are checked as values.
 _ODD_FLOAT = re.compile(rb"\.0(?![0-9])|e\+")
 _HUGE_INTEGER = re.compile(rb"(?:^|[\s,:\[])-?[0-9]{17,}+(?![.eE])")
-# Numbers that may be infinite: by their digits, or by their exponent. Possessive, so that all digits are read once.
+# Numbers that may be infinite, by digits or exponent. Possessive, so that all digits are read only once.
 _VAST = re.compile(
     rb"(?<![0-9.])(?:[0-9]{309,}+(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|[0-9]++(?:\.[0-9]++)?+[eE]\+?[0-9]{3,}+)"
 )
@@ -47,21 +47,21 @@ _VAST = re.compile(
 def parse_json(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
     """Parse JSON from outside: UTF-8 without BOM, at most `max_bytes`, within `limits`.
 
-    Refuses NaN, infinities and numbers that no double holds, integers beyond 2^53-1, duplicate keys, lone surrogates,
-    NUL characters and `__proto__` keys. Integral floats come back as int. Raises a DocumentError.
+    Refuses NaN, infinities, numbers that no double can hold, integers beyond 2^53-1, duplicate keys, lone surrogates,
+    NUL characters and `__proto__` keys. Floats with integral values are returned as int. Raises a DocumentError.
     """
     data = raw if type(raw) is bytes else _as_bytes(raw)
-    # Before anything looks into it: all later steps cost in proportion to the size.
+    # Before anything else, because the cost of all later steps depends on the size.
     if len(data) > max_bytes:
         raise DocumentTooLarge(f"The JSON text is larger than {max_bytes} bytes.")
-    # Brackets bound the depth from above; most texts have fewer than the limit and need no closer look.
+    # The depth cannot exceed the number of opening brackets; most texts have fewer than the limit.
     if data.count(b"[") + data.count(b"{") > limits.depth:
         _check_depth(data, limits.depth)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise _explain_parse_error(data) from error
-    # Nearly all texts: the walk in Python costs much more than the parser.
+    # True for nearly all texts: a walk in Python costs much more than the parser.
     if _is_plain(data, value, limits):
         return value
     return _examine_value(data, value, limits)
@@ -76,11 +76,11 @@ def dump_json(value: JSON) -> bytes:
 
 
 def check_value(value: JSON, limits: Limits, inside: int = 0) -> JSON:
-    """Return a normalised copy of a Python value under the rules of `parse_json`; `inside` counts the containers around
-    it.
+    """Return a normalised copy of a Python value, checked by the rules of `parse_json`; `inside` is the number of
+    containers around it.
 
-    Only dict (str keys), list, str, int, float, bool and None: a tuple is refused, because it would come back as a
-    list.
+    Accepts only dict (str keys), list, str, int, float, bool and None. A tuple is refused, because it would be read
+    back as a list.
     """
     return _Walk(limits).copy_value(value, inside)
 
@@ -95,8 +95,8 @@ def _as_bytes(raw: bytes | str) -> bytes:
 
 
 def _explain_parse_error(data: bytes) -> DocumentError:
-    """Return the reason why the parser gave up: a number that no double holds is valid JSON, and refused as in Python
-    values.
+    """Return the reason why the parser failed. A number that no double can hold is valid JSON, and is refused with the
+    same error as in Python values.
     """
     if any(float(found[0]) == math.inf for found in _VAST.finditer(_outside_strings(data))):
         return NumberOutOfRange("A number is not finite.")
@@ -104,19 +104,19 @@ def _explain_parse_error(data: bytes) -> DocumentError:
 
 
 def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
-    """Tell whether searches at C speed prove that every rule holds; False says only that a walk must decide."""
+    """Return True if searches in C prove that every rule holds; False only means that a walk must decide."""
     # An escape may hide a colon, a key or a surrogate from the searches.
     if (_BACKSLASH in data and b"\\u" in data) or (_UNDERSCORE in data and b"__proto__" in data):
         return False
     if _SUSPECT_INTEGER in data.translate(_DIGITS):
         return False
     colons, size = data.count(b":"), len(data)
-    # No string is longer than its text.
+    # No string is longer than the whole text.
     is_short = size <= limits.key_bytes and size <= limits.string_bytes
     if colons > limits.keys or not (is_short or _strings_are_short(data, limits)):
         return False
-    # Each dropped duplicate takes its colon along. Without \u escapes a text inside strings keeps its colons, so equal
-    # counts mean that nothing was dropped.
+    # Each duplicate key that the parser dropped also dropped its colon. Without \u escapes, colons inside strings stay
+    # as they are, so equal counts mean that nothing was dropped.
     written = orjson.dumps(value)
     if written.count(b":") != colons:
         return False
@@ -126,7 +126,7 @@ def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
 
 
 def _strings_are_short(data: bytes, limits: Limits) -> bool:
-    # An escaped quote would cut the strings in the wrong places.
+    # An escaped quote would split the strings at the wrong places.
     if b"\\" in data:
         return False
     strings = data.split(b'"')[1::2]
@@ -134,28 +134,28 @@ def _strings_are_short(data: bytes, limits: Limits) -> bool:
 
 
 def _examine_value(data: bytes, value: JSON, limits: Limits) -> JSON:
-    # Numbers and colons inside of strings mean nothing.
+    # Ignore numbers and colons inside strings.
     outside = _outside_strings(data)
     if _HUGE_INTEGER.search(outside):
         raise NumberOutOfRange("An integer is beyond 2^53-1.")
     walk = _Walk(limits)
     copy = walk.copy_value(value, 0)
-    # orjson keeps the last of two equal keys, and the other one is missing here.
+    # orjson keeps only the last of two equal keys, so the walk counts fewer keys.
     if walk.keys != outside.count(b":"):
         raise InvalidJSON("An object holds a key twice.")
     return copy
 
 
 def _outside_strings(data: bytes) -> bytes:
-    """Return the text without the parts between quotes; only its brackets, colons and numbers are of interest."""
-    # Pairs of backslashes first, so that the quote of "\\" ends its string.
+    """Return the text without the parts between quotes; only brackets, colons and numbers in the result are used."""
+    # Remove pairs of backslashes first, so that the quote after "\\" ends its string.
     parts = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
     return b'"'.join(parts[::2])
 
 
 def _check_depth(data: bytes, limit: int) -> None:
     brackets = _outside_strings(data).translate(_BRACKETS, _NO_BRACKET)
-    # Each pass takes the innermost pairs away, so well formed text is gone after as many passes as it is deep.
+    # Each pass removes the innermost pairs, so the number of passes for a well-formed text is its depth.
     rest, too_deep = brackets, b"[" * (limit + 1)
     for _ in range(limit):
         rest = rest.replace(b"[]", b"")
@@ -163,13 +163,13 @@ def _check_depth(data: bytes, limit: int) -> None:
             return
         if too_deep in rest:
             break
-    # The rest is too deep or not well formed, and the latter is for the parser to say.
+    # The rest is too deep or not well-formed; in the second case the parser reports the error.
     if any(deep > limit for deep in accumulate(map(_STEPS.__getitem__, brackets))):
         raise TooDeep(f"The JSON text is nested deeper than {limit}.")
 
 
 class _Walk:
-    """Walk over one value that checks, normalises, copies, and counts keys."""
+    """Walk over a value that checks, normalises and copies it, and counts its keys."""
 
     def __init__(self, limits: Limits) -> None:
         self.keys = 0
@@ -184,7 +184,7 @@ class _Walk:
             return check_number(value)
         if value is None or kind is bool:
             return value
-        # Also for values from Python, which no parser has bounded: the recursion below ends here.
+        # Values from Python code have no depth limit from the parser, so the recursion must end here.
         if inside >= self._limits.depth:
             raise TooDeep(f"The value is nested deeper than {self._limits.depth}.")
         if kind is dict:
@@ -205,12 +205,12 @@ class _Walk:
 
 
 def check_key(key: object, limits: Limits) -> None:
-    """Refuse an invalid key of an object; the reference tokens of a path become keys too."""
+    """Check a key of an object, or a token of a path, which may become a key. Raises a DocumentError."""
     if type(key) is not str:
         raise InvalidJSON("The keys of an object are strings.")
     if key == _FORBIDDEN:
         raise ForbiddenKey("The key __proto__ is not accepted.")
-    # Encoded only where the number of characters leaves a doubt.
+    # Encode it only if its number of characters is not small enough.
     if len(key) * _LONGEST_UTF8 > limits.key_bytes and len(_encode_utf8(key)) > limits.key_bytes:
         raise KeyTooLong(f"A key is longer than {limits.key_bytes} bytes.")
     _check_characters(key)
@@ -232,7 +232,7 @@ def _check_text(text: str, limits: Limits) -> None:
 
 def _check_characters(text: str) -> None:
     if "\x00" in text:
-        # PostgreSQL stores it in neither text nor jsonb.
+        # PostgreSQL can store it neither in text nor in jsonb.
         raise InvalidJSON("A string holds a NUL character.")
     if not text.isascii():
         _encode_utf8(text)

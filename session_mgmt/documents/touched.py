@@ -1,14 +1,14 @@
-"""Touched paths of a list of operations: a revision stores them, and conflicts are found by them.
+"""Touched paths of a list of operations. A revision stores them, and conflicts are found by them.
 
-The form is that of `pointer`: a pointer, `+pointer` where only `inc` adds, `>pointer` where only `ins …/-` appends. The
-choices, all on the side of reporting too much rather than too little:
+They have the form that `pointer` describes: a pointer, `+pointer` if `inc` only adds, `>pointer` if `ins …/-` only
+appends. Each choice reports too many conflicts rather than too few:
 
-- `ins` and `del` with a numeric last token touch the parent, since an index means another item afterwards. Whether the
-  parent is an array cannot be told from the log; where an `obj` of the same list made it an object, it is not one.
+- `ins` and `del` with a numeric last token touch the parent, because an index means another item afterwards. The log
+  does not show whether the parent is an array; it is not one if an `obj` of the same list made it an object.
 - `set`, `inc` and `obj` with `-` as the last token touch the parent: they append, but not only to arrays.
-- `obj` touches nothing by itself while another operation works below it: two clients that merge different members into
-  one object do not disturb each other. It leaves a mark, and a change behind an index leaves another, so that a merge
-  which turns an array into an object is seen to disturb a change inside that array.
+- `obj` touches nothing by itself if another operation works below it: two clients that merge different members into
+  one object do not disturb each other. It leaves a mark, and a change below an index leaves another one, so that a
+  merge that turns an array into an object is seen to disturb a change inside the array.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any, Final
 from session_mgmt.documents import pointer
 from session_mgmt.documents.pointer import END
 
-# A write of more operations still has a row of bounded size, and touches more than it names.
+# With more operations, the row still has a limited size, and touches more than the operations do.
 MOST_PATHS: Final = 500
-# A path without such a token touches just itself, if `set` or `inc` is all that is done to it.
+# A path without such a token touches only itself, if `set` or `inc` is the only operation on it.
 _INDEX_OR_END = re.compile(r"/(?:[0-9]+|-)(?:/|$)")
 
 
 def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[str, ...]:
-    """Return sorted unique touched paths. Beyond `most`, the deepest give way to their ancestors, which touch more."""
+    """Return sorted unique touched paths. Above `most`, the deepest are replaced by their ancestors,
+    which touch more.
+    """
     listed = list(ops)
     touched = list_path_of_each(listed)
     # Most lists have one operation.
@@ -44,23 +46,23 @@ def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[st
 
 
 def is_ensuring(op: Sequence[Any], path: str) -> bool:
-    """Tell whether an operation with this touched path is an `obj` that only prepares a place for others.
+    """Return True if an operation with this touched path is an `obj` that only prepares a place for others.
 
-    With `-` it appends an object of its own, and touches the array.
+    With `-` it appends an object, and touches the array.
     """
     return bool(op[0] == "obj" and op[1] == path)
 
 
 def list_stored_paths(ops: Iterable[Sequence[Any]]) -> tuple[str, ...]:
-    """Return the touched paths with the marks beside them, as a revision stores them."""
+    """Return the touched paths and the additional marks, as a revision stores them."""
     listed = list(ops)
     if len(listed) == 1 and listed[0][0] in ("set", "inc") and _INDEX_OR_END.search(listed[0][1]) is None:
-        # Most updates are one of these, and need no walk.
+        # Most updates are one of these, and need no further work.
         name, path = listed[0][:2]
         return (f"{pointer.ADDED}{path}" if name == "inc" else path,)
     marks = _list_marks(listed)
     if len(marks) > MOST_PATHS:
-        # Touching such a place itself says more than its mark.
+        # To touch the place itself includes its mark.
         return _limit_paths({*list_paths(listed), *map(pointer.strip_mark, marks)}, MOST_PATHS)
     return (*list_paths(listed), *sorted(marks)) if marks else list_paths(listed)
 
@@ -87,7 +89,7 @@ def _list_marks(ops: Iterable[Sequence[Any]]) -> set[str]:
 
 
 def list_path_of_each(ops: Iterable[Sequence[Any]]) -> list[str]:
-    """Return the touched path of every operation, in order; `obj` counts with its own path."""
+    """Return the touched path of every operation, in order; an `obj` has its own path."""
     objects: set[str] = set()
     touched = []
     for op in ops:
@@ -111,7 +113,7 @@ def _find_touched_path(name: str, path: str, objects: set[str]) -> str:
 def _limit_paths(found: set[str], most: int) -> tuple[str, ...]:
     deepest = max((path.count("/") for path in found), default=0)
     while len(found) > most:
-        # Level by level, so that no path is cut shorter than need be.
+        # Level by level, so that no path is shortened more than necessary.
         deepest -= 1
         found = {_cut_path(path, deepest) for path in found}
     return tuple(sorted(found))
@@ -120,5 +122,5 @@ def _limit_paths(found: set[str], most: int) -> tuple[str, ...]:
 def _cut_path(path: str, tokens: int) -> str:
     if path.count("/") <= tokens:
         return path
-    # The piece before the first slash is empty, or a mark that no longer holds for the ancestor.
+    # Before the first slash there is nothing, or a mark that is not valid for the ancestor.
     return "".join(f"/{token}" for token in path.split("/")[1 : tokens + 1])

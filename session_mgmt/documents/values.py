@@ -1,4 +1,4 @@
-"""JSON values as Python holds them: equality, numbers, depth, and the missing value."""
+"""JSON values in Python: equality, numbers, depth, and the missing value."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-# Any and not a recursive union: list and dict are invariant, so a union would refuse every caller's dict[str, int].
+# Any instead of a recursive union: list and dict are invariant, so a union would refuse a caller's dict[str, int].
 JSON: TypeAlias = Any
 
 SAFE_INTEGER: Final = 2**53 - 1
-# Upper bound of a number that may be greater than any integer that documents carry.
+# Stands for a number that may be larger than any integer that documents can hold.
 BEYOND: Final = SAFE_INTEGER + 1
-# From here on JavaScript prints an exponent. Below, a big float comes out as digits, which nobody may send back.
+# From here on JavaScript prints an exponent. Below, it prints a large float as an integer, which would be refused.
 _EXPONENT_FROM: Final = 1e21
 
 
 class Missing(Enum):
-    """Value of a path with nothing there; different from null."""
+    """Value of a path where nothing is; different from null."""
 
     MISSING = "missing"
 
@@ -29,15 +29,15 @@ MISSING: Final = Missing.MISSING
 
 
 def is_number(value: JSON) -> bool:
-    """Tell whether the value is int or float; bool is not, although Python counts it as int."""
+    """Return True for int and float, but not for bool, although it is an int in Python."""
     kind = type(value)
     return kind is int or kind is float
 
 
 def normalise_number(value: float) -> int | float | None:
-    """Return the one representation of a number, or None if documents cannot carry it.
+    """Return the only representation of a number, or None if documents cannot hold it.
 
-    Integral values are int (1.0 and 1 are one value, -0.0 is 0), others float. Refused: NaN, infinities, and every
+    Integral values are int (1.0 and 1 are the same, -0.0 is 0), others are float. None for NaN, infinities, and every
     number that JavaScript prints as an integer beyond 2^53-1.
     """
     if type(value) is int:
@@ -46,14 +46,14 @@ def normalise_number(value: float) -> int | float | None:
         return None
     if value != math.floor(value):
         return value
-    # One number has one form, or equal documents would have unequal checksums.
+    # A number has only one form, or equal documents would have different checksums.
     if -SAFE_INTEGER <= value <= SAFE_INTEGER:
         return int(value)
     return value if abs(value) >= _EXPONENT_FROM else None
 
 
 def bound_number(value: JSON) -> int:
-    """Return the greatest magnitude of the numbers in a value, rounded up; at most ``BEYOND``."""
+    """Return the largest absolute value of the numbers in a value, rounded up; at most ``BEYOND``."""
     kind = type(value)
     if kind is int or kind is float:
         size = abs(value)
@@ -64,8 +64,8 @@ def bound_number(value: JSON) -> int:
 
 
 def are_equal(a: JSON | Missing, b: JSON | Missing) -> bool:
-    """Compare by JSON equality: true is not 1, 1 equals 1.0, the order of keys does not matter."""
-    # Python's own comparison runs at C speed and errs on one side only: it takes true for 1.
+    """Compare two values as JSON: true is not 1, 1 equals 1.0, the order of keys does not matter."""
+    # Python's comparison is fast, and its only mistake is that true equals 1.
     return a is b or (bool(a == b) and _same_kinds(a, b))
 
 
@@ -80,7 +80,7 @@ def _same_kinds(a: JSON, b: JSON) -> bool:
 
 
 def measure_depth(value: JSON) -> int:
-    """Count nested containers: 0 for a scalar, 1 for `{}`. O(value), without recursion."""
+    """Count the levels of nested containers: 0 for a scalar, 1 for `{}`. O(value), without recursion."""
     level: list[JSON] = [value] if isinstance(value, dict | list) else []
     deep = 0
     while level:

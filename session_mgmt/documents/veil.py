@@ -1,7 +1,7 @@
-"""Touched paths under a key: a reader of the database learns no names, and cannot confirm guesses of names.
+"""Touched paths encrypted with a key, so that a reader of the database cannot learn or guess names.
 
-Every token becomes the hash of the pointer that ends with it, so equality and ancestry of paths survive, and one name
-in two places looks like two names. The marks of `pointer` stay in front.
+Every token becomes the keyed hash of the pointer that ends with it. So equal paths stay equal and ancestors stay
+ancestors, while the same name at two places looks like two names. The marks of `pointer` stay in front.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Final
 
 from session_mgmt.documents import pointer
 
-# 96 bits, 16 characters; two paths that share one by accident would only be a conflict that is none.
+# 96 bits, 16 characters. If two paths had the same hash by accident, the only effect would be a false conflict.
 _TOKEN_BYTES: Final = 12
 _TOKEN_LENGTH: Final = _TOKEN_BYTES * 4 // 3
 
 
 def hide_paths(key: bytes, paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the paths as they are stored, sorted."""
+    """Return the paths in their stored form, sorted."""
     tokens: dict[str, str] = {}
     return tuple(sorted(_find_mark(path) + _hide_pointer(key, pointer.strip_mark(path), tokens) for path in paths))
 
 
 def may_be_hidden(token: str) -> bool:
-    """Tell whether a token of a stored path may be a hash."""
+    """Return True if a token of a stored path may be a hash."""
     return len(token) == _TOKEN_LENGTH
 
 
 def reveal_paths(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """Return stored paths in plain text, as far as `known` plain paths share them; anything below stays hidden.
+    """Return stored paths as plain text, as far as the plain paths in `known` reveal them; tokens below stay hidden.
 
-    Against `known` the result overlaps exactly where the plain paths would.
+    The result overlaps `known` exactly where the plain paths would.
     """
     tokens: dict[str, str] = {}
     plain: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Replace a whole document by its bytes: the one change that is large, prepared where it holds nobody up."""
+"""Replacement of a whole document from its bytes: a large change, prepared where no other work waits for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from session_mgmt.documents.rebuild import Parts
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Document that replaces another: ``ops`` encoded, the ``paths`` they touch, its ``size``."""
+    """Document that replaces another one: encoded ``ops``, the ``paths`` that they touch, and its ``size``."""
 
     ops: bytes
     paths: tuple[str, ...]
@@ -21,7 +21,9 @@ class Replacement:
 
 
 def parse_replacement(raw: bytes, limits: Limits, max_bytes: int) -> Replacement:
-    """Parse and check a document; bytes in, bytes out, so that another process can do it. Raises a DocumentError."""
+    """Parse and check a document. Takes and returns bytes, so that another process can run it. Raises a
+    DocumentError.
+    """
     return make_replacement(strict.parse_json(raw, limits, max_bytes))
 
 
