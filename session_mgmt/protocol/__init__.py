@@ -1,1 +1,1 @@
-"""The rules of the wire as plain values: positions, recovery, frames, codes. No Django, no clock, no network."""
+"""Rules of the protocol as plain values: positions, recovery, frames, codes. No Django, no clock, no network."""

@@ -1,8 +1,8 @@
-"""Names as parts of addresses: each name has an address over HTTP too, so one that can have none is none."""
+"""Names as parts of URLs. Each name also has a URL, so a name that would make an invalid URL is refused."""
 
 from __future__ import annotations
 
 
 def fits_address(name: str) -> bool:
-    """Return whether an address may hold this name. Clients and proxies resolve ``.`` and ``..``, encoded ones too."""
+    """Return True if a URL can contain this name. Clients and proxies resolve ``.`` and ``..``, also if encoded."""
     return not {".", ".."} & set(name.split("/"))

@@ -1,6 +1,6 @@
-"""Calls of clients that are connected over HTTP, as frozen values: PROTOCOL section 16.
+"""Calls of clients that are connected over HTTP, as frozen values (PROTOCOL section 16).
 
-Bodies are decoded, strictly checked JSON. Unknown members are ignored, as those of frames are.
+Bodies are decoded JSON that has been strictly checked. Unknown members are ignored, as in frames.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ JSON: TypeAlias = Any
 SSE, LONGPOLL, NONE = "sse", "longpoll", "none"
 TRANSPORTS = (SSE, LONGPOLL, NONE)
 MOST_FRAMES = 100
-# Seconds for which a client may ask that an empty answer is kept back.
+# Longest time in seconds for which a client may ask the server to hold an empty answer.
 MOST_HOLD = 55.0
 _GRANT_LIMIT = 100
-# They begin or end an attachment, or answer a beat; over HTTP there are calls for that.
+# These begin or end an attachment, or answer a beat; over HTTP there are calls for them.
 OF_SOCKETS = ("connect", "pong", "disconnect")
-# Frames of the server, on any transport; the last two are those of calls over HTTP.
+# Frames of the server on any transport; the last two exist only over HTTP.
 SERVER_FRAMES = (
     *("connected", "recovery", "bye", "entries", "snapshot", "gap", "receipt", "reply", "error", "ping", "pong"),
     *("ephemeral", "grants", "again"),
@@ -32,7 +32,7 @@ SERVER_FRAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Attachment by which a call comes, as the client names it."""
+    """Attachment that a call belongs to, as the client names it."""
 
     client_id: str
     generation: int
@@ -46,9 +46,9 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Poll, or stream: ``logs`` are the positions by log, ``grants`` the grants by log, ``slow`` the ways to go on
-    and ``filters`` the parts that were wished for. ``recovery`` is the id of ``connected``, and ``hold`` the seconds
-    for which an empty answer may be kept back.
+    """Poll or stream. By log, ``logs`` are the positions, ``grants`` the grants, ``slow`` the ways to go on if the
+    client is slow, and ``filters`` the requested filters. ``recovery`` is the id from ``connected``, and ``hold`` the
+    seconds for which an empty answer may be held.
     """
 
     claim: Claim
@@ -63,7 +63,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Frames to be worked on, with the positions of the documents whose entries are to come before receipts."""
+    """Frames to handle, and the positions of the documents whose entries must come before receipts."""
 
     claim: Claim
     acked: int
@@ -98,7 +98,7 @@ def read_poll(body: JSON) -> Poll:
 
 
 def read_exchange(body: JSON) -> Exchange:
-    """Read the body of ``connections/frames/``; the frames themselves are read later. Raises ``InvalidField``."""
+    """Read the body of ``connections/frames/``. Its frames are read later. Raises ``InvalidField``."""
     members = _read_object(body)
     logs, given = members.get("logs", {}), members.get("frames")
     if not isinstance(logs, dict):
@@ -139,10 +139,10 @@ def _read_followed(given: JSON) -> tuple[dict[str, JSON], dict[str, str], dict[s
     for name, place in given.items():
         if not isinstance(place, dict):
             raise InvalidField("A log is an object with its position.", field=f"logs/{name}")
-        # Positions are judged later: one that cannot be read is a verdict about its log.
+        # Positions are judged later, because an unreadable one results in a verdict about its log.
         logs[name] = place.get("position")
         grant = place.get("grant")
-        # Neither is one that is no text an error: the application is asked again.
+        # A grant that is not text is not an error either: the application is asked again.
         if isinstance(grant, str) and len(grant) <= _GRANT_LIMIT:
             grants[name] = grant
         for wish, found in wishes.items():

@@ -1,4 +1,4 @@
-"""Close codes, and how each tells the client to go on.
+"""Close codes, and how a client must go on after each of them.
 
 A test compares ``docs/PROTOCOL.md`` section 10 with this table.
 """
@@ -14,12 +14,12 @@ MOST_REASON = 60
 
 
 def read_reason(value: Any) -> str:
-    """Return the reason of an end as clients are told it; "" for anything that is not one word."""
+    """Return the reason of an end in the form that clients receive; "" for anything that is not a single word."""
     return value if isinstance(value, str) and value.isidentifier() and len(value) <= MOST_REASON else ""
 
 
 class Close(IntEnum):
-    """Close codes. 4000-4499: reconnect, 4500-4999: stop; so an old client understands a new code."""
+    """Close codes. 4000-4499: reconnect; 4500-4999: stop. So an old client understands new codes too."""
 
     NORMAL = 1000
     INTERNAL_ERROR = 1011
@@ -46,35 +46,35 @@ class Close(IntEnum):
 
     @property
     def reconnect(self) -> bool:
-        """Tell a code after which the client should come back."""
+        """True for a code after which the client should reconnect."""
         return may_reconnect(self.value)
 
 
 CLIENT_HEARTBEAT_LOST = 4102
 CLIENT_OUT_OF_ORDER = 4104
 
-# Ends that coming back would not change (RFC 6455 section 7.4.1): done, a broken
-# protocol, or a message refused as such.
+# Ends that a new connection would not change (RFC 6455 section 7.4.1): a normal end, a protocol error, or a message
+# that was refused.
 _STANDARD_STOPS = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
 
 
 def may_reconnect(code: int) -> bool:
-    """Tell a close code, ours or one of RFC 6455 7.4, that asks the client to come back."""
+    """Return True for a close code, ours or one of RFC 6455 section 7.4, after which the client should reconnect."""
     if code < 4000:
         return code not in _STANDARD_STOPS
     return code < 4500
 
 
 def name_code(code: int) -> str:
-    """Return the name of a code with which a server has closed, for a close that came without one."""
+    """Return the name of a close code, for a close frame of a server that has no name."""
     if code == Close.NORMAL:
         return "closed"
     return Close(code).name.lower() if code >= 4000 and code in Close.__members__.values() else "connection_lost"
 
 
 def describe_refusal(error: SessionMgmtError) -> dict[str, Any]:
-    """Return the body of a call that is refused as a whole: the error, and how its client goes on."""
-    # What breaks the protocol would have ended a socket too.
+    """Return the body of a call that is refused as a whole: the error, and how its client must go on."""
+    # An error that breaks the protocol would have closed a socket too.
     close = Close.INVALID_FRAME.value if error.close is None and error.status == 400 else error.close
     reconnect = error.temporary if close is None else may_reconnect(close)
     return {**error.as_dict(), "close": close, "reconnect": reconnect}

@@ -1,4 +1,4 @@
-"""Configuration of one connection: what a client may ask for within the ranges of the server."""
+"""Configuration of a connection, which a client may change within the ranges of the server."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from session_mgmt.exceptions import InvalidField
 
-# Seconds added to the beats that may be missed: the last one may be on its way.
+# Seconds in addition to the missed beats, because the last one may be on its way.
 LAST_ANSWER = 1.0
-# A slow way and a busy server; the server is not given up sooner because of one late beat.
+# Seconds for a slow network and a busy server: a single late beat must not end the connection sooner.
 PATIENCE = 10.0
 
 
@@ -24,11 +24,11 @@ class Configuration:
 
     @property
     def deadline(self) -> float:
-        """Return the seconds of silence after which the client gives the server up."""
+        """Seconds of silence after which the client gives the connection up."""
         return min(self.interval + PATIENCE, self.interval * self.missed_limit + LAST_ANSWER)
 
     def as_dict(self) -> dict[str, float]:
-        """Return the configuration as clients are told."""
+        """Return the configuration in the form that clients receive."""
         return {
             "interval": self.interval,
             "missed_limit": self.missed_limit,
@@ -40,8 +40,8 @@ class Configuration:
 def apply_wishes(
     now: Configuration, wishes: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]
 ) -> Configuration:
-    """Return the configuration with a client's wishes. Raises ``InvalidField``, with ``allowed``, for the first one
-    outside its range: nothing is changed then.
+    """Return the configuration with a client's wishes. Raises ``InvalidField`` (with ``allowed``) for the first value
+    outside its range; then nothing changes.
     """
     for name, value in wishes.items():
         low, high = ranges[name]

@@ -1,4 +1,4 @@
-"""Names of events in a session's own log."""
+"""Names of the events in a session's own log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of what clients send, read with their kinds and limits: what does not fit raises ``InvalidField``."""
+"""Fields of frames and bodies from clients, checked by type and limit. Raises ``InvalidField``."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def read_text(message: JSON, name: str, limit: int) -> str:
 
 
 def read_optional_text(message: JSON, name: str, limit: int) -> str | None:
-    """Read text as ``read_text`` does, or None where it is absent or null."""
+    """Read text like ``read_text``; None if it is absent or null."""
     return None if message.get(name) is None else read_text(message, name, limit)
 
 
 def is_count(value: JSON, least: int = 0) -> TypeGuard[int]:
-    """Tell whether a value is an integer from ``least`` to 2^53-1."""
-    # Python takes `true` for 1. Beyond 2^53-1 JavaScript rounds, and two numbers would be one.
+    """Return True for an integer from ``least`` to 2^53-1."""
+    # In Python `true` equals 1. Above 2^53-1 JavaScript rounds, so two numbers would become the same.
     return type(value) is int and least <= value <= MAX_OFFSET
 
 
 def read_count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
-    """Read an integer from ``least`` to 2^53-1, or ``default`` where it is absent."""
+    """Read an integer from ``least`` to 2^53-1; ``default`` if it is absent."""
     value = message.get(name, default)
     if is_count(value, least):
         return value
@@ -42,7 +42,7 @@ def read_count(message: JSON, name: str, *, least: int = 0, default: int | None 
 
 
 def read_seconds(message: JSON, name: str) -> float:
-    """Read a number of seconds, which the caller judges."""
+    """Read a number of seconds; the caller checks its range."""
     value = message[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidField(f"{name} is a number of seconds.", field=name)
@@ -50,7 +50,7 @@ def read_seconds(message: JSON, name: str) -> float:
 
 
 def read_optional_count(message: JSON, name: str) -> int | None:
-    """Read an integer from 0 to 2^53-1, or None where it is absent or null."""
+    """Read an integer from 0 to 2^53-1; None if it is absent or null."""
     return None if message.get(name) is None else read_count(message, name)
 
 
@@ -63,17 +63,17 @@ def read_flag(message: JSON, name: str) -> bool:
 
 
 def check_tag(value: JSON, base: JSON) -> str | None:
-    """Check the tag that proves a base. Raises ``InvalidField``."""
+    """Check the tag of a base. Raises ``InvalidField``."""
     if value is None:
         return None
-    # Version 0 has no content that a tag could prove.
+    # Version 0 has no content, so it has no tag.
     if base is None or not isinstance(value, str) or (_DIGEST.fullmatch(value) is None and (value or base)):
         raise InvalidField('tag is the 16 hex digits of the base, "" at 0, and comes with it.', field="tag")
     return value
 
 
 def check_replaced(value: JSON) -> dict[str, str | None]:
-    """Check the digests of an update that is older than the log. Raises ``InvalidField``."""
+    """Check the digests of an update whose base is older than the log. Raises ``InvalidField``."""
     if isinstance(value, dict) and len(value) <= REPLACED_LIMIT and all(map(_is_digest, value.values())):
         return value
     raise InvalidField(

@@ -1,4 +1,4 @@
-"""Part of a topic that a reader wants, by members of its publications: ``filter`` of PROTOCOL section 7."""
+"""Filter of a topic by members of its publications: ``filter`` of PROTOCOL section 7."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from session_mgmt.exceptions import InvalidField
 MOST_KEYS: Final = 5
 MOST_VALUES: Final = 50
 _TEXT_LIMIT = 200
-# Equal to no value of JSON.
+# Not equal to any JSON value.
 _ABSENT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Members, each with the values of which a publication must have one; equal filters select the same."""
+    """Members with the accepted values of each. Equal filters select the same publications."""
 
     terms: tuple[tuple[str, frozenset[Any]], ...]
 
     def matches(self, body: Any) -> bool:
-        """Tell whether a decoded publication is wanted; one without a member is not."""
+        """Return True if a decoded publication is wanted; False if it lacks a member of the filter."""
         if not isinstance(body, dict):
             return False
         for key, values in self.terms:
             value = body.get(key, _ABSENT)
-            # Arrays and objects are never wanted, and could not be looked up.
+            # Arrays and objects never match, and cannot be looked up in a set.
             if isinstance(value, list | dict) or _make_comparable(value) not in values:
                 return False
         return True
 
 
 def read(value: Any, keys: Collection[str]) -> Filter:
-    """Read a filter from the wire, of the members that the topic declares. Raises ``InvalidField``."""
+    """Read a filter from a frame; only the keys that the topic declares are allowed. Raises ``InvalidField``."""
     if not isinstance(value, dict) or not 0 < len(value) <= MOST_KEYS:
         raise InvalidField(f"filter is an object of 1 to {MOST_KEYS} members and their values.", field="filter")
     if any(key not in keys for key in value):
@@ -62,5 +62,5 @@ def _is_value(value: Any) -> bool:
 
 
 def _make_comparable(value: Any) -> Any:
-    # To Python, 1 and true are equal.
+    # In Python, 1 equals true.
     return (value,) if isinstance(value, bool) else value

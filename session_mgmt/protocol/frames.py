@@ -1,6 +1,6 @@
-"""Frames that clients send, as frozen values: one class per frame of PROTOCOL section 3.
+"""Frames from clients as frozen values: one class per frame of PROTOCOL section 3.
 
-Frequent ones are tuples, which are made in a fifth of the time. ``parse`` takes decoded, strictly checked JSON.
+Frequent frames are tuples, which are created five times faster. ``parse`` takes decoded JSON, strictly checked before.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _OF_A_BASE = ("base", "epoch", "tag", "replaced")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
 USER_LIMIT = 200
-# Entries of one page of a topic's past, without a wish and at most.
+# Entries in a page of a topic's history: by default, and at most.
 HISTORY_PAGE, HISTORY_LIMIT = 50, 200
-# The proof of the session: a token in the frame, or the cookie of the handshake.
+# Proof of the session: a token in the frame, or the cookie of the handshake.
 BY_TOKEN, BY_COOKIE = "token", "cookie"
-# For a page that does not say whom it expects; None is nobody. No text of a frame holds NUL.
+# For a page that does not name the expected user; None is no user. A text in a frame cannot contain NUL.
 ANYBODY = "\0"
 
 
@@ -57,17 +57,16 @@ class Connect:
 
     @property
     def has_topics(self) -> bool:
-        """Return whether any of the logs is a topic."""
+        """True if one of the logs is a topic."""
         return any(name.startswith(TOPIC) for name in self.logs)
 
 
 class Update(NamedTuple):
     """Change of a document; ``kind`` is the field that held it: ``ops``, ``merge``, ``patch`` or ``data``.
 
-    ``base``, ``epoch`` and ``tag`` are the position of the version that the change was made on. Without a ``strategy``
-    the document's own counts. ``replaced`` has digests of the values that the change replaced,
-    by path. ``if_absent`` asks for a document that was never written. ``atomic``: all
-    operations take effect, or none.
+    ``base``, ``epoch`` and ``tag`` are the position of the version that the change was made on. Without ``strategy``
+    the document's strategy is used. ``replaced`` are digests of the values that the change replaced, by path. With
+    ``if_absent`` the document must never have been written. With ``atomic`` either all operations take effect, or none.
     """
 
     seq: int
@@ -84,7 +83,7 @@ class Update(NamedTuple):
 
 
 class Publish(NamedTuple):
-    """Publication; ``seq`` is ``None`` for an ephemeral one only."""
+    """Publication; ``seq`` is None only if it is ephemeral."""
 
     seq: int | None
     topic: str
@@ -115,7 +114,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Question for the entries of a topic before a place, or for the newest ones."""
+    """Request for the entries of a topic before a position, or for the newest ones."""
 
     id: int
     log: str
@@ -125,7 +124,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Entry of the client among those who are there in a topic, or new ``data`` of its member."""
+    """Request to become a member of a topic, or to change the ``data`` of the client's member."""
 
     id: int
     log: str
@@ -134,7 +133,7 @@ class Enter:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Good-bye of the client to those who are there in a topic."""
+    """Request to leave the members of a topic."""
 
     id: int
     log: str
@@ -142,7 +141,7 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Question for who is there in a topic."""
+    """Request for the members of a topic."""
 
     id: int
     log: str
@@ -150,7 +149,7 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Question for the value of a topic, with the place from which on entries change it."""
+    """Request for the value of a topic, with the position after which entries change it."""
 
     id: int
     log: str
@@ -179,7 +178,7 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Exchange of a refresh token for the next pair; ``nonce`` names the request, so that it may be sent again."""
+    """Exchange of a refresh token for the next pair; ``nonce`` identifies the request, so that it may be repeated."""
 
     id: int
     token: str = field(repr=False)
@@ -213,7 +212,7 @@ Frame: TypeAlias = (
 
 
 def parse(message: JSON) -> Frame:
-    """Make a frame of decoded JSON; raises ``UnknownFrame`` or ``InvalidField`` (``field`` names it)."""
+    """Build a frame from decoded JSON. Raises ``UnknownFrame``, or ``InvalidField`` with the name of the field."""
     if not isinstance(message, dict):
         raise InvalidField("A frame is a JSON object.", field="")
     kind = message.get("type")
@@ -226,7 +225,7 @@ def parse(message: JSON) -> Frame:
 
 def _read_connect(message: JSON) -> Connect:
     logs = message.get("logs", {})
-    # Names and positions are judged one by one, so that a bad one denies its own log only.
+    # Names and positions are judged one by one, so that a bad one denies only its own log.
     if not isinstance(logs, dict):
         raise InvalidField("logs is an object of positions by name.", field="logs")
     wishes = {name: {} if message.get(name) is None else message[name] for name in ("slow", "since", "filter")}
@@ -255,7 +254,7 @@ def _read_connect(message: JSON) -> Connect:
 
 def _read_update(message: JSON) -> Update:
     kinds = [kind for kind in CHANGES if kind in message]
-    # Two changes in one frame have no order.
+    # Two changes in one frame would have no order.
     if len(kinds) != 1:
         raise InvalidField("An update has exactly one of ops, merge, patch and data.", field="ops")
     strategy = read_optional_text(message, "strategy", 20)
@@ -280,7 +279,7 @@ def _read_if_absent(message: JSON, kind: str) -> bool:
     given = message.get("if_absent")
     if given is None or given is False:
         return False
-    # Naming a version, or changing a value that is there, says that the document is not absent.
+    # A change that names a version, or patches a value, says that the document is not absent.
     if given is not True or kind == "patch" or any(message.get(name) is not None for name in _OF_A_BASE):
         raise InvalidField(f"if_absent is true or false, without patch, {', '.join(_OF_A_BASE)}.", field="if_absent")
     return True
@@ -305,7 +304,7 @@ def _read_send(message: JSON) -> Send:
 
 
 def _read_subscribe(message: JSON) -> Subscribe:
-    # The position is read later: one that cannot be read is a verdict about the log, and no error of the frame.
+    # The position is read later: an unreadable one results in a verdict about the log, not in an error of the frame.
     return Subscribe(
         id=read_count(message, "id"),
         log=read_text(message, "log", TOPIC_LIMIT + 10),

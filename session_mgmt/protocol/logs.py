@@ -1,4 +1,4 @@
-"""Names and entries of logs, and the frames that carry them, put together from stored bytes without decoding any."""
+"""Names and entries of logs, and their frames, which are built from stored bytes without decoding them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from session_mgmt.protocol.position import Position
 SESSION = "session"
 STATE = "state:"
 TOPIC = "topic:"
-# In front of a topic's name: the topic that tells who is there.
+# Before a topic's name: the topic that reports its members.
 PRESENCE = "presence:"
 
 DOCUMENT_KEY = "d:"
@@ -30,30 +30,30 @@ class Entry(NamedTuple):
     body: bytes
 
     def as_json(self) -> bytes:
-        """Build the entry as clients are given it."""
+        """Build the entry in the form that clients receive."""
         return b'[%d,"%s",%s]' % (self.offset, self.tag.encode(), self.body)
 
 
 def document_key(document: int) -> str:
-    """Build the name that processes use for a document's log among themselves."""
+    """Build the name of a document's log that processes use among themselves."""
     return f"{DOCUMENT_KEY}{document}"
 
 
 def stream_key(topic: str) -> str:
-    """Build the name that processes use for a topic's log among themselves; it needs no stream."""
+    """Build the name of a topic's log that processes use among themselves; the topic needs no stream."""
     return f"{STREAM_KEY}{topic}"
 
 
 def timeline_key(session: UUID) -> str:
-    """Build the name that processes use for a session's own log among themselves."""
+    """Build the name of a session's own log that processes use among themselves."""
     return f"{TIMELINE_KEY}{session.hex}"
 
 
 def split_by_bytes(entries: Sequence[Entry], most: int) -> Iterator[Sequence[Entry]]:
-    """Split entries into parts of at most ``most`` bytes; a part has one entry at least, however large it is."""
+    """Split entries into parts of at most ``most`` bytes. A part has at least one entry, even a larger one."""
     start = size = 0
     for index, entry in enumerate(entries):
-        # A part always takes its first entry, or one that is too large would never be sent.
+        # A part always takes its first entry; otherwise an entry that is too large would never be sent.
         if index > start and size + len(entry.body) > most:
             yield entries[start:index]
             start, size = index, 0
@@ -62,15 +62,15 @@ def split_by_bytes(entries: Sequence[Entry], most: int) -> Iterator[Sequence[Ent
 
 
 def begin_entries_frame(name: str, epoch: str) -> bytes:
-    """Return the beginning of an ``entries`` frame (PROTOCOL section 4): entries with commas follow, and an end.
+    """Return the beginning of an ``entries`` frame (PROTOCOL section 4); entries with commas, and an end, must follow.
 
-    ``name`` has been checked: JSON must escape only quotes and backslashes in it.
+    ``name`` has been checked: only quotes and backslashes in it need to be escaped.
     """
     return b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quote(name), epoch.encode())
 
 
 def build_range_end(prev: int, position: Position, *, conflated: bool = False, recovered: bool = False) -> bytes:
-    """Return the end of an ``entries`` frame that stands for a range of which it may not have every entry."""
+    """Return the end of an ``entries`` frame for a range that may lack some of its entries."""
     flags = (b',"conflated":true' if conflated else b"") + (b',"recovered":true' if recovered else b"")
     return b'],"prev":%d,"position":%s%s}' % (prev, position.as_bytes(), flags)
 

@@ -1,10 +1,10 @@
-"""Numbers of writes whose text cannot be read as JSON, so that they can be refused by their numbers."""
+"""Numbers of writes that are not valid JSON, so that these writes can be refused by their numbers."""
 
 from __future__ import annotations
 
 import re
 
-# In well formed text, whatever follows the type or stands before the last brace is a member of the frame itself.
+# In well-formed text, a member after the type or before the last brace belongs to the frame itself.
 _TYPE = r'\s*\{\s*"type"\s*:\s*"(?:update|publish|send)"\s*,'
 _SEQ = r'\s*"seq"\s*:\s*([1-9][0-9]{0,15})\s*'
 _NUMBER_IN_FRONT = re.compile(f"{_TYPE}{_SEQ}[,}}]")
@@ -14,9 +14,9 @@ _AT_THE_END = 60
 
 
 def find_number(text: str) -> int | None:
-    """Find the ``seq`` of a write whose text cannot be read: ``type`` must come first, the number next or last."""
+    """Find the ``seq`` of a write that is not valid JSON: ``type`` must come first, and the number next or last."""
     if _TYPE_IN_FRONT.match(text) is None:
         return None
-    # A refusal without a number would leave the client waiting for this one for ever.
+    # With a refusal that has no number, the client would wait for this number for ever.
     found = _NUMBER_IN_FRONT.match(text) or _NUMBER_AT_END.search(text[-_AT_THE_END:])
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""Verdict on a position that a client names: one rule for documents, topics and session logs."""
+"""Verdict on a client's position: the same rule for documents, topics and session logs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Reason(StrEnum):
 class Window(NamedTuple):
     """Part of a log that the server holds.
 
-    ``head`` is the newest entry's position. Entries ``oldest`` … ``head.offset`` can be read. ``tag_at_asked`` is the
-    tag that the log holds at the asked offset, or ``None`` if it holds none there (the caller may leave it out when
-    the asked offset is the head).
+    ``head`` is the position of the newest entry. Entries from ``oldest`` to ``head.offset`` can be read.
+    ``tag_at_asked`` is the tag of the entry at the asked offset, or None if the log does not hold that entry. The
+    caller may leave it out if the asked offset is the head.
     """
 
     head: Position
@@ -47,7 +47,7 @@ class Window(NamedTuple):
 class Verdict(NamedTuple):
     """Verdict with its range: ``first`` to ``last`` are the missed entries (``ENTRIES``) or the lost ones (``LOST``).
 
-    ``first`` is 0 if nobody knows it.
+    ``first`` is 0 if it is not known.
     """
 
     mode: Mode
@@ -57,18 +57,19 @@ class Verdict(NamedTuple):
 
 
 def decide(asked: Position, window: Window, *, most: int = 10_000) -> Verdict:
-    """Give the verdict for a client at ``asked``; ``most`` bounds how many entries are replayed.
+    """Return the verdict for a client at ``asked``; ``most`` is the largest number of entries to replay.
 
-    The order matters: an epoch or tag that differs makes the offset meaningless, so it is never compared before them.
+    The order of the checks matters. In another epoch the offset has no meaning, so it is not compared; and a tag can be
+    compared only if the offset is one that the log holds.
     """
     head = window.head
-    # The log was begun anew, for example by a restored backup; its numbers mean other entries.
+    # The log was started again, for example after a restored backup; its offsets belong to other entries.
     if asked.epoch != head.epoch:
         return Verdict(Mode.LOST, Reason.EPOCH_CHANGED, 0, head.offset)
-    # The client has seen more than the server has: entries were lost on the side of the server.
+    # The client has seen more than the server has, so the server has lost entries.
     if asked.offset > head.offset:
         return Verdict(Mode.LOST, Reason.HISTORY_LOST, 0, head.offset)
-    # Equal to `oldest` - 1 is still whole: the next entry that this client needs is there.
+    # A client at `oldest` - 1 has lost nothing: the next entry that it needs is there.
     if asked.offset + 1 < window.oldest:
         return Verdict(Mode.LOST, Reason.TRIMMED, asked.offset + 1, head.offset)
     if not _proves_itself(asked, window):
@@ -89,7 +90,7 @@ def _proves_itself(asked: Position, window: Window) -> bool:
 
 
 def is_dense(offsets: Iterable[int], *, after: int) -> bool:
-    """Tell a page that starts right after ``after`` and has no hole; a purge may run between two reads."""
+    """Return True if a page starts directly after ``after`` and has no hole; a purge may run between two reads."""
     expected = after
     for offset in offsets:
         expected += 1

@@ -1,4 +1,4 @@
-"""Keys of rows: values by which lists are ordered, as JSON that every client compares as the database does."""
+"""Keys of rows: the values by which a list is ordered, as JSON that every client can compare like the database."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def write_value(value: Any) -> Any:
-    """Return a column's value as JSON. Raises ``TypeError`` for a value that orders nothing.
+    """Return a column's value as JSON. Raises ``TypeError`` for a value that lists cannot be ordered by.
 
-    Times become text that sorts as they do; numbers that JSON does not carry exactly, and decimals, become digits.
+    Times become text with the same order. Decimals, and numbers that JSON cannot represent exactly, become digits.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -31,7 +31,7 @@ def write_value(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
-        # Zero has no sign to a database; SQLite gives one all the same.
+        # For databases zero has no sign, but SQLite returns one.
         return format(value if value else abs(value), "f")
     if isinstance(value, timedelta):
         return write_value(value // _MICROSECOND)
@@ -42,14 +42,14 @@ def write_value(value: Any) -> Any:
 
 def _write_number(value: float) -> Any:
     if isinstance(value, float) and (not isfinite(value) or abs(value) <= MAX_OFFSET):
-        # What is not finite has no place in JSON, and is refused where it is published.
+        # A value that is not finite is not valid JSON, and is refused when it is published.
         return value
-    # To JSON a large float is an integer like any other.
+    # In JSON a large float is written like an integer.
     return int(value) if -MAX_OFFSET <= value <= MAX_OFFSET else str(int(value))
 
 
 def _write_moment(value: datetime) -> str:
-    # Without USE_TZ a moment names no zone, and neither does its text.
+    # Without USE_TZ a datetime has no time zone, so its text has none either.
     if value.tzinfo is None:
         return value.isoformat(timespec="microseconds")
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -1,7 +1,7 @@
-"""Scopes: limits of a session and its tokens, and the one table of the scopes that frames and calls need.
+"""Scopes: limits of a session and its tokens, and the tables of the scopes that frames and calls need.
 
 A scope is ``what``, as in ``state:read``, or ``what:pattern``, as in ``state:write:cart``. A pattern names one document
-or topic, or with ``*`` at its end all that begin so. Whatever is not in the tables is denied.
+or topic, or with ``*`` at its end all names that begin with it. Everything that is not in the tables is denied.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ READ_EVENTS, SEND = "events:read", "messages:send"
 MANAGE = "session:manage"
 LIST_SESSIONS, END_SESSIONS = "sessions:list", "sessions:end"
 APP = "app"
-# Those that take a pattern; ``app`` only with one.
+# Scopes that may have a pattern; ``app`` must have one.
 _OF_NAMES = (READ_STATE, WRITE_STATE, FOLLOW, PUBLISH)
 _PLAIN = (READ_EVENTS, SEND, MANAGE, LIST_SESSIONS, END_SESSIONS)
-# Nobody's sessions have no sisters; the list of one shows itself.
+# A session without a user has no sister sessions; its list shows only itself.
 OF_USERS: Final = frozenset((END_SESSIONS,))
 
 MOST: Final = 50
-# Beside a scope's kind the part of a name: visible characters, with "*" at the end only.
+# Name in a scope: visible characters, with "*" only at the end.
 _NAME = r"(?:[^*\s\x00-\x1f\x7f\ud800-\udfff]{1,255}\*?|\*)"
 SCOPE_PATTERN: Final = rf"^(?:(?:{'|'.join(_OF_NAMES)})(?::{_NAME})?|{'|'.join(_PLAIN)}|{APP}:{_NAME})$"
 _SCOPE = re.compile(SCOPE_PATTERN)
@@ -36,7 +36,7 @@ _SCOPE = re.compile(SCOPE_PATTERN)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Scope that something needs; ``part`` is the field or the part of an address that its pattern is held to."""
+    """Scope that something needs. Its pattern is compared with ``part``, the name of a field or of a part of a URL."""
 
     what: str | None
     part: str | None = None
@@ -46,7 +46,7 @@ FREE = Need(None)
 BY_LOG = Need(None, "log")
 
 FRAMES: Final[dict[str, Need]] = {
-    # Its logs are asked about one by one.
+    # Its logs are checked one by one.
     "connect": BY_LOG,
     "subscribe": BY_LOG,
     "history": BY_LOG,
@@ -60,12 +60,12 @@ FRAMES: Final[dict[str, Need]] = {
 }
 
 _READ, _WRITE, _EVENTS, _MANAGE = Need(READ_STATE, "name"), Need(WRITE_STATE, "name"), Need(READ_EVENTS), Need(MANAGE)
-# By the name of the route and the method, for callers that come with a session's token.
+# By the name of the route and the method, for callers with a session's token.
 CALLS: Final[dict[tuple[str, str], Need]] = {
-    # Their frames and logs are asked about one by one.
+    # Their frames and logs are checked one by one.
     **{(name, "POST"): FREE for name in ("connections", "connection-poll", "connection-frames", "connection-leave")},
     ("session-list", "GET"): Need(LIST_SESSIONS),
-    # The token is refused there for another reason.
+    # A token is refused there for another reason.
     ("session-list", "POST"): FREE,
     ("device-list", "GET"): Need(LIST_SESSIONS),
     ("device-list", "DELETE"): Need(END_SESSIONS),
@@ -74,7 +74,7 @@ CALLS: Final[dict[tuple[str, str], Need]] = {
     ("session-detail", "PATCH"): _MANAGE,
     ("session-detail", "DELETE"): _MANAGE,
     ("session-validate", "POST"): FREE,
-    # Only tokens without scopes of their own are taken there.
+    # Only tokens without their own scopes are accepted there.
     ("session-recover", "POST"): FREE,
     ("session-metrics", "GET"): _EVENTS,
     ("session-events", "GET"): _EVENTS,
@@ -106,7 +106,7 @@ CALLS: Final[dict[tuple[str, str], Need]] = {
     ("topic-value", "GET"): Need(FOLLOW, "topic"),
     ("topic-members", "GET"): Need(FOLLOW, "topic"),
     ("token-narrow", "POST"): FREE,
-    # A sister session instead of the token's own.
+    # For a sister session instead of the token's own session.
     ("session-detail", "sister"): Need(END_SESSIONS),
     ("health", "GET"): FREE,
     ("schema", "GET"): FREE,
@@ -114,7 +114,7 @@ CALLS: Final[dict[tuple[str, str], Need]] = {
 
 
 class Scopes:
-    """Scopes of a session or of a token, made to be asked once for each frame."""
+    """Scopes of a session or of a token, prepared for a check of each frame."""
 
     __slots__ = ("_exact", "_prefixes", "_whole", "names")
 
@@ -130,7 +130,7 @@ class Scopes:
         self._prefixes = prefixes
 
     def allows(self, what: str, of: str | None) -> bool:
-        """Return whether these allow to do something, with one thing or with all."""
+        """Return True if the scopes allow ``what`` for the name ``of``; None stands for all names."""
         if what in self._whole:
             return True
         if of is None:
@@ -138,7 +138,7 @@ class Scopes:
         return (what, of) in self._exact or of.startswith(self._prefixes.get(what, ()))
 
     def covers(self, name: str) -> bool:
-        """Return whether another scope allows nothing beyond these."""
+        """Return True if another scope allows nothing in addition to these."""
         what, pattern = _split(name)
         if pattern is None or not pattern.endswith("*"):
             return self.allows(what, pattern)
@@ -148,7 +148,7 @@ class Scopes:
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """Scopes of a session and of its token, which both must allow; without scopes only what ``lacks`` is refused."""
+    """Scopes of a session and of its token; both must allow something. Without scopes only ``lacks`` is refused."""
 
     parts: tuple[Scopes, ...] = ()
     lacks: frozenset[str] = frozenset()
@@ -160,25 +160,27 @@ class Restriction:
         return what if of is None else f"{what}:{of}"
 
     def covers(self, name: str) -> bool:
-        """Return whether a scope allows nothing beyond these."""
+        """Return True if a scope allows nothing in addition to these."""
         return name not in self.lacks and all(part.covers(name) for part in self.parts)
 
 
 def explain_missing(restriction: Restriction | None, need: Need | None, of: str | None = None) -> ScopeMissing | None:
-    """Return why something may not be done, or ``None``. What has no row in the tables needs what nobody has."""
+    """Return the reason why something is not allowed, or None. Something without a row in the tables is
+    never allowed.
+    """
     if need is None:
         return ScopeMissing("Nothing allows this.", scope="")
     if restriction is None or need.what is None:
         return None
     if need.what == FOLLOW and of is not None:
-        # Whoever may follow a topic may see who is there, as far as scopes go.
+        # For scopes, the right to follow a topic includes the right to see its members.
         of = of.removeprefix(PRESENCE)
     missing = restriction.find_missing(need.what, of)
     return None if missing is None else ScopeMissing(f"The token lacks the scope {missing}.", scope=missing)
 
 
 def explain_log(restriction: Restriction | None, log: str) -> ScopeMissing | None:
-    """Return why a log may not be followed, or ``None``; a name that is no log is not judged here."""
+    """Return the reason why a log may not be followed, or None; a name that is not a log is not checked here."""
     if restriction is None:
         return None
     if log == SESSION:
@@ -190,7 +192,7 @@ def explain_log(restriction: Restriction | None, log: str) -> ScopeMissing | Non
 
 
 def check_scopes(given: Any) -> list[str]:
-    """Return scopes in order, each once. Raises ``InvalidField``: an empty list is no way to say "all" or "none"."""
+    """Return the scopes sorted, each once. Raises ``InvalidField``, also for an empty list, which could be misread."""
     if not isinstance(given, list | tuple | set | frozenset) or not 0 < len(given) <= MOST:
         raise InvalidField(f"scopes is a list of 1 to {MOST} names.", field="scopes")
     for name in given:
@@ -200,14 +202,14 @@ def check_scopes(given: Any) -> list[str]:
 
 
 def require_covered(restriction: Restriction | None, names: Iterable[str]) -> None:
-    """Require that scopes allow nothing beyond a restriction. Raises ``ScopeMissing``."""
+    """Check that scopes allow nothing beyond a restriction. Raises ``ScopeMissing``."""
     for name in names:
         if restriction is not None and not restriction.covers(name):
             raise ScopeMissing(f"The scope {name} goes beyond what the caller has.", scope=name)
 
 
 def restrict(session: Iterable[str], token: Iterable[str] | None, *, is_nobodys: bool) -> Restriction | None:
-    """Return the restriction by a session's and its token's scopes; ``None`` if there is none."""
+    """Return the restriction by the scopes of a session and its token; None if there is none."""
     parts = tuple(_read_scopes(tuple(names)) for names in (session, token) if names)
     if not parts and not is_nobodys:
         return None
@@ -216,12 +218,12 @@ def restrict(session: Iterable[str], token: Iterable[str] | None, *, is_nobodys:
 
 @lru_cache(maxsize=1000)
 def _read_scopes(names: tuple[str, ...]) -> Scopes:
-    """Return scopes; thousands of connections share few sets of them."""
+    """Return the scopes; cached, because thousands of connections have few different sets of them."""
     return Scopes(names)
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """Return what a scope allows, and its pattern or ``None``."""
+    """Return what a scope allows, and its pattern or None."""
     if name.startswith(APP + ":"):
         return APP, name.removeprefix(APP + ":")
     area, _, rest = name.partition(":")

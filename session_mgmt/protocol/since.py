@@ -1,4 +1,4 @@
-"""Place from which a reader without a position begins, by its own wish: ``since`` of PROTOCOL section 7."""
+"""Beginning for a reader without a position: ``since`` of PROTOCOL section 7."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIME_LIMIT = 40
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Exactly one of a position as it was given, a moment in UTC, and a number of entries."""
+    """Exactly one of: a position that is not parsed yet, a moment in UTC, a number of entries."""
 
     position: Any = None
     time: datetime | None = None
@@ -22,10 +22,10 @@ class Since:
 
 
 def read(value: Any) -> Since:
-    """Read a wish from the wire. Raises ``InvalidField``."""
+    """Read ``since`` from a frame. Raises ``InvalidField``."""
     given = {} if not isinstance(value, dict) else {k: v for k, v in value.items() if v is not None}
     match given:
-        # It is judged later, as every position is.
+        # The position is judged later, like every position.
         case {"position": position} if len(given) == 1:
             return Since(position=position)
         case {"time": str() as text} if len(given) == 1 and len(text) <= _TIME_LIMIT:

@@ -1,4 +1,4 @@
-"""Python annotations as types of TypeScript, for what travels as JSON. What has no such type is ``any``."""
+"""TypeScript types for Python annotations of values that are sent as JSON. Other annotations become ``any``."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ _PLAIN: Final[dict[Any, str]] = {
     time: "string",
     timedelta: "string",
     Decimal: "string",
-    # A sequence that JSON has not.
+    # A sequence that does not exist in JSON.
     bytes: ANY,
 }
 
 
 def is_annotation(value: Any) -> bool:
-    """Return True for what an annotation may be; text is none, for nobody knows where its names are defined."""
+    """Return True for a possible annotation; False for a string, because the scope of its names is unknown."""
     is_special = value is Any or value is None or isinstance(value, NewType)
-    # The last one is an alias of the `type` statement.
+    # The last check is for an alias of the `type` statement.
     return is_special or isinstance(value, type) or get_origin(value) is not None or hasattr(value, "__value__")
 
 
 class TypeWriter:
-    """Writer of types; it keeps the interface of each class that it has met, which may refer to itself."""
+    """Writer of types. It keeps the interface of each class that it has met, because a class may refer to itself."""
 
     def __init__(self) -> None:
         self.interfaces: dict[str, str] = {}
         self._names: dict[type, str] = {}
 
     def write_type(self, annotation: Any) -> str:
-        """Return the type of a value with this annotation."""
+        """Return the TypeScript type of a value with this annotation."""
         if isinstance(annotation, NewType):
             return self.write_type(annotation.__supertype__)
         origin, arguments = get_origin(annotation), get_args(annotation)
@@ -68,7 +68,7 @@ class TypeWriter:
             return _join([_write_literal(value) for value in arguments])
         if origin in (Union, types.UnionType):
             return _join([self.write_type(argument) for argument in arguments])
-        # Of ``Annotated``, ``Required``, ``NotRequired`` and ``ReadOnly`` the first argument is the type.
+        # The first argument of ``Annotated``, ``Required``, ``NotRequired`` and ``ReadOnly`` is the type.
         if origin is Annotated or not isinstance(origin, type | None):
             return self.write_type(arguments[0])
         return self._write_class(origin or annotation, arguments)
@@ -91,11 +91,11 @@ class TypeWriter:
         return ANY
 
     def _name_interface(self, class_: type) -> str:
-        """Return the name of the interface of a class, and write it when it is met first."""
+        """Return the name of the interface of a class; write the interface when the class is met first."""
         if class_ not in self._names:
             taken = sum(name.rstrip("0123456789") == class_.__name__ for name in self._names.values())
             name = self._names[class_] = f"{class_.__name__}{taken + 1 if taken else ''}"
-            # In its place before its members are written: one of them may be the class itself.
+            # Reserve its place before its members are written, because one of them may have the same class.
             self.interfaces[name] = ""
             self.interfaces[name] = self._write_members(class_)
         return self._names[class_]
@@ -103,7 +103,7 @@ class TypeWriter:
     def _write_members(self, class_: type) -> str:
         hints = get_type_hints(class_, include_extras=True)
         optional = set(getattr(class_, "__optional_keys__", ()))
-        # Postponed annotations hide from the class what is not required.
+        # With postponed annotations the class does not know which members are not required.
         optional |= {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
         return "".join(
             f"  {write_key(name)}{'?' if name in optional else ''}: {self.write_type(hint)};\n"
@@ -112,7 +112,7 @@ class TypeWriter:
 
 
 def write_key(name: str) -> str:
-    """Return the name of a member as a type has it."""
+    """Return the name of a member as TypeScript requires it."""
     return name if name.isidentifier() and name.isascii() else json.dumps(name)
 
 
@@ -122,5 +122,5 @@ def _write_literal(value: Any) -> str:
 
 
 def _join(parts: list[str]) -> str:
-    """Return the union of types, each once; there is no more than any type."""
+    """Return the union of types, each once; a union with ``any`` is ``any``."""
     return ANY if ANY in parts else " | ".join(dict.fromkeys(parts))
