@@ -321,7 +321,8 @@ export class Connection {
     this.#port.takeConnected(frame);
     // A callback may have ended it again.
     if (!this.connected) return;
-    for (const call of this.attaching) call();
+    // A copy: one whose frame did not go out waits for the next attachment.
+    for (const call of [...this.attaching]) call();
     if (!isSwitch) this.#port.tellStatus("connected", null);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
   }
