@@ -1,1 +1,1 @@
-"""Documents: accept updates from the log alone, and read the sum of the log."""
+"""Documents: accept updates from their logs alone, and read documents from snapshots and revisions."""

@@ -1,4 +1,4 @@
-"""Bodies of documents: read them, and find the revisions that a client missed."""
+"""Bodies of documents: read them, and find the revisions that a client has missed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
 
-# Reads of one version, each beaten by a compaction. Five in a row are no accident any more.
+# Attempts to read a version, each of which may fail because of a compaction. Five failures in a row are no coincidence.
 ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Document as it was at ``position``. ``bound`` is the size bound that the head held then."""
+    """Document as it was at ``position``. ``bound`` is the upper bound of its size, in bytes, that the head had
+    then.
+    """
 
     document: int
     name: str
@@ -44,7 +46,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class DocumentWindow:
-    """Row of a document and the extent of its log."""
+    """Row of a document and the window of its log."""
 
     id: int
     window: Window
@@ -54,7 +56,7 @@ class DocumentWindow:
 
 @dataclass(frozen=True, slots=True)
 class VersionSource:
-    """Everything that a version is built from."""
+    """All parts that a version is built from."""
 
     head: StoredHead
     position: Position
@@ -65,7 +67,8 @@ class VersionSource:
 def ensure_document(
     using: str, session: uuid.UUID, name: str, *, most: int, at: datetime, attached: Attached | None = None
 ) -> int:
-    """Return the row of a named document; make it at first use, if the client that asks is still ``attached``.
+    """Return the id of a named document. Create the document if it does not exist, and if ``attached`` is still
+    current.
 
     Raises ``DocumentLimit``, ``SessionNotFound``, ``Replaced``, or ``InvalidField`` for an invalid name.
     """
@@ -76,11 +79,12 @@ def ensure_document(
         return found
     with open_transaction(using):
         if not Statements(connections[using]).hold_row(tables.ACTIVITY, "session_id", session):
-            # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
+            # Foreign keys are checked at COMMIT, where one bad request would make the writes of the whole group fail,
+            # again and again.
             raise SessionNotFound()
         if attached is not None:
             require_attached(Statements(connections[using]), attached, hold=True)
-        # Under the lock of the session, or two at once would both find room.
+        # Under the lock of the session, or two requests at once would both be within the limit.
         if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
             raise DocumentLimit(limit=most)
         return _insert_document(using, session, name, at)
@@ -89,17 +93,19 @@ def ensure_document(
 def _insert_document(using: str, session: uuid.UUID, name: str, at: datetime) -> int:
     fresh = _make_document(session, name, at)
     try:
-        # A block of its own: after an error PostgreSQL takes no more statements in the one around it.
+        # A separate block, because after an error PostgreSQL accepts no more statements in the outer one.
         with open_transaction(using):
             fresh.save(using=using, force_insert=True)
-    # Somebody else made it between the look and here.
+    # Another request has created it since the first query.
     except IntegrityError:
         return StateDocument.objects.using(using).values_list("id", flat=True).get(session_id=session, name=name)
     return fresh.pk
 
 
 def _find_row(using: str, session: uuid.UUID, name: str) -> int | None:
-    """Look for the row without the ORM, which takes ten times as long: every call about a document begins here."""
+    """Find the id of a document without the ORM, which takes ten times as long: each call about a document
+    begins here.
+    """
     statements = Statements(connections[using])
     sql = f"SELECT id FROM {tables.DOCUMENT} WHERE session_id = %s AND name = %s"
     return next((row for (row,) in statements.fetch(sql, [statements.uuid(session), name])), None)
@@ -120,9 +126,10 @@ def _make_document(session: uuid.UUID, name: str, at: datetime) -> StateDocument
 
 
 def ensure_documents(statements: Statements, wanted: Iterable[tuple[uuid.UUID, str]], *, at: datetime) -> None:
-    """Make the documents that do not exist, as far as their sessions have room: a count and an insert for all.
+    """Create the documents that do not exist, up to the limits of their sessions, with one count and one insert for
+    all.
 
-    The caller has locked the sessions, or knows that they stay.
+    The caller has locked the sessions, or knows that they will not be deleted.
     """
     by_session: dict[uuid.UUID, list[str]] = {}
     for session, name in wanted:
@@ -139,26 +146,26 @@ def ensure_documents(statements: Statements, wanted: Iterable[tuple[uuid.UUID, s
         [
             _make_document(session, name, at)
             for session, names in by_session.items()
-            # Beyond the limit names are left out, and their readers are told so.
+            # Names beyond the limit are left out, and the caller reports an error for them.
             for name in names[: max(most - counts.get(session, 0), 0)]
         ]
     )
 
 
 def find_document(using: str, session: uuid.UUID, name: str) -> int | None:
-    """Return the row of a named document, if it was ever used."""
+    """Return the id of a named document, or ``None`` if it was never used."""
     if not access.is_document(name):
         return None
     return _find_row(using, session, name)
 
 
 def read_size_bound(using: str, document: int) -> int:
-    """Return an upper bound of the size in bytes; it is exact if a snapshot was just taken."""
+    """Return an upper bound of a document's size in bytes; it is exact directly after a snapshot."""
     return StateDocument.objects.using(using).values_list("size", flat=True).get(pk=document)
 
 
 def load_body(using: str, document: int) -> Body:
-    """Read a document: the newest snapshot, then the revisions after it.
+    """Read the current version of a document, from its newest snapshot and the later revisions.
 
     Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
@@ -172,7 +179,8 @@ def _make_body(head: StoredHead, data: Any, snapshot_version: int) -> Body:
 
 
 def load_body_at(using: str, document: int, version: int) -> Body:
-    """Read a version that the log still reaches, or that was kept under a label; the tag of the latter may be unknown.
+    """Read a version that the log still contains, or that is stored under a label; in the second case its tag may be
+    empty.
 
     Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
     """
@@ -185,22 +193,22 @@ def load_body_at(using: str, document: int, version: int) -> Body:
 def load_raw(
     using: str, document: int, version: int | None = None, *, run: Runner = run_inline
 ) -> tuple[Position, str, bytes]:
-    """Return position, name and compact JSON of a document, at a version or at its head. Heavy work is handed to
-    ``run``.
+    """Return the position, the name and the compact JSON of a document, at a version or at its head. Heavy work is
+    passed to ``run``.
 
-    Raises as ``load_body`` and ``load_body_at``.
+    Raises the errors of ``load_body`` and ``load_body_at``.
     """
     with unreadable.audit_unreadable(using, document):
         past = load_source(using, document, version)
-        # Without revisions after it a snapshot is served as it is stored, and nothing is decoded.
+        # Without later revisions, the snapshot is returned as it is stored, and nothing is decoded.
         place = stored_rows.choose_runner(run, past.parts) if past.parts.ops else run_inline
         raw = place(rebuild.build_raw, past.parts)
     return past.position, past.head.name, raw
 
 
 def find_equal(using: str, document: int, data: Any, *, run: Runner = run_inline) -> int | None:
-    """Return the version of the head if it is equal to ``data``. Heavy work is handed to ``run``. Raises as
-    ``load_body``.
+    """Return the version of the head if its value is equal to ``data``, else ``None``. Heavy work is passed to ``run``.
+    Raises the errors of ``load_body``.
     """
     with unreadable.audit_unreadable(using, document):
         past = load_source(using, document, None)
@@ -209,9 +217,9 @@ def find_equal(using: str, document: int, data: Any, *, run: Runner = run_inline
 
 
 def load_source(using: str, document: int, version: int | None) -> VersionSource:
-    """Load everything that a version (by default the head) is built from; the building itself may be done elsewhere.
+    """Load all parts of a version, by default of the head; the caller may build it in another process.
 
-    The caller wraps it in ``unreadable.audit_unreadable``. Raises as ``load_body_at``.
+    Call it inside ``unreadable.audit_unreadable``. Raises the errors of ``load_body_at``.
     """
     statements = Statements(connections[using])
     for _ in range(ATTEMPTS):
@@ -219,23 +227,24 @@ def load_source(using: str, document: int, version: int | None) -> VersionSource
         wanted = head.position.offset if version is None else version
         if not 0 <= wanted <= head.position.offset:
             raise NotFound("There is no such version.")
-        # Nothing is locked: a compaction may take the snapshot or revisions away between two queries. Then look again.
+        # Nothing is locked, so a compaction may delete the snapshot or revisions between two queries. In this case try
+        # again.
         found = stored_rows.read_parts(statements, head, wanted)
         if found is not None:
             position = Position(head.position.epoch, wanted, stored_rows.tag_at(statements, head, wanted))
             return VersionSource(head, position, found.parts, found.snapshot_version)
-        # Only now: a version that the log has lost may still stand under a label.
+        # Only now, because a version that is no longer in the log may still be stored under a label.
         if wanted < head.oldest - 1:
             raise NotFound("The log no longer holds this version.")
     raise StateUnreadable()
 
 
-# Session, name, and the offset that somebody asks about.
+# Session, name, and the offset that a client asks about.
 Asked: TypeAlias = tuple[uuid.UUID, str, int | None]
 
 
 def load_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, DocumentWindow]:
-    """Load the extent of the logs of these documents, of any sessions, in two queries whatever their number."""
+    """Load the windows of the logs of these documents, of any sessions, with two queries for any number."""
     wanted = set(asked)
     stored = {(statements.uuid(session), name) for session, name, _ in wanted}
     if not stored:
@@ -259,7 +268,7 @@ def load_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, 
 def _make_window(row: list[Any], asked: int | None, tags: dict[tuple[int, int], str]) -> DocumentWindow:
     key, epoch, version, link, oldest, size, encrypted, before = row
     tag = tags.get((key, asked or 0))
-    # Its revision is deleted, and the head keeps its chain.
+    # The revision at this offset is deleted, but the head has its chain.
     if tag is None and asked == oldest - 1:
         tag = chain.make_tag(bytes(before))
     return DocumentWindow(

@@ -1,8 +1,8 @@
-"""Keep documents short: take a snapshot of the head now and then, and cut the old end of the log.
+"""Keep documents short: take snapshots of their heads from time to time, and delete the oldest revisions of their logs.
 
-Each step is harmless to repeat, and a kill between two steps costs only space: first a snapshot is written where the
-log will begin, then one transaction moves the beginning and deletes everything before it. So every version from
-``oldest_revision`` - 1 on can be rebuilt at any time.
+Each step can be repeated safely, and a process that dies between two steps only wastes space. First a snapshot is
+written where the log will begin, then one transaction moves the beginning and deletes all revisions before it.
+Therefore every version from ``oldest_revision`` - 1 on can always be rebuilt.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from session_mgmt.models import StateDocument, StateRevision, clock, tables
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 
-# Taken off in larger pieces, or a full log would be rebuilt for every revision that comes.
+# Revisions are deleted many at a time, or a full log would be compacted again for each new revision.
 _KEPT_SHARE = 0.75
 _LEAST_SHARE = 0.25
 _AGE_SLACK = 1.25
-# A sweep looks after the work of the hot path, and leaves it some time.
+# The lane asks for snapshots first; the cleanup only takes those that are late.
 _LATE_SNAPSHOTS = 4
-# Beside the one where the log begins, and those with labels.
+# Snapshots to keep besides the one at the beginning of the log and those with labels.
 _KEPT_SNAPSHOTS = 2
 
 
 def compact_document(document: int, *, now: datetime | None = None, run: Runner = run_inline) -> int:
-    """Keep a snapshot of the head, shorten the log if it is over a limit, and return the number of deleted revisions.
+    """Take a snapshot of the head, shorten the log if it exceeds a limit, and return the number of deleted revisions.
 
-    Heavy work is handed to ``run``. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+    Heavy work is passed to ``run``. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     group = _Group([document], now, run)
     gone = group.compact()
@@ -43,15 +43,18 @@ def compact_document(document: int, *, now: datetime | None = None, run: Runner 
 
 
 def compact_group(documents: Sequence[int], *, now: datetime | None = None) -> int:
-    """Compact documents as ``compact_document``, by a fixed number of statements.
+    """Compact documents in the same way as ``compact_document``, with a fixed number of statements, and return the
+    number of deleted revisions.
 
-    Those that cannot be read, or are gone, are left as they are; the audit trail has an entry of each that cannot.
+    Documents that cannot be read, or were deleted, stay as they are. Each one that cannot be read gets an audit entry.
     """
     return _Group(documents, now, run_inline).compact()
 
 
 def split_group(documents: Sequence[int], most: int) -> list[int]:
-    """Return the documents in front that are compacted together: up to ``most``, and as many as are small together."""
+    """Return the first documents, which are compacted together: at most ``most``, and only as many as are small
+    together.
+    """
     statements = Statements(connections[settings().database])
     rows = statements.select_rows("id, size + log_bytes", tables.DOCUMENT, documents[:most])
     sizes: dict[int, int] = dict(rows)
@@ -66,21 +69,21 @@ def split_group(documents: Sequence[int], most: int) -> list[int]:
 
 
 def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
-    """Compact a document if it is still due: it may be asked for several times while one snapshot is taken."""
+    """Compact a document if it is still due: one snapshot may have been requested several times while it was made."""
     rows = Statements(connections[settings().database]).fetch(
         f"SELECT COUNT(*), COALESCE(SUM(LENGTH(r.ops)), 0), MAX(d.size) FROM {tables.DOCUMENT} d"
         f" JOIN {tables.REVISION} r ON r.document_id = d.id AND r.version > d.snapshot_version WHERE d.id = %s",
         [document],
     )
-    # Counted exactly: who asks has counted the bytes of the whole log.
+    # Count exactly, because the caller has counted the bytes of the whole log.
     ((pending, size_of_ops, size),) = rows
     return compact_document(document, run=run) if pending and locked_heads.is_lagging(pending, size_of_ops, size) else 0
 
 
 def iter_due(limit: int, at: datetime) -> Iterator[list[int]]:
-    """Go through the documents that are over a limit, in pages of up to ``limit``; one may come twice.
+    """Yield the ids of documents that exceed a limit, in pages of up to ``limit`` ids; an id may come twice.
 
-    Page by page: a sweep that stops in the middle has done something, and holds no long list.
+    With pages, a cleanup that stops in the middle has done a part of the work, and no long list is kept in memory.
     """
     after = 0
     while keys := _find_long_logs(after, limit):
@@ -93,9 +96,11 @@ def iter_due(limit: int, at: datetime) -> Iterator[list[int]]:
 
 
 def _find_long_logs(after: int, limit: int) -> list[int]:
-    """List documents whose log is too long or large, or whose last snapshot is far behind, by id from ``after`` on."""
+    """Return documents whose log is too long or too large, or whose last snapshot is far behind, by id after
+    ``after``.
+    """
     now = settings()
-    # By columns of the head alone: to count the revisions of all documents would read the whole table.
+    # Use only columns of the head, because counting the revisions of all documents would read the whole table.
     over = (
         Q(version__gte=F("oldest_revision") + now.max_revisions)
         | Q(log_bytes__gt=now.max_log_bytes)
@@ -106,16 +111,17 @@ def _find_long_logs(after: int, limit: int) -> list[int]:
 
 
 def _is_behind(now: Settings) -> Q:
-    """Make the condition of ``locked_heads.is_lagging`` for all documents at once, with the bytes of the whole log."""
+    """Build the condition of ``locked_heads.is_lagging`` for all documents at once, with the bytes of the whole log."""
     pending = F("version") - F("snapshot_version")
     much = (pending * rebuild.REVISION_BYTES + F("log_bytes")) / rebuild.SHARE
     return Q(version__gt=F("snapshot_version") + now.max_revisions // 2) | Q(size__lte=much)
 
 
 def _first_revisions(after: int, limit: int, at: datetime) -> list[tuple[int, int]]:
-    """Return (row, document) of the oldest revisions past the retention.
+    """Return (id, document) of revisions that exceed the retention by a quarter, among the next ``limit`` after
+    ``after``.
 
-    By row number, which grows with time: no index on time is needed.
+    They are read by id, which grows with time, so no index on time is needed.
     """
     cutoff = at - settings().log_retention * _AGE_SLACK
     rows = StateRevision.objects.using(settings().database).filter(pk__gt=after).order_by("pk")
@@ -124,7 +130,7 @@ def _first_revisions(after: int, limit: int, at: datetime) -> list[tuple[int, in
 
 
 class _Group:
-    """Documents that are compacted together; those of ``refusals`` drop out, and the others go on."""
+    """Documents that are compacted together. Those in ``refusals`` are left out, and the others go on."""
 
     def __init__(self, documents: Sequence[int], now: datetime | None, run: Runner) -> None:
         self._documents, self._run = list(documents), run
@@ -135,8 +141,8 @@ class _Group:
         self.refusals = unreadable.Refusals(self._using)
 
     def compact(self) -> int:
-        """Return the number of deleted revisions."""
-        # First, so that the logs may be cut up to the heads.
+        """Compact the documents, and return the number of deleted revisions."""
+        # Take snapshots first, so that the logs may be shortened up to the heads.
         self.refusals = snapshots.keep_snapshots(self._using, self._documents, at=self._at, run=self._run)
         left = [document for document in self._documents if document not in self.refusals]
         heads = self.refusals.sift(left, stored_rows.read_heads(self._sql, left))
@@ -149,7 +155,7 @@ class _Group:
         return gone
 
     def _keep_anchors(self, long: list[tuple[StoredHead, int]]) -> dict[int, int]:
-        """Keep snapshots where logs will begin; return the first revisions to keep, where nobody came in between."""
+        """Write snapshots where logs will begin; return the first revision to keep for each log that still needs it."""
         firsts = {head.document: first for head, first in long}
         standing = _find_anchors(self._sql, firsts)
         missing = [(head, first - 1) for head, first in long if head.document not in standing]
@@ -157,20 +163,22 @@ class _Group:
         if made:
             with open_transaction(self._using):
                 stored_rows.insert_snapshots(self._using, made, self._at)
-        # A compaction of another process was faster; the next sweep looks again.
+        # Another process has compacted these documents in the meantime; the next cleanup checks them again.
         return {key: first for key, first in firsts.items() if key not in changed and key not in self.refusals}
 
     def _cut_logs(self, firsts: dict[int, int]) -> int:
-        """Let logs begin at these revisions, where a snapshot exists right before."""
+        """Delete the revisions before these, if a snapshot exists directly before them, and return the number of
+        deleted ones.
+        """
         with open_transaction(self._using):
-            # Writers of these documents wait from here on, so everything heavy was done before.
+            # Writers of these documents wait from here on, so all heavy work is done before.
             columns = "id, oldest_revision, version"
             rows = self._sql.select_locked(columns, tables.DOCUMENT, firsts, wait=True)
-            # Somebody else has cut it meanwhile, or a backup was put back.
+            # Leave out logs that were shortened in the meantime, or whose backup was restored.
             cut = {key: oldest for key, oldest, version in rows if oldest < firsts[key] <= version + 1}
-            # It may have been dropped while nobody held the lock.
+            # The snapshot may have been deleted before the lock was taken.
             standing = _find_anchors(self._sql, {key: firsts[key] for key in cut})
-            # The chain must go on from the last deleted revision, or every later tag would be doubted.
+            # The chain must continue from the last deleted revision, or all later tags would be rejected.
             key_columns = {"document_id": "bigint", "version": "bigint"}
             pairs = {(key, firsts[key] - 1) for key in standing}
             links = self._sql.select_pairs("document_id, chain", tables.REVISION, key_columns, pairs)
@@ -192,7 +200,9 @@ class _Group:
         return {key: int(size) for key, size in self._sql.fetch(sql, params)}
 
     def _drop_snapshots(self, documents: list[int]) -> None:
-        """Keep the snapshots where the logs begin, the newest two of each, and those with labels."""
+        """Delete snapshots, except those at the beginning of logs, the newest two of each document, and those with
+        labels.
+        """
         with open_transaction(self._using):
             rows = self._sql.select_locked("id, oldest_revision", tables.DOCUMENT, documents, wait=True)
             oldest: dict[int, int] = dict(rows)
@@ -209,16 +219,16 @@ class _Group:
 
 
 def _find_needless(snapshots: list[tuple[int, int]], oldest: int) -> list[int]:
-    """Return the keys of the snapshots that no version is rebuilt from, of one document's as (version, key)."""
+    """Return the ids of the snapshots of one document, given as (version, id), from which no version is rebuilt."""
     ordered = sorted(snapshots, reverse=True)
-    # Also where it is old: the oldest version that may be asked for is built from it.
+    # Keep it although it is old: the oldest version that may be requested is built from it.
     anchor = [key for version, key in ordered if version < oldest][:1]
     return [key for _, key in ordered[_KEPT_SNAPSHOTS:] if key not in anchor]
 
 
 def _find_anchors(statements: Statements, firsts: Mapping[int, int]) -> set[int]:
-    """Return the documents that have a lasting snapshot right before these revisions; one with a label may be given up
-    at any time.
+    """Return the documents that have a permanent snapshot directly before these revisions. Snapshots with labels do not
+    count, because they may be deleted at any time.
     """
     rows = statements.select_placed(
         f"SELECT s.document_id FROM wanted CROSS JOIN {tables.SNAPSHOT} s"
@@ -230,15 +240,15 @@ def _find_anchors(statements: Statements, firsts: Mapping[int, int]) -> set[int]
 
 
 def _find_firsts(statements: Statements, limits: Settings, heads: Sequence[StoredHead], at: datetime) -> dict[int, int]:
-    """Return the revision at which each log is to begin; at most one behind the head's snapshot, to keep the head
-    readable.
+    """Return the first revision to keep of each log. It is at most the one after the head's snapshot, so that the head
+    stays readable.
     """
     by_limit = (
         _find_firsts_by_count(statements, limits, heads),
         _find_firsts_by_age(statements, limits, heads, at),
         _find_firsts_by_bytes(statements, limits, heads),
     )
-    # The strictest of the limits, but never past a snapshot: the head must stay readable from what is left.
+    # Use the strictest limit, but keep all revisions after the head's snapshot, because the head is built from them.
     return {
         head.document: min(
             max(head.oldest, *(firsts.get(head.document, 0) for firsts in by_limit)), head.snapshot_version + 1
@@ -248,9 +258,9 @@ def _find_firsts(statements: Statements, limits: Settings, heads: Sequence[Store
 
 
 def _find_firsts_by_count(statements: Statements, limits: Settings, heads: Sequence[StoredHead]) -> dict[int, int]:
-    """Return the first revisions to keep by their number.
+    """Return the first revisions to keep by the limit of their number.
 
-    A place where a snapshot exists already is preferred, if that leaves enough: another one would cost O(document).
+    If a snapshot exists at a suitable place, the log begins there, because another snapshot would cost O(document).
     """
     firsts, lasts = {}, {}
     for head in heads:
@@ -270,13 +280,14 @@ def _find_firsts_by_count(statements: Statements, limits: Settings, heads: Seque
 def _find_firsts_by_age(
     statements: Statements, limits: Settings, heads: Sequence[StoredHead], at: datetime
 ) -> dict[int, int]:
-    """Return the first revisions to keep by age.
+    """Return the first revisions to keep by their age.
 
-    Half a log is not rebuilt for one old revision: it waits until it is a quarter older than need be.
+    A log is not shortened for a single old revision: nothing is deleted until the oldest one exceeds the retention by a
+    quarter.
     """
     late = statements.moment(at - limits.log_retention * _AGE_SLACK)
-    # Cut down to the retention, and not only to the slack: otherwise the next revision
-    # would be due for a cut by itself.
+    # Delete everything older than the retention, not only what exceeds it by a quarter: otherwise the next revision
+    # would soon be due by itself.
     cutoff = statements.moment(at - limits.log_retention)
     oldest = f"SELECT MIN(version) FROM {tables.REVISION} WHERE document_id = wanted.log AND version >= wanted.after"
     old = f"SELECT MAX(version) FROM {tables.REVISION} WHERE document_id = wanted.log AND at < %s"

@@ -1,4 +1,4 @@
-"""Conflicts that wait for a decision: list them, and prepare the update that settles one."""
+"""Conflicts that wait for a decision: list them, and prepare the update that resolves one."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ SERVER, CLIENT, VALUE = (
 
 
 def list_conflicts(document: int, *, include_resolved: bool = False, run: Runner = run_inline) -> list[dict[str, Any]]:
-    """List the records of a document that wait for a decision, newest first; with ``include_resolved`` all that are
-    kept.
+    """Return the conflicts of a document that wait for a decision, newest first; with ``include_resolved`` also the
+    resolved ones that are stored.
 
-    ``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; absent values have no
-    field. Heavy work is handed to ``run``. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+    Each is ``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; absent values have
+    no field. Heavy work is passed to ``run``. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     rows = _conflict_rows().filter(document=document).order_by("-id")
     chosen = rows if include_resolved else rows.filter(resolved_at=None)
@@ -51,7 +51,7 @@ def list_conflicts(document: int, *, include_resolved: bool = False, run: Runner
 
 
 def read_conflict(document: int, id_: uuid.UUID, *, run: Runner = run_inline) -> dict[str, Any]:
-    """Return one record in the form of ``list_conflicts``. Raises ``NotFound``, and as that does."""
+    """Return one conflict in the form of ``list_conflicts``. Raises ``NotFound``, and the errors of that function."""
     found = _read_conflicts(document, _conflict_rows().filter(document=document, pk=id_), run)
     if not found:
         raise NotFound()
@@ -68,7 +68,7 @@ def _read_conflicts(document: int, rows: QuerySet[StateConflict], run: Runner) -
 
 
 def _find_paths(document: int, places: dict[uuid.UUID, KeyedPlace], run: Runner) -> dict[uuid.UUID, str]:
-    """Return where the places of open records are by now, from one reading of the document."""
+    """Return the current paths of the places of open conflicts, from one read of the document."""
     using = settings().database
     with unreadable.audit_unreadable(using, document):
         past = bodies.load_source(using, document, None)
@@ -77,7 +77,7 @@ def _find_paths(document: int, places: dict[uuid.UUID, KeyedPlace], run: Runner)
 
 
 def _read_with_vault(document: int, read: Callable[[Vault | None], T]) -> T:
-    """Call ``read`` with the vault of the document and return its result."""
+    """Call ``read`` with the vault of the document, and return its result. Raises ``StateUnreadable``."""
     using = settings().database
     statements = Statements(connections[using])
     with unreadable.audit_unreadable(using, document):
@@ -104,7 +104,7 @@ def _show_conflict(row: StateConflict, path: str, values: tuple[Value, ...]) -> 
 
 
 def parse_value(text: str) -> JSON:
-    """Parse a value that somebody typed, under the rules of every transport. Raises ``SessionMgmtError``."""
+    """Parse a value that a person has typed, with the rules of all transports. Raises ``SessionMgmtError``."""
     try:
         return strict.parse_json(text, checking.document_limits(), settings().max_document_bytes)
     except DocumentError as error:
@@ -121,13 +121,13 @@ def prepare_resolution(
     seen: str | None = None,
     run: Runner = run_inline,
 ) -> Update:
-    """Prepare the update that settles a record: an ordinary change of the head, or none for ``server``.
+    """Prepare the update that resolves a conflict: an ordinary change of the head, or no change for ``server``.
 
-    ``keep``: ``server`` leaves the document as it is, ``client`` sets the losing value, ``value`` sets ``value``
-    (MISSING removes). ``seen`` is the digest of the value at the time of the decision, empty for none (as of
-    ``inspection.describe_value``). Heavy work is handed to ``run``. Raises ``NotFound``, ``InvalidField``,
-    ``Conflict`` if another value is there by now or the place in an array may be another item's, and errors of
-    documents.
+    ``keep`` is ``server`` (leave the document as it is), ``client`` (set the value of the client that lost) or
+    ``value`` (set ``value``; ``MISSING`` removes it). ``seen`` is the digest of the current value that the decision is
+    based on, as returned by ``inspection.describe_value``; empty for no value. Heavy work is passed to ``run``. Raises
+    ``NotFound``, ``InvalidField``, ``Conflict`` if the value has changed since or if the place in an array may now be
+    that of another item, and the errors of documents.
     """
     if keep not in (SERVER, CLIENT, VALUE):
         raise InvalidField("keep is server, client or value.", field="keep")
@@ -136,7 +136,7 @@ def prepare_resolution(
     )
     using = settings().database
     with unreadable.audit_unreadable(using, document), checking.translate_errors():
-        # The document stays as it is, so that nothing of it has to be read or built.
+        # The document does not change, so it need not be read or built.
         if keep == SERVER:
             head, made = stored_rows.read_head(Statements(connections[using]), document), Decided(place.path)
         else:
@@ -152,15 +152,15 @@ def prepare_resolution(
         at_version=head.position.offset,
         terms=terms._replace(epoch=head.position.epoch),
         exact_size=made.size,
-        # Whoever decided has seen the value of this version, and may decide otherwise about a later one.
+        # The decision is based on the value of this version, and could be different for a later one.
         merge=MergeRecord(movable=False, resolves=(id_, keep)),
     )
 
 
 def _carry_out(using: str, document: int, decision: Decision, run: Runner) -> tuple[StoredHead, Decided]:
-    """Carry the decision out on the newest version, and return that with what was made of it.
+    """Apply the decision to the newest version; return that version and the result.
 
-    The head and its body are from one look: the decision holds for this version only, as the lane will check.
+    The head and its body are read together, because the decision holds for this version only; the lane checks that.
     """
     past = bodies.load_source(using, document, None)
     return past.head, stored_rows.choose_runner(run, past.parts)(deciding.carry_out, past.parts, decision)

@@ -1,4 +1,4 @@
-"""Log of a document as its readers receive it: entries, made of the stored operations as they are."""
+"""Log of a document in the form that its readers get: entries that contain the stored operations unchanged."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from session_mgmt.protocol.logs import Entry
 def read_entries(
     statements: Statements, document: int, after: int, limit: int, *, most_bytes: int | None = None
 ) -> list[Entry]:
-    """Return the revisions after a version, oldest first: ``limit``, and ``most_bytes``, at most, but always one.
+    """Return the revisions after a version, oldest first: at most ``limit`` and ``most_bytes``, but at least one if
+    there is any.
 
-    Raises ``StateUnreadable``.
+    Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     most = settings().replay_page_bytes if most_bytes is None else most_bytes
     with unreadable.audit_unreadable(statements.connection.alias, document):
         try:
             return _read_once(statements, document, after, limit, most)
         except StateUnreadable:
-            # Read once more: the document may have been encrypted between its rows and its head.
+            # Try once more: the document may have been encrypted between the reads of its rows and of its head.
             return _read_once(statements, document, after, limit, most)
 
 
@@ -49,12 +50,12 @@ def _read_once(statements: Statements, document: int, after: int, limit: int, mo
 
 
 def read_plain_pages(statements: Statements, places: Sequence[tuple[int, int]], limit: int) -> dict[int, list[Entry]]:
-    """Return the revisions of many documents after their versions, by one query.
+    """Return the revisions of many documents after the given versions, with one query.
 
-    A document may be missing, and is then to be read by itself: it has none, is sealed or damaged, or there were too
-    many bytes for one query.
+    A document that is missing in the result must be read separately: it has no revisions there, it is encrypted or
+    damaged, or it has too many bytes for one query.
     """
-    # Whether a log is sealed is written in its document's row, which this query does not read.
+    # Only the row of a document shows whether its log is encrypted, and this query does not read it.
     if settings().state_keys:
         return {}
     found = statements.fetch_pages(
@@ -71,7 +72,7 @@ def read_plain_pages(statements: Statements, places: Sequence[tuple[int, int]], 
 
 
 def _make_plain_page(rows: list[Row]) -> list[Entry]:
-    """Return nothing if any of the rows is sealed or damaged."""
+    """Return the entries of a page, or an empty list if a row is encrypted or damaged."""
     if _may_be_sealed(rows):
         return []
     try:
@@ -81,9 +82,9 @@ def _make_plain_page(rows: list[Row]) -> list[Entry]:
 
 
 def _may_be_sealed(rows: list[Row]) -> bool:
-    """Tell whether the document's row must be read to know how its log is stored.
+    """Return whether the document's row must be read to find out how its log is stored.
 
-    Without keys, no sealed log can be read anyway.
+    Without keys, an encrypted log cannot be read anyway.
     """
     return bool(settings().state_keys) or any(vaults.is_sealed(bytes(row[2][:1])) for row in rows)
 
@@ -103,9 +104,9 @@ def _make_entry(row: Row, vault: Vault | None) -> Entry:
 
 
 def make_entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
-    """Return a document entry (PROTOCOL section 6), made of the stored operations as they are."""
+    """Return the body of a document entry (PROTOCOL section 6), with the stored operations unchanged."""
     number = fence.seq if fence else seq
     if client_id is None or number is None:
         return b'{"ops":%s}' % ops
-    # Put together from bytes: operations may be a whole document, and decoding them would hold up every reader.
+    # Joined as bytes: operations may be a whole document, and decoding them would delay every reader.
     return b'{"ops":%s,"client_id":"%s","seq":%d}' % (ops, client_id.encode(), number)

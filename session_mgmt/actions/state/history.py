@@ -1,6 +1,7 @@
-"""Past of a document: the change behind each version, any version as it was, the difference of two, and checkpoints.
+"""History of a document: the change of each version, any version as it was, differences of two versions, and
+checkpoints.
 
-The past is never rewritten: restoring writes a new version (``writes.restore``), and only compaction deletes old ones.
+History is never rewritten: restoring writes a new version (``writes.restore``), and only compaction deletes old ones.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ _MOST_LABEL = 100
 
 
 def list_versions(document: int, *, before: int | None = None, limit: int = PAGE) -> dict[str, Any]:
-    """Return a page of the log, newest first: ``{"results": […], "oldest", "next"}``; ``next`` is the ``before`` of the
-    next page.
+    """Return a page of the log, newest first: ``{"results": […], "oldest", "next"}``. ``next`` is the value of
+    ``before`` for the next page.
 
-    Each result has ``version``, ``tag``, ``kind``, ``at``, ``client_id`` and ``seq`` of the write (``null`` for the
-    server's), the ``paths`` it touched, ``bytes`` of its operations, and ``labels``. ``oldest`` is the first version
-    that can be read. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+    Each result has ``version``, ``tag``, ``kind``, ``at``, ``client_id`` and ``seq`` of the write (``null`` for writes
+    of the server), the ``paths`` that it touched, ``bytes`` of its operations, and ``labels``. ``oldest`` is the first
+    version that can be read. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     using = settings().database
     statements = Statements(connections[using])
     rows = StateRevision.objects.using(using).filter(document=document).select_related("client").order_by("-version")
-    # By version and not by offset, so that no version is missed or told twice while new ones arrive.
+    # By version and not by offset, so that no version is left out or repeated while new ones arrive.
     page = rows if before is None else rows.filter(version__lt=before)
     head, results = _read_page(using, statements, document, page, max(1, min(limit, MOST_PAGE)))
     last = results[-1]["version"] if results else head.oldest
@@ -61,7 +62,8 @@ def _read_page(
         labels = _load_labels(using, document)
         for _ in range(bodies.ATTEMPTS):
             head = stored_rows.read_head(statements, document)
-            # Operations may be whole documents; where they are plain, their paths stand beside them.
+            # Operations may be whole documents. Unencrypted rows have their paths in another column, so operations are
+            # not loaded.
             page = rows if head.vault else rows.annotate(bytes=Length("ops")).defer("ops", "asked")
             results = stored_rows.unless_rekeyed(statements, head, partial(_show_revisions, head, page[:limit], labels))
             if results is not None:
@@ -91,7 +93,9 @@ def _show_revision(head: StoredHead, row: StateRevision, labels: dict[int, list[
 
 
 def _read_paths_and_size(head: StoredHead, row: Any) -> tuple[list[str], int]:
-    """Return the paths of a revision, and the bytes of its operations. Encrypted documents store paths as hashes."""
+    """Return the paths of a revision, and the bytes of its operations. The stored paths of encrypted documents are
+    hashed.
+    """
     if head.vault is None:
         return list(vaults.open_paths(None, row.version, bytes(row.paths))), row.bytes
     ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
@@ -100,7 +104,7 @@ def _read_paths_and_size(head: StoredHead, row: Any) -> tuple[list[str], int]:
 
 def _load_labels(using: str, document: int) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    # All at once: there are at most `max_checkpoints`, and a query for each row would be a page of queries.
+    # All at once: there are at most `max_checkpoints`, and a query for each row would be many queries for a page.
     for version, label in _checkpoint_rows(using, document).values_list("version", "label"):
         found.setdefault(version, []).append(label)
     return found
@@ -112,32 +116,34 @@ def _checkpoint_rows(using: str, document: int) -> Any:
 
 
 def list_checkpoints(document: int) -> list[dict[str, Any]]:
-    """List the labelled versions, oldest first: ``label``, ``version``, ``at``."""
+    """Return the versions with labels, oldest first, as ``{"label", "version", "at"}``."""
     rows = _checkpoint_rows(settings().database, document).values_list("label", "version", "created_at")
     return [{"label": label, "version": version, "at": as_text(at)} for label, version, at in rows]
 
 
 def read_version(document: int, version: int) -> Body:
-    """Return the document as it was. Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``."""
+    """Return a document as it was at a version. Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``."""
     now = settings()
     return bodies.load_body_at(now.database, document, version)
 
 
 def read_version_or_label(document: int, to: int | str) -> Body:
-    """Return the document at a version or under a label."""
+    """Return a document at a version or at a label. Raises the errors of ``read_version``."""
     return read_version(document, find_labelled_version(document, to) if isinstance(to, str) else to)
 
 
 def read_raw(document: int, version: int, *, run: Runner = run_inline) -> tuple[Position, bytes]:
-    """Return position and compact JSON of a version. Heavy work is handed to ``run``; raises as ``read_version``."""
+    """Return the position and the compact JSON of a version. Heavy work is passed to ``run``. Raises the errors of
+    ``read_version``.
+    """
     now = settings()
     position, _, raw = bodies.load_raw(now.database, document, version, run=run)
     return position, raw
 
 
 def prepare_restore(document: int, to: int | str, *, run: Runner = run_inline) -> Replacement:
-    """Prepare the replacement that restores a version or a checkpoint. Heavy work is handed to ``run``; raises as
-    ``read_version_or_label``.
+    """Prepare the replacement that restores a version or a checkpoint. Heavy work is passed to ``run``. Raises the
+    errors of ``read_version_or_label``.
     """
     now = settings()
     version = find_labelled_version(document, to) if isinstance(to, str) else to
@@ -148,7 +154,7 @@ def prepare_restore(document: int, to: int | str, *, run: Runner = run_inline) -
 
 
 def find_labelled_version(document: int, label: str) -> int:
-    """Return the version kept under a label. Raises ``NotFound``."""
+    """Return the version that has a label. Raises ``NotFound``."""
     if not access.is_key(label):
         raise NotFound("There is no checkpoint of this label.")
     rows = _checkpoint_rows(settings().database, document).filter(label=label).values_list("version", flat=True)
@@ -158,21 +164,21 @@ def find_labelled_version(document: int, label: str) -> int:
 
 
 def find_version_at(document: int, moment: datetime) -> int:
-    """Return the version that stood at a moment. Raises ``NotFound`` where the log begins later."""
+    """Return the version that was current at a moment. Raises ``NotFound`` if the log begins later."""
     using = settings().database
     rows = StateRevision.objects.using(using).filter(document=document, at__lte=moment)
     version = rows.order_by("-version").values_list("version", flat=True).first()
     if version is not None:
         return int(version)
     oldest = StateDocument.objects.using(using).values_list("oldest_revision", flat=True).filter(pk=document).first()
-    # Before the first revision every document was empty; but only if the first one is still there.
+    # Before its first revision each document was empty; but this is known only if the first revision is still stored.
     if oldest != 1:
         raise NotFound("The log begins later than that.")
     return 0
 
 
 def diff_versions(document: int, first: int, second: int, *, run: Runner = run_inline) -> list[dict[str, Any]]:
-    """Return the difference of two versions as an RFC 6902 patch. Heavy work is handed to ``run``. Raises as
+    """Return the difference of two versions as an RFC 6902 patch. Heavy work is passed to ``run``. Raises the errors of
     ``read_version``.
     """
     now = settings()
@@ -192,16 +198,16 @@ def keep_checkpoint(
     now: datetime | None = None,
     run: Runner = run_inline,
 ) -> dict[str, Any]:
-    """Keep the head for good under a label (``v<version>`` if none is given): no compaction deletes it.
+    """Store the current version permanently under a label, by default ``v<version>``: compaction never deletes it.
 
-    Returns ``{"label", "version"}``; repeating it at the same version changes nothing. Raises ``Conflict`` if the label
-    stands at another version, ``DocumentLimit`` (``max_checkpoints``), ``InvalidField``, ``DocumentNotFound`` or
-    ``StateUnreadable``; for the token of a call as ``hold_proof``. Heavy work is handed to ``run``.
+    Return ``{"label", "version"}``; a repetition at the same version changes nothing. Raises ``Conflict`` if another
+    version has the label, ``DocumentLimit`` (``max_checkpoints``), ``InvalidField``, ``DocumentNotFound`` or
+    ``StateUnreadable``, and with a ``proof`` the errors of ``hold_proof``. Heavy work is passed to ``run``.
     """
     limits = settings()
     with unreadable.audit_unreadable(limits.database, document):
         past = bodies.load_source(limits.database, document, None)
-        # Before the transaction: while a large document is packed its writers must not wait.
+        # Before the transaction, so that writers do not wait while a large document is packed.
         packed: Packed = stored_rows.choose_runner(run, past.parts)(
             rebuild.pack_parts, past.parts, limits.compression_threshold
         )
@@ -220,7 +226,7 @@ def keep_checkpoint(
 def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: str, at: datetime) -> None:
     document, version = past.head.document, past.position.offset
     statements = Statements(connections[using])
-    # The lock makes label and limit one decision, and keeps a rotation of keys out.
+    # With the lock, label and limit are checked together, and the keys cannot be rotated in the meantime.
     statements.select_locked("id", tables.DOCUMENT, [document], wait=True)
     mine = _checkpoint_rows(using, document)
     standing = mine.filter(label=label).values_list("version", flat=True).first()
@@ -230,13 +236,13 @@ def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: st
         return
     if mine.count() >= settings().max_checkpoints:
         raise DocumentLimit("The document has as many checkpoints as allowed.", limit=settings().max_checkpoints)
-    # The body was read under another key; a snapshot of it could not be opened with its document's.
+    # The body was read under another key; a snapshot of it could not be decrypted with the current key of the document.
     if not stored_rows.insert_snapshots(using, [Made(past.head, version, packed)], at, label):
         raise Unavailable("The document's key has just been changed.", retry_after=1.0)
 
 
 def forget_checkpoint(document: int, label: str, *, proof: Proof | None = None) -> bool:
-    """Give a checkpoint up; return False if there is none with this label. Raises as ``hold_proof``."""
+    """Delete a checkpoint; return ``False`` if no version has this label. Raises the errors of ``hold_proof``."""
     if not access.is_key(label):
         return False
     using = settings().database

@@ -1,7 +1,7 @@
-"""Views of documents for people: in pieces, as they were, side by side, whatever their size.
+"""Views of documents of any size for people: pieces of a version, searches, and comparisons.
 
-Heavy work is handed to ``run`` and its result is small, so that a large document is neither decoded beside other
-people's connections nor sent to a page as a whole.
+Heavy work is passed to ``run`` and its result is small. Therefore a large document is neither decoded in a process that
+serves connections nor sent to a page as a whole.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from session_mgmt.documents.comparison import Comparison
 from session_mgmt.documents.outline import Hits, NodePlace, Outline, Standing
 from session_mgmt.protocol.position import Position
 
-# Of one value that is looked at beside others.
+# Longest text of one value that is shown.
 VALUE_TEXT = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Piece of one version; ``head`` is the document's position at that moment."""
+    """Piece of one version; ``head`` is the position of the document when it was read."""
 
     version: int
     head: Position
@@ -34,7 +34,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two versions and their differences; ``head`` is the document's position at that moment."""
+    """Two versions and their differences; ``head`` is the position of the document when they were read."""
 
     first: int
     second: int
@@ -45,7 +45,7 @@ class Pair:
 def look_at_place(
     document: int, version: int | None = None, *, place: NodePlace = (), skip: int = 0, run: Runner = run_inline
 ) -> Look:
-    """Outline the value at a place of a version (by default the head).
+    """Return an outline of the value at a place of a version, by default of the head.
 
     Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
     """
@@ -54,19 +54,19 @@ def look_at_place(
 
 
 def find_text(document: int, version: int | None, text: str, *, run: Runner = run_inline) -> Hits:
-    """Find the places where a version contains a text. Raises as ``look_at_place``."""
+    """Find the places where a version contains a text. Raises the errors of ``look_at_place``."""
     hits: Hits = _examine_versions(document, [version], outline.search_parts, text, run=run)[1]
     return hits
 
 
 def compare_versions(document: int, first: int, second: int | None = None, *, run: Runner = run_inline) -> Pair:
-    """Compare a version with another, or with the head. Raises as ``look_at_place``."""
+    """Compare a version with another, by default with the head. Raises the errors of ``look_at_place``."""
     (then, now), found = _examine_versions(document, [first, second], comparison.compare_parts, run=run)
     return Pair(then.position.offset, now.position.offset, now.head.position, found)
 
 
 def describe_value(document: int, path: str, *, run: Runner = run_inline) -> Standing:
-    """Describe the value at a pointer of the head. Raises as ``look_at_place``."""
+    """Describe the value at a JSON pointer of the head. Raises the errors of ``look_at_place``."""
     found: Standing = _examine_versions(document, [None], outline.describe_value, path, VALUE_TEXT, run=run)[1]
     return found
 
@@ -74,7 +74,7 @@ def describe_value(document: int, path: str, *, run: Runner = run_inline) -> Sta
 def _examine_versions(
     document: int, wanted: Sequence[int | None], work: Callable[..., Any], *args: Any, run: Runner
 ) -> tuple[list[VersionSource], Any]:
-    """Do pure work on the parts of these versions, in the worker process if the document is large."""
+    """Call ``work`` with the parts of these versions, in the worker process if they are large."""
     now = settings()
     with unreadable.audit_unreadable(now.database, document):
         found = [bodies.load_source(now.database, document, version) for version in wanted]

@@ -1,4 +1,4 @@
-"""Answers to updates that are repeated under the same key."""
+"""Answers to updates that are repeated with the same key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from session_mgmt.protocol.position import Position
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """Position that an update under a key has made, and the digest of its request, if that is to be compared."""
+    """Position of the version that an update with a key has made, and the digest of its request, or ``None`` if
+    unknown.
+    """
 
     position: Position
     request: bytes | None
@@ -26,14 +28,14 @@ class KnownKey:
 
 @dataclass(slots=True)
 class KnownKeys:
-    """Keys of the updates of one group that were used before, in the log or in the group itself."""
+    """Keys of updates of one group that were used before, in the log or in the group itself."""
 
     sql: Statements
     heads: LockedHeads
     _known: dict[tuple[int, str], KnownKey] = field(default_factory=dict)
 
     def load(self, updates: Iterable[Update]) -> None:
-        """Look the keys up in the logs, in one query."""
+        """Find the keys that are in the logs, with one query."""
         wanted = {(update.document, update.terms.key) for update in updates if update.terms.key}
         columns = {"document_id": "bigint", "key": "text"}
         rows = self.sql.select_pairs('document_id, "key", version, chain, request', tables.REVISION, columns, wanted)
@@ -45,19 +47,19 @@ class KnownKeys:
             self._known[document, key] = KnownKey(position, None if request is None else bytes(request))
 
     def add(self, update: Update, head: LockedHead) -> None:
-        """Remember the key of an update that has just moved the head."""
+        """Remember the key of an update that the group has just accepted."""
         if update.terms.key:
-            # A repetition may be in the same group, where no table holds its first attempt yet.
+            # A repetition may be in the same group, while its first attempt is in no table yet.
             known = KnownKey(head.position, head.hide_request(update.terms.request))
             self._known[update.document, update.terms.key] = known
 
     def find_answer(self, update: Update, head: LockedHead) -> Outcome | None:
-        """Return the answer to a repetition, ``None`` if the update is new."""
+        """Return the answer to a repeated update, or ``None`` if the update is new."""
         known = self._known.get((update.document, update.terms.key)) if update.terms.key else None
         if known is None:
             return None
         request = head.hide_request(update.terms.request)
-        # Only where both have a digest: Python code may repeat a key without saying what the first attempt asked for.
+        # Compare only if both have a digest: Python code may repeat a key without a digest of the first request.
         if request is not None and known.request is not None and request != known.request:
             return refuse_write(KeyReused(position=known.position.as_json()))
         return accept_write(known.position, log=document_key(update.document))

@@ -33,16 +33,17 @@ _WRITTEN_COLUMNS = {
     "last_modified": "timestamptz",
     "last_writer": "text",
 }
-# A damaged document needs an operator, so there is no hurry to ask again.
+# A damaged document needs an operator, so clients need not try again soon.
 _RETRY_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class LockedHead:
-    """Head of one document, which moves with each update that the group accepts.
+    """Head of one document, which advances with each update that the group accepts.
 
-    ``owner`` is the session as the database gives it; ``before`` is the chain before revision ``oldest``. ``refusal``:
-    the document cannot be read, so its updates are refused and those of others go on.
+    ``owner`` is the session in the form of the database; ``before`` is the chain before revision ``oldest``. If
+    ``refusal`` is set, the document cannot be read: its updates are refused, and updates of other documents are not
+    affected.
     """
 
     document: int
@@ -77,19 +78,19 @@ class LockedHead:
         return Position(self.epoch, self.version, self.tag)
 
     def advance(self, ops: bytes, extent: Extent, writer: str) -> None:
-        """Move to the next version, which ``ops`` make."""
+        """Advance to the next version, which ``ops`` make."""
         self.version += 1
         self.chain = chain.advance_chain(self.chain, self.version, ops, self.vault.chain_key if self.vault else None)
         self.tag = chain.make_tag(self.chain)
         self.size, self.keys, self.number = extent
         self.writer, self.moved = writer, True
-        # Stored bytes are a little more, if sealed; the next cut of the log counts them anew.
+        # Encrypted operations have a few more bytes; they are counted exactly when the log is shortened.
         self.log_bytes += len(ops)
 
     def hide_request(self, request: bytes | None) -> bytes | None:
-        """Return the digest of a request as it is stored.
+        """Return the digest of a request in its stored form.
 
-        Beside an encrypted document a plain digest would let somebody confirm guesses of the content.
+        For an encrypted document it is keyed, because a plain digest could be used to confirm guesses of the content.
         """
         if request is None or self.vault is None:
             return request
@@ -97,49 +98,49 @@ class LockedHead:
 
     def hide_paths(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         """Return touched paths in the form in which they are compared."""
-        # The paths in the log of an encrypted document are hidden, and equal ones stay equal.
+        # The log of an encrypted document contains hashed paths; equal paths have equal hashes.
         return paths if self.vault is None else self.vault.hide_paths(paths)
 
 
 def is_lagging(pending: int, pending_bytes: int, size: int) -> bool:
-    """Tell whether a document with so many revisions after its last snapshot is due for one.
+    """Return whether a document with this many revisions after its last snapshot is due for a new one.
 
-    Either readers would replay too much, or the log will be cut soon and no snapshot would stand there.
+    It is due if readers would have to replay too much, or if the log will be shortened soon and needs a snapshot at its
+    new beginning.
     """
     now = settings()
     if pending < now.snapshot_every:
         return False
-    # Half of the log, because it is cut at a snapshot that stands there already.
+    # Half of the limit, because a log is shortened only up to an existing snapshot.
     return pending > now.max_revisions // 2 or rebuild.is_long(pending, pending_bytes, size)
 
 
 @dataclass(slots=True)
 class LockedHeads:
-    """All heads of one group. ``locked`` are documents that somebody else holds."""
+    """Heads of the documents of one group. ``locked`` are documents that another transaction has locked."""
 
     sql: Statements
     locked: set[int] = field(default_factory=set)
     _heads: dict[int, LockedHead] = field(default_factory=dict)
 
     def load(self, wanted: set[int], *, wait: bool) -> None:
-        """Lock the rows and open the encrypted ones."""
+        """Lock the rows, and open the vaults of encrypted documents."""
         for row in self.sql.select_locked(_COLUMNS, tables.DOCUMENT, wanted, wait=wait):
             head = self._heads[row[0]] = _make_head(row)
             self._open_vault(head, row[11], bytes(row[12]))
-        # A row that was skipped and one that does not exist look the same, so the missing ones are looked up without a
-        # lock.
+        # A locked row that was skipped looks like a missing one, so the missing ones are searched for without a lock.
         self.locked = set() if wait else self._find_existing(wanted - self._heads.keys())
 
     def find(self, document: int) -> LockedHead | None:
         return self._heads.get(document)
 
     def refuse(self, head: LockedHead, error: StateUnreadable) -> None:
-        """Refuse all updates of a document that cannot be read, and remember that for the operator."""
+        """Refuse all updates of a document that cannot be read, and record this for the operator."""
         unreadable.record_unreadable(self.sql.connection.alias, head.document, str(error))
         head.refusal = StateUnreadable(retry_after=_RETRY_SECONDS)
 
     def write(self, at: datetime) -> None:
-        """Write every head that has moved."""
+        """Write all heads that have advanced."""
         moment = self.sql.moment(at)
         self.sql.update(
             tables.DOCUMENT,
@@ -148,9 +149,9 @@ class LockedHeads:
         )
 
     def list_lagging(self) -> list[int]:
-        """List moved documents that are due for a snapshot.
+        """Return the advanced documents that are due for a snapshot.
 
-        Counts the bytes of the whole log: a yes too many does no harm, because compaction looks again.
+        The bytes of the whole log are counted, so a document may be listed too early; compaction checks it again.
         """
         return [
             key
@@ -159,7 +160,7 @@ class LockedHeads:
         ]
 
     def _open_vault(self, head: LockedHead, key_id: str, secret: bytes) -> None:
-        # One that must be sealed and has no key is opened as well, to be refused.
+        # A document that must be encrypted but has no key is opened too, so that it is refused.
         if not key_id and not vaults.must_be_sealed(head.name):
             return
         try:
@@ -172,7 +173,7 @@ class LockedHeads:
 
 
 def _make_row(document: int, head: LockedHead, moment: object) -> Row:
-    # Rounded, because the row is in clear beside a document that may be encrypted.
+    # Rounded, because this column is not encrypted even if the document is.
     number = round_number(head.number)
     return document, head.version, head.chain, head.size, head.keys, number, head.log_bytes, moment, head.writer
 

@@ -1,4 +1,4 @@
-"""Documents as people and programs ask for them one at a time: heads, sizes, and one verdict."""
+"""Documents for requests about one of them: lists, heads, sizes, and synchronisation with one verdict."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from session_mgmt.protocol.recovery import Mode, Reason, Verdict, decide, is_den
 
 
 def list_documents(session: uuid.UUID) -> QuerySet[StateDocument]:
-    """List the documents of a session by name; heads only, whatever their size."""
+    """Return the documents of a session by name, as rows without their content."""
     return StateDocument.objects.using(settings().database).filter(session=session).order_by("name")
 
 
@@ -43,7 +43,7 @@ def position_of(row: StateDocument) -> Position:
 
 
 def describe_head(row: StateDocument) -> dict[str, Any]:
-    """Return ``ClientState`` without its data. ``checksum`` is of ``checksum_version``, which may be older."""
+    """Return ``ClientState`` without its data. ``checksum`` is that of ``checksum_version``, which may be older."""
     return {
         "name": row.name,
         "version": row.version,
@@ -59,9 +59,9 @@ def describe_head(row: StateDocument) -> dict[str, Any]:
 
 
 def read_client_state(row: StateDocument, *, run: Runner = run_inline) -> tuple[Position, dict[str, Any]]:
-    """Read ``ClientState`` with its data, whose size and checksum are exact, and its position.
+    """Return the position of a document, and its ``ClientState`` with data and exact size and checksum.
 
-    The head may have moved since the row was read. ``run`` takes the heavy work. Raises ``StateUnreadable``.
+    The result may be of a later version than ``row``. Heavy work is passed to ``run``. Raises ``StateUnreadable``.
     """
     using = settings().database
     with unreadable.audit_unreadable(using, row.pk):
@@ -74,10 +74,10 @@ def read_client_state(row: StateDocument, *, run: Runner = run_inline) -> tuple[
 
 
 def _build_whole(row: StateDocument, found: VersionSource, run: Runner) -> tuple[bytes, str]:
-    # The stored checksum of an encrypted document is under its key, and no client could compare it.
+    # The stored checksum of an encrypted document is keyed, so clients could not compare it.
     is_known = row.checksum and row.checksum_version == found.position.offset and not row.encrypted
     if is_known and not found.parts.ops:
-        # A snapshot is served as it is stored, and nothing is decoded.
+        # A snapshot is returned as it is stored, and nothing is decoded.
         return rebuild.build_raw(found.parts), row.checksum
     built: tuple[bytes, str] = stored_rows.choose_runner(run, found.parts)(rebuild.build_raw_and_checksum, found.parts)
     return built
@@ -85,9 +85,9 @@ def _build_whole(row: StateDocument, found: VersionSource, run: Runner) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """Document at one version. ``last_modified`` is ``None`` if it was never written; ``checksum`` is SHA-256 of
-    ``data`` as RFC 8785 text, ``size`` its bytes as compact JSON; ``compressed`` and ``encrypted`` tell how it is
-    stored.
+    """Document at one version. ``last_modified`` is ``None`` if it was never written; ``checksum`` is the SHA-256 of
+    ``data`` as RFC 8785 text, and ``size`` the bytes of ``data`` as compact JSON; ``compressed`` and ``encrypted`` show
+    how it is stored.
     """
 
     data: Any
@@ -106,7 +106,7 @@ class ClientState:
 
 
 def read_info(session: uuid.UUID, name: str) -> ClientState:
-    """Read a document; one that was never written is ``{}`` at version 0. Raises ``StateUnreadable``."""
+    """Return a document; one that was never written is ``{}`` at version 0. Raises ``StateUnreadable``."""
     row = list_documents(session).filter(name=name).first() if access.is_document(name) else None
     if row is None:
         return ClientState({}, 0, None, compressed=False, encrypted=False)
@@ -116,7 +116,7 @@ def read_info(session: uuid.UUID, name: str) -> ClientState:
 
 
 def measure_document(row: StateDocument, *, run: Runner = run_inline) -> int:
-    """Return the exact bytes of the head as compact JSON, with heavy work handed to ``run``.
+    """Return the exact bytes of the head as compact JSON. Heavy work is passed to ``run``.
 
     Raises ``StateUnreadable``.
     """
@@ -130,8 +130,8 @@ def measure_document(row: StateDocument, *, run: Runner = run_inline) -> int:
 
 
 def read_sizes(row: StateDocument) -> dict[str, Any]:
-    """Return bytes: ``size`` of compact JSON (an upper bound unless ``exact``), ``stored`` snapshots, ``log`` of
-    revisions.
+    """Return the sizes of a document in bytes: ``size`` of its compact JSON (an upper bound unless ``exact``),
+    ``stored`` of its snapshots, and ``log`` of its revisions.
     """
     stored = StateSnapshot.objects.using(settings().database).filter(document=row).aggregate(sum=Sum(Length("body")))
     return {
@@ -146,22 +146,24 @@ def read_sizes(row: StateDocument) -> dict[str, Any]:
 
 
 def compress_document(document: int, *, proof: Proof | None = None, run: Runner = run_inline) -> None:
-    """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large.
+    """Take a snapshot of the head now: reading it then needs no revisions, and it is stored compressed if it is large.
 
-    Raises as ``check_proof``: no lock is held while a large document is packed.
+    Raises the errors of ``check_proof``, ``DocumentNotFound`` or ``StateUnreadable``. No lock is held while a large
+    document is packed.
     """
     check_proof(settings().database, proof)
     compaction.compact_document(document, run=run)
 
 
 def sync_document(session: uuid.UUID, name: str, given: Any, *, run: Runner = run_inline) -> dict[str, Any]:
-    """Answer a client at ``given`` (a position or ``None``) with one verdict, and with entries or a snapshot.
+    """Return the answer to a client whose position is ``given`` (``None`` for none): one verdict, with entries or a
+    snapshot.
 
-    An answer that moves something is recorded as ``state_synchronized`` in the session's log. Heavy work is handed to
+    Unless the client is up to date, ``state_synchronized`` is recorded in the session's log. Heavy work is passed to
     ``run``.
     """
     answer = _answer_sync(session, name, given, run)
-    # A poll that finds nothing new leaves nothing: it would fill the session's log.
+    # A poll without news records nothing, because it would fill the session's log.
     if answer["mode"] != "up_to_date":
         data = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
         using = settings().database
@@ -201,8 +203,8 @@ def _judge_position(asked: Position | None, given: Any, window: DocumentWindow) 
 
 
 def _answer_entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
-    """Return ``None`` if a compaction deleted entries between the two reads."""
-    # The answer is complete or it is a snapshot, so it is not cut as the pages of a replay are.
+    """Return the answer with entries, or ``None`` if a compaction has deleted some of them since the verdict."""
+    # The answer must be complete or be a snapshot, so the limit of bytes for pages of a replay does not apply.
     limit, most = settings().replay_page, settings().max_log_bytes
     found = entries.read_entries(statements, window.id, asked.offset, limit, most_bytes=most)
     if not found or not is_dense((entry.offset for entry in found), after=asked.offset):

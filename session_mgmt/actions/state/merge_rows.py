@@ -1,4 +1,4 @@
-"""Rows that a merge leaves behind: the operations asked for, the losing values, and the report in the receipt."""
+"""Rows that a merge writes: the requested operations, the losing values, and the report in the receipt."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from session_mgmt.models import StateConflict, tables
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 
-# In the order of the numbers that they are sealed under.
+# Encrypted columns, in the order of the part numbers under which they are encrypted.
 _COLUMNS_SEALED = ("path", "base", "server", "client_value")
-# Sealed in place of an absent value; JSON is never empty.
+# Encrypted in place of an absent value; JSON is never empty.
 _NOTHING = b""
-# A receipt goes to a client in one frame, and is kept for repetitions.
+# Most bytes of a report, because a receipt is sent in one frame, and stored for repetitions.
 REPORT_BYTES = 2048
-# For each document; people look back at the last ones only.
+# Resolved conflicts to keep for each document; people look only at the latest ones.
 RESOLVED_KEPT = 100
 _COLUMNS = {
     "id": "uuid",
@@ -48,7 +48,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class LostValues:
-    """Conflict whose values are kept; ``id`` is made beforehand, so that the receipt can name it."""
+    """Conflict whose values are stored; ``id`` is made before it is stored, so that the receipt can contain it."""
 
     id: uuid.UUID
     conflict: Conflict
@@ -65,10 +65,11 @@ class LostValues:
 
 @dataclass(frozen=True, slots=True)
 class MergeRecord:
-    """Companion of an update that was settled outside the lane.
+    """Facts about an update that was merged or resolved outside the lane.
 
-    ``asked``: the client's own operations, encoded, and the ``paths`` they touch. ``movable``: it still holds if the
-    document has moved where neither it nor the client was. ``resolves``: the conflict record that it settles, and how.
+    ``asked`` are the client's own operations, encoded, and ``paths`` are the paths that they touch. If ``movable``, it
+    still holds if other places of the document have changed in the meantime. ``resolves`` is the id of the conflict
+    that it resolves, and the resolution.
     """
 
     asked: bytes = b""
@@ -80,9 +81,11 @@ class MergeRecord:
 
 
 def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -> dict[str, Any]:
-    """Build ``{"conflicts": [{path, kept, base?, server?, client?, id?}]}`` of at most 2 KB; empty without conflicts.
+    """Return ``{"conflicts": [{path, kept, base?, server?, client?, id?}]}`` with at most 2 KB of conflicts; ``{}`` if
+    there are none.
 
-    Absent values have no field. ``cut`` says that values were left out, ``more`` how many conflicts were.
+    Absent values have no field. An entry has ``cut`` if its values were left out, and ``more`` is the number of
+    conflicts that were left out.
     """
     listed = [_show_conflict(found, ids[at] if ids else None) for at, found in enumerate(conflicts)]
     if not listed:
@@ -90,11 +93,11 @@ def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -
     told: list[dict[str, Any]] = []
     room = REPORT_BYTES
     for whole in listed:
-        # The path is always told if there is room at all: a client can read the values itself.
+        # Without room for its values an entry has only its path: the client can read the values itself.
         entry = next((one for one in (whole, _cut_values(whole)) if len(orjson.dumps(one)) < room), None)
         if entry is None:
             break
-        # The comma counts.
+        # One byte for the comma.
         room -= len(orjson.dumps(entry)) + 1
         told.append(entry)
     more = len(listed) - len(told)
@@ -112,7 +115,7 @@ def _cut_values(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_refusal(statements: Statements, document: int, merge: MergeRecord, here: Position) -> ConflictRefused | None:
-    """Find the reason why a settled update cannot be kept; the caller holds the document's lock."""
+    """Return the reason why a merged update cannot be written, or ``None``. The caller has locked the document."""
     if merge.losing and not _has_room(statements, document, merge.losing):
         return ConflictRefused("As many conflicts wait as may be kept.", position=here.as_json())
     if merge.resolves is not None and not _is_open(statements, merge.resolves[0]):
@@ -129,8 +132,8 @@ def write_merge(
     merge: MergeRecord,
     at: datetime,
 ) -> None:
-    """Write the rows that go with the revision, in its transaction."""
-    # Two different things: operations asked for serve later merges, losing values serve people.
+    """Write the rows that belong to the revision, in its transaction."""
+    # Two different things: requested operations are needed for later merges, losing values are shown to people.
     if is_asked_kept(client, merge):
         _keep_asked(statements, vault, document, version, merge.asked)
     if merge.losing:
@@ -140,7 +143,9 @@ def write_merge(
 
 
 def is_asked_kept(client: int | None, merge: MergeRecord | None) -> bool:
-    """Tell whether the operations asked for stand beside the revision: the client's next writes were made on them."""
+    """Return whether the requested operations are stored with the revision; the client's next writes are based
+    on them.
+    """
     return client is not None and merge is not None and bool(merge.asked)
 
 
@@ -151,7 +156,7 @@ def _has_room(statements: Statements, document: int, losing: Sequence[LostValues
         [document],
     )
     now = settings()
-    # Bytes count too: one record may hold a whole document three times.
+    # Count bytes too, because one conflict may contain a whole document three times.
     fresh = sum(lost.size for lost in losing)
     return count + len(losing) <= now.max_conflicts and size + fresh <= now.max_conflict_bytes
 
@@ -174,13 +179,13 @@ def _keep_losing(
 ) -> None:
     rows = []
     for lost in losing:
-        # With the keys of the items on the way, so that the place is found after the array has changed.
+        # With the keys of array items on the path, so that the place can be found after the array has changed.
         place = KeyedPlace(lost.conflict.path, lost.conflict.keys).encode().encode()
         fields = _seal_columns(vault, lost.id, version, (place, *lost.values))
         moment = statements.moment(at)
         rows.append((statements.uuid(lost.id), document, version, *fields, lost.size, client, moment, ""))
     statements.insert(tables.CONFLICT, _COLUMNS, rows)
-    # Resolved records are of use for a while only.
+    # Only the latest resolved conflicts are kept.
     statements.run(
         f"DELETE FROM {tables.CONFLICT} WHERE id IN (SELECT id FROM {tables.CONFLICT}"
         " WHERE document_id = %s AND resolved_at IS NOT NULL"
@@ -192,7 +197,9 @@ def _keep_losing(
 def _seal_columns(
     vault: Vault | None, id_: uuid.UUID, version: int, values: Sequence[bytes | None]
 ) -> list[bytes | None]:
-    """Return the columns of a record. Sealed ones say that there is no value: an empty column could be anybody's."""
+    """Return the columns of a conflict. Encrypted ones also contain absent values, because anybody could clear a
+    column.
+    """
     if vault is None:
         return list(values)
     return [
@@ -202,7 +209,9 @@ def _seal_columns(
 
 
 def open_conflict(vault: Vault | None, row: StateConflict) -> tuple[KeyedPlace, tuple[Value, ...]]:
-    """Return a record's place, and its values: base, server, client; MISSING if absent. Raises ``StateUnreadable``."""
+    """Return the place of a conflict and its values: base, server, client; ``MISSING`` if absent. Raises
+    ``StateUnreadable``.
+    """
     path, *values = _open_columns(vault, row)
     try:
         return decode_place((path or b"").decode()), tuple(
@@ -219,7 +228,7 @@ def _open_columns(vault: Vault | None, row: StateConflict) -> list[bytes | None]
 def _open_column(vault: Vault | None, row: StateConflict, at: int, stored: bytes | None) -> bytes | None:
     if stored is None:
         if vault is not None:
-            # An absent value is sealed as well, so an empty column is the work of somebody without the key.
+            # An absent value is encrypted too, so this column was cleared by somebody without the key.
             raise StateUnreadable("A kept value was taken away.")
         return None
     value = vaults.open_column(vault, vaults.CONFLICT, row.version, stored, part=at, row=row.id.hex)
@@ -227,7 +236,7 @@ def _open_column(vault: Vault | None, row: StateConflict, at: int, stored: bytes
 
 
 def reseal_conflict(vault: Vault | None, fresh: Vault, row: StateConflict) -> None:
-    """Put a record's columns under another key. Raises ``StateUnreadable``."""
+    """Encrypt the columns of a conflict with another key. Raises ``StateUnreadable``."""
     sealed = _seal_columns(fresh, row.id, row.version, _open_columns(vault, row))
     for name, value in zip(_COLUMNS_SEALED, sealed, strict=True):
         setattr(row, name, value)
@@ -235,7 +244,7 @@ def reseal_conflict(vault: Vault | None, fresh: Vault, row: StateConflict) -> No
 
 
 def read_columns(row: StateConflict) -> list[bytes | None]:
-    """Return a record's columns as they stand in the database."""
+    """Return the columns of a conflict as they are stored."""
     return [None if (stored := getattr(row, name)) is None else bytes(stored) for name in _COLUMNS_SEALED]
 
 
@@ -243,7 +252,7 @@ def _is_open(statements: Statements, id_: uuid.UUID) -> bool:
     rows = statements.fetch(
         f"SELECT id FROM {tables.CONFLICT} WHERE id = %s AND resolved_at IS NULL", [statements.uuid(id_)]
     )
-    # Read under the lock of the document, so nobody resolves it before this transaction ends.
+    # The document is locked, so nobody can resolve the conflict before this transaction ends.
     return bool(rows)
 
 

@@ -1,4 +1,4 @@
-"""Revisions that one group of writes has made and not yet written."""
+"""Revisions that one group of writes has made and not written yet."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COLUMNS = {
 
 
 class NewRevision(NamedTuple):
-    """Revision of an accepted update, with the version, chain and tag that it has made."""
+    """Revision of an accepted update, with the version, chain and tag that the update has made."""
 
     update: Update
     fence: Fence | None
@@ -44,7 +44,7 @@ class NewRevision(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """New version, for signals."""
+    """New version of a document, for signals."""
 
     document: int
     session: uuid.UUID
@@ -55,7 +55,7 @@ class Changed(NamedTuple):
 
 
 def write_revisions(sql: Statements, revisions: Sequence[NewRevision], at: datetime) -> None:
-    """Insert the revisions, sealed where their document is."""
+    """Insert the revisions, encrypted if their documents are."""
     moment = sql.moment(at)
     sql.insert(tables.REVISION, _COLUMNS, [_make_row(revision, moment) for revision in revisions])
 
@@ -65,7 +65,8 @@ def _make_row(revision: NewRevision, moment: object) -> Row:
     client = fence.client if fence else None
     ops = update.ops
     if head.vault is not None:
-        # The chain covers the operations in clear, so that a rotation of keys changes no tag that a client holds.
+        # The chain is computed from unencrypted operations, so a rotation of keys does not change the tags that clients
+        # have.
         ops = head.vault.seal_ops(revision.version, ops, merged=merge_rows.is_asked_kept(client, update.merge))
     return (
         head.document,
@@ -83,19 +84,19 @@ def _make_row(revision: NewRevision, moment: object) -> Row:
 
 
 def group_entries(revisions: Sequence[NewRevision]) -> dict[str, Appended]:
-    """Return the new entries by the key of their log."""
+    """Return the new entries by log key."""
     logs: dict[str, Appended] = {}
     for revision in revisions:
         fence = revision.fence
         log = logs.setdefault(document_key(revision.head.document), Appended(revision.head.epoch, []))
-        # In clear and under the public name: these entries go to followers here, as those of the log would.
+        # Unencrypted and with the public id of the client, in the same form as entries that are read from the log.
         body = entries.make_entry_body(revision.update.ops, fence.name if fence else None, fence)
         log.entries.append(Entry(revision.version, revision.tag, body))
     return logs
 
 
 def list_changes(revisions: Sequence[NewRevision]) -> list[Changed]:
-    """List every new version."""
+    """Return all new versions."""
     return [
         Changed(
             revision.head.document,

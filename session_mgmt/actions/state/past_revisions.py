@@ -1,4 +1,4 @@
-"""Paths that earlier revisions touched, as far back as the oldest base of a group of updates."""
+"""Paths that earlier revisions have touched, back to the oldest base of a group of updates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import tables
 from session_mgmt.models.sql import Statements
 
-# Comparing so many bytes of paths takes some 20 ms (measured), in which no other write is decided.
+# Comparing paths of this many bytes takes about 20 ms (measured), and no other write is decided in this time.
 _COMPARED_BYTES = 512 * 1024
-# So few revisions are read without a look at their sizes: each has 500 paths at most.
+# Up to this many revisions are read without checking their sizes, because each has at most 500 paths.
 _FEW_REVISIONS = 16
 
 
 class PastRevision(NamedTuple):
-    """Paths that one revision touched, and the client that made it."""
+    """Paths that one revision has touched, and the client that made it."""
 
     version: int
     client: int | None
@@ -32,14 +32,14 @@ class PastRevision(NamedTuple):
 
 @dataclass(slots=True)
 class PastRevisions:
-    """Revisions of the documents of one group, those of the group itself included."""
+    """Revisions of the documents of one group, including those of the group itself."""
 
     sql: Statements
     heads: LockedHeads
     _past: dict[int, list[PastRevision]] = field(default_factory=dict)
     _tags: dict[tuple[int, int], str] = field(default_factory=dict)
     _floors: dict[int, int] = field(default_factory=dict)
-    # Documents with an update that is compared with others.
+    # Documents with an update that must be compared with others.
     _compared: set[int] = field(default_factory=set)
 
     def load(self, updates: Iterable[Update]) -> None:
@@ -49,10 +49,10 @@ class PastRevisions:
             base = update.terms.base
             if base is None and update.merge is None:
                 continue
-            # Also for updates at the head: an earlier one of the group may have moved it by then.
+            # Also for updates at the head, because an earlier update of the group may move the head.
             self._compared.add(update.document)
             head = self.heads.find(update.document)
-            # Any other base is refused, or has nothing after it.
+            # Any other base is refused, or no revisions come after it.
             if head is not None and base is not None and head.oldest - 1 <= base < head.version:
                 oldest[update.document] = min(base, oldest.get(update.document, base))
         if not oldest:
@@ -67,25 +67,25 @@ class PastRevisions:
         )
         for document, version, client, paths, link in rows:
             self._tags[document, version] = chain.make_tag(bytes(link))
-            # The base itself is read for its tag only.
+            # The base itself is read only for its tag.
             if version > oldest[document]:
                 self._open_revision(document, version, client, bytes(paths))
         for document, base in oldest.items():
             self._refuse_gap(document, base)
 
     def is_too_far(self, document: int, base: int) -> bool:
-        """Tell whether too much has been touched after a base to be compared beside the writes of others."""
+        """Return whether too many paths were touched after a base to compare them while other writes wait."""
         return base < self._floors.get(document, 0)
 
     def _find_floor(self, document: int, base: int) -> int:
-        """Return the oldest base from which on few enough paths were touched, at least the one asked for."""
+        """Return the oldest base, not older than the requested one, since which few enough paths were touched."""
         head = self.heads.find(document)
         if head is None or head.version - base <= _FEW_REVISIONS:
             return base
         room = _COMPARED_BYTES
         sizes = f"SELECT version, LENGTH(paths) FROM {tables.REVISION} WHERE document_id = %s AND version > %s"
         for version, size in self.sql.fetch(f"{sizes} ORDER BY version DESC", [document, base]):
-            # From the newest on: bases close to the head are those that clients mostly have.
+            # Begin with the newest revisions, because most clients have a base close to the head.
             room -= size
             if room < 0:
                 self._floors[document] = version
@@ -93,7 +93,7 @@ class PastRevisions:
         return base
 
     def add(self, head: LockedHead, fence: Fence | None, paths: tuple[str, ...]) -> None:
-        """Remember the revision that has just moved the head, if another one of the group may be compared with it."""
+        """Remember the revision that has just been accepted, if a later update of the group may be compared with it."""
         if head.document not in self._compared:
             return
         past = PastRevision(head.version, fence.client if fence else None, head.hide_paths(paths))
@@ -101,21 +101,21 @@ class PastRevisions:
         self._tags[head.document, head.version] = head.tag
 
     def is_proved(self, head: LockedHead, base: int, tag: str) -> bool:
-        """Tell whether the tag is that of the version ``base``, which the log still reaches."""
+        """Return whether ``tag`` is the tag of version ``base``, which the log still contains."""
         if base == head.version:
             return tag == head.tag
-        # The revision itself is deleted; the head keeps its chain.
+        # The revision is deleted, but the head has its chain.
         if base == head.oldest - 1:
             return tag == (chain.make_tag(head.before) if base else "")
-        # A base between the ends of the log was read along with the revisions after it.
+        # A base between the ends of the log was read together with the revisions after it.
         return tag == self._tags.get((head.document, base))
 
     def list_touched(
         self, head: LockedHead, after: int, update: Update, fence: Fence | None, mine: tuple[str, ...]
     ) -> set[str]:
-        """Return the paths that others touched after a version, comparable with ``mine``.
+        """Return the paths that others have touched after a version, in a form that can be compared with ``mine``.
 
-        The author knew the author's own earlier writes, answered or not.
+        Earlier writes of the same author are left out: the author knew them, even if they were not answered.
         """
         if after >= head.version:
             return set()
@@ -143,11 +143,11 @@ class PastRevisions:
     def _refuse_gap(self, document: int, base: int) -> None:
         head = self.heads.find(document)
         if head is not None and head.refusal is None and len(self._past.get(document, ())) != head.version - base:
-            # A path that is not known to have been touched would be overwritten without a merge.
+            # The missing revision may have touched any path, and its values would be overwritten without a merge.
             self.heads.refuse(head, StateUnreadable("A revision is missing."))
 
 
 def _reveal_paths(vault: Vault, theirs: set[str], update: Update, mine: tuple[str, ...]) -> set[str]:
-    """Return hidden paths in plain text as far as the update shares them."""
+    """Return hashed paths in plain text, as far as the update contains them too."""
     known = {*mine, *touched.list_path_of_each(operations.decode_ops(update.ops))}
     return set(vault.reveal_paths(tuple(theirs), tuple(known)))

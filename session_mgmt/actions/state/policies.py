@@ -1,4 +1,4 @@
-"""Conflict policy of a document: the entry of its name in ``SESSION_MGMT["documents"]``."""
+"""Conflict policies of documents: the entries of ``SESSION_MGMT["documents"]``, by the documents' names."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CLAIMS = KEEP, DROP = ("keep", "drop")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``strategy`` for updates that name none; ``resolver`` if it is a function of the project. ``claim``: what
-    becomes of a visitor's document when its user logs in.
+    """Policy of a document. ``strategy`` is for updates that do not name one; ``resolver`` is set if it is a function
+    of the project. ``claim`` is what happens to a visitor's document when its user logs in.
     """
 
     strategy: str
@@ -36,26 +36,26 @@ class Policy:
     claim: str = KEEP
 
     def for_strategy(self, strategy: str | None) -> tuple[str, OnConflict]:
-        """Return the strategy of one update, and the side whose value stands where the merge finds a conflict."""
+        """Return the strategy of one update, and the side whose value is kept if the merge finds a conflict."""
         if strategy is None and self.resolver is not None:
             return self.strategy, self.resolver
         chosen = strategy or self.strategy
-        # The project's side is its choice for merges; a client that names another strategy has chosen by itself.
+        # The project chooses a side for merges only; a client that names another strategy has made its own choice.
         return chosen, self.on_conflict if chosen == "merge" else "server_wins"
 
 
 def find_policy(name: str) -> Policy:
-    """Return the policy of documents with this name. An unusable one lets nobody overwrite anybody."""
+    """Return the policy of documents with this name. If it is invalid, changes that conflict are refused."""
     try:
         return parse_policy(settings().documents.get(name, {}))
     except (ValueError, AttributeError, ImportError, DocumentError):
         logger.exception("The policy of documents named %s cannot be used", name)
-        # Refused and not merged by a guess: a refused change is told to its author, and a wrong merge to nobody.
+        # Refuse instead of guessing a merge: the author is told of a refusal, but nobody would notice a wrong merge.
         return Policy("reject", NO_POLICIES, "reject", claim=DROP)
 
 
 def parse_policy(given: Mapping[str, Any]) -> Policy:
-    """Return a policy from its settings. Raises ``ValueError`` or ``ImportError`` with the reason."""
+    """Parse a policy from its settings. Raises ``ValueError`` or ``ImportError`` with the reason."""
     unknown = sorted(given.keys() - set(FIELDS))
     if unknown:
         raise ValueError(f"There is no {unknown[0]!r}; there are {', '.join(FIELDS)}.")

@@ -1,7 +1,7 @@
 """Make an ``Update`` of a requested change, outside the lane.
 
-Blind changes (total operations, merge patches, whole values) need no document. All others, and any that may pass the
-size limit, are computed from the document as it is and hold for that version only.
+Blind changes (total operations, merge patches, whole values) do not need the document. All other changes, and changes
+that may exceed the size limit, are computed from the current document and hold for that version only.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.worker import head_cache
 from session_mgmt.worker.head_cache import Bounds, Recent, Since, VersionKey
 
-# Which version of a document is kept decoded where the work on it is done, by its row.
+# By document: the version that is kept decoded in the process that does the work.
 HeadCache: TypeAlias = Recent[int, VersionKey]
 
 
 def is_blind(kind: str) -> bool:
-    """Tell whether a change can be made into operations without the document."""
+    """Return whether a change can be made into operations without the document."""
     return normalise.is_blind(_name_change_kind(kind))
 
 
 def prepare_blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS) -> Update:
-    """Prepare an update that holds for whatever the document is. Raises ``SessionMgmtError``."""
+    """Prepare an update that holds for any content of the document. Raises ``SessionMgmtError``."""
     with checking.translate_errors():
         ops = normalise.make_ops(_name_change_kind(kind), change, MISSING, checking.document_limits())
     encoded = operations.encode_ops(ops)
@@ -46,15 +46,15 @@ def prepare_blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS
         growth=size.bound_growth(ops, encoded),
         kind=name_revision_kind(kind),
         terms=terms,
-        # A key is remembered by the version that it made.
+        # With a key, the update must make a version, because the key is stored with it.
         may_be_idle=bool(ops) and not terms.key and all(map(_may_be_idle, ops)),
     )
 
 
 def _may_be_idle(op: Op) -> bool:
-    """Tell whether an operation is one that often changes nothing, so that a look at the document is worth it.
+    """Return whether this kind of operation often changes nothing, so that it is worth reading the document.
 
-    Looking for each `set` and `inc` would cost every write O(document).
+    Reading it for each `set` and `inc` would cost every write O(document).
     """
     if op[0] == "set":
         return not op[1] and size.bound_growth((op,)).bytes <= stored_rows.HEAVY_BYTES
@@ -62,7 +62,9 @@ def _may_be_idle(op: Op) -> bool:
 
 
 def check_first_change(kind: str, change: Any) -> None:
-    """Refuse an invalid change of a document that was never written: such a write must not create it."""
+    """Check a change of a document that was never written; an invalid one must not create it. Raises
+    ``SessionMgmtError``.
+    """
     asked = make_change(kind, change)
     with checking.translate_errors():
         normalise.make_ops(asked.kind, asked.body, {}, asked.limits)
@@ -78,8 +80,8 @@ def prepare_on_head(
     cache: HeadCache,
     run: Runner = run_inline,
 ) -> Update:
-    """Prepare an update from the document as it is now; with the exact size of the result where its bound does not
-    fit. Heavy work is handed to ``run``. Raises ``SessionMgmtError``.
+    """Prepare an update from the current document, with the exact size of the result if its bound exceeds the limit.
+    Heavy work is passed to ``run``. Raises ``SessionMgmtError``.
     """
     try:
         with unreadable.audit_unreadable(using, document), checking.translate_errors():
@@ -88,13 +90,13 @@ def prepare_on_head(
         blind = prepare_blind(document, kind, change, terms) if is_blind(kind) else None
         if blind is None or not blind.may_be_idle:
             raise
-        # It needs no document, and may be the write that puts a damaged one right.
+        # A blind change does not need the document, and may be the write that repairs a damaged one.
         return blind._replace(may_be_idle=False)
     if made.size is not None:
         checking.check_extent(made.size)
-    # Total operations hold for any version; that they change nothing, or which sums fit, holds for this one only.
+    # Total operations hold for any version; but that they change nothing, or which sums fit, holds only for this one.
     is_bound = not is_blind(kind) or made.size is not None or not made.paths or made.growth.added > 0
-    # A key is remembered by the version that it made.
+    # With a key, the update must make a version, because the key is stored with it.
     paths = made.paths or (touched.list_stored_paths(operations.decode_ops(made.ops)) if terms.key else ())
     return Update(
         document=document,
@@ -114,7 +116,7 @@ def _propose_on_head(
 ) -> tuple[VersionKey, Proposal]:
     now = settings()
     statements = Statements(connections[using])
-    # Read without a lock: whatever happens meanwhile, the lane compares the version again.
+    # Without a lock, because the lane compares the version again.
     head = stored_rows.read_head(statements, document)
     since = _find_since(statements, head, cache.find(document))
     if since is not None:
@@ -122,10 +124,10 @@ def _propose_on_head(
         runner = stored_rows.choose_runner(run, head=head, ops_bytes=sum(map(len, since.ops)))
         made = runner(head_cache.apply_at_head, _place_of(head), since, change, bounds)
         if made is not None:
-            # Each costs one: the decoded documents themselves are counted where they are kept.
+            # Each entry costs one, because the sizes of decoded documents are counted by the process that keeps them.
             cache.keep(document, _place_of(head), 1)
             return _place_of(head), made
-    # The worker does not have the version that this cache believes in: it was restarted, or dropped it.
+    # The worker process does not have the version that this cache expects, for example because it was restarted.
     past = bodies.load_source(using, document, None)
     place, bounds = _place_of(past.head), Bounds(past.head.extent, now.head_cache_bytes)
     runner = stored_rows.choose_runner(run, past.parts, head=past.head)
@@ -141,7 +143,7 @@ def _find_since(statements: Statements, head: StoredHead, place: VersionKey | No
     first, last = place.version - 1, head.position.offset
     read = partial(stored_rows.read_revisions, statements, head, first, last)
     rows = stored_rows.unless_rekeyed(statements, head, read) or []
-    # One revision more than needed is read, for its tag: it proves that the cached version is of this history.
+    # One more revision is read for its tag, which proves that the cached version belongs to this history.
     if len(rows) != last - first or rows[0].tag != place.tag:
         return None
     return Since(place, tuple(row.ops for row in rows[1:]))
@@ -152,12 +154,12 @@ def _place_of(head: StoredHead) -> VersionKey:
 
 
 def make_change(kind: str, change: Any) -> Change:
-    """Return a change with the limits that hold for it."""
+    """Return a change with the limits that apply to it."""
     return Change(_name_change_kind(kind), change, checking.document_limits())
 
 
 def name_revision_kind(kind: str) -> str:
-    """Return the kind of a revision that such a change makes."""
+    """Return the kind of the revision that a change makes."""
     return "replace" if kind == "data" else "patch"
 
 

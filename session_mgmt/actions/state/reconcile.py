@@ -1,7 +1,7 @@
-"""Prepare an update that overlaps others: from the document at its base and as it is now, outside the lane.
+"""Prepare an update that overlaps others, from the document at its base and the current document, outside the lane.
 
 The result holds for the version that it was computed from, and for later ones as long as nobody touches the same
-places; the lane decides that. A project's own function runs here.
+places; the lane checks this. A project's own function for conflicts runs here.
 """
 
 from __future__ import annotations
@@ -39,40 +39,41 @@ from session_mgmt.models.sql import Row, Statements
 from session_mgmt.user_code import call_sync
 
 logger = logging.getLogger("session_mgmt.merging")
-# Reads, each beaten by a compaction or rotation. Five in a row are no accident any more.
+# Attempts to read the parts, each of which may fail because of a compaction or a rotation of keys. Five failures in a
+# row are no coincidence.
 ATTEMPTS = 5
 
 
 def prepare_merge(
     using: str, document: int, kind: str, change: Any, terms: Terms, *, run: Runner = run_inline
 ) -> Update:
-    """Prepare the update that settles a change made at its base, or on a version that is gone (``terms.replaced``).
+    """Prepare the merge of a change that was made at its base, or at a version that is gone (``terms.replaced``).
 
-    Heavy work is handed to ``run``. Raises ``SessionMgmtError``: ``Conflict`` where the strategy refuses,
-    ``HandlerFailed`` where the project's function does.
+    Heavy work is passed to ``run``. Raises ``SessionMgmtError``: ``Conflict`` if the strategy refuses the change, and
+    ``HandlerFailed`` if the project's function fails.
     """
     with unreadable.audit_unreadable(using, document), checking.translate_errors():
         past = load_merge_source(using, document, terms)
         policy = policies.find_policy(past.head.name)
         chosen, on_conflict = policy.for_strategy(terms.strategy)
-        # Without the base nobody knows who changed which value; these two strategies decide all the same.
+        # Without the base nobody knows who changed which value; these two strategies can decide without it.
         if terms.replaced is not None and chosen in ("client_wins", "reject"):
             on_conflict = chosen  # type: ignore[assignment]
-        # A function of the project stays in the project's own process.
+        # A function of the project must run in the project's own process.
         place = run_inline if callable(on_conflict) else _choose_runner(past, run)
         overwrites = chosen == "client_wins" and terms.replaced is None
         rules = MergeRules(policy.arrays, _guard_resolver(on_conflict), terms.replaced, overwrites)
         settled = place(settling.propose_merge, past.parts, past.steps, prepare.make_change(kind, change), rules)
     overruled = any(found.kept != "client" for found in settled.conflicts)
-    # Under `atomic` also where only a part would be overruled: such an update is written as a whole or not at all.
+    # With `atomic` also if only a part would be overruled: such an update is written completely or not at all.
     if (settled.conflicts and on_conflict == "reject") or (overruled and terms.atomic):
-        # As many as an update may have operations: the refusal goes to the client in one frame.
+        # At most as many paths as an update may have operations, because the refusal is sent in one frame.
         paths = [found.path for found in settled.conflicts]
         raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
-    # Ids are made here and not in the lane: the report, which is prepared outside of it, names them.
+    # Ids are made here and not in the lane, because the report, which is made here, contains them.
     losing = tuple(LostValues(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
     if overwrites:
-        # All places were overwritten, so there are no values that somebody must choose from.
+        # All places were overwritten, so there is no value for which somebody must decide.
         told = {"overwrote": sorted({found.path for found in settled.conflicts})}
     else:
         told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
@@ -83,9 +84,9 @@ def prepare_merge(
 def prepare_with_kinds(
     using: str, document: int, kind: str, change: Any, terms: Terms, *, run: Runner = run_inline
 ) -> Update:
-    """Prepare a blind update together with the kinds of values at the places where it meets later changes of others.
+    """Prepare a blind update, together with the kinds of the values at the places that others have changed too.
 
-    Heavy work is handed to ``run``. Raises ``SessionMgmtError``.
+    Heavy work is passed to ``run``. Raises ``SessionMgmtError``.
     """
     update = prepare.prepare_blind(document, kind, change, terms)
     with unreadable.audit_unreadable(using, document), checking.translate_errors():
@@ -108,9 +109,9 @@ class MergeSource:
 
 
 def load_merge_source(using: str, document: int, terms: Terms) -> MergeSource:
-    """Load the source without a lock. With ``terms.replaced`` the base is of no use, and only the present is read."""
+    """Load the parts without a lock. With ``terms.replaced`` the base is not used, and only the head is read."""
     statements = Statements(connections[using])
-    # Nothing is locked while the parts are read, so a compaction or rotation may run between two queries.
+    # Nothing is locked, so a compaction or a rotation of keys may happen between two queries.
     for _ in range(ATTEMPTS):
         head = stored_rows.read_head(statements, document)
         start = head.position.offset if terms.replaced is not None or terms.base is None else terms.base
@@ -129,20 +130,20 @@ def _check_base(statements: Statements, head: StoredHead, base: int, terms: Term
         raise UnknownVersion(position=place)
     if base < head.oldest - 1:
         raise TooOld(position=place)
-    # With `replaced` the base is not the client's, and neither is its tag.
+    # With `replaced`, `base` and its tag are not those of the client.
     if terms.tag is not None and base == terms.base and stored_rows.tag_at(statements, head, base) != terms.tag:
         raise UnknownVersion(position=place)
 
 
 def _read_once(statements: Statements, head: StoredHead, base: int, terms: Terms) -> MergeSource | None:
-    """Return ``None`` if a compaction ran between two of the reads."""
+    """Return ``None`` if a compaction has changed the log between two of the reads."""
     found = stored_rows.read_parts(statements, head, base)
     rows = statements.fetch(
         f"SELECT version, client_id, ops, asked FROM {tables.REVISION} WHERE document_id = %s AND version > %s"
         " AND version <= %s ORDER BY version",
         [head.document, base, head.position.offset],
     )
-    # A revision too few or too many would merge against a document that never was.
+    # With a missing revision the merge would use a document that never existed.
     if found is None or len(rows) != head.position.offset - base:
         return None
     return MergeSource(head, found.parts, tuple(_make_step(head, row, terms) for row in rows))
@@ -151,7 +152,7 @@ def _read_once(statements: Statements, head: StoredHead, base: int, terms: Terms
 def _make_step(head: StoredHead, row: Row, terms: Terms) -> Step:
     version, author, sealed, beside = row
     ops, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
-    # An author knew the own earlier writes, so they are no conflict; they are replayed as they were asked for.
+    # Authors know their own earlier writes, so these never conflict; they are replayed as they were requested.
     if (terms.client is None or author != terms.client) and version not in terms.own:
         return Step(ops)
     return Step(ops, ops if asked is None else asked)
@@ -168,7 +169,7 @@ def _make_update(head: StoredHead, settled: Proposal, record: MergeRecord, terms
         kind="merge",
         at_version=head.position.offset,
         exact_size=settled.size,
-        # From here on the update stands on the version that it was settled against.
+        # From here on the base of the update is the version that it was merged with.
         terms=terms._replace(base=head.position.offset, epoch=head.position.epoch, tag=head.position.tag),
         merge=record,
         dropped=settled.dropped,
@@ -180,7 +181,7 @@ def _guard_resolver(on_conflict: OnConflict) -> OnConflict:
 
 
 class _GuardedResolver:
-    """Project's function with checks of its errors and answers: its values become part of the document."""
+    """Wrapper of a project's function that checks its results and handles its errors: results go into the document."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver

@@ -1,4 +1,4 @@
-"""Keep snapshots of documents, so that reading them stays short; many documents by a fixed number of statements."""
+"""Take snapshots of documents, so that reading them stays fast; many documents with a fixed number of statements."""
 
 from __future__ import annotations
 
@@ -33,24 +33,26 @@ _SNAPSHOT_COLUMNS = {
 
 
 def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_inline) -> None:
-    """Keep a snapshot of the head, and make its size, keys and numbers exact if nothing was written meanwhile.
+    """Take a snapshot of the head, and make its size, keys and numbers exact if nothing was written in the meantime.
 
-    Running it twice, or being killed in it, costs only space. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+    To repeat it, or to stop it at any point, only wastes space. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     keep_snapshots(using, [document], at=at, run=run).require_all()
 
 
 def keep_snapshots(using: str, documents: Sequence[int], *, at: datetime, run: Runner = run_inline) -> Refusals:
-    """Keep snapshots of documents as ``keep_snapshot``, by a fixed number of statements, and return the refusals."""
+    """Take snapshots of documents in the same way as ``keep_snapshot``, with a fixed number of statements; return the
+    refusals.
+    """
     statements, refusals = Statements(connections[using]), Refusals(using)
     made: list[Made] = []
     for _ in range(ATTEMPTS):
         heads = refusals.sift(documents, stored_rows.read_heads(statements, documents))
-        # The usual case for a document that nobody writes to: one small query, and nothing is read or built.
+        # A document without new versions, the usual case, costs one small query; nothing is read or built.
         behind = [(head, head.position.offset) for head in heads if head.position.offset != head.snapshot_version]
         packed, documents = pack_versions(statements, behind, refusals, run)
         made += packed
-        # Nothing was locked: a compaction may have taken a snapshot or revisions away between two queries.
+        # Nothing was locked, so a compaction may have deleted a snapshot or revisions between two queries.
         if not documents:
             break
     for document in documents:
@@ -63,8 +65,8 @@ def keep_snapshots(using: str, documents: Sequence[int], *, at: datetime, run: R
 def pack_versions(
     statements: Statements, wanted: Sequence[tuple[StoredHead, int]], refusals: Refusals, run: Runner
 ) -> tuple[list[Made], list[int]]:
-    """Build versions of documents, ready to be snapshots; return them, and the documents that a compaction has changed
-    meanwhile. Those that cannot be read are ``refusals``.
+    """Build versions of documents in the form of snapshots; return them, and the documents that a compaction has
+    changed in the meantime. Documents that cannot be read are added to ``refusals``.
     """
     made, changed = [], []
     opening = stored_rows.load_parts(statements, wanted)
@@ -87,8 +89,7 @@ def _write_snapshots(using: str, made: Sequence[Made], at: datetime) -> None:
     with open_transaction(using):
         kept = {each.head.document: each for each in stored_rows.insert_snapshots(using, made, at)}
         statements = Statements(connections[using])
-        # Under the locks. A write that went on meanwhile may have made its own size exact, so a later version keeps
-        # its bounds.
+        # Under the locks. A write in the meantime may have set its own exact size, so a later version keeps its bounds.
         rows = statements.select_rows(
             "id, version, snapshot_version, size, keys, number_bound", tables.DOCUMENT, list(kept)
         )

@@ -1,4 +1,4 @@
-"""The rows of one document: its head, its snapshots and its revisions, opened if they are sealed."""
+"""Rows of one document: its head, its snapshots and its revisions, decrypted if necessary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from session_mgmt.models import StateSnapshot, tables
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.protocol.position import Position
 
-# Decoding more bytes would hold the interpreter long enough to be felt by every other connection.
+# Decoding more bytes than this would block the interpreter so long that all other connections notice it.
 HEAVY_BYTES = 256 * 1024
 
 Runner = Callable[..., Any]
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def run_inline(work: Callable[..., Any], *args: Any) -> Any:
-    """Run the work on the spot."""
+    """Run the work in this process."""
     return work(*args)
 
 
@@ -69,15 +69,15 @@ class StoredHead:
 
 
 def make_position(epoch: str, version: int, link: bytes) -> Position:
-    """Return the position of a version from its row. Version 0 has no tag: nothing was written that it could prove."""
+    """Return the position of a version from its row. Version 0 has no tag, because nothing was written yet."""
     return Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
 
 
 def choose_runner(run: Runner, *past: Parts, head: StoredHead | None = None, ops_bytes: int = 0) -> Runner:
-    """Choose the place to work on versions of a document: little work is not worth the way to another process.
+    """Choose where to work on versions of a document: for little work another process is not worth its overhead.
 
-    ``past`` are the parts to be decoded, ``head`` is given where the work is on the document itself, and ``ops_bytes``
-    are the bytes of operations to go through beside them.
+    ``past`` are the parts to decode, ``head`` is given if the work is on the document itself, and ``ops_bytes`` are the
+    bytes of other operations to process.
     """
     if run is run_inline or (head is not None and head.bound > HEAVY_BYTES) or ops_bytes > HEAVY_BYTES:
         return run
@@ -86,7 +86,7 @@ def choose_runner(run: Runner, *past: Parts, head: StoredHead | None = None, ops
 
 @dataclass(frozen=True, slots=True)
 class StoredParts:
-    """Parts of a version: the snapshot at ``snapshot_version`` and every revision after it."""
+    """Parts of a version: the snapshot at ``snapshot_version`` and all revisions after it."""
 
     parts: Parts
     snapshot_version: int
@@ -94,7 +94,7 @@ class StoredParts:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Revision with its operations, opened."""
+    """Revision with its decrypted operations."""
 
     version: int
     ops: bytes
@@ -106,7 +106,7 @@ class Revision:
 
 
 def read_head(statements: Statements, document: int) -> StoredHead:
-    """Read the row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
+    """Return the row of a document. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
     found = read_heads(statements, [document]).get(document)
     if found is None:
         raise DocumentNotFound()
@@ -116,8 +116,8 @@ def read_head(statements: Statements, document: int) -> StoredHead:
 
 
 def read_heads(statements: Statements, documents: Sequence[int]) -> dict[int, StoredHead | StateUnreadable]:
-    """Read the rows of documents, as far as they exist; for one that is unreadable the error that says so."""
-    # One statement, so that version, chain, key and secret are of one moment.
+    """Return the rows of those documents that exist, or ``StateUnreadable`` in place of an unreadable one."""
+    # One statement, so that version, chain, key and secret are read at the same moment.
     rows = statements.select_rows(
         "id, session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size, keys,"
         " number_bound, last_modified, key_id, secret",
@@ -126,7 +126,8 @@ def read_heads(statements: Statements, documents: Sequence[int]) -> dict[int, St
     )
     found = {row[0]: _make_head(statements, row) for row in rows}
     sealed = [key for key, head in found.items() if isinstance(head, StoredHead) and head.vault is not None]
-    # Somebody with access to the table could otherwise put an older head back: nothing but the secret is sealed in it.
+    # Only the secret is encrypted in a head. Without this check, somebody with write access could restore an older
+    # head.
     for document in _find_older_heads(statements, sealed):
         found[document] = StateUnreadable("The head of the document is older than its rows.")
     return found
@@ -146,7 +147,9 @@ def _make_head(statements: Statements, row: Row) -> StoredHead | StateUnreadable
 
 
 def _find_older_heads(statements: Statements, documents: Sequence[int]) -> list[int]:
-    """Compare heads with logs and snapshots in one statement, so that no write can come between them."""
+    """Return the documents whose logs or snapshots are newer than their heads. It is one statement, so no write can
+    come between.
+    """
     if not documents:
         return []
     among, params = statements.among("d.id", documents)
@@ -160,19 +163,20 @@ def _find_older_heads(statements: Statements, documents: Sequence[int]) -> list[
 
 
 def unless_rekeyed(statements: Statements, head: StoredHead, read: Callable[[], T]) -> T | None:
-    """Return the result of ``read``; ``None`` if the document was encrypted since ``head`` was read."""
+    """Return the result of ``read``, or ``None`` if the key of the document has changed since ``head`` was read."""
     try:
         return read()
     except (Damaged, StateUnreadable):
         rows = statements.fetch(f"SELECT key_id FROM {tables.DOCUMENT} WHERE id = %s", [head.document])
-        # The key is the same, so the row is damaged and not merely sealed anew.
+        # The key is the same, so the row is damaged and not just encrypted again.
         if [row[0] for row in rows] == [head.key_id]:
             raise
         return None
 
 
 def read_parts(statements: Statements, head: StoredHead, version: int) -> StoredParts | None:
-    """Read the parts of ``version``; ``None`` if a compaction or a rotation of keys ran between two of the reads.
+    """Return the parts of ``version``, or ``None`` if a compaction or a rotation of keys happened between two of the
+    reads.
 
     Raises ``StateUnreadable``.
     """
@@ -182,9 +186,9 @@ def read_parts(statements: Statements, head: StoredHead, version: int) -> Stored
 def load_parts(
     statements: Statements, wanted: Sequence[tuple[StoredHead, int]]
 ) -> dict[int, Callable[[], StoredParts | None]]:
-    """Load the parts of versions of documents by two queries, and return by document what opens them.
+    """Load the parts of versions of documents with two queries; return for each document a function that opens them.
 
-    That returns and raises as ``read_parts``.
+    The functions return and raise the same as ``read_parts``.
     """
     bases = _load_bases(statements, wanted)
     places = [(head.document, bases[head.document][0] if head.document in bases else 0, to) for head, to in wanted]
@@ -206,7 +210,7 @@ def load_parts(
 
 
 def _load_bases(statements: Statements, wanted: Sequence[tuple[StoredHead, int]]) -> dict[int, Row]:
-    """Load the newest snapshot of each document up to a version."""
+    """Load the newest snapshot of each document up to the given version."""
     newest = (
         f"SELECT q.id FROM {tables.SNAPSHOT} q WHERE q.document_id = wanted.log AND q.version <= wanted.after"
         " ORDER BY q.version DESC, q.id LIMIT 1"
@@ -222,7 +226,8 @@ def _load_bases(statements: Statements, wanted: Sequence[tuple[StoredHead, int]]
 
 def _open_parts(head: StoredHead, version: int, snapshot: Row | None, rows: Sequence[Row]) -> StoredParts | None:
     base = snapshot[0] if snapshot else 0
-    # A compaction ran between the two reads: with a revision missing the result would be a document that never was.
+    # A compaction happened between the two reads. With a missing revision the result would be a document that never
+    # existed.
     if len(rows) != version - base:
         return None
     ops, limit = tuple(vaults.open_ops(head.vault, row[0], bytes(row[1])) for row in rows), body_limit()
@@ -234,14 +239,14 @@ def _open_parts(head: StoredHead, version: int, snapshot: Row | None, rows: Sequ
 
 
 def body_limit() -> int:
-    """Return the most bytes that a stored body may have, unpacked: no document is larger, and twice as much leaves
-    documents readable that were written under a higher limit.
+    """Return the most bytes of an unpacked stored body. It is twice the limit of documents, so that documents remain
+    readable that were written under a higher limit.
     """
     return settings().max_document_bytes * 2
 
 
 def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, nonce: bytes, body: bytes) -> bytes:
-    """Return a snapshot's body, opened and not yet decompressed. Raises ``StateUnreadable``."""
+    """Return the body of a snapshot, decrypted and not decompressed. Raises ``StateUnreadable``."""
     if vault is not None:
         return vault.open_body(version, codec, key_id, nonce, body)
     if key_id:
@@ -250,7 +255,7 @@ def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, no
 
 
 def read_revisions(statements: Statements, head: StoredHead, after: int, to: int) -> list[Revision]:
-    """Read the revisions after one version up to another, oldest first. Raises ``StateUnreadable``."""
+    """Return the revisions after one version up to another, oldest first. Raises ``StateUnreadable``."""
     if after >= to:
         return []
     rows = statements.fetch(
@@ -262,7 +267,7 @@ def read_revisions(statements: Statements, head: StoredHead, after: int, to: int
 
 
 def tag_at(statements: Statements, head: StoredHead, version: int) -> str:
-    """Return the tag of a version; empty before the first one, and where the log no longer knows it."""
+    """Return the tag of a version; empty before the first version, and if the log no longer contains it."""
     if version == head.position.offset:
         return head.position.tag
     if version == head.oldest - 1:
@@ -275,7 +280,7 @@ def tag_at(statements: Statements, head: StoredHead, version: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Whole document that is ready to be a snapshot of a version."""
+    """Packed document that can be stored as a snapshot of a version."""
 
     head: StoredHead
     version: int
@@ -283,16 +288,17 @@ class Made:
 
 
 def insert_snapshots(using: str, made: Sequence[Made], at: datetime, label: str | None = None) -> list[Made]:
-    """Keep whole documents, sealed if they are encrypted; return those whose keys are the ones of their ``head``.
+    """Store snapshots, encrypted if their documents are; return those whose documents still have the keys of their
+    ``head``.
 
-    The caller holds a transaction.
+    Call it inside a transaction.
     """
     statements = Statements(connections[using])
-    # The heads are locked: a rotation that ran between would not see a row that comes after it.
+    # Lock the heads: otherwise a rotation of keys in the meantime would miss the snapshots that are stored after it.
     rows = statements.select_locked("id, key_id", tables.DOCUMENT, [each.head.document for each in made], wait=True)
     keys: dict[int, str] = dict(rows)
     fitting = [each for each in made if keys.get(each.head.document) == each.head.key_id]
-    # Two that compact at once write equal snapshots, and the second one is left out.
+    # Two compactions at the same time write equal snapshots, and the second one is ignored.
     fresh = [_make_snapshot(each, at, label) for each in fitting]
     StateSnapshot.objects.using(using).bulk_create(fresh, ignore_conflicts=True)
     return fitting

@@ -1,4 +1,4 @@
-"""Refuse unreadable documents, and remember them for the operator."""
+"""Refuse documents that cannot be read, and record them for the operator."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger = logging.getLogger("session_mgmt.state")
 H = TypeVar("H")
 
 ACTION = "state_unreadable"
-# A client asks again and again; one entry an hour says as much.
+# Clients try again and again; one entry an hour is enough.
 _AGAIN = timedelta(hours=1)
 
 
 @contextmanager
 def audit_unreadable(using: str, document: int) -> Iterator[None]:
-    """Turn an unreadable document into a refusal, with an entry in the audit trail."""
+    """Turn damage that the block finds into ``StateUnreadable``, with an entry in the audit trail."""
     try:
         yield
     except Damaged as error:
@@ -38,7 +38,7 @@ def audit_unreadable(using: str, document: int) -> Iterator[None]:
 
 
 class Refusals:
-    """Documents of a group that cannot be read, or are gone: each keeps its error, and the others go on."""
+    """Documents of a group that cannot be read or do not exist. Each has its own error, and the others go on."""
 
     def __init__(self, using: str) -> None:
         self._using = using
@@ -53,7 +53,7 @@ class Refusals:
         self._errors[document] = error if isinstance(error, StateUnreadable) else StateUnreadable()
 
     def sift(self, documents: Iterable[int], found: Mapping[int, H | StateUnreadable]) -> list[H]:
-        """Return what was found of documents, and refuse the others."""
+        """Return the values that were found for these documents, and refuse the other documents."""
         whole: list[H] = []
         for document in documents:
             head = found.get(document)
@@ -66,20 +66,20 @@ class Refusals:
         return whole
 
     def require_all(self) -> None:
-        """Raise the error of a document that was refused, if one was."""
+        """Raise the error of the first document that was refused, if any."""
         for error in self._errors.values():
             raise error
 
 
 def record_unreadable(using: str, document: int, reason: str) -> None:
-    """Remember that a document could not be read; ``reason`` never holds content."""
+    """Record that a document could not be read; ``reason`` never contains content of the document."""
     logger.error("Document %d cannot be read: %s", document, reason)
     try:
-        # Inside a caller's transaction a savepoint, so that a failure undoes this entry and nothing else.
+        # A savepoint inside a caller's transaction, so that a failure undoes only this entry.
         with open_transaction(using):
             _write_audit_entry(using, document, reason)
     except DatabaseError:
-        # The refusal matters more than its record.
+        # The refusal is more important than its record.
         logger.exception("The audit trail could not be written")
 
 

@@ -1,4 +1,4 @@
-"""A change of a document on its way to the lane."""
+"""Change of a document in the form for the lane."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from session_mgmt.documents.limits import Extent, Growth
 
 
 class Terms(NamedTuple):
-    """Conditions of an update: the version its author knew, and the author.
+    """Conditions of an update: the version that its author knew, and the author.
 
-    ``base``, ``epoch`` and ``tag``: the position that the author saw; the tag proves it. ``strategy``: how conflicts
-    with later versions are settled. ``atomic``: the update is refused where not all of it can take effect.
-    ``replaced``: digests of the values that the change replaces, where the base is gone. ``if_absent``: no effect on a
-    document that was written before. ``key``: makes a repetition harmless; ``request``: the digest that the repetition
-    must equal. ``own``: versions that the same author made and so knew; only for writes without a fence. ``session``:
-    refuse the update if this session has ended; only for writes without a fence. ``proof``: the token that let the
-    update in; refuse it if that proves nothing by now. ``client``: the author's row; ``writer``: the author's public
-    id.
+    ``base``, ``epoch`` and ``tag`` are the position that the author knew; the tag proves it. ``strategy`` is how
+    conflicts with later versions are resolved. With ``atomic``, the update is refused if a part of it cannot take
+    effect. ``replaced`` are digests of the values that the change replaces, for a base that is gone. With
+    ``if_absent``, the update has no effect on a document that was written before. ``key`` makes a repetition harmless;
+    ``request`` is the digest that the repetition must equal. ``own`` are versions that the same author has made and
+    therefore knew; only for writes without a fence. ``session``: refuse the update if this session has ended; only for
+    writes without a fence. ``proof`` is the token that permitted the update; refuse the update if the token is no
+    longer valid. ``client`` is the id of the author's row, and ``writer`` the author's public id.
     """
 
     base: int | None = None
@@ -50,13 +50,13 @@ NO_TERMS = Terms()
 
 
 class Update(NamedTuple):
-    """One change, prepared outside the lane.
+    """Change that was prepared outside the lane.
 
-    ``ops`` are total operations, encoded; ``paths`` are the places they touch; ``growth`` is the most that they add.
-    ``at_version``: the operations were computed from the document at this version and hold for no other.
-    ``exact_size``: bytes and keys of the result, known only together with ``at_version``. ``may_be_idle``: it may
-    change nothing, and only the document tells. ``dropped``: paths of every `inc` that cannot be carried at
-    ``at_version``; ``None`` if nobody has looked.
+    ``ops`` are total operations, encoded; ``paths`` are the places that they touch; ``growth`` is the most that they
+    add. With ``at_version``, the operations were computed from the document at this version and hold for no other.
+    ``exact_size`` is the extent of the result, known only together with ``at_version``. With ``may_be_idle``, the
+    update may change nothing, and only the document can show whether it does. ``dropped`` are the paths of every `inc`
+    whose sum the document cannot hold at ``at_version``; ``None`` if this was not checked.
     """
 
     document: int
@@ -74,12 +74,12 @@ class Update(NamedTuple):
 
 
 class Reason(StrEnum):
-    """Why the lane gives an update back.
+    """Reason why the lane returns an update.
 
-    ``MOVED``: the document has another version by now. ``SIZE``: only the document itself tells whether the result
-    fits. ``KINDS``: only the document tells whether the update and later changes of others commute. ``IDLE``: only the
-    document tells whether the update changes anything. ``RANGE``: only the document tells whether it can carry every
-    sum. ``MERGE``: the update overlaps later changes of others.
+    ``MOVED``: the document has another version now. ``SIZE``: only the document can show whether the result fits.
+    ``KINDS``: only the document can show whether the update commutes with later changes of others. ``IDLE``: only the
+    document can show whether the update changes anything. ``RANGE``: only the document can show whether it can hold all
+    sums. ``MERGE``: the update overlaps later changes of others.
     """
 
     MOVED = "moved"
@@ -92,7 +92,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Request of the lane to prepare an update again; no answer for its author."""
+    """Request of the lane to prepare an update again; it is not an answer for the author."""
 
     reason: Reason
 
@@ -107,14 +107,14 @@ def digest_request(
     atomic: bool = False,
     body: bytes | None = None,
 ) -> bytes:
-    """Return a digest of everything that a repeated update must repeat: all but its base, which may have moved.
+    """Return a digest of everything that a repeated update must repeat: everything except its base, which may differ.
 
-    ``body``: the change as compact JSON, if it is at hand.
+    ``body`` is the change as compact JSON, if the caller has it already.
     """
     written = orjson.dumps(change) if body is None else body
-    # The terms count too: one change that is asked for in two ways is two requests.
+    # The conditions count too: one change that is requested in two ways is two requests.
     action = b"create" if if_absent else b"atomic" if atomic else b"update"
     return hashlib.sha256(
-        # NUL stands in none of the parts before the last, so that no two requests have one text.
+        # The parts before the last contain no NUL, so two different requests never have the same text.
         b"\0".join((action, document.encode(), kind.encode(), (strategy or "").encode(), written))
     ).digest()
