@@ -1,4 +1,4 @@
-"""Pages of lists that stay true: a pagination class of REST framework, and a mixin for exact views.
+"""Pages of lists that match their live changes: a pagination class for REST framework, and a mixin for exact views.
 
 ``from session_mgmt.pagination import LiveCursorPagination, LivePages``.
 """

@@ -1,4 +1,4 @@
-"""System check of views with live pages: find those that cannot keep their promises."""
+"""System check of views with live pages: find those that cannot work as promised."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _list_faults(view: Any) -> Iterator[tuple[str, str]]:
 
 
 def _list_hidden(view: Any, model: Any) -> list[str]:
-    """List the declared orders whose values only an encrypted cursor may hold."""
+    """List the declared orderings whose values only an encrypted cursor may contain."""
     allowed = getattr(view, "ordering_fields", None)
     given = [getattr(view, "ordering", None), view.pagination_class.ordering, view.queryset.query.order_by]
     given += [model._meta.ordering, None if allowed == "__all__" else allowed]
@@ -94,9 +94,9 @@ def _list_hidden(view: Any, model: Any) -> list[str]:
 
 
 def _list_shown(view: Any) -> set[str] | None:
-    """Return the fields that rows show; ``None`` where only a request tells."""
+    """Return the fields that rows show; None if they are known only with a request."""
     try:
         return list_shown(view.serializer_class())
     except Exception:
-        # Code of the project, which is not made to run without a request.
+        # The project's code may need a request.
         return None

@@ -1,4 +1,4 @@
-"""Collations: which texts a database orders by their bytes, as clients do."""
+"""Collations: find out which texts a database orders by their bytes, as clients do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BY_BYTES = ("C", "POSIX", "ucs_basic", "BINARY")
 
 
 def is_by_bytes(field: Any, using: str) -> bool:
-    """Tell whether the database orders texts of this field by their bytes."""
+    """Return True if the database orders texts of this field by their bytes."""
     collation = getattr(field, "db_collation", None)
     return _is_database_by_bytes(using) if collation is None else collation in _BY_BYTES
 
@@ -22,10 +22,10 @@ def _is_database_by_bytes(using: str) -> bool:
     if connection.vendor != "postgresql":
         return connection.vendor == "sqlite"
     with connection.cursor() as cursor:
-        # All columns as one value: which of them exist depends on the server's version.
+        # Read the row as one JSON value, because its columns depend on the version of the server.
         cursor.execute(
             "SELECT datcollate, to_jsonb(d) ->> 'datlocprovider' FROM pg_database d WHERE datname = current_database()"
         )
         name, provider = cursor.fetchone()
-    # The server's own locales (b) are C and C.UTF-8, both by bytes.
+    # The built-in locales (b) are C and C.UTF-8; both order by bytes.
     return provider == "b" or (provider in (None, "c") and name in _BY_BYTES)

@@ -1,4 +1,4 @@
-"""Cursors: where a page begins, signed, and sealed where they hold values that the page does not show."""
+"""Cursors: positions of pages. They are signed, and encrypted if they contain values that the page does not show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NONCE_BYTES: Final = 12
 
 @dataclass(frozen=True)
 class Reader:
-    """Reader and list of a cursor: it is valid only for the same session, view, ordering and filters."""
+    """Owner of a cursor, which is valid only for the same session, view, ordering and filters."""
 
     session: str
     view: str
@@ -35,7 +35,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Place in a list: a direction from a key, or the range between two keys; keys are JSON."""
+    """Position in a list: a direction from a key, or the range between two keys. Keys are JSON."""
 
     direction: str
     key: list[Any] | None
@@ -47,7 +47,7 @@ class Cursor:
 def write_cursor(cursor: Cursor, reader: Reader, *, expires: datetime, sealed: bool) -> str:
     """Return the text of a cursor. ``sealed`` hides its keys, and needs the package cryptography.
 
-    Raises ``InvalidField`` where a row's values are too long: what ``read_cursor`` would not take back leads nowhere.
+    Raises ``InvalidField`` if a row's values are too long, because ``read_cursor`` would refuse the cursor.
     """
     keys: Any = [cursor.key, cursor.until]
     place = None if cursor.position is None else cursor.position.as_json()
@@ -79,12 +79,12 @@ def read_cursor(text: str, reader: Reader, *, now: datetime) -> Cursor:
     """Read a cursor. Raises ``CursorInvalid``, ``CursorForeign`` (of another session or view) or ``CursorExpired``."""
     try:
         given = signing.loads(text, salt=_SALT) if len(text) <= _MOST_TEXT else None
-    # What is no text of a signature at all fails in ways of its own.
+    # Text that has no signature at all raises other errors.
     except (signing.BadSignature, ValueError):
         given = None
     if given is None:
         raise CursorInvalid()
-    # A later release may write another; whoever holds it reads the list anew.
+    # Another release may have written the cursor; its client must read the list from the beginning.
     if given["v"] != _VERSION:
         raise CursorExpired()
     if (given["s"], given["w"]) != (reader.session, reader.view):

@@ -18,13 +18,13 @@ from session_mgmt.protocol.patterns import TopicPattern
 from session_mgmt.protocol.row_keys import write_value
 from session_mgmt.publishing.publisher import TEXT, Publisher
 
-# A condition that is none on a field of the model alone.
+# Stands for a condition that is not about a single field of the model.
 _OTHER: Final = None
 
 
 @dataclass(frozen=True)
 class Narrowing:
-    """Topic of the rows (``None`` if they are in several), filters by keys, and whether there are other conditions."""
+    """Topic of the rows (None if they are in several), filters by key, and whether there are other conditions."""
 
     topic: str | None
     filters: dict[str, Any]
@@ -32,7 +32,7 @@ class Narrowing:
 
 
 def read_narrowing(queryset: QuerySet[Any], publisher: Publisher, topic: str | None = None) -> Narrowing:
-    """Read the conditions of a query set of a model that publishes; ``topic`` is the one that its view names."""
+    """Read the conditions of a query set of a publishing model; ``topic`` is the topic that its view names."""
     equalities: dict[str, list[Any]] = {}
     has_others = bool(queryset.query.combinator or queryset.query.extra_tables)
     for condition in _iter_conditions(queryset.query.where):
@@ -48,7 +48,7 @@ def read_narrowing(queryset: QuerySet[Any], publisher: Publisher, topic: str | N
     filters: dict[str, Any] = {}
     for name, given in equalities.items():
         if name in of_topic.values() and len(given) == 1:
-            # The topic has no other rows.
+            # All rows of the topic fulfil this condition.
             continue
         if name not in publisher.kinds or len(given) > MOST_VALUES or not _compares_bytes(publisher, name, queryset.db):
             has_others = True
@@ -85,7 +85,7 @@ def _iter_conditions(where: Any) -> Iterator[Any]:
 
 
 def _read_condition(condition: Any, queryset: QuerySet[Any]) -> tuple[Any, list[Any]] | None:
-    """Return a field with the values that it may have."""
+    """Return a field and the values that it may have."""
     column = getattr(condition, "lhs", None)
     if not isinstance(column, Col) or column.alias != queryset.query.get_initial_alias():
         return _OTHER
@@ -93,23 +93,23 @@ def _read_condition(condition: Any, queryset: QuerySet[Any]) -> tuple[Any, list[
     values = condition.rhs
     if isinstance(condition, IsNull):
         return (field, [None]) if values is True else _OTHER
-    # Subclasses of both are what Django makes for relations; any other class compares in its own way.
+    # Django makes subclasses of both for relations; other classes may compare in another way.
     if not isinstance(condition, Exact | In) or hasattr(values, "resolve_expression") or hasattr(values, "as_sql"):
         return _OTHER
     given = list(values) if isinstance(condition, In) else [values]
     while isinstance(field, ForeignKey):
         field = field.target_field
-    # Null is in no list, to the database.
+    # In the database, null is in no list.
     stored = [_as_stored(field, field.to_python(value)) for value in given if value is not None]
     return _OTHER if None in stored else (column.target, stored)
 
 
 def _as_stored(field: Any, value: Any) -> Any:
-    """Return a value as the column gives it, digit for digit; ``None`` for one that it cannot hold as it is."""
+    """Return a value exactly as the column returns it; None for a value that the column cannot hold unchanged."""
     if not isinstance(field, DecimalField):
         return value
     if field.decimal_places is None:
-        # Each row has the digits that somebody wrote.
+        # Each row keeps the digits with which it was written.
         return None
     try:
         stored = value.quantize(Decimal(1).scaleb(-field.decimal_places))
@@ -119,7 +119,7 @@ def _as_stored(field: Any, value: Any) -> Any:
 
 
 def _compares_bytes(publisher: Publisher, name: str, using: str) -> bool:
-    """Tell whether the database compares texts of this field by their bytes."""
+    """Return True if the database compares texts of this field by their bytes."""
     field = publisher.find_field(name)
     collation = getattr(field, "db_collation", None)
     return publisher.kinds[name] != TEXT or collation is None or is_by_bytes(field, using)

@@ -23,13 +23,13 @@ from session_mgmt.publishing.publisher import TEXT, Publisher, find_kind
 
 UNKNOWN = "unknown"
 Key: TypeAlias = tuple[Any, ...]
-# Texts of these have one form each, in which no collation changes the order.
+# Texts of these fields have only one form each, so no collation changes their order.
 _ASCII_KINDS = ("UUIDField", "DateField", "DateTimeField", "TimeField")
 
 
 @dataclass(frozen=True)
 class Term:
-    """One field of an ordering. ``kind`` says how clients compare its values, ``nulls_first`` where it has nulls."""
+    """One field of an ordering. ``kind`` is how clients compare its values, ``nulls_first`` where nulls are placed."""
 
     name: str
     field: Field[Any, Any]
@@ -39,11 +39,11 @@ class Term:
 
     @property
     def text(self) -> str:
-        """Return the term as in ``order_by``."""
+        """Return the term in the form of ``order_by``."""
         return f"-{self.name}" if self.descending else self.name
 
     def order(self, backward: bool) -> OrderBy:
-        """Return the term for ``order_by``; nulls stay where the database, and so its indexes, have them."""
+        """Return the term for ``order_by``. Nulls are placed as the database, and so its indexes, place them."""
         column = F(self.field.attname)
         return column.asc() if self.descending == backward else column.desc()
 
@@ -52,7 +52,7 @@ class Term:
         return Q(**{f"{self.field.attname}__isnull": True}) if value is None else Q(**{self.field.attname: value})
 
     def beyond(self, value: Any, backward: bool, *, inclusive: bool = False) -> Q | None:
-        """Return the condition for rows behind those with this value; ``None`` if there can be none."""
+        """Return the condition for rows after those with this value; None if there can be none."""
         name = self.field.attname
         nulls_last = self.nulls_first == backward
         if value is None:
@@ -62,7 +62,7 @@ class Term:
         return found | Q(**{f"{name}__isnull": True}) if self.field.null and nulls_last else found
 
     def read(self, value: Any) -> Any:
-        """Return the value of its JSON."""
+        """Return the value from its JSON."""
         field: Any = self.field
         while isinstance(field, ForeignKey):
             field = field.target_field
@@ -71,20 +71,20 @@ class Term:
         return field.to_python(value)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the term as clients are told of it."""
+        """Return the term in the form that clients receive."""
         nulls = "first" if self.nulls_first else "last"
         return {"field": self.name, "descending": self.descending, "kind": self.kind, "nulls": nulls}
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """Terms of which the last one is the primary key."""
+    """Terms of an ordering. The last one is the primary key."""
 
     terms: tuple[Term, ...]
 
     @property
     def names(self) -> list[str]:
-        """Return the terms as in ``order_by``."""
+        """Return the terms in the form of ``order_by``."""
         return [term.text for term in self.terms]
 
     def order(self, *, backward: bool = False) -> list[OrderBy]:
@@ -96,7 +96,7 @@ class Ordering:
         return tuple(getattr(row, term.field.attname) for term in self.terms)
 
     def beyond(self, key: Key, *, backward: bool = False) -> Q:
-        """Return the condition for rows behind a key, without the row that has it."""
+        """Return the condition for rows after a key, without the key's own row."""
         ways: list[Q] = []
         same = Q()
         for term, value in zip(self.terms, key, strict=True):
@@ -105,12 +105,12 @@ class Ordering:
                 ways.append(same & way)
             same &= term.equal(value)
         found = reduce(or_, ways)
-        # Says nothing new, and lets the database begin where the index of the first field has this value.
+        # This condition follows from the others, but with it the database can begin in the index of the first field.
         first = None if key[0] is None else self.terms[0].beyond(key[0], backward, inclusive=True)
         return found if first is None else first & found
 
     def until(self, key: Key, *, backward: bool = False) -> Q:
-        """Return the condition for rows up to a key, and the row that has it."""
+        """Return the condition for rows up to a key, including the key's own row."""
         same = Q()
         for term, value in zip(self.terms, key, strict=True):
             same &= term.equal(value)
@@ -121,11 +121,11 @@ class Ordering:
         return [write_value(value) for value in key]
 
     def read(self, written: Sequence[Any]) -> Key:
-        """Return the key of its JSON."""
+        """Return the key from its JSON."""
         return tuple(term.read(value) for term, value in zip(self.terms, written, strict=True))
 
     def tell(self, key: Key | None) -> list[Any] | None:
-        """Return a key for clients; values that they are shown nowhere else are left out."""
+        """Return a key for clients, without values that clients can see nowhere else."""
         if key is None:
             return None
         return [
@@ -133,12 +133,12 @@ class Ordering:
         ]
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the ordering as clients are told of it."""
+        """Return the ordering in the form that clients receive."""
         return [term.as_json() for term in self.terms]
 
 
 def make_ordering(model: Any, names: Iterable[Any], publisher: Publisher | None, using: str) -> Ordering:
-    """Return the ordering by these names, ended by the primary key. Raises ``ImproperlyConfigured``."""
+    """Return the ordering by these names, followed by the primary key. Raises ``ImproperlyConfigured``."""
     terms: dict[str, Term] = {}
     for name in names:
         term = _make_term(model, name, publisher, using)
@@ -152,7 +152,7 @@ def make_ordering(model: Any, names: Iterable[Any], publisher: Publisher | None,
 
 
 def _make_term(model: Any, given: Any, publisher: Publisher | None, using: str) -> Term:
-    # Expressions have no name, and no field whose values a key could have.
+    # Expressions have no name, and no field from which a key could take its value.
     name = given if isinstance(given, str) else str(given)
     plain = name.removeprefix("-")
     try:
@@ -172,7 +172,7 @@ def _make_term(model: Any, given: Any, publisher: Publisher | None, using: str) 
 
 
 def is_told(field: Any, publisher: Publisher | None) -> bool:
-    """Tell whether publications have the field among their keys."""
+    """Return True if publications have the field among their keys."""
     return publisher is not None and field.name in publisher.kinds
 
 
@@ -183,11 +183,11 @@ def _is_ordered(field: Any, kind: str, using: str) -> bool:
 
 
 def find_hidden(ordering: Ordering, publisher: Publisher | None, shown: Collection[str]) -> list[str]:
-    """Return the fields of an ordering that neither publications nor rows (their ``shown`` sources) tell."""
+    """Return the fields of an ordering that neither publications nor rows contain; ``shown`` are the rows' sources."""
     return [term.name for term in ordering.terms if is_hidden(term.name, term.field, publisher, shown)]
 
 
 def is_hidden(name: str, field: Any, publisher: Publisher | None, shown: Collection[str]) -> bool:
-    """Tell whether neither publications nor rows tell a field that is ordered by under this name."""
+    """Return True if neither publications nor rows contain a field that is ordered by under this name."""
     is_shown = {name, field.attname}.intersection(shown) or (field.primary_key and "pk" in shown)
     return not is_shown and not is_told(field, publisher)

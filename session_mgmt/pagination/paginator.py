@@ -1,4 +1,4 @@
-"""Pagination class of REST framework: each page tells its range, and the position at which live changes begin."""
+"""Pagination class for REST framework: each page has its range, and the position at which live changes begin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.position import Position
 from session_mgmt.publishing.publisher import get_publisher, write_pk
 
-# Rows of a range that is read again, of which the list has become longer meanwhile.
+# A range that is read again may have so many times the rows of a page, because the list may have grown.
 _RANGE_PAGES = 2
 
 
@@ -45,7 +45,7 @@ def _is_life(value: Any) -> bool:
     return isinstance(value, timedelta) and value > timedelta(0)
 
 
-# Attributes of subclasses that a request would fail by, or take for others.
+# Attributes of subclasses that would make requests fail, or that a request would misread.
 _ATTRIBUTES = (
     ("page_size", _is_size, "a whole number above 0"),
     ("max_page_size", _is_size, "a whole number above 0"),
@@ -57,7 +57,7 @@ _ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of one page with its range; an end that is ``None`` is open."""
+    """Rows of one page with its range; None is an open end."""
 
     rows: list[Any]
     after: Key | None
@@ -65,16 +65,16 @@ class Found:
 
 
 class LiveCursorPagination(CursorPagination):
-    """Pages that are ranges of keys, each with the place of its topic: nothing is missed from there on.
+    """Pages that are ranges of keys. Each has the position in its topic after which no change is missed.
 
-    The view's model ``@publishes``, and its request comes with a session's token; otherwise pages are ordinary ones.
+    The view's model must have ``@publishes``, and the request a session's token; otherwise pages are ordinary ones.
     """
 
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
     ordering: Any = None
-    # Topic of the rows where the model's pattern and the conditions of the query set do not say it.
+    # Topic of the rows, if the model's pattern and the conditions of the query set do not determine it.
     topic: str | None = None
     cursor_life: ClassVar[timedelta] = timedelta(days=1)
 
@@ -92,11 +92,11 @@ class LiveCursorPagination(CursorPagination):
             return self._read_page(queryset, request, view)
 
     def get_topic(self, queryset: QuerySet[Any], request: Request, view: Any) -> str | None:
-        """Return the topic in which changes of these rows are told; ``None`` leaves it to the query set."""
+        """Return the topic in which changes of these rows are published; None leaves it to the query set."""
         return self.topic
 
     def find_topic(self, queryset: QuerySet[Any], request: Request, view: Any) -> str | None:
-        """Return the topic of the page's live part, ``None`` if it will have none."""
+        """Return the topic of the page's live part; None if the page will have none."""
         found = self._narrow(queryset, request, view)
         return None if found is None else found.topic
 
@@ -120,7 +120,7 @@ class LiveCursorPagination(CursorPagination):
         cursor = None if text is None else read_cursor(text, self._reader, now=self._now)
         self._size = self._find_size(request, cursor)
         self._narrowing = self._narrow(queryset, request, view)
-        # Before the rows: what is committed in between is in them, and is told again.
+        # Read it before the rows: changes that are committed in between are in the rows, and are published again.
         self._place, self._is_exact = self._find_place(queryset, view)
         _check_history(cursor, self._place)
         self._found = self._find(queryset, cursor)
@@ -132,13 +132,13 @@ class LiveCursorPagination(CursorPagination):
         try:
             return make_ordering(queryset.model, names, self._publisher, queryset.db)
         except ImproperlyConfigured as error:
-            # Without fields of its own a filter of REST framework takes each that the rows show, from anybody.
+            # Without a list of fields, a filter of REST framework accepts every field that rows show, from any client.
             if self._choose_ordering(request, queryset, view):
                 raise InvalidField(str(error), field="ordering") from error
             raise
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
-        """Return the ordering that a filter of the view chooses, else this class, the query set or its model."""
+        """Return the ordering chosen by a filter of the view, else that of this class, the query set or its model."""
         chosen = self._choose_ordering(request, queryset, view)
         given: Any = chosen or self.ordering or queryset.query.order_by or queryset.model._meta.ordering
         return (given,) if isinstance(given, str) else tuple(given)
@@ -150,7 +150,7 @@ class LiveCursorPagination(CursorPagination):
     def _find_size(self, request: Request, cursor: Cursor | None) -> int:
         if cursor is not None and self.page_size_query_param not in request.query_params:
             return cursor.size
-        # A size that is no number, or too large, is passed over or cut, as REST framework does.
+        # An invalid size is ignored, and a large one is reduced, as in REST framework.
         return int(self.get_page_size(request) or LiveCursorPagination.page_size)
 
     def _make_reader(self, session: ClientSession | None, request: Request, view: Any) -> Reader:
@@ -207,7 +207,7 @@ class LiveCursorPagination(CursorPagination):
         return Found(rows[::-1], after, until)
 
     def get_paginated_response(self, data: Any) -> Response:
-        """Return the answer: ``results``, ``next``, ``previous`` and ``live``."""
+        """Return the response: ``results``, ``next``, ``previous`` and ``live``."""
         with refuse_in_their_form():
             return Response(
                 {
@@ -219,11 +219,11 @@ class LiveCursorPagination(CursorPagination):
             )
 
     def get_next_link(self) -> str | None:
-        """Return the address of the page behind this one, ``None`` at the end of the list."""
+        """Return the URL of the page after this one; None at the end of the list."""
         return None if self._found.until is None else self._write_address(NEXT, self._found.until)
 
     def get_previous_link(self) -> str | None:
-        """Return the address of the page before this one, ``None`` at its begin."""
+        """Return the URL of the page before this one; None at the start of the list."""
         return None if self._found.after is None else self._write_address(PREVIOUS, self._found.after)
 
     def _tell_live(self) -> dict[str, Any] | None:
@@ -253,7 +253,7 @@ class LiveCursorPagination(CursorPagination):
         return self.request.build_absolute_uri(f"{self.request.path}?{query.urlencode()}")
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
-        """Describe the answer for OpenAPI."""
+        """Describe the response for OpenAPI."""
         found: dict[str, Any] = super().get_paginated_response_schema(schema)
         live = {"type": "object", "nullable": True, "description": "Place of the topic, and the page's range of keys."}
         return {**found, "properties": {**found["properties"], "live": live}}
@@ -270,7 +270,7 @@ def list_shown(serializer: Any) -> set[str]:
 
 
 def _check_history(cursor: Cursor | None, place: Position | None) -> None:
-    """Refuse the cursor of a page whose topic had another history: a restored backup does not continue it."""
+    """Refuse the cursor of a page whose topic had another history: after a restored backup it cannot be continued."""
     if cursor is None or cursor.position is None or place is None or not cursor.position.offset:
         return
     if cursor.position.epoch != place.epoch or cursor.position.offset > place.offset:

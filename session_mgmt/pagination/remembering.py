@@ -1,4 +1,4 @@
-"""How a session reads a list: kept in its document ``main`` at ``/pages/<name>``, as any other part of its state."""
+"""Remembers how a session reads a list, in its document ``main`` at ``/pages/<name>``, which is an ordinary value."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from session_mgmt.writes import verbs
 logger = logging.getLogger(__name__)
 
 DOCUMENT, MEMBER = "main", "pages"
-# A query is its session's own choice, and no place to keep data in.
+# The session chooses its query, and must not store data in it.
 _MOST_QUERY = 8000
 
 
 def fill_query(session: ClientSession, name: str, request: Request, paginator: Any) -> bool:
-    """Let a request that names nothing ask for what the session has asked for before, and tell whether it does."""
+    """Fill an empty request with what the session asked for before; return True if anything was filled in."""
     if request.query_params:
         return False
     kept = _read_kept(session, name)
@@ -41,12 +41,12 @@ def fill_query(session: ClientSession, name: str, request: Request, paginator: A
 
 
 def empty_query(request: Request) -> None:
-    """Let a request name nothing again."""
+    """Remove all parameters from a request."""
     request._request.GET = QueryDict()
 
 
 def remember_query(session: ClientSession, name: str, request: Request, paginator: Any) -> None:
-    """Keep what the request has asked for, if it is not kept already. A state that takes nothing stops no page."""
+    """Store what the request has asked for, unless it is stored already. If the write fails, the page is still sent."""
     query = request.query_params
     if len(query.urlencode()) > _MOST_QUERY:
         return

@@ -26,22 +26,22 @@ logger = logging.getLogger(__name__)
 
 
 def _is_refusal(code: int) -> bool:
-    """Return whether another query may be answered where this status is the answer to one."""
-    # Who is nobody, or asks too often, is that with any query.
+    """Return True if another query may get a better answer than this status."""
+    # These do not depend on the query.
     return status.is_client_error(code) and code not in (401, 429)
 
 
 def _may_lie_in_query(error: Exception) -> bool:
-    """Return whether a list may have failed because of the query: a view fails in any way by a value, or by the name
-    of a filter, that its code has no more.
+    """Return True if the query may be the reason of an error. A view can fail in any way if its code no longer knows a
+    value or the name of a filter.
     """
     return _is_refusal(error.status_code) if isinstance(error, APIException) else not is_outage(error)
 
 
 class LivePages:
-    """Mixin of list views, before the class of REST framework: query set, prefetches and serializer read one moment.
+    """Mixin for list views, before the class of REST framework: all reads of a page are of the same moment.
 
-    Their ``pagination_class`` is ``LiveCursorPagination`` or a subclass of it.
+    The ``pagination_class`` must be ``LiveCursorPagination`` or a subclass.
     With ``remember`` the session's state keeps size, ordering, filters and the last cursor at ``/pages/<remember>``.
     """
 
@@ -55,7 +55,7 @@ class LivePages:
             raise TypeError(f"remember of {cls.__qualname__} is a name, as 'orders', not {cls.remember!r}.")
         order = cls.__mro__
         if ListModelMixin in order and order.index(ListModelMixin) < order.index(LivePages):
-            # Its own list() would be called, and no page would be exact.
+            # Otherwise the list() of that class would be called, and no page would be exact.
             raise TypeError(f"Write LivePages in front of the other classes of {cls.__qualname__}.")
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -74,8 +74,8 @@ class LivePages:
                 raise
             logger.info("What a session has asked of the list %r before is tried no longer: %r", name, error)
         if response is None or (is_filled and _is_refusal(response.status_code)):
-            # The view may take other filters by now, or show other rows to this user. Whoever asked for nothing must
-            # not be refused for it.
+            # The view may accept other filters now, or show other rows to this user. A request without parameters must
+            # not be refused because of remembered ones.
             empty_query(request)
             response = self._list_moment(request, *args, **kwargs)
         if status.is_success(response.status_code):
@@ -89,9 +89,9 @@ class LivePages:
             return response
 
     def _freeze(self, request: Request, moment: ExitStack) -> None:
-        """Let all that is read until ``moment`` ends be of one moment, if it is a page with a topic."""
+        """Make all reads until ``moment`` ends see the same moment, if the page has a topic."""
         paginator = self.paginator  # type: ignore[attr-defined]
-        # Inside a transaction of the project nothing chooses the moment; the page says that it is not exact.
+        # Inside a transaction of the project the moment cannot be chosen, so the page says that it is not exact.
         if not isinstance(paginator, LiveCursorPagination) or bridge().inside_transaction():
             return
         queryset = self.filter_queryset(self.get_queryset())  # type: ignore[attr-defined]
