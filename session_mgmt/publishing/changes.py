@@ -4,8 +4,8 @@ A row is published as the database has it after the change. The object in memory
 values of another type, or fields that were not saved. The topic that a row leaves is read before the change, under the
 row's lock. So when two transactions move the same row, the second finds it where the first has put it.
 
-Handlers of the project may change the same rows meanwhile, whenever Django calls them. Every change tells of its rows
-after them, and by the table, so that the last word about a row is true.
+Handlers of the project may change the same rows meanwhile, whenever Django calls them. So every change publishes its
+rows after the handlers, as they are in the table, and the last publication about a row is true.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _MOST_ROWS = 500
 
 
 class ChangingRow:
-    """Row that is being saved or deleted, while handlers may change it too: readers of ``topics`` may have it, and
-    ``is_told`` says that something was told of it meanwhile.
+    """Row that is being saved or deleted, while handlers may change it too. Readers of ``topics`` may have it, and
+    ``is_told`` is True if something was published about it meanwhile.
 
-    None of the topics is ever taken out: what was told there may be rolled back with a part of the transaction.
+    A topic is never removed, because a publication in it may be rolled back with a part of the transaction.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class ChangingRow:
 
 
 class _Thread(threading.local):
-    """Rows that this thread is changing, by model and key, as long as somebody holds them."""
+    """Rows that this thread is changing, by model and key, while something refers to their notes."""
 
     def __init__(self) -> None:
         self.changing: WeakValueDictionary[tuple[Any, Any], ChangingRow] = WeakValueDictionary()
@@ -52,7 +52,7 @@ _thread = _Thread()
 
 
 def note_change(publisher: Publisher, pk: Any, topic: str | None) -> ChangingRow:
-    """Note that a row is being changed, and the topic in which it is; everybody is given the same note of a row."""
+    """Note that a row is being changed, and its present topic; all callers get the same note of a row."""
     changing = _thread.changing.setdefault((publisher.model, pk), ChangingRow())
     if topic is not None:
         changing.topics.add(topic)
@@ -75,13 +75,13 @@ def open_change(publisher: Publisher, using: str) -> Iterator[None]:
             f"{publisher.label} publishes its changes in the database {ours!r}, where the sessions are, and cannot be"
             f" changed in {using!r}: no transaction spans both."
         )
-    # Without a savepoint, as Django's own: what fails here must not leave the row without its publication.
+    # Without a savepoint, like Django's own saves: an error here must not leave a row without its publication.
     with read_committed(using), transaction.atomic(using=using, savepoint=False):
         yield
 
 
 def lock_rows(publisher: Publisher, using: str, pks: Iterable[Any]) -> dict[Any, str | None]:
-    """Lock the rows that exist, in the order of their keys, and return the topic in which each is."""
+    """Lock the existing rows in the order of their keys, and return the topic of each."""
     found: dict[Any, str | None] = {}
     features = connections[using].features
     for part in split_rows(pks):
@@ -118,7 +118,7 @@ def tell_rows(
 
 
 def _list_left(publisher: Publisher, pk: Any, old: str | None, topic: str | None) -> set[str]:
-    """Return the topics that a row is in no longer, which are to be told."""
+    """Return the topics that a row has left, in which this must be published."""
     left = set() if old is None else {old}
     changing = _thread.changing.get((publisher.model, pk))
     if changing is not None:
@@ -129,7 +129,7 @@ def _list_left(publisher: Publisher, pk: Any, old: str | None, topic: str | None
 
 
 def tell_gone(publisher: Publisher, using: str, gone: Sequence[tuple[Any, ChangingRow]]) -> None:
-    """Publish that rows are gone, by their keys. Of one that others have told of meanwhile only the table knows."""
+    """Publish that rows are gone, by their keys. If others published a row meanwhile, look in the table first."""
     publish_all([_say_gone(topic, pk) for pk, row in gone if not row.is_told for topic in sorted(row.topics)])
     if changed := [pk for pk, row in gone if row.is_told]:
         tell_rows(publisher, using, changed)

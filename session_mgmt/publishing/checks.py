@@ -1,4 +1,4 @@
-"""System check of models that publish: what cannot be checked yet when ``@publishes`` runs."""
+"""System check of publishing models: checks that are not possible yet when ``@publishes`` runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from session_mgmt.publishing.declaring import is_publishing
 from session_mgmt.publishing.publisher import Publisher, get_publisher
 from session_mgmt.registry import registry
 
-# Values that a part may have in a pattern of any type, and more parts than anybody gives a topic.
+# Values that a part may have in patterns of all types, and more parts than any topic should have.
 _SAMPLES = ("7041", "3f9c1e7a-52b4-4d08-a6ce-9b71d2f0e358", "Qz_9-jX")
 _MOST_PARTS = 4
 
 
 @register(Tags.models)
 def check_publishers(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
-    """Check that what ``@publishes`` declares can work (E034)."""
+    """Check that the declarations of ``@publishes`` can work (E034)."""
     models = [model for config in app_configs for model in config.get_models()] if app_configs else apps.get_models()
     found: list[CheckMessage] = []
     for model in models:
@@ -38,7 +38,9 @@ def check_publishers(app_configs: Sequence[AppConfig] | None = None, **_: Any) -
 
 @register(Tags.models)
 def check_followers(**_: Any) -> list[CheckMessage]:
-    """Check that somebody may follow what models publish (W024): a topic that no app declares is denied to all."""
+    """Check that somebody may follow the topics of models (W024): a topic that no app declares is
+    denied to everybody.
+    """
     found: list[CheckMessage] = []
     for model in apps.get_models():
         publisher = get_publisher(model)
@@ -61,7 +63,7 @@ def _is_declared(pattern: TopicPattern) -> bool:
         try:
             name = pattern.make_topic(dict(zip(pattern.types, values, strict=True)))
         except ValueError:
-            # No value of that part's type.
+            # The value does not have the type of that part.
             continue
         if registry.find_topic(name) is not None:
             return True

@@ -32,18 +32,18 @@ def publishes(
     keys: Iterable[str] = (),
     prefetch: Iterable[str] = (),
 ) -> Callable[[M], M]:
-    """Have a model publish its changes, each in the transaction that makes it.
+    """Make a model publish its changes, each in the transaction that makes it.
 
-    ``topic`` is a pattern as of ``@topic`` whose parts are fields of the model, or a function that is called with a row
-    and returns its topic; ``None`` is no topic. ``serializer`` says what is told of a row: a function, a serializer of
-    REST framework, which runs without a request, or the dotted path of either. ``keys`` are the fields by which lists
-    are ordered and filtered. ``prefetch`` names relations that the serializer reads. Raises ``TypeError`` or
-    ``ValueError`` for a declaration that cannot work.
+    ``topic`` is a pattern like that of ``@topic``, whose parts are fields of the model, or a function that takes a row
+    and returns its topic, or None for no topic. ``serializer`` makes the data that is published about a row: a
+    function, a serializer of REST framework, which runs without a request, or the dotted path of either. ``keys`` are
+    the fields by which lists are ordered and filtered. ``prefetch`` names relations that the serializer reads. Raises
+    ``TypeError`` or ``ValueError`` for a declaration that cannot work.
     """
     if isinstance(topic, type):
         raise TypeError("Write @publishes with a topic in parentheses, as in @publishes('orders:{pk}', serializer=…).")
     for name, given in (("keys", keys), ("prefetch", prefetch)):
-        # A text is a sequence as well, of its letters.
+        # A string is a sequence too, of its characters.
         if isinstance(given, str):
             raise TypeError(f"{name} of @publishes is a list of names: write {name}=({given!r},).")
 
@@ -60,7 +60,7 @@ def publishes(
         _hear_saves(model)
         for field in model._meta.many_to_many:
             through = field.remote_field.through
-            # By name as long as it is not loaded.
+            # By name while the model is not loaded.
             named = f"{model._meta.app_label}.{through}" if isinstance(through, str) and "." not in through else through
             m2m_changed.connect(hear_relations, sender=named)
         _hear_deletions(model)
@@ -127,7 +127,7 @@ def _find_field(model: type[Model], name: str, role: str) -> Any:
 
 
 def _prepare_managers(model: Any) -> None:
-    """Replace Django's default manager by ours, and have Django use it when it changes related rows itself."""
+    """Replace Django's default manager by ours, also where Django itself changes related rows."""
     options = model._meta
     for manager in [manager for manager in options.local_managers if manager.auto_created]:
         options.local_managers.remove(manager)
@@ -147,13 +147,13 @@ def _prepare_managers(model: Any) -> None:
                 f"{options.label}.{manager.name} has a get_queryset() of its own, and Django needs one manager that has"
                 f" all rows: write `everything = PublishingManager()`, and base_manager_name = 'everything' in Meta."
             )
-        # Not through Meta, and so no matter of a migration.
+        # Not through Meta, so that no migration is made for it.
         options.base_manager_name = manager.name
         options._expire_cache()
 
 
 def is_publishing(manager: Any) -> bool:
-    """Tell whether a manager publishes what it changes."""
+    """Return True if a manager publishes its changes."""
     return issubclass(manager._queryset_class, PublishingQuerySet)
 
 
@@ -174,7 +174,8 @@ def _hear_saves(model: Any) -> None:
                 and not options.get("force_insert")
                 and publisher.can_move(options.get("update_fields"))
             ):
-                # Held for as long as handlers may move it: not only the topic of now is left then.
+                # Keep the note while handlers may move the row, because it may then leave more topics than its present
+                # one.
                 pk = publisher.read_pk(self.pk)
                 held = changes.note_change(publisher, pk, changes.lock_rows(publisher, using, [pk]).get(pk))
             original(self, raw=raw, **options)
@@ -195,5 +196,5 @@ def _hear_proxy(sender: type[Model], **_: Any) -> None:
         _hear_deletions(sender)
 
 
-# Django sends the signals of a proxy's rows in the name of the proxy.
+# Django sends signals about rows of a proxy with the proxy as the sender.
 class_prepared.connect(_hear_proxy)

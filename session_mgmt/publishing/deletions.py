@@ -1,4 +1,4 @@
-"""Deletions: Django collects what is deleted, by cascades too, and tells of each row inside its transaction."""
+"""Deletions: Django collects all rows to delete, also by cascades, and sends a signal for each in its transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from session_mgmt.publishing.publisher import Publisher, get_publisher
 
 @dataclass(slots=True)
 class _Together:
-    """Rows that are deleted together; ``gone`` collects those that Django reports as deleted."""
+    """Rows that are deleted together. ``gone`` collects those that Django reports as deleted."""
 
     model: type[Any]
     rows: dict[Any, ChangingRow]
@@ -27,7 +27,7 @@ _together: ContextVar[_Together | None] = ContextVar("together", default=None)
 
 @contextmanager
 def delete_together(publisher: Publisher, using: str, pks: Iterable[Any]) -> Iterator[None]:
-    """Lock these rows, and after the block publish in one write which of them it has deleted."""
+    """Lock these rows, and after the block publish in one write which of them were deleted."""
     locked = changes.lock_rows(publisher, using, pks)
     rows = {pk: changes.note_change(publisher, pk, topic) for pk, topic in locked.items()}
     batch = _Together(publisher.model, rows)
@@ -62,6 +62,6 @@ def hear_deletion(sender: Any, instance: Any, using: str, **_: Any) -> None:
 
 
 def _find_together(publisher: Publisher, instance: Any) -> _Together | None:
-    """Return the deletion of which a row is a part, if Django deletes several."""
+    """Return the joint deletion that a row is part of, if there is one."""
     batch = _together.get()
     return batch if batch is not None and batch.model is publisher.model and instance.pk in batch.rows else None

@@ -1,4 +1,4 @@
-"""Manager of models that publish: bulk operations, which send no signals, tell which rows they change."""
+"""Manager of publishing models: it publishes the rows that bulk operations change, because these send no signals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
     _QuerySet = QuerySet
 
 
-# Rows of one UPDATE, and alternatives of one condition: databases take no more parameters, and no deeper conditions.
+# Rows of one UPDATE, and alternatives in one condition: databases accept no more parameters and no deeper conditions.
 _MOST_UPDATED, _MOST_ALTERNATIVES = 30_000, 200
 
 
@@ -36,13 +36,13 @@ class PublishingQuerySet(_QuerySet):
             raise NotSupportedError(f"{publisher.label} publishes its rows by their primary key, which cannot change.")
         self._for_write = True
         with changes.open_change(publisher, self.db):
-            # The rows that it will change, and no others: another transaction may add some that match.
+            # Change exactly these rows, because another transaction may add rows that match.
             found = self.order_by("pk").values_list("pk", flat=True)
             before: dict[Any, str | None] = dict.fromkeys(found)
             if publisher.can_move(kwargs):
                 before = changes.lock_rows(publisher, self.db, before)
-            # By one statement: its conditions and its values may look at others of these rows, which a part before has
-            # changed. Of no rows as well: the names of its fields are checked.
+            # In one statement, because its conditions and values may look at other rows, which an earlier part would
+            # have changed. Run it also without rows, because it checks the names of the fields.
             parts = list(changes.split_rows(before, _MOST_UPDATED)) or [()]
             count = sum(super(PublishingQuerySet, self.filter(pk__in=part)).update(**kwargs) for part in parts)
             changes.tell_rows(publisher, self.db, before, before)
@@ -87,22 +87,22 @@ class PublishingQuerySet(_QuerySet):
         self._for_write = True
         with changes.open_change(publisher, self.db):
             made = super().bulk_create(objs, *options)
-            # One that was given a key of its own has kept it, though the row that it has changed has another.
+            # An object that was given a key keeps it, although the row that it changed may have another one.
             changed = self._find_by_values(made, unique_fields or ()) if update_conflicts else []
             changes.tell_rows(publisher, self.db, [*(obj.pk for obj in made), *changed])
         return made
 
-    # Django's marks: templates call none of them, and a manager has no `delete`, which would empty the table.
+    # Django's marks: templates must not call these, and a manager has no `delete`, which would empty the table.
     update.alters_data = delete.alters_data = bulk_create.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
 
     def _find_by_values(self, objs: Collection[Any], unique_fields: Collection[str]) -> list[Any]:
-        """Return the keys of the stored rows that have the values of these in their unique fields."""
+        """Return the keys of the stored rows that have the same values in their unique fields as these objects."""
         options = self.model._meta
         fields = [options.pk if name == "pk" else options.get_field(name) for name in unique_fields]
         if options.pk in fields:
             return []
-        # Null equals no other null, and changes no row, unless a constraint says otherwise.
+        # A null does not equal other nulls and so changes no row, unless a constraint says otherwise.
         has_equal_nulls = any(getattr(one, "nulls_distinct", None) is False for one in options.constraints)
         values = [{field.attname: getattr(obj, field.attname) for field in fields} for obj in objs]
         wanted = [one for one in values if has_equal_nulls or None not in one.values()]
@@ -113,7 +113,7 @@ class PublishingQuerySet(_QuerySet):
         return found
 
     def _find_publisher(self) -> Publisher | None:
-        """Return the model's publisher; ``None`` too for a query that Django refuses, which says why."""
+        """Return the model's publisher; also None for a query that Django refuses, so that Django explains why."""
         query = self.query
         if query.is_sliced or query.distinct_fields or query.combinator:
             return None
@@ -125,4 +125,4 @@ if not TYPE_CHECKING:
 
 
 class PublishingManager(_Manager):
-    """Manager whose bulk operations publish the rows that they change; the base class of those of such a model."""
+    """Manager whose bulk operations publish the rows that they change; base class for managers of publishing models."""

@@ -21,20 +21,20 @@ _NUMBERS = ("Integer", "SmallInteger", "PositiveInteger", "PositiveSmallInteger"
 _DECIMALS = ("BigInteger", "PositiveBigInteger", "Decimal", "Duration", "Float")
 _AUTOMATIC = ("Auto", "BigAuto", "SmallAuto")
 _TEXTS = ("Char", "Text", "Slug", "Email", "URL", "UUID", "Date", "DateTime", "Time", "FilePath")
-# How clients compare the values of a field. Large numbers are text beyond what JSON carries exactly; no database counts
-# its automatic keys so far.
+# How clients compare the values of a field. Numbers that JSON cannot represent exactly are sent as text, but no
+# database has counted its automatic keys so far yet.
 _KINDS: Final = {
     **dict.fromkeys((f"{name}Field" for name in (*_NUMBERS, *_AUTOMATIC)), NUMBER),
     **dict.fromkeys((f"{name}Field" for name in _DECIMALS), DECIMAL),
     **dict.fromkeys((f"{name}Field" for name in _TEXTS), TEXT),
     "BooleanField": BOOLEAN,
 }
-# On the model's class, so that subclasses of it (proxies) have it as well.
+# On the model's class, so that its subclasses (proxies) have it too.
 _ATTRIBUTE: Final = "_session_mgmt_publisher"
 
 
 class _Plain:
-    """Serializer that is a function of one row."""
+    """Serializer that is a function of a row."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
@@ -44,7 +44,7 @@ class _Plain:
 
 
 class _OfRestFramework:
-    """Serializer of REST framework: one for all rows, and without a request."""
+    """Serializer of REST framework, used for many rows at once and without a request."""
 
     def __init__(self, serializer: Any) -> None:
         self._serializer = serializer
@@ -58,7 +58,7 @@ class _OfRestFramework:
 
 @dataclass(frozen=True)
 class Publisher:
-    """How a model publishes its rows. ``keys`` are names of fields, without that of the primary key."""
+    """Describes how a model publishes its rows. ``keys`` are names of fields, without the primary key."""
 
     model: type[Model]
     topic: TopicPattern | Callable[[Any], str | None]
@@ -81,9 +81,9 @@ class Publisher:
         return topic
 
     def left_by(self, row: Any) -> str | None:
-        """Return the topic that a stored row leaves; ``None`` also if its values name no valid topic.
+        """Return the topic that a stored row leaves; None also if its values make no valid topic.
 
-        Such a row is older than the declaration and was never published, but it can still be changed and deleted.
+        Such a row is older than the declaration and was never published, but it can be changed and deleted.
         """
         if not isinstance(self.topic, TopicPattern):
             topic = call_sync(self.topic, row)
@@ -93,7 +93,7 @@ class Publisher:
         return None
 
     def key_of(self, row: Any) -> dict[str, Any]:
-        """Return the row's keys as JSON, by name, that of the primary key last."""
+        """Return the row's keys as JSON, by name; the primary key comes last."""
         return {name: write_value(self.find_field(name).value_from_object(row)) for name in self.kinds}
 
     def pk_of(self, row: Any) -> str:
@@ -101,7 +101,7 @@ class Publisher:
         return write_pk(row.pk)
 
     def read_pk(self, value: Any) -> Any:
-        """Return a primary key as the database gives it: an instance may have been made with text for a number."""
+        """Return a primary key as the database returns it, because an instance may have text in place of a number."""
         return self.pk.to_python(value)
 
     def serialize(self, rows: Sequence[Any]) -> list[Any]:
@@ -109,15 +109,15 @@ class Publisher:
         given = self._resolved.serialize(rows)
         found = []
         for value in given:
-            # A serializer gives times as text, and every other value by the rules of publications.
+            # A serializer returns times as text, and every other value by the rules of publications.
             with name_path(value):
                 found.append(encode_python(value))
         return found
 
     def can_move(self, changed: Iterable[str] | None) -> bool:
-        """Tell whether a change of these fields (``None``: of any) may move a row to another topic."""
+        """Return True if a change of these fields (None for any field) may move a row to another topic."""
         if not isinstance(self.topic, TopicPattern):
-            # A function may look at any of them.
+            # A function may read any field.
             return True
         moving = {attname for attname in self.topic_fields.values() if attname != self.pk.attname}
         if changed is None:
@@ -139,12 +139,12 @@ class Publisher:
 
     @property
     def label(self) -> str:
-        """Return the model's name, with that of its app."""
+        """Return the model's label, which contains its app."""
         return self.model._meta.label
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """Return how values of each key are compared, that of the primary key last."""
+        """Return how values of each key are compared; the primary key comes last."""
         fields = {name: self.find_field(name) for name in self.keys} | {self.pk.name: self.pk}
         return {name: find_kind(field) or TEXT for name, field in fields.items()}
 
@@ -160,12 +160,12 @@ class Publisher:
 
 
 def read_serializer(label: str, given: Any) -> Any:
-    """Return what serializes rows, for a function, a class of REST framework or the dotted path of either."""
+    """Return the serializer for a function, a class of REST framework, or the dotted path of either."""
     found = import_string(given) if isinstance(given, str) else given
     if not isinstance(found, type):
         check_function(found, f"serializer of {label}", "row")
         return _Plain(found)
-    # Whoever gives one of its classes has imported it; models must not wait for it otherwise.
+    # A class given directly is imported already; otherwise models must not wait for REST framework.
     from rest_framework.serializers import BaseSerializer
 
     if not issubclass(found, BaseSerializer):
@@ -176,10 +176,10 @@ def read_serializer(label: str, given: Any) -> Any:
 def find_kind(field: Any) -> str | None:
     """Return how values of a field are compared: ``number``, ``decimal``, ``text`` or ``boolean``.
 
-    ``None``: they have no order that clients could keep.
+    Returns None if the values have no order that clients can reproduce.
     """
     while isinstance(field, ForeignKey):
-        # A name is what a model that is not loaded yet has in its place.
+        # Before a model is loaded, its name is in its place.
         target = field.remote_field.model
         if isinstance(target, str):
             return NUMBER
@@ -193,11 +193,11 @@ def write_pk(value: Any) -> str:
 
 
 def get_publisher(model: type[Model]) -> Publisher | None:
-    """Return how the rows of a model are published; ``None`` if they are not."""
+    """Return the publisher of a model; None if it does not publish."""
     found = getattr(model, _ATTRIBUTE, None)
     return found if isinstance(found, Publisher) else None
 
 
 def set_publisher(publisher: Publisher) -> None:
-    """Have the model, and its proxies, publish their rows so."""
+    """Set the publisher of a model and its proxies."""
     setattr(publisher.model, _ATTRIBUTE, publisher)

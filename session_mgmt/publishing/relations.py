@@ -13,16 +13,16 @@ _CHANGED = ("post_add", "post_remove", "post_clear")
 def hear_relations(
     sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: set[Any] | None, using: str, **_: Any
 ) -> None:
-    """Tell of the rows whose many-to-many field has changed; a receiver of ``m2m_changed``."""
+    """Publish the rows whose many-to-many field has changed; a receiver of ``m2m_changed``."""
     owner = model if reverse else type(instance)
     publisher = get_publisher(owner)
     if publisher is None:
         return
     field = next(field for field in owner._meta.many_to_many if field.remote_field.through is sender)
-    # Both ends of a symmetrical relation have the field.
+    # In a symmetrical relation both rows have the field.
     has_others = reverse or field.remote_field.symmetrical
     if action == "pre_clear" and has_others:
-        # Afterwards nothing says which rows they were.
+        # After the change nobody can find out which rows these were.
         rows = owner._base_manager.using(using).filter(**{field.name: instance.pk})
         instance._state.related_before = set(rows.values_list("pk", flat=True))
     if action not in _CHANGED or pk_set == set():
@@ -31,6 +31,6 @@ def hear_relations(
     if has_others:
         pks |= pk_set if pk_set is not None else instance._state.__dict__.pop("related_before")
     with changes.open_change(publisher, using):
-        # Of two transactions that add to one row the later one must tell of both: it waits, and then reads.
+        # If two transactions add to one row, the later one must publish both additions, so it waits before it reads.
         locked = changes.lock_rows(publisher, using, sorted(pks))
         changes.tell_rows(publisher, using, locked)
