@@ -1,1 +1,1 @@
-"""Life of a session: create, resume, expire, recover; its connections and tokens."""
+"""Sessions: create, resume, expire, recover and end them; their connections and tokens."""

@@ -1,6 +1,6 @@
-"""Prove calls of clients that are connected over HTTP, and look at their logs, for all calls of one moment together.
+"""Authenticate calls of clients that are connected over HTTP, and find verdicts on their logs, for many calls together.
 
-Nothing is locked and nothing is written. A fixed number of statements, whatever the number of calls and of logs.
+Nothing is locked and nothing is written. The number of statements is fixed, however many calls and logs there are.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from session_mgmt.protocol.logs import SESSION, TOPIC
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Claim of a call with its proof. ``logs`` are positions by log, ``permits`` what shows the right to topics,
-    ``slow`` the ways to go on and ``filters`` the parts that were wished for.
+    """Call of a client with its token. By log: ``logs`` are positions, ``permits`` are permits for topics, ``slow`` is
+    how to serve a slow reader, and ``filters`` are the requested filters.
     """
 
     token: str = field(repr=False)
@@ -54,9 +54,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """Call of an attachment that stands. ``attachment`` has the logs that the call names.
+    """Call of a valid attachment. ``attachment`` has the logs that the call names.
 
-    ``unpermitted`` are the topics without a good permit, of which nothing was looked at. ``receipt`` is that of the
+    ``unpermitted`` are the topics without a valid permit, which were not read. ``receipt`` is the receipt of the
     recovery, as it is stored.
     """
 
@@ -71,14 +71,14 @@ Result: TypeAlias = Proved | SessionMgmtError
 
 @dataclass(frozen=True, slots=True)
 class _Outdated:
-    """Claim on a generation that is not the client's."""
+    """Claim with a generation that is not the current one of the client."""
 
     client: int
     generation: int
 
 
 def prove_calls(calls: Sequence[Call], *, now: datetime | None = None) -> list[Result]:
-    """Return for each call its attachment with its logs, or why it is refused."""
+    """Return for each call its attachment with its logs, or the error that refuses it."""
     using = settings().database
     statements, now = Statements(connections[using]), now or clock.read(using)
     digests = [tokens.hash_token(call.token) for call in calls]
@@ -107,7 +107,7 @@ def _put_ends_first(
     results: Sequence[Result],
     now: datetime,
 ) -> list[Result]:
-    """Tell the end of a session in place of what is missing because of it: it may have come between two statements."""
+    """Replace errors about missing rows by the end of the session, which may have happened between two statements."""
     asked = {
         index: one[1].session.pk
         for index, (call, one, result) in enumerate(zip(calls, found, results, strict=True))
@@ -118,7 +118,7 @@ def _put_ends_first(
 
 
 def _misses_rows(call: Call, result: Result) -> bool:
-    """Return whether a call has found a row missing, or its client fenced."""
+    """Return whether a row was missing for a call, or its client was fenced."""
     if isinstance(result, SessionMgmtError):
         return True
     logs, denied = result.attachment.logs, result.attachment.denied
@@ -134,7 +134,7 @@ def look_at_permitted(
     *,
     now: datetime | None = None,
 ) -> Proved:
-    """Look at topics of a call that the application has allowed meanwhile."""
+    """Return the call with verdicts on topics that the application has allowed in the meantime."""
     using = settings().database
     statements, now = Statements(connections[using]), now or clock.read(using)
     attachment = proved.attachment
@@ -156,7 +156,9 @@ def _prove_token(
 
 @dataclass(frozen=True, slots=True)
 class _ClientRow:
-    """Client as it is stored, with the connection of its generation; that is 0 of a client that only writes."""
+    """Client as it is stored, with the connection of its generation; ``connection`` is 0 for a client that only
+    writes.
+    """
 
     id: int
     generation: int
@@ -192,7 +194,7 @@ def _judge_client(
     client = clients.get((standing.session.pk, call.claim.client_id))
     if client is None:
         return ClientForgotten()
-    # Also a higher one: of a restored backup nobody knows what the client has done since.
+    # A higher generation is refused too: after a backup was restored, it is unknown what the client has done since.
     if client.generation != call.claim.generation:
         return _Outdated(client.id, call.claim.generation)
     if client.connection and not client.is_open:
@@ -205,7 +207,7 @@ def _judge_client(
         connection=client.connection,
         last_seq=client.last_seq,
         went_back=False,
-        # It has attached before; what it has to recover, the call says.
+        # The client has attached before; the call itself names what must be recovered.
         is_new=True,
         logs={},
         denied={},
@@ -219,19 +221,19 @@ def _judge_client(
 
 
 def _explain_ends(results: Sequence[Result | _Outdated]) -> list[Result]:
-    """Tell attachments that somebody has ordered to close from those that another one has replaced."""
+    """Distinguish attachments that were closed by order from those that were replaced by another one."""
     known = {one.client: one.generation for one in results if isinstance(one, _Outdated)}
     fenced = stopping.find_fenced(known) if known else {}
     return [_explain_end(one, fenced.get(one.client)) if isinstance(one, _Outdated) else one for one in results]
 
 
 def _explain_end(outdated: _Outdated, fenced: Fenced | None) -> SessionMgmtError:
-    # No higher generation than the claim's: a restored backup has taken that one back.
+    # Without a higher generation in the database, a restored backup has lost the claim's generation.
     return Replaced() if fenced is None else build_end(fenced.code)
 
 
 def build_end(code: Close) -> SessionMgmtError:
-    """Return the refusal of a call whose attachment was closed with this code."""
+    """Return the error for a call whose attachment was closed with this code."""
     return {Close.DETACHED: Detached, Close.NORMAL: Disconnected}.get(code, Replaced)()
 
 

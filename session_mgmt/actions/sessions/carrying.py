@@ -1,7 +1,7 @@
 """Carry a visitor's documents over to the user who logs in: merge, copy or drop them.
 
-Their fate is found out by the project's functions, outside of locks, and written in the transaction of the
-claim: only if all that was read stands as it did, else everything is found out again.
+The project's functions decide about the documents outside of locks, and the result is written in the transaction of the
+claim. If any document that was read has changed in the meantime, everything is decided again.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ Places = Mapping[int, tuple[str, int]]
 
 
 class Moved(Exception):
-    """The plan of a claim holds no longer: make it again."""
+    """Signal that the plan of a claim is no longer valid and must be made again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Changes of the documents of a session that is claimed, by name, each with where its document must stand.
+    """Changes of the documents of a claimed session by name, each for a certain version of its document.
 
-    ``names``: the documents that it had. ``places``: where all that was read stood.
+    ``names`` are the documents that the session had. ``places`` are the epochs and versions of all documents that were
+    read.
     """
 
     updates: Mapping[str, Update] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Carried:
 
 
 def find_carried(using: str, session: ClientSession, previous: uuid.UUID | None, evidence: Evidence) -> Carried:
-    """Plan the fate of the documents of a visitor's session; this runs the project's code."""
+    """Decide what happens to the documents of a visitor's session. This runs the project's code."""
     mine = {row.name: row for row in _list_written(using, session.pk)}
     others = _Others(using, session, previous, evidence)
     found = _Finding(using, others, evidence.user)
@@ -73,9 +74,9 @@ def find_carried(using: str, session: ClientSession, previous: uuid.UUID | None,
 def write_carried(
     using: str, session: uuid.UUID, carried: Carried, now: datetime, *, onto: uuid.UUID | None = None
 ) -> None:
-    """Write the changes of documents, under the lock of the session; ``onto`` its successor, which has copies of them.
+    """Write the changes of documents, under the lock of the session; to its successor ``onto``, if that is given.
 
-    Raises ``Moved`` if one of the documents that were read has changed, or there are others.
+    Raises ``Moved`` if one of the documents that were read has changed, or if the session has other documents now.
     """
     if {row.name for row in _list_written(using, session)} != carried.names:
         raise Moved
@@ -84,7 +85,7 @@ def write_carried(
     ledger = DocumentLedger(Statements(connections[using]), checking.document_limits().extent)
     ledger.load(updates, at=now, wait=True)
     for update in updates:
-        # Without a fence: no client has written this, and none may repeat it.
+        # Without a fence, because no client has written this, and none may repeat it.
         outcome = ledger.decide(update, None)
         if not isinstance(outcome, Outcome) or isinstance(outcome.error, EpochChanged):
             raise Moved
@@ -96,12 +97,12 @@ def write_carried(
 
 
 def list_documents(using: str, session: uuid.UUID) -> list[dict[str, Any]]:
-    """List the documents of a session with their versions, for a visitor who is asked about them."""
+    """Return the documents of a session with their versions, to show them to a visitor who must decide about them."""
     return [{"name": row.name, "version": row.version} for row in _list_written(using, session)]
 
 
 def _list_written(using: str, session: uuid.UUID) -> QuerySet[StateDocument]:
-    # One that was followed and never written stays absent: `if_absent` must give it its first value.
+    # A document that was followed but never written is left out, so that `if_absent` can give it its first value.
     mine = StateDocument.objects.using(using).filter(session=session, version__gt=0)
     return mine.order_by("name").only("name", "version", "epoch")
 
@@ -121,7 +122,7 @@ def _place_updates(
         try:
             document = bodies.ensure_document(using, session, name, most=settings().max_documents, at=now)
         except SessionMgmtError as error:
-            # It stays where it is: in the session of before, which can be read as long as that is kept.
+            # The document stays in the earlier session, which can be read as long as it is kept.
             logger.error("The document %s was not carried over to session %s: %s", name, session, error)
             continue
         placed = update._replace(document=document)
@@ -129,7 +130,9 @@ def _place_updates(
 
 
 class _Others:
-    """Documents of the user that a visitor's may meet: those of the browser's session before, else of the newest."""
+    """Documents of the user that a visitor's documents may meet: those of this browser's previous session, else those
+    of the newest session.
+    """
 
     def __init__(self, using: str, session: ClientSession, previous: uuid.UUID | None, evidence: Evidence) -> None:
         self._using = using
@@ -145,11 +148,11 @@ class _Others:
         return set(_list_written(self._using, self._previous.pk).values_list("name", flat=True))
 
     def load_previous(self, name: str) -> Any:
-        """Return a document of the browser's session before, or ``None``."""
+        """Return a document of the browser's previous session, or ``None``."""
         return None if self._previous is None else self._load(self._previous.pk, name)
 
     def load_any(self, name: str) -> Any:
-        """Return the user's document of this name, or ``None``."""
+        """Return the user's document with this name, or ``None``."""
         found = self.load_previous(name)
         if found is not None:
             return found
@@ -158,7 +161,7 @@ class _Others:
         return None if newest is None else self._load(newest, name)
 
     def find_place(self, name: str) -> tuple[int, Position] | None:
-        """Return the row of the document that was loaded, and where it stood."""
+        """Return the id and the position of a document that was loaded, or ``None``."""
         body = self._bodies.get(name)
         return None if body is None else (body.document, body.position)
 
@@ -171,7 +174,7 @@ class _Others:
 
 
 class _Finding:
-    """Changes as they are found out. Whatever cannot be merged stays as the visitor has it."""
+    """Changes that were decided so far. A document that cannot be merged stays as the visitor has it."""
 
     def __init__(self, using: str, others: _Others, user: Any) -> None:
         self._using, self._others, self._user = using, others, user
@@ -179,12 +182,12 @@ class _Finding:
         self.places: dict[int, tuple[str, int]] = {}
 
     def replace(self, document: StateDocument, data: Any) -> None:
-        """Replace a document, which nobody looks at."""
+        """Replace a document without reading its content."""
         self._note_others(document.name)
         self.updates[document.name] = _prepare(data, (document.epoch, document.version))
 
     def merge(self, document: StateDocument, handler: ClaimHandler) -> None:
-        """Merge a document with the user's."""
+        """Merge a document with the user's document."""
         name = document.name
         try:
             body = bodies.load_body(self._using, document.pk)
@@ -197,7 +200,7 @@ class _Finding:
             if checking.check_value(merged) != body.data:
                 self.updates[name] = _prepare(merged, (body.position.epoch, body.position.offset))
         except (TemporaryError, OperationalError, InterfaceError):
-            # No fault of the merge: the whole claim is tried again.
+            # The merge function is not at fault: the whole claim is tried again.
             raise
         except Exception:
             logger.exception("The document %s is not merged, and stays as the visitor has it", name)
@@ -224,7 +227,7 @@ class _Finding:
 
 
 def _prepare(data: Any, place: tuple[str, int] | None) -> Update:
-    """Prepare a replacement that holds only while its document stands there; ``None`` for one that has no version."""
+    """Prepare a replacement of a document that holds for one version only; ``None`` stands for version 0."""
     extent = size.measure_extent(checking.check_value(data))
     checking.check_extent(extent)
     epoch, version = place or (None, 0)

@@ -1,7 +1,7 @@
-"""Claim a visitor's session for the user who logs in: the session stays, and all that proved it before is void.
+"""Claim a visitor's session for the user who logs in: the session is kept, and all its earlier tokens become invalid.
 
-The project's code decides about the claim, its documents and its topics, outside of
-locks and transactions. The claim itself holds only if the session stands as it did then.
+The project's code decides about the claim, its documents and its topics, outside of locks and transactions. The claim
+is written only if the session has not changed since then.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ CLAIM, FRESH = "claim", "fresh"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Plan for a visitor's session as it stood at ``auth_version``.
+    """Plan for a visitor's session as it was at ``auth_version``.
 
-    ``topics``: those that were asked about for the user; ``denied``: those that the user may not follow.
-    ``ip`` is where the page is that asks.
+    ``topics`` are those that were checked for the user, and ``denied`` those of them that the user may not follow.
+    ``ip`` is the address of the page that makes the request.
     """
 
     auth_version: int
@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Page that asks: who is logged in, the visitor's ``choice``, and the request for the project's functions."""
+    """Request of a page: who is logged in, the visitor's ``choice``, and the request for the project's functions."""
 
     evidence: Evidence
     choice: str | None = None
@@ -61,9 +61,9 @@ class Asking:
 
 
 def make_plan(using: str, session: ClientSession, asking: Asking, now: datetime) -> Plan:
-    """Plan the fate of a visitor's session, which its page has proved.
+    """Return the plan for a visitor's session, whose token the page has shown.
 
-    This runs the project's code: call it where no lock and no transaction is held.
+    This runs the project's code: call it without any lock or transaction.
     """
     answer = _find_answer(session, asking, now)
     if answer != CLAIM:
@@ -71,13 +71,13 @@ def make_plan(using: str, session: ClientSession, asking: Asking, now: datetime)
     carried = carrying.find_carried(using, session, asking.previous, asking.evidence)
     mine = Subscription.objects.using(using).filter(session=session).values_list("topic", flat=True)
     topics, theirs = frozenset(mine), _as_theirs(session, asking.evidence)
-    # A topic that only wants a newer login is not given up.
+    # A topic that only requires a newer login is kept.
     denied = {topic for topic in topics if isinstance(subscriptions.find_refusal(theirs, topic), TopicDenied)}
     return Plan(session.auth_version, CLAIM, carried, topics, frozenset(denied), asking.ip)
 
 
 def _as_theirs(session: ClientSession, evidence: Evidence) -> ClientSession:
-    """Return the session as it will be, for the project's functions to judge."""
+    """Return a copy of the session as it will be after the claim, for the project's functions."""
     theirs = copy.copy(session)
     theirs.user, theirs.auth_time, theirs.scopes = evidence.user, evidence.auth_time, list(evidence.scopes)
     return theirs
@@ -85,7 +85,7 @@ def _as_theirs(session: ClientSession, evidence: Evidence) -> ClientSession:
 
 def _find_answer(session: ClientSession, asking: Asking, now: datetime) -> str:
     setting, choice = settings().on_login, asking.choice
-    # A page may ask for less than the server allows, never for more.
+    # A page may ask for less than the settings allow, never for more.
     if FRESH in (setting, choice) or not _is_claimable(session, asking.evidence, now):
         return FRESH
     if not _may_claim(session, asking):
@@ -112,9 +112,10 @@ def _may_claim(session: ClientSession, asking: Asking) -> bool:
 def claim_session(
     using: str, session: ClientSession, plan: Plan, evidence: Evidence, login: Login | None, nonce: bytes, now: datetime
 ) -> None:
-    """Give a visitor's session, whose row the caller has locked, to a user; its tokens of before are void.
+    """Give a visitor's session, whose row the caller has locked, to a user. Its earlier tokens become invalid.
 
-    Raises ``SessionLimit``, with nothing changed, or ``Moved`` if it is not as it was when the plan was made.
+    Raises ``SessionLimit``, before anything is changed, or ``Moved`` if the session has changed since the plan was
+    made.
     """
     lifecycle.make_room(using, evidence.user, now)
     _, absolute = first_rows.read_timeouts(session.config)
@@ -135,7 +136,7 @@ def claim_session(
         raise Moved
     for name, value in changes.items():
         setattr(session, name, value)
-    # Before the documents: whatever a client sends from now on meets a raised generation.
+    # Before the documents, so that later writes of clients are refused by the raised generation.
     ending.detach_clients(using, [session.pk], Close.DETACHED, now)
     carrying.write_carried(using, session.pk, plan.carried, now)
     _leave_topics(using, session.pk, plan)
@@ -145,7 +146,7 @@ def claim_session(
 def claim_successor(
     using: str, old: uuid.UUID, session: ClientSession, plan: Plan, evidence: Evidence, now: datetime
 ) -> None:
-    """Note that a user's new session goes on with an expired one of a visitor, whose documents it has copied."""
+    """Record that a user's new session continues an expired session of a visitor, and write the documents to it."""
     session.claimed_at = now
     ClientSession.objects.using(using).filter(pk=session.pk).update(claimed_at=now)
     carrying.write_carried(using, old, plan.carried, now, onto=session.pk)
@@ -156,14 +157,14 @@ def claim_successor(
 def find_deadline(evidence: Evidence, absolute: timedelta, now: datetime) -> datetime:
     """Return the absolute deadline of a claimed session, counted from its user's login.
 
-    Where that login is older than all of it, from now, as for any session that is made.
+    If that deadline has passed, it is counted from now, as for any new session.
     """
     deadline = (evidence.auth_time or now) + absolute
     return deadline if deadline > now else now + absolute
 
 
 def tell_claim(using: str, session: ClientSession, plan: Plan, now: datetime) -> None:
-    """Tell a claim to the session's log, the audit trail and whoever serves its connections."""
+    """Record a claim in the session's log and the audit trail, and order its connections to close."""
     data = {"user_id": str(session.user_id), "claimed": True}
     orders = notify.order_close([session.pk], Close.DETACHED, CLAIMED)
     record_entries(using, [make_record(session.pk, names.AUTH_SUCCESS, data)], at=now, orders=orders)
@@ -171,14 +172,14 @@ def tell_claim(using: str, session: ClientSession, plan: Plan, now: datetime) ->
 
 
 def _move_deadlines(using: str, activity: SessionActivity, deadline: datetime, now: datetime) -> None:
-    """Count the login as activity, and set the deadlines that follow from it."""
+    """Count the login as activity, and set the new deadlines."""
     activity.last_active_at, activity.absolute_deadline = now, deadline
     activity.expires_at = min(now + timedelta(seconds=activity.idle_seconds), deadline)
     activity.save(using=using, update_fields=["last_active_at", "absolute_deadline", "expires_at"])
 
 
 def _leave_topics(using: str, session: uuid.UUID, plan: Plan) -> None:
-    """Delete the subscriptions that the user may not have. Raises ``Moved`` for one that was not asked about."""
+    """Delete the subscriptions that the user may not have. Raises ``Moved`` for a topic that was not checked."""
     mine = Subscription.objects.using(using).filter(session=session)
     if frozenset(mine.values_list("topic", flat=True)) - plan.topics:
         raise Moved

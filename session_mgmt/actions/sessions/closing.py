@@ -1,6 +1,6 @@
-"""Close connections that have ended, as many at once as there are: a fixed number of statements for each group.
+"""Close connections that have ended, many together, with a fixed number of statements for each group.
 
-``disconnect`` may never run, and a process may die before its group is written; leases cover both.
+``disconnect`` may never run, and a process may die before its group is written; in both cases the leases expire.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from session_mgmt.models.tables import CONNECTION
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
 
-# The thread that waits has others behind it; a row that is held for longer is left to its lease.
+# Longest wait for a lock, because other work waits for the same thread. A row that is locked for longer is left to its
+# lease.
 HELD_LOCK_MILLISECONDS = 5000
 _CLOSING = {"id": "bigint", "closed_at": "timestamptz", "close_code": "integer", "closed_by": "text"}
 _EXPLAINING = {"id": "bigint", "close_code": "integer", "closed_by": "text"}
 _KEEPING = {"id": "bigint", "verdict": "text", "receipt": "text"}
-# The `closed_by` of connections whose process never told their end.
+# The `closed_by` of connections whose process has not reported their end.
 _LEASE = "lease"
 
 
 class Ended(NamedTuple):
-    """Connection that has ended, with its last figures and whatever no flush has told: when its client wrote last,
-    and the number up to which the client has its receipts.
+    """Connection that has ended, with its last figures and the facts that no flush has written: when its client wrote
+    last, and the number up to which the client has its receipts.
 
-    ``is_swept``: it is one whose lease has run out, and is closed only if that is still so. Without figures the row
-    keeps its own.
+    If ``is_swept``, its lease has expired, and it is closed only if that is still true. Without figures, those of the
+    row are kept.
     """
 
     connection: int
@@ -55,7 +56,7 @@ class Ended(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """Receipt of a recovery as JSON, to be kept beside its connection for people to see."""
+    """Receipt of a recovery as JSON, to be stored with its connection so that people can see it."""
 
     connection: int
     verdict: str
@@ -64,8 +65,8 @@ class Recovered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Result of a group: the members whose session somebody else has locked, of which nothing was written, and the
-    events to send after the commit.
+    """Result of a group: the members whose session another transaction has locked, for which nothing was written, and
+    the events to send after the commit.
     """
 
     held: list[Ended]
@@ -75,9 +76,10 @@ class Closed:
 def close_connections(
     ended: Sequence[Ended], recovered: Sequence[Recovered] = (), *, now: datetime | None = None, wait: bool = True
 ) -> Closed:
-    """Mark connections closed, and keep receipts of recoveries, in one transaction.
+    """Mark connections closed, and store receipts of recoveries, in one transaction.
 
-    A close that the client did not ask for is a ``connection_lost``. With ``wait``, a locked session is waited for.
+    A close that the client did not request is recorded as ``connection_lost``. With ``wait``, locked sessions are
+    waited for; without it, their members are returned as ``held``.
     """
     using = settings().database
     statements = Statements(connections[using])
@@ -85,27 +87,27 @@ def close_connections(
         if wait:
             statements.limit_lock_wait(HELD_LOCK_MILLISECONDS)
         now = now or clock.read(using)
-        # Sessions before clients and connections, as everywhere: a resume locks them in that order.
+        # Lock sessions before clients and connections, in the same order as everywhere.
         ledger = TimelineLedger(statements)
         ledger.load([member.session for member in ended], at=now, wait=wait)
         held = [member for member in ended if ledger.is_locked(member.session)]
         mine = [member for member in ended if not ledger.is_locked(member.session)]
-        # Before the connections: activity and clients are locked first, in the order that holds everywhere.
+        # Before the connections, because activity and clients are locked first, in the same order as everywhere.
         _write_unflushed(mine)
         _close_group(statements, ledger, mine, recovered, now)
-        # Events are left to the caller: their receivers may be slow.
+        # The caller sends the events, because their receivers may be slow.
         notify.after_commit(using, rings=ledger.list_heads())
     return Closed(held, ledger.list_events())
 
 
 def close_dead(*, limit: int, now: datetime | None = None) -> int:
-    """Close connections whose lease has run out, because their process died, and return their number."""
+    """Close connections whose lease has expired because their process died, and return their number."""
     using = settings().database
     statements = Statements(connections[using])
     with open_transaction(using):
         now = now or clock.read(using)
         rows = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
-        # In the order of the index: by key, each chunk would sort all that are due.
+        # In the order of the index: with the order of the key, each chunk would sort all due rows.
         first = rows.order_by("lease_expires_at", "pk").values_list("pk", "session_id", "client_id")[:limit]
         dead = [Ended(*row, LOST, _LEASE, is_swept=True) for row in first]
         ledger = TimelineLedger(statements)
@@ -116,7 +118,9 @@ def close_dead(*, limit: int, now: datetime | None = None) -> int:
 
 
 def _write_unflushed(ended: Iterable[Ended]) -> None:
-    """Write the figures that no flush has told: many connections are shorter than one."""
+    """Write the figures that no flush has written, because many connections are shorter than the interval of
+    flushes.
+    """
     active: dict[uuid.UUID, datetime] = {}
     confirmed: dict[int, Confirmed] = {}
     for member in ended:
@@ -137,7 +141,7 @@ def _close_group(
     recovered: Sequence[Recovered],
     now: datetime,
 ) -> int:
-    """Write the rows of a group whose sessions ``ledger`` has locked, and return how many it has closed."""
+    """Write the rows of a group whose sessions ``ledger`` has locked, and return how many connections it has closed."""
     rows = statements.select_locked(
         "id, closed_at IS NULL, closed_by, close_code, lease_expires_at < %s",
         CONNECTION,
@@ -175,9 +179,11 @@ class _Group:
         self.closed = 0
 
     def close(self, member: Ended) -> None:
-        """Close a row that is open. One that somebody else has closed gets the figures: nobody else has counted."""
+        """Close a row that is open. If another process has closed it, write only the figures, which only this process
+        has.
+        """
         row = self._rows.get(member.connection)
-        # Renewed since it was chosen: the process lives after all.
+        # Deleted, or renewed since it was selected: its process is alive.
         if row is None or (member.is_swept and not (row.is_open and row.is_expired)):
             return
         closing = (member.connection, self._moment, member.code, member.closed_by)
@@ -186,19 +192,19 @@ class _Group:
         elif row.is_open:
             self._closing.append((*closing, *_list_figures(member.figures)))
         else:
-            # Its process lives and says why, which whoever took the client over could not know.
+            # Its own process is alive and knows the reason, which the process that took the client over could not know.
             known = row.closed_by != TAKEN_OVER
             why = (row.close_code, row.closed_by) if known else (member.code, member.closed_by)
             self._explaining.append((member.connection, *why, *_list_figures(member.figures)))
         if row.is_open:
             self.closed += 1
-            # A client that says good-bye has not lost anything.
+            # A client that says that it leaves has not lost its connection.
             if member.code != Close.NORMAL:
                 data = {"code": member.code, "by": member.closed_by}
                 self._ledger.decide(make_record(member.session, names.CONNECTION_LOST, data))
 
     def keep_receipt(self, kept: Recovered) -> None:
-        """Keep a receipt if its connection's row is still there."""
+        """Store a receipt if the row of its connection still exists."""
         if kept.connection in self._rows:
             self._receipts.append((kept.connection, kept.verdict, kept.receipt))
 

@@ -1,4 +1,6 @@
-"""Write live transports on batched lease flushes, and tell which of them live; the lease is the truth."""
+"""Write the leases of open connections, many together, and find the connections that are alive; only the lease
+decides.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import CLIENT, CONNECTION, RECEIPT
 from session_mgmt.protocol.codes import Close
 
-# The client came back on a new connection while this one was open in the database.
+# `closed_by` of a connection that was still open in the database when its client came back on a new one.
 TAKEN_OVER = "client"
-# The close code of a connection of which no end was heard (RFC 6455).
+# The close code of a connection whose end was not reported (RFC 6455).
 LOST = 1006
 WEBSOCKET = Connection.Transport.WEBSOCKET.value
 _CLOSES = frozenset(int(code) for code in Close)
@@ -56,38 +58,39 @@ class Beat(NamedTuple):
 
 
 def renew_leases(beats: Iterable[Beat], quiet: Iterable[int] = (), *, now: datetime | None = None) -> dict[int, Close]:
-    """Renew leases and write figures, in one statement for all, and return why connections must be closed here.
+    """Renew leases and write figures, with one statement for all; return the connections that must be closed here, with
+    the reason.
 
-    Those were closed in the database by somebody else: the session has ended, the client came back elsewhere, or a
-    sweep thought this process dead. ``quiet`` are connections whose figures are stored already: one statement more
-    renews all their leases, at half the price.
+    These were closed in the database by somebody else: the session has ended, the client has connected elsewhere, or
+    the cleanup believed that this process is dead. ``quiet`` are connections whose figures have not changed: one more
+    statement renews all their leases, for half the cost.
     """
     using = settings().database
     figures = {beat.connection: beat for beat in beats}
-    # In the order in which everybody locks connections.
+    # In the order in which all code locks connections.
     keys = sorted({*figures, *quiet})
     if not keys:
         return {}
     statements = Statements(connections[using])
     with open_transaction(using):
         now = now or clock.read(using)
-        # By the database's clock, as those who judge the lease do.
+        # With the database's clock, because leases are judged with it.
         lease = statements.moment(now + settings().lease_duration)
-        # Locked before they are renewed: a connection that a sweep closes meanwhile must not be opened again.
+        # Lock before the renewal, so that a connection that the cleanup closes in the meantime is not opened again.
         rows = statements.select_locked("id, closed_at, close_code, closed_by", CONNECTION, keys, wait=True)
         open_ = [row[0] for row in rows if row[1] is None]
         statements.update(CONNECTION, _FLUSH_COLUMNS, [_as_row(figures[key], lease) for key in open_ if key in figures])
         statements.update(CONNECTION, _LEASE_COLUMNS, [(key, lease) for key in open_ if key not in figures])
-    # A row that is missing was deleted with its session.
+    # A missing row was deleted with its session.
     gone = dict.fromkeys(set(keys).difference(row[0] for row in rows), Close.SESSION_TERMINATED)
     return gone | {row[0]: explain_close(*row[2:]) for row in rows if row[1] is not None}
 
 
 def explain_close(code: int | None, closed_by: str) -> Close:
-    """Return the code for a connection whose row somebody else has closed, or has ordered to close."""
+    """Return the close code for a connection whose row somebody else has closed, or has ordered to close."""
     if closed_by == TAKEN_OVER:
         return Close.REPLACED
-    # An unknown code may come from a newer version beside this one, while a deploy lasts.
+    # An unknown code may come from a newer version of this app, during a deployment.
     return Close(code) if closed_by == "server" and code in _CLOSES else Close.INSUFFICIENT_STATE
 
 
@@ -109,56 +112,56 @@ def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
 
 
 def ghost_time() -> timedelta:
-    """Return how long a connection may go unrenewed before it is taken for one of a dead process: three flushes."""
+    """Return how long a connection may go without renewal before its process is considered dead: three flushes."""
     return timedelta(seconds=3 * settings().lease_flush_interval)
 
 
 def find_live(using: str, now: datetime) -> QuerySet[Connection]:
-    """Return the open connections whose process is alive, as far as their leases tell.
+    """Return the open connections whose process is alive, as far as their leases show.
 
-    A lease lasts longer, so that nothing is closed because of one slow flush; a limit has to notice a dead process
-    sooner, or its clients would be refused because of their own ghosts.
+    A lease lasts longer than ``ghost_time``, so that one slow flush closes nothing. A limit must notice a dead process
+    sooner, or clients would be refused because of their own dead connections.
     """
     sockets = Q(transport=WEBSOCKET, lease_expires_at__gt=find_renewed_time(now))
-    # Over HTTP only the lease tells: no process holds the client.
+    # Over HTTP only the lease counts, because no process holds the client.
     polling = ~Q(transport=WEBSOCKET) & Q(lease_expires_at__gt=now)
     return Connection.objects.using(using).filter(sockets | polling, closed_at__isnull=True)
 
 
 def polling_lease() -> timedelta:
-    """Return how long a client that is connected over HTTP counts as connected after its last call.
+    """Return how long a client over HTTP counts as connected after its last call.
 
-    Its calls are its only signs of life, and each is told with the next flush.
+    Its calls are its only signs of life, and each is written with the next flush.
     """
     now = settings()
     return timedelta(seconds=now.heartbeat_interval * now.heartbeat_missed_limit + now.lease_flush_interval)
 
 
 def find_renewed_time(now: datetime) -> datetime:
-    """Return the moment after which the lease of a socket ends whose process is alive."""
+    """Return the earliest time at which the lease of a socket can expire if its process is alive now."""
     return now + max(settings().lease_duration - ghost_time(), timedelta(0))
 
 
 class Confirmed(NamedTuple):
-    """Number up to which a client has its receipts, as it said on the connection of a generation."""
+    """Number up to which a client has its receipts, as it reported on the connection of this generation."""
 
     generation: int
     seq: int
 
 
 def forget_receipts(confirmed: Mapping[int, Confirmed]) -> None:
-    """Forget receipts up to each client's number: their answers have arrived.
+    """Delete the receipts up to each client's number, because their answers have arrived.
 
-    What an older connection of a client says is not believed: the newer one may still ask for those answers.
+    The report of an older connection is ignored, because the newer one may still ask for those answers.
     """
     using = settings().database
     if not confirmed:
         return
     statements = Statements(connections[using])
     with open_transaction(using):
-        # Same order as the lane: client rows before the rows that depend on them.
+        # Lock in the same order as the lane: clients before the rows that depend on them.
         rows = statements.select_locked("id, confirmed_seq, generation", CLIENT, confirmed, wait=True)
-        # A repetition comes at most for a number that the client has not confirmed. That number never goes back.
+        # Clients repeat only numbers that they have not confirmed, and the confirmed number never decreases.
         moved = [
             (client, confirmed[client].seq)
             for client, seq, generation in rows
@@ -169,17 +172,18 @@ def forget_receipts(confirmed: Mapping[int, Confirmed]) -> None:
 
 
 def find_raised_generations(known: Mapping[int, int]) -> dict[int, int]:
-    """Return the generations of the clients that have a higher one than is known here: another place has taken over.
+    """Return the current generations of the clients for which it is higher than known here: they have attached
+    elsewhere.
 
-    A doorbell says so at once; without a channel layer none comes from another process.
+    A doorbell reports this at once; without a channel layer no doorbell comes from other processes.
     """
     statements = Statements(connections[settings().database])
     return dict(statements.select_raised("id", "generation", CLIENT, list(known.items())))
 
 
 def read_states(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, str]:
-    """Return ``connected``, ``reconnecting`` (lost, but its lease would still hold) or ``disconnected`` for each; one
-    query.
+    """Return for each session ``connected``, ``reconnecting`` (lost, but its lease would still be valid) or
+    ``disconnected``, with one query.
     """
     using = settings().database
     wanted = set(sessions)

@@ -1,4 +1,4 @@
-"""Control of the sessions that a process serves: whether they may go on, by one query for many of them."""
+"""Control the sessions that a process serves: check for many of them, with one query, whether they may go on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ENDS: dict[Close | None, type[SessionEnded]] = {
 
 
 class Known(NamedTuple):
-    """Session as a process has found it: the version of its tokens and of its user's rights, and its mark."""
+    """Session as a process knows it: the versions of its tokens and of its user's permissions, and its mark."""
 
     auth_version: int
     access_version: int
@@ -40,10 +40,10 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """How a session stands. ``code`` tells why it may not go on, and ``reason`` in one word how it ended; ``has_fault``
-    that something is to be done about it.
+    """Current state of a session. ``code`` is the reason why it may not go on, and ``reason`` one word for how it
+    ended; with ``has_fault``, the session must still be ended or its login must be checked.
 
-    Its process goes by ``known`` from now on.
+    The process replaces its knowledge of the session by ``known``.
     """
 
     code: Close | None
@@ -52,17 +52,19 @@ class Control:
     reason: str = ""
 
     def judge_connection(self, auth_version: int) -> Close | None:
-        """Return why a connection may not go on that was proved by a token of this version."""
+        """Return the close code for a connection that was authenticated with this version, or ``None`` if it
+        may go on.
+        """
         is_current = self.known is None or self.known.auth_version == auth_version
         return self.code or (None if is_current else Close.LOGIN_CHECK)
 
 
 def find_controls(known: Mapping[uuid.UUID, Known], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:
-    """Return how those sessions stand that may not go on, or of which anything is not as it is known here."""
+    """Return the controls of sessions that may not go on, or that differ from what is known here."""
     using = settings().database
     now = now or clock.read(using)
     if users.asks_instances():
-        # Only the users themselves can tell.
+        # Only instances of the user model can show how users stand.
         found = read_controls(known, now=now)
         return {key: control for key, control in found.items() if control.code or control.known != known[key]}
     statements = Statements(connections[using])
@@ -71,8 +73,8 @@ def find_controls(known: Mapping[uuid.UUID, Known], *, now: datetime | None = No
         (statements.uuid(key), row.auth_version, row.access_version, mark)
         for (key, row), mark in zip(known.items(), marks, strict=True)
     ]
-    # Asked every few seconds for everybody, and nearly always all may go on. To read a row of each would take longer
-    # than to find it.
+    # This runs every few seconds for all sessions, and nearly always all may go on. Reading a row of each would take
+    # longer than finding it.
     if sum(row[0] for row in _ask_good(statements, "COUNT(*)", asked, now)) == len(asked):
         return {}
     good = {statements.as_uuid(row[0]) for row in _ask_good(statements, "a.session_id", asked, now)}
@@ -80,10 +82,10 @@ def find_controls(known: Mapping[uuid.UUID, Known], *, now: datetime | None = No
 
 
 def _ask_good(statements: Statements, columns: str, asked: Sequence[tuple[Any, ...]], now: datetime) -> list[Row]:
-    """Select from the sessions that may go on as they are known for sure, as far as columns can tell."""
+    """Select from the sessions that may certainly go on and are as they are known here, as far as columns show."""
     over, moments = render_over(statements, now, "a.")
     join, stands, params = users.render_standing(statements, "wanted.mark")
-    # Wanted first, and one after the other: each is found by its key.
+    # Begin with `wanted`, and join in this order, so that each session is found by its key.
     return statements.select_wanted(
         f"SELECT {columns} FROM wanted CROSS JOIN {ACTIVITY} a JOIN {SESSION} s ON s.id = a.session_id {join}"
         f" LEFT JOIN {LOGIN} l ON l.id = s.login_id"
@@ -97,36 +99,37 @@ def _ask_good(statements: Statements, columns: str, asked: Sequence[tuple[Any, .
 
 
 def find_change(before: Mark | None) -> tuple[bool, Mark | None]:
-    """Return whether anything may have changed about sessions and their clients since the database had the mark
-    ``before``: by a write, or by a deadline. Return the mark now, too.
+    """Return whether sessions and their clients may have changed, by a write or by a deadline, since the database had
+    the mark ``before``; and return the current mark.
     """
     using = settings().database
     mark = read_mark(using)
     if before is None or mark != before or not users.changes_by_writes_only():
         return True, mark
-    # By its index, and not by the ORM, which would take longer to compile it.
+    # By an index, and without the ORM, which would take longer to compile the query.
     statements, now = Statements(connections[using]), clock.read(using)
     over = f"SELECT 1 FROM {ACTIVITY} WHERE live AND expires_at <= %s LIMIT 1"
     return bool(statements.fetch(over, [statements.moment(now)])), mark
 
 
 def read_controls(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:
-    """Return how each of the sessions stands; one SELECT, and one more for a filter of the project's own."""
+    """Return the control of each session, with one SELECT, and one more for a filter of the project's own."""
     using = settings().database
     wanted = list(sessions)
     now = now or clock.read(using)
     rows = SessionActivity.objects.using(using).filter(session__in=wanted)
     rows = rows.select_related("session__user", "session__login")
     rows = rows.defer("session__metadata", "session__config", "session__scopes")
-    # A session that is missing was deleted.
+    # A missing session was deleted.
     found = dict.fromkeys(wanted, Control(Close.SESSION_TERMINATED))
     return found | {row.session_id: _judge_row(row, now) for row in rows}
 
 
 def find_ends(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, SessionEnded]:
-    """Return the ends of those of the sessions that have ended or are gone.
+    """Return how sessions have ended, for those that have ended or do not exist.
 
-    A session takes its rows along: whoever misses one of them, or finds its clients fenced, asks this first.
+    The end of a session also removes its rows and fences its clients. Code that misses a row or finds a fenced client
+    calls this first.
     """
     ended: dict[uuid.UUID, SessionEnded] = {}
     for session, control in read_controls(sessions, now=now).items():
@@ -144,7 +147,7 @@ def _judge_row(row: SessionActivity, now: datetime) -> Control:
     if ended is not None and ended.close is not None:
         return Control(Close(ended.close), known, reason=ends.find_reason(ended))
     if not row.live:
-        # It is being ended just now.
+        # Its end is just being written.
         return Control(Close.SESSION_TERMINATED, known)
     fault = standing.find_fault(session)
     if fault is None:

@@ -1,7 +1,7 @@
-"""Devices of a user, as a page lists them: the live sessions as people know them, and their ends by that page.
+"""Devices of a user for a page: list the live sessions in a form for people, and end them.
 
-To end a device is to end its login as well: its browser still has Django's cookie, and would make a new session in the
-next second.
+To end a device also ends its login: otherwise its browser would still have Django's cookie, and would create a new
+session within a second.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from session_mgmt.user_code import call_sync, find_hook
 logger = logging.getLogger(__name__)
 
 DEVICE_ENDED = "device_ended"
-# A page of more would help nobody; the limit of sessions is far below.
+# A longer page would help nobody; the limit of sessions is far lower.
 MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whoever looks at the devices: a session by its token, or a login by its cookie (the digest of its stamp).
+    """Viewer of the list of devices: a session by its token, or a login by its cookie (``stamp`` is the digest of its
+    stamp).
 
-    ``proof`` is that token: it must count until the end of what it ends.
+    ``proof`` is that token: it must still be valid when a device is ended.
     """
 
     user_id: Any = None
@@ -52,7 +53,9 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Session as its user knows it. No token, no metadata, no state, and no address but the project's own place."""
+    """Session in the form for its user. It contains no token, metadata, state or address, only the project's
+    own place.
+    """
 
     session_id: str
     label: str
@@ -65,13 +68,15 @@ class Device:
     is_current: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the device as clients get it."""
+        """Return the device as it is sent to clients."""
         moments = {"first_seen": as_text(self.first_seen), "last_seen": as_text(self.last_seen)}
         return {**asdict(self), **moments}
 
 
 def list_devices(viewer: Viewer) -> list[Device]:
-    """Return the live devices of the viewer's user, this one first, then the one seen last; nobody has but its own."""
+    """Return the live devices of the viewer's user, the current one first, then the most recently seen; a viewer
+    without a user has none.
+    """
     rows = list(_find_live(viewer).select_related("activity", "login").order_by("-activity__last_active_at")[:MOST])
     states = connections.read_states(row.pk for row in rows)
     found = [_describe(row, states[row.pk], viewer) for row in rows]
@@ -80,7 +85,7 @@ def list_devices(viewer: Viewer) -> list[Device]:
 
 def _find_live(viewer: Viewer) -> QuerySet[ClientSession]:
     live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
-    # Nobody's sessions have no sisters.
+    # Sessions without a user have no sisters.
     return live.none() if viewer.user_id is None else live.filter(user=viewer.user_id, tenant=viewer.tenant)
 
 
@@ -106,7 +111,7 @@ def _is_current(session: ClientSession, viewer: Viewer) -> bool:
 
 
 def find_place(session: ClientSession) -> str:
-    """Return the place of a session as the project knows it; a function that fails knows none."""
+    """Return the place of a session, as the project's ``place_of`` returns it; empty if there is none or it fails."""
     try:
         function = find_hook("place_of")
         place = "" if function is None else call_sync(function, session)
@@ -117,7 +122,7 @@ def find_place(session: ClientSession) -> str:
 
 
 def end_device(viewer: Viewer, session: uuid.UUID) -> None:
-    """End a device of the viewer's user, with its login. Raises ``SessionNotFound`` for everything else."""
+    """End a device of the viewer's user, with its login. Raises ``SessionNotFound`` for all other sessions."""
     row = _find_live(viewer).select_related("login").filter(pk=session).first()
     if row is None:
         raise SessionNotFound()
@@ -125,10 +130,10 @@ def end_device(viewer: Viewer, session: uuid.UUID) -> None:
 
 
 def end_others(viewer: Viewer) -> int:
-    """End all devices of the viewer's user but this one, and return how many sessions they were."""
+    """End all devices of the viewer's user except the current one, and return the number of sessions."""
     rows = _find_live(viewer).select_related("login").order_by("pk")
     own = devices.find_login(settings().database, viewer.session)
-    # Whatever hangs on the login of this browser stays with it.
+    # All sessions of this browser's login are kept.
     others = [row for row in rows if not _is_current(row, viewer) and (own is None or row.login_id != own)]
     if others:
         _end_rows(others, viewer)
@@ -145,14 +150,16 @@ def _end_rows(rows: Sequence[ClientSession], viewer: Viewer) -> None:
 
 
 def _find_foreign_logins(viewer: Viewer) -> QuerySet[Any]:
-    """Return the logins that have sessions of other tenants, and none of the viewer's, ended ones included."""
+    """Return the logins that have sessions of other tenants and none of the viewer's tenant; ended sessions
+    count too.
+    """
     theirs = ClientSession.objects.using(settings().database).filter(user=viewer.user_id).exclude(login=None)
     mine = theirs.filter(tenant=viewer.tenant)
     return theirs.exclude(login__in=mine.values("login")).values("login")
 
 
 def _end_idle_logins(viewer: Viewer) -> None:
-    """End the other logins that no session hangs on: their browsers could make one at any time."""
+    """End the user's other logins that have no live sessions, because their browsers could create one at any time."""
     using = settings().database
     others = Q(user=viewer.user_id, ended_at=None) & ~Q(pk__in=_find_foreign_logins(viewer))
     if viewer.session is not None:

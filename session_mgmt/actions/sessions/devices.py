@@ -1,7 +1,7 @@
-"""End devices and everything of a user: the sessions, and the logins that would bring new ones in the next second.
+"""End devices, or everything of a user: the sessions, and the logins that would create new ones within a second.
 
-A session that is ended alone leaves its browser logged in to Django, and the page makes another one. So whoever ends a
-device ends its login too, and that browser is told ``login_ended`` until somebody really logs in there.
+If only a session is ended, its browser is still logged in to Django, and its page creates another one. Therefore the
+login of the device is ended too, and that browser gets ``login_ended`` until somebody logs in there again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ State = ClientSession.State
 
 
 def end_device(actor: Actor, session: uuid.UUID, *, reason: str = "requested", now: datetime | None = None) -> bool:
-    """End a session for good, with the login of its device; return false if it had ended before.
+    """End a session permanently, with the login of its device; return ``False`` if the session had ended before.
 
-    A session that ends itself, or another one of its own browser, leaves that browser's login. Raises
-    ``SessionNotFound``, ``PermissionDenied`` or ``ReauthRequired``, and as ``hold_proof``.
+    A session that ends itself, or another session of its own browser, does not end that browser's login. Raises
+    ``SessionNotFound``, ``PermissionDenied`` or ``ReauthRequired``, and the errors of ``hold_proof``.
     """
     using = settings().database
     with open_transaction(using):
@@ -45,11 +45,11 @@ def end_device(actor: Actor, session: uuid.UUID, *, reason: str = "requested", n
 
 
 def end_with_logins(using: str, sessions: Mapping[uuid.UUID, int | None], reason: str, now: datetime) -> set[uuid.UUID]:
-    """End sessions and the logins that they hang on, if any; return the sessions that were ended by it, with those that
-    hung on the same logins.
+    """End sessions and the logins that they belong to, if any; return the sessions that were ended, including other
+    sessions of these logins.
     """
     held = sorted({login for login in sessions.values() if login is not None})
-    # The logins first, in the order of all locks; they take their sessions along.
+    # Lock the logins first, in the usual order of locks. Ending them ends their sessions.
     ended = logins.end_logins(using, Q(pk__in=held), reason, now) if held else set()
     return ended | ending.end_sessions(using, sessions.keys() - ended, State.TERMINATED, reason, now)
 
@@ -57,10 +57,10 @@ def end_with_logins(using: str, sessions: Mapping[uuid.UUID, int | None], reason
 def end_devices(
     sessions: Iterable[uuid.UUID], reason: str, note: Callable[[list[uuid.UUID]], Any]
 ) -> Iterator[list[uuid.UUID]]:
-    """End sessions for good, with the logins of their devices, in groups with a transaction each.
+    """End sessions permanently, with the logins of their devices, in groups with one transaction each.
 
-    Yield those of each group that have ended by it, or with another one on the same device. ``note`` writes what is
-    kept of their end, in the same transaction. The caller acts for the site.
+    Yield for each group the sessions that have ended, also if they ended with another one on the same device. ``note``
+    is called with them in the same transaction, to record their end. Permissions are not checked.
     """
     using = settings().database
     pace = make_pace(using, ending.TOGETHER)
@@ -87,9 +87,9 @@ def _end_group(
 def end_user_sessions(
     user: Any, *, keep: uuid.UUID | None = None, reason: str = "requested", now: datetime | None = None
 ) -> int:
-    """End all sessions and logins of a user but those of the browser that has the session ``keep``.
+    """End all sessions and logins of a user, except those of the browser that has the session ``keep``.
 
-    Return how many sessions were ended.
+    Return the number of sessions that were ended.
     """
     using = settings().database
     with open_transaction(using):
@@ -108,7 +108,7 @@ def end_user_sessions(
 
 
 def find_login(using: str, session: uuid.UUID | None) -> int | None:
-    """Return the login that a session hangs on."""
+    """Return the id of the login that a session belongs to, or ``None``."""
     if session is None:
         return None
     return ClientSession.objects.using(using).filter(pk=session).values_list("login_id", flat=True).first()

@@ -1,6 +1,6 @@
-"""End sessions: close their rows, fence their clients and tell their logs; the reason goes wherever the end is told.
+"""End sessions: close their rows, fence their clients and record the end in their logs, always with its reason.
 
-Many end in groups, each by a fixed number of statements; one that ends alone is a group of one.
+Sessions are ended in groups, each with a fixed number of statements; a single one is a group of one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
 
 State = ClientSession.State
-# Most sessions of one group: an order to all processes names them, and a channel layer is for small messages.
+# Most sessions of one group: an order to all processes names them, and a channel layer is made for small messages.
 TOGETHER = 1000
 _EVENTS = {State.EXPIRED: names.SESSION_EXPIRED, State.TERMINATED: names.SESSION_TERMINATED}
 _CODES = {State.EXPIRED: Close.SESSION_EXPIRED, State.TERMINATED: Close.SESSION_TERMINATED}
 
 
 def end_session(using: str, session: uuid.UUID, state: State, reason: str, now: datetime) -> bool:
-    """End the session unless it has ended; only the one who changes ``live`` does, everybody else returns false."""
+    """End a session unless it has ended; return ``True`` only to the caller that has changed ``live``."""
     return bool(end_sessions(using, [session], state, reason, now))
 
 
@@ -53,10 +53,10 @@ def split_groups(sessions: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
 
 
 def _claim_live(using: str, sessions: list[uuid.UUID]) -> list[uuid.UUID]:
-    # One conditional UPDATE, so that of two who end a session one wins and tells it (promises L1 and L2).
+    # One conditional UPDATE, so that only one of two callers ends a session and records it (promises L1 and L2).
     statements = Statements(connections[using])
     among, keys = statements.among("session_id", [statements.uuid(session) for session in sessions])
-    # Locked by a part of its own, because an UPDATE takes any order; materialised, or it would run for each row.
+    # Lock in a separate part, because an UPDATE locks in any order; materialised, or it would run for each row.
     rows = statements.fetch(
         f"WITH held AS MATERIALIZED (SELECT session_id FROM {ACTIVITY} WHERE {among} AND live ORDER BY session_id"
         f"{statements.lock_clause(wait=True)}) UPDATE {ACTIVITY} SET live = false"
@@ -67,13 +67,15 @@ def _claim_live(using: str, sessions: list[uuid.UUID]) -> list[uuid.UUID]:
 
 
 def lock_in_order(using: str, rows: QuerySet[Any]) -> None:
-    """Lock rows by ascending key, as the lane and the lease flushes do: an UPDATE alone takes any order."""
+    """Lock rows by ascending key, as the lane and the flushes of leases do, because an UPDATE alone locks in
+    any order.
+    """
     if connections[using].features.has_select_for_update:
         list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
 
 
 def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason: str, now: datetime) -> None:
-    """Carry out the end of a group of sessions that the caller has claimed."""
+    """Write the end of a group of sessions that the caller has claimed."""
     mine = ClientSession.objects.using(using).filter(pk__in=sessions)
     lock_in_order(using, mine)
     mine.update(state=state, ended_at=now, end_reason=reason[:60])
@@ -86,11 +88,11 @@ def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason:
 
 def detach_clients(using: str, sessions: list[uuid.UUID], code: Close, now: datetime) -> None:
     """Fence the clients of sessions, and close the rows of their connections."""
-    # Fenced first: a raised generation refuses whatever was on its way.
+    # Fence them first, so that writes that are on their way are refused by the raised generation.
     clients = Client.objects.using(using).filter(session__in=sessions)
     lock_in_order(using, clients)
     clients.update(generation=F("generation") + 1)
-    # Their rows are closed here, because a process that died will never do it.
+    # Close the rows here, because a process that died will never close them.
     left = Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True)
     lock_in_order(using, left)
     left.update(closed_at=now, close_code=code, closed_by="server")

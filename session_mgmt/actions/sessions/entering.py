@@ -1,7 +1,8 @@
-"""Enter: decide by one call which session a page goes on with, by the one that it kept and by the login that it proves.
+"""Enter: decide with one call which session a page goes on with, by the session that it has kept and the login that it
+proves.
 
-The next person in a browser never gets the session of the one before, and whoever is still there loses nothing.
-Locks are taken in one order: the login, the session that was kept, its successor.
+The next person in a browser never gets the session of the previous one, and a person who is still logged in loses
+nothing. Locks are taken in one order: the login, the kept session, its successor.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ from session_mgmt.protocol.position import Position
 State = ClientSession.State
 
 NOT_CLAIMED, LOGIN_GONE, LOGIN_CHANGED = "not_claimed", "login_gone", logins.LOGIN_CHANGED
-# Two calls this far apart are not one answer that changes the cookie, and after the longer one it is asked anew.
+# Two calls with this distance are not caused by one answer that changes the cookie. After the longer time the first
+# call no longer counts.
 MISSING_TWICE = timedelta(seconds=2)
 MISSING_FORGOTTEN = timedelta(minutes=1)
 ANSWERED_FOR = timedelta(hours=1)
-# Plans for a claim that are overtaken: after so many, the page is told to come back.
+# Attempts to plan a claim, each of which may fail because the session changes. Then the page must try again later.
 PLANS = 3
 
 
@@ -58,14 +60,14 @@ def enter(wish: Wish, evidence: Evidence, *, request: Any = None, now: datetime 
     """
     pairs.check_nonce(wish.nonce)
     found = _enter_by_plan(wish, evidence, request, now)
-    # Only now: a refusal must not take back the decision about the session that was kept.
+    # Raise it only after the commit, because a refusal must not undo the decision about the kept session.
     if isinstance(found, SessionMgmtError):
         raise found
     return found
 
 
 def _enter_by_plan(wish: Wish, evidence: Evidence, request: Any, now: datetime | None) -> Entered | SessionMgmtError:
-    """Decide, with the project's word about a visitor's session; again if that has changed meanwhile."""
+    """Ask the project about a visitor's session and decide; do it again if that session has changed in the meantime."""
     using = settings().database
     for _ in range(PLANS):
         plan = _plan_claim(using, wish, evidence, request, now)
@@ -73,19 +75,19 @@ def _enter_by_plan(wish: Wish, evidence: Evidence, request: Any, now: datetime |
             try:
                 return _enter(using, wish, evidence, plan, now)
             except IntegrityError:
-                # The same request, or another tab, at the same moment: its session is there now.
+                # The same request, or another tab, has created its session at the same moment; now it is there.
                 return _enter(using, wish, evidence, plan, now)
     return Busy(retry_after=1.0)
 
 
 def _plan_claim(using: str, wish: Wish, evidence: Evidence, request: Any, now: datetime | None) -> Plan | None:
-    """Plan the fate of the session that was kept, if it is a visitor's and somebody is logged in now."""
+    """Plan what happens to the kept session, if it is a visitor's session and a user is logged in now."""
     if evidence.user is None or wish.kept is None:
         return None
     theirs = ClientSession.objects.using(using).filter(pk=wish.kept, user=None).exclude(state=State.TERMINATED)
     kept = theirs.select_related("activity").first()
     now = now or clock.read(using)
-    # The project is asked about no session of which the page knows the id only.
+    # Do not ask the project about a session for which the page has only the id.
     if kept is None or find_token_proof(using, kept, wish, now) is None:
         return None
     ip = None if wish.device is None else wish.device.ip
@@ -135,7 +137,7 @@ class _Entry:
     # -- what is known ---------------------------------------------------------------------------------------------
 
     def _tell_again(self) -> Entered | None:
-        """Return the answer that the same request got before."""
+        """Return the answer that the same request got before, or ``None``."""
         digest = tokens.hash_token(self._wish.nonce)
         mine = ClientSession.objects.using(self._using).select_related("user", "activity", "login")
         session = mine.filter(nonce=digest).first()
@@ -155,7 +157,9 @@ class _Entry:
         return self._answer(verdict, session, pair, position=_find_head(session), receipt=receipt)
 
     def _is_of_login(self, session: ClientSession) -> bool:
-        """Return whether a session belongs to the login of the page, in its tenant and with the same person acting."""
+        """Return whether a session belongs to the user of the page, in the same tenant and with the same person
+        acting.
+        """
         is_here = session.tenant == self._evidence.tenant and session.acting == self._evidence.acting
         return is_here and session.user_id == self._user_id
 
@@ -176,7 +180,7 @@ class _Entry:
         prints = fingerprints.list_fingerprints(self._evidence.user or session.user)
         has_changed = not fingerprints.fits(session.auth_fingerprint, prints)
         if has_changed and self._login is None:
-            # Only Django's own session shows that this browser was there when the password was changed.
+            # Only Django's own session can show that the password was changed in this browser.
             reason = standing.CREDENTIALS_CHANGED
             ending.end_session(self._using, session.pk, State.TERMINATED, reason, self._now)
             return self._start_anew(reason)
@@ -197,7 +201,7 @@ class _Entry:
         return self._answer(CONTINUED, session, pair)
 
     def _meet_visitor(self, session: ClientSession, proof: str) -> Entered | SessionMgmtError:
-        """Decide about a visitor's session whose page has a login now."""
+        """Decide about a visitor's session whose page is logged in now."""
         plan = self._plan
         if plan is None or plan.auth_version != session.auth_version:
             raise Moved
@@ -206,7 +210,7 @@ class _Entry:
         if plan.answer == FRESH:
             ending.end_session(self._using, session.pk, State.TERMINATED, NOT_CLAIMED, self._now)
             return self._start_anew(NOT_CLAIMED)
-        # A visitor who has made nothing is no reason to leave the user's own session of before.
+        # If the visitor has no documents, the user's own previous session is the better one.
         previous = None if plan.carried.names else self._recover_previous()
         if previous is not None:
             ending.end_session(self._using, session.pk, State.TERMINATED, NOT_CLAIMED, self._now)
@@ -221,7 +225,7 @@ class _Entry:
         return self._answer(CLAIMED, session, self._tokens.start_claimed(session))
 
     def _claim_expired(self, old: ClientSession, plan: Plan, proof: str) -> Entered | SessionMgmtError:
-        """Go on with an expired session of a visitor in a session of the user's."""
+        """Continue an expired session of a visitor in a session of the user."""
         if not self._end_due(old):
             return self._start_anew()
         successor = recovery.find_successor(self._using, old)
@@ -240,7 +244,9 @@ class _Entry:
         )
 
     def _miss_login(self, session: ClientSession, proof: str) -> Entered | SessionMgmtError:
-        """Ask twice before a session expires: a parallel answer may just be changing the cookie."""
+        """Expire a session only at the second call without a login, because an answer at the same time may be changing
+        the cookie.
+        """
         if not settings().follow_login and proof != BY_LOGIN:
             return self._continue(session, proof)
         since = session.login_missing_at
@@ -253,7 +259,7 @@ class _Entry:
         return self._start_anew(LOGIN_GONE)
 
     def _start_anew(self, reason: str = "") -> Entered | SessionMgmtError:
-        """Recover the session that the page remembers of this user, or make a new one."""
+        """Recover the session that the page remembers of this user, or create a new one."""
         if self._user_id is None:
             if not settings().anonymous_sessions:
                 return AuthRequired()
@@ -276,19 +282,19 @@ class _Entry:
                 **self._wish.create,
             )
         except SessionMgmtError as error:
-            # The end of the session that was kept stands all the same.
+            # The end of the kept session remains in effect.
             return error
         return self._answer(CREATED, created.session, created.pair, reason=reason, position=created.position)
 
     def _recover_previous(self) -> Entered | None:
-        """Recover the session that the page remembers of this user."""
+        """Recover the session that the page remembers of this user, or return ``None``."""
         if self._wish.previous == self._wish.kept:
             return None
         previous = self._lock_session(self._wish.previous)
         return None if previous is None else self._recover(previous, BY_LOGIN)
 
     def _recover(self, old: ClientSession, proof: str) -> Entered | None:
-        """Return the successor of an expired session, if its user is here and may inherit it."""
+        """Return the successor of an expired session, if its user is logged in and may inherit it; else ``None``."""
         end = tokens.explain_end(old, now=self._now)
         if end is None or old.state == State.TERMINATED or not self._is_of_login(old) or old.acting:
             return None
@@ -298,7 +304,7 @@ class _Entry:
         if self._login is None and not fingerprints.fits(old.auth_fingerprint, fingerprints.list_fingerprints(user)):
             return None
         if user is not None:
-            # The successor is bound to the credentials that were proved, and not to those of a moment later.
+            # Bind the successor to the credentials that were proved, and not to those of a moment later.
             old.user = user
         if not self._end_due(old):
             return None
@@ -316,25 +322,25 @@ class _Entry:
         )
 
     def _end_due(self, old: ClientSession) -> bool:
-        """End an expired session that no sweep has met; return whether it can still have a successor."""
+        """End a session whose time is over if no cleanup has ended it; return whether it can still have a successor."""
         if old.activity.live:
             ending.end_session(self._using, old.pk, State.EXPIRED, ends.TIMEOUT, self._now)
             old.refresh_from_db(using=self._using, fields=["state", "ended_at", "end_reason"])
         return old.ended_at is not None and self._now - old.ended_at <= settings().retention
 
     def _make_successor(self, old: ClientSession, proof: str, **given: Any) -> recovery.Restored:
-        # All tabs that kept it derive one pair from its token, whoever comes first.
+        # All tabs that have kept its token derive the same pair from it, no matter which one is first.
         origin = self._tokens.begin_family(self._wish.token if proof == BY_TOKEN else self._wish.nonce)
         facts: dict[str, Any] = {"device": self._wish.device, "nonce": self._wish.nonce, "login": self._login}
         return recovery.make_successor(self._using, old, origin=origin, now=self._now, **facts, **given)
 
     def _find_newer_login(self, old: ClientSession) -> datetime | None:
-        """Return when the user has logged in, if that was after the login of an old session."""
+        """Return when the user has logged in, if that was after the login of an old session; else ``None``."""
         at = self._evidence.auth_time
         return at if at is not None and at > (old.auth_time or old.created_at) else None
 
     def _join_successor(self, old: ClientSession, successor: ClientSession, proof: str) -> Entered | None:
-        """Go on with the successor that another tab has made."""
+        """Go on with the successor that another tab has made, or return ``None``."""
         session = self._lock_session(successor.pk)
         if session is None or not self._is_of_login(session) or tokens.explain_end(session, now=self._now):
             return None

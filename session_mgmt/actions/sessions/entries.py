@@ -1,4 +1,4 @@
-"""Question of a page that enters, and its answer."""
+"""Request of a page that enters, and its answer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CREATED, CONTINUED, RECOVERED, CLAIMED, ASK = "created", "continued", "recovered
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Session that a page kept, and its wishes if one is made. ``nonce`` names the request.
+    """Session that a page has kept, and its requests in case a session is created. ``nonce`` identifies the request.
 
-    ``by_cookie``: its tokens are to be kept in a cookie.
+    With ``by_cookie``, its tokens are kept in a cookie.
     """
 
     nonce: str = field(repr=False)
@@ -34,7 +34,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """Session to go on with. Without a ``pair`` the client's own tokens still count."""
+    """Session for the page. Without a ``pair``, the client's own tokens are still valid."""
 
     verdict: str
     session: ClientSession

@@ -1,6 +1,6 @@
-"""Tokens of a page that enters: the proof of the session that it kept, and the pair that it goes on with.
+"""Tokens of a page that enters: the proof of the session that it has kept, and the pair that it goes on with.
 
-Tabs that enter at once with the same proof are given one pair, so that none voids the pair of another.
+Tabs that enter at the same time with the same proof get the same pair, so that none makes the pair of another invalid.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Login, Token
 
-# Proofs of a session, the strongest first: its own tokens, its login, or a token that another tab has just used up.
-# ``BY_OTHER``: kept in a cookie where pages keep pairs now, or the other way round.
+# Proofs of a session, strongest first: its own token, its login, or a token that another tab has just used.
+# ``BY_OTHER`` is a token in a cookie while pages keep pairs now, or the reverse.
 BY_OTHER = "token of the other mode"
 BY_TOKEN, BY_ALONE, BY_LOGIN, BY_TAB = "token", "token without a pair", "login", "token of another tab"
 
 
 def find_token_proof(using: str, session: ClientSession, wish: Wish, now: datetime) -> str | None:
-    """Return how the token of a page proves the session that it kept."""
+    """Return how the token of a page proves the session that it has kept, or ``None``."""
     mine = Token.objects.using(using).filter(digest=tokens.hash_token(wish.token), session=session, revoked_at=None)
-    # A cookie that is no proof for calls any more still tells which browser this is.
+    # A cookie that is no longer valid for calls still shows which browser this is.
     counts = Q(expires_at__gt=now) | Q(kind=Token.Kind.COOKIE)
     token = mine.filter(counts, auth_version=session.auth_version).first()
     change = fresh_devices.find_change(session, wish.device)
     if token is None or (change is not None and change.policy == fresh_devices.REAUTH):
-        # A copied token would come from another device: only the login proves the session now.
+        # A copied token would come from another device, so only the login proves the session now.
         return None
     if token.kind in (Token.Kind.REFRESH, Token.Kind.COOKIE):
         return BY_TOKEN if wish.by_cookie == (token.kind == Token.Kind.COOKIE) else BY_OTHER
-    # A token with fewer scopes than its session must not be exchanged for one that has all of them.
+    # A token with fewer scopes than its session must not be exchanged for one with all scopes.
     return BY_ALONE if token.salt is None and token.scopes is None else None
 
 
@@ -46,7 +46,7 @@ class EntryTokens:
         self._using, self._wish, self._evidence, self._now = using, wish, evidence, now
 
     def find_proof(self, session: ClientSession, login: Login | None) -> str | None:
-        """Return the proof of the session that was kept; an id alone proves nothing."""
+        """Return the proof of the kept session, or ``None``; an id alone proves nothing."""
         proof = find_token_proof(self._using, session, self._wish, self._now)
         user = self._evidence.user
         if proof is not None or user is None or session.user_id != user.pk:
@@ -56,26 +56,26 @@ class EntryTokens:
         return BY_TAB if self._join_tab(session) is not None else None
 
     def tell_again(self, session: ClientSession) -> Pair | None:
-        """Return the pair that the same request was given before."""
+        """Return the pair that the same request got before, or ``None``."""
         return pairs.tell_first_again(self._using, session, [self._wish.nonce, *self._list_shared()])
 
     def is_of_claim(self, session: ClientSession, pair: Pair) -> bool:
-        """Return whether a pair is the one that a claim has made."""
+        """Return whether a pair was made by the claim of its session."""
         if session.claimed_at is None:
             return False
         made = Token.objects.using(self._using).filter(digest=tokens.hash_token(pair.access.secret))
         return made.filter(created_at=session.claimed_at).exists()
 
     def exchange_old(self, session: ClientSession) -> Pair | None:
-        """Exchange the tokens if the access token has lived half its life; ``None`` if they may go on."""
+        """Exchange the tokens if the access token has passed half of its life; return ``None`` if they remain valid."""
         token = Token.objects.using(self._using).get(digest=tokens.hash_token(self._wish.token))
         if token.used_at is None and self._is_young(session, token):
             if token.kind == Token.Kind.COOKIE:
-                # Its browser has proved its login just now.
+                # The browser has just proved its login.
                 end = cookies.find_end(session, session.activity, self._now)
                 Token.objects.using(self._using).filter(pk=token.pk).update(expires_at=end)
             return None
-        # Whose session it is was decided just now, by the same evidence.
+        # The caller has just decided, with the same evidence, whose session it is.
         exchange = Exchange(self._using, self._wish.token, token.family, session, self._now, is_login_proved=True)
         found = exchange.exchange(tokens.hash_token(self._wish.nonce))
         if found is not None:
@@ -84,7 +84,7 @@ class EntryTokens:
         if session.login is None:
             session.state = ClientSession.State.TERMINATED
             return None
-        # Here is the browser that is logged in: the copy is worthless, and it goes on.
+        # This browser is logged in and goes on; the copied token is worthless.
         return self._start_family(session)
 
     def _is_young(self, session: ClientSession, token: Token) -> bool:
@@ -95,11 +95,13 @@ class EntryTokens:
         return access is not None and self._now < access.created_at + (access.expires_at - access.created_at) / 2
 
     def begin_family(self, secret: str) -> Origin:
-        """Return the origin of a first pair, or of the cookie that stands for one."""
+        """Return the origin of the first pair of a family, or of the cookie in its place."""
         return pairs.begin_family(secret, is_cookie=self._wish.by_cookie)
 
     def renew(self, session: ClientSession, proof: str) -> Pair:
-        """Give new tokens to whoever has proved the session by something else; the ones of before are void."""
+        """Return new tokens for a page that has proved the session without a usable refresh token; the old ones become
+        invalid.
+        """
         if proof == BY_ALONE:
             old = Token.objects.using(self._using).filter(digest=tokens.hash_token(self._wish.token))
             old.update(revoked_at=self._now)
@@ -107,12 +109,12 @@ class EntryTokens:
         return self._join_tab(session) or self.replace(session)
 
     def replace(self, session: ClientSession) -> Pair:
-        """Give new tokens and void all others, also those that another tab has just been given."""
+        """Return new tokens and make all others invalid, also those that another tab has just got."""
         refreshing.raise_auth_version(self._using, session, self._now)
         return self._start_family(session)
 
     def start_claimed(self, session: ClientSession) -> Pair:
-        """Give the first tokens of a session that was just claimed, the same to all tabs that had its old ones."""
+        """Return the first tokens of a session that was just claimed; all tabs that had its old ones get the same."""
         return pairs.start_family(self._using, session, self.begin_family(self._list_shared()[0]), self._now)
 
     def _start_family(self, session: ClientSession) -> Pair:
@@ -122,13 +124,15 @@ class EntryTokens:
         return pairs.start_family(self._using, session, self.begin_family(secret), self._now)
 
     def _join_tab(self, session: ClientSession) -> Pair | None:
-        """Return the pair that another tab has just been given for the same proof, if nobody has exchanged it."""
+        """Return the pair that another tab has just got for the same proof, if it was not exchanged since; else
+        ``None``.
+        """
         since = self._now - settings().refresh_grace
         return pairs.tell_first_again(self._using, session, self._list_shared(), unused_since=since)
 
     def _list_shared(self) -> list[str]:
-        """List the secrets from which all tabs of a browser can derive one pair: their login and their kept token."""
-        # Its digest is in the database, and worth nothing without the server's key.
+        """Return the secrets from which all tabs of a browser can derive one pair: their login and their kept token."""
+        # The digest of the login is in the database, but is useless without the server's key.
         stamp, kept_in = self._evidence.stamp, "cookie" if self._wish.by_cookie else "page"
         by_login = [] if stamp is None else [f"login {kept_in} {stamp.hex()}"]
         return [*by_login, self._wish.token]

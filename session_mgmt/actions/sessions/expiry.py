@@ -24,8 +24,9 @@ from session_mgmt.models.tables import ACTIVITY
 def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
     """End up to ``limit`` sessions whose deadline has passed, in one transaction, and return them.
 
-    The claim is a conditional UPDATE on the row on which resume competes, so that two sweeps, or a sweep and a
-    resume, cannot both win. Activity that is still waiting to be flushed is waited for.
+    They are claimed by a conditional UPDATE on the row that a resume also locks, so that only one of two cleanups, or
+    of a cleanup and a resume, can win. Before a session ends, activity that waits to be flushed gets the time to be
+    written.
     """
     using = settings().database
     with open_transaction(using):
@@ -39,10 +40,10 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
 def _claim_due(using: str, now: datetime, limit: int) -> list[uuid.UUID]:
     statements = Statements(connections[using])
     over, moments = render_over(statements, now)
-    # Skipped, not waited for: whoever holds a session's row is using it, and the next sweep looks again.
+    # Skip locked rows and do not wait: their sessions are in use, and the next cleanup checks them again.
     locked = " FOR UPDATE SKIP LOCKED" if statements.postgres else ""
-    # Of both deadlines the earlier one has passed in any case: this is for the index.
-    # Materialised: in a nested loop PostgreSQL runs a plain subquery again for each row, past the LIMIT.
+    # `expires_at` is never later than the absolute deadline, so this condition only serves the index.
+    # Materialised, because in a nested loop PostgreSQL runs a plain subquery again for each row, beyond the LIMIT.
     rows = statements.fetch(
         f"WITH due AS MATERIALIZED (SELECT session_id FROM {ACTIVITY}"
         f" WHERE live AND expires_at <= %s AND {over} ORDER BY expires_at LIMIT %s{locked})"
@@ -54,7 +55,7 @@ def _claim_due(using: str, now: datetime, limit: int) -> list[uuid.UUID]:
 
 
 def count_due(*, now: datetime | None = None) -> int:
-    """Count the sessions that a sweep would end now."""
+    """Return the number of sessions that a cleanup would end now."""
     using = settings().database
     now = now or clock.read(using)
     return SessionActivity.objects.using(using).filter(filter_over(now), live=True, expires_at__lte=now).count()

@@ -1,7 +1,7 @@
-"""Fingerprints of credentials: a session is bound to its user's password as Django binds its own sessions.
+"""Fingerprints of credentials: a session is bound to its user's password, like Django's own sessions.
 
-A session holds the first bytes of the SHA-256 of ``get_session_auth_hash()``. The secret of that hash is the server's
-key, so a dump of the database shows nothing that was not in it before.
+A session stores the first bytes of the SHA-256 of ``get_session_auth_hash()``. That hash is made with the server's
+secret key, so a dump of the database shows nothing new about passwords.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from session_mgmt.conf import settings
 
 LENGTH = 16
-# Passwords of which the fingerprints are kept, so that a user who is served is hashed once.
+# Passwords whose fingerprints are cached, so that the hash of an active user is computed once.
 _KEPT = 10_000
 _METHODS = ("get_session_auth_hash", "get_session_auth_fallback_hash", "_get_session_auth_hash")
 
 
 def list_fingerprints(user: Any) -> tuple[bytes, ...]:
-    """Return the fingerprint of a user's credentials, then those by keys of the server that are being replaced.
+    """Return the fingerprint of a user's credentials, followed by those with the server's fallback keys.
 
-    Empty for nobody, and for a user model without such a hash.
+    The result is empty without a user, and for a user model without such a hash.
     """
     if user is None or not hasattr(user, "get_session_auth_hash"):
         return ()
@@ -33,18 +33,18 @@ def list_fingerprints(user: Any) -> tuple[bytes, ...]:
 
 
 def make_fingerprint(user: Any) -> bytes | None:
-    """Return the fingerprint that a session of the user is bound to today."""
+    """Return the fingerprint to which sessions of the user are bound now, or ``None``."""
     return next(iter(list_fingerprints(user)), None)
 
 
 def fits(stored: bytes | memoryview | None, prints: tuple[bytes, ...]) -> bool:
-    """Return whether a session goes with these credentials. One that is not bound yet goes with any."""
+    """Return whether a session is bound to these credentials. One that is not bound yet fits any."""
     return stored is None or not prints or bytes(stored) in prints
 
 
 @lru_cache(maxsize=1)
 def is_of_password() -> bool:
-    """Return whether the hash depends on nothing but a column ``password`` of the users' own table."""
+    """Return whether the hash depends only on a column ``password`` of the users' own table."""
     model = get_user_model()
     if any(getattr(model, name, None) is not getattr(AbstractBaseUser, name) for name in _METHODS):
         return False
@@ -52,8 +52,8 @@ def is_of_password() -> bool:
 
 
 def list_by_password(password: str) -> tuple[bytes, ...]:
-    """Return the fingerprints of a user whose ``password`` is this column's value."""
-    # Keys are part of the question: tests replace them in a process that lives on.
+    """Return the fingerprints of a user with this value in the column ``password``."""
+    # The keys are part of the cache's key, because tests replace them while the process runs.
     return _list_by_password(password, django_settings.SECRET_KEY, tuple(django_settings.SECRET_KEY_FALLBACKS))
 
 
@@ -69,18 +69,18 @@ def _hash_user(user: Any) -> tuple[bytes, ...]:
 
 
 def make_mark(stored: bytes | memoryview | None, password: str | None) -> bytes:
-    """Return one digest for a session's fingerprint and its user's password together.
+    """Return one digest of a session's fingerprint together with its user's password.
 
-    The database computes the same (``render_mark``), so that the two are compared where they are, and no password of
-    the table goes over the wire or into a log of slow statements.
+    The database computes the same digest (``render_mark``). Therefore the two are compared inside the database, and no
+    password of the table is sent over the network or written to a log of slow statements.
     """
     return hashlib.sha256(f"{bytes(stored or b'').hex()}{password or ''}".encode()).digest()
 
 
 def render_mark(fingerprint: str, password: str, *, postgres: bool) -> str:
-    """Return the expression of ``make_mark`` over two columns, as hexadecimal digits on SQLite and bytes otherwise."""
+    """Return ``make_mark`` as an SQL expression over two columns: hexadecimal digits on SQLite, bytes on PostgreSQL."""
     if postgres:
         text = f"encode(coalesce({fingerprint}, ''::bytea), 'hex') || coalesce({password}, '')"
         return f"sha256(convert_to({text}, 'UTF8'))"
-    # A function of Django's own connections.
+    # SHA256 is a function that Django adds to its SQLite connections.
     return f"SHA256(lower(hex(coalesce({fingerprint}, ''))) || coalesce({password}, ''))"

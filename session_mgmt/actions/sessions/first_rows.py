@@ -1,4 +1,4 @@
-"""Rows that a session has from its first moment, made of its creator's arguments and not yet stored."""
+"""First rows of a session, built from its creator's arguments and not stored yet."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from session_mgmt.protocol import events as names
 from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
 
-# Shorter ones would end sessions between two writes of activity, which are gathered.
+# A shorter timeout could end a session between two writes of its activity, because activity is written with a delay.
 MINIMUM_TIMEOUT = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Place where a session lives, as far as known; for people, never for decisions."""
+    """Facts about the device of a session, as far as known; to show to people, never to make decisions."""
 
     label: str = ""
     ip: str | None = None
@@ -43,13 +43,13 @@ def build_session(
     nonce: str | None,
     now: datetime,
 ) -> ClientSession:
-    """Build a session of its creator's arguments. Raises ``InvalidField``."""
+    """Build a session from its creator's arguments. Raises ``InvalidField``."""
     device = device or Device()
     session = ClientSession(
         user=user,
         metadata=check_object(metadata or {}, "metadata"),
         config=check_object(config or {}, "config"),
-        # Cut and not refused: the device's words about itself are for people to read.
+        # Shorten long texts instead of refusing them, because they are only shown to people.
         label=device.label[:200],
         ip=veil_address(device.ip),
         user_agent=device.user_agent[:400],
@@ -63,7 +63,7 @@ def build_session(
 
 
 def check_object(value: Any, name: str) -> dict[str, Any]:
-    """Return a checked object of limited size. Raises ``InvalidField``."""
+    """Return a checked JSON object of limited size. Raises ``InvalidField``."""
     limit = settings().max_metadata_bytes
     checked: dict[str, Any] = checking.check_value(value)
     if not isinstance(checked, dict) or len(strict.dump_json(checked)) > limit:
@@ -74,7 +74,7 @@ def check_object(value: Any, name: str) -> dict[str, Any]:
 def make_first_rows(
     session: ClientSession, idle: timedelta, absolute: datetime, now: datetime
 ) -> tuple[SessionActivity, SessionEvent, Position]:
-    """Return the rows that a session has from its first moment, not yet stored."""
+    """Return the first rows of a session, not stored yet, and the position of its log."""
     position = Position(new_epoch(), 1, new_tag())
     activity = SessionActivity(
         session=session,
@@ -83,7 +83,7 @@ def make_first_rows(
         absolute_deadline=absolute,
         expires_at=min(now + idle, absolute),
         epoch=position.epoch,
-        # The log's first entry is counted here, because no ledger writes for a row that does not exist yet.
+        # The first entry of the log is counted here, because no ledger writes for a row that does not exist yet.
         event_seq=1,
         event_tag=position.tag,
     )
@@ -100,7 +100,7 @@ def make_first_rows(
 
 
 def read_timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:
-    """Return the idle and the absolute timeout of a config. Raises ``InvalidField``."""
+    """Return the idle and the absolute timeout of a config, or the defaults. Raises ``InvalidField``."""
     now = settings()
     idle = _read_timeout(config, "idle_timeout", now.idle_timeout)
     return idle, _read_timeout(config, "absolute_timeout", now.absolute_timeout)
@@ -120,9 +120,9 @@ def _read_timeout(config: dict[str, Any], name: str, most: timedelta) -> timedel
 def make_proofs(
     session: ClientSession, activity: SessionActivity, origin: Origin | None, now: datetime
 ) -> tuple[list[Token], tokens.Issued, Pair | None]:
-    """Return the rows of the first tokens, the access token, and the pair if the client can refresh one."""
+    """Return the rows of the first tokens, the access token, and the pair if the client gets one."""
     if origin is None:
-        # The token outlives the session by the retention, so that it can still ask for a successor.
+        # The token is valid for the retention after the end of the session, so that it can still recover it.
         expires = activity.absolute_deadline + settings().retention
         proof, token = tokens.make_token(session, expires_at=expires, now=now)
         return [proof], token, None

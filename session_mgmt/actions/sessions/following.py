@@ -1,4 +1,4 @@
-"""Follow one more log for a live connection, and see that its session may."""
+"""Follow one more log on an open connection, and check that the session may follow it."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ from session_mgmt.protocol.scopes import Restriction, explain_log
 
 
 def claim_session(using: str, session: uuid.UUID, now: datetime) -> None:
-    """Compete with expiry for the session's row, and lock it. Raises ``SessionEnded`` for the one who loses."""
-    # A session whose time is over has ended, swept or not: nobody may come back after it (promise L1).
+    """Lock the session's row against its expiry. Raises ``SessionEnded`` if the session has ended."""
+    # If its time is over, the session has ended, even if no cleanup has run: nobody may come back to it (promise L1).
     activity = _find_live(using, session, now)
-    # Changes nothing and locks the row: of this and expiry, one comes first and the other sees it.
+    # The update changes nothing but locks the row: either this or the expiry is first, and the other one sees it.
     if not activity.update(live=True):
         raise _find_end(using, session, now)
 
 
 def require_live(using: str, session: uuid.UUID, now: datetime, attached: Attached | None = None) -> None:
-    """Look at the session's row and lock nothing, for verbs that only read; one query for the client as well.
+    """Check the session's row without a lock, for functions that only read; the same query checks the client.
 
     Raises ``SessionEnded`` or ``Replaced``.
     """
@@ -78,7 +78,7 @@ def _find_live(using: str, session: uuid.UUID, now: datetime) -> QuerySet[Sessio
 
 def _find_end(using: str, session: uuid.UUID, now: datetime) -> SessionEnded:
     found = ClientSession.objects.using(using).select_related("activity").filter(pk=session).first()
-    # One that is missing was deleted.
+    # A missing session was deleted.
     return SessionTerminated() if found is None else tokens.explain_end(found, now=now) or SessionExpired()
 
 
@@ -94,11 +94,11 @@ def subscribe(
     *,
     gate: AbstractContextManager[Any],
 ) -> Log:
-    """Look at one more log for a live connection, and ask the application for the right to a topic.
+    """Return one more log for an open connection, after asking the application whether its topic is allowed.
 
-    ``slow`` is the way to go on that the client wishes for, ``since`` where to begin without a position, and ``only``
-    its filter. A log for which nothing must be stored costs no transaction. ``gate`` is held around any other. Raises
-    as ``follow_log``, and ``ScopeMissing`` or ``ReauthRequired``.
+    ``slow`` is how the client wants to be served if it is slow, ``since`` where to begin without a position, and
+    ``only`` its filter. If nothing must be stored for a log, no transaction is opened; otherwise ``gate`` is held
+    around the transaction. Raises the errors of ``follow_log``, and ``ScopeMissing`` or ``ReauthRequired``.
     """
     unscoped = explain_log(restriction, name)
     if unscoped is not None:
@@ -106,7 +106,7 @@ def subscribe(
     granted = subscriptions.ask_granted(session, [name])
     ways, starts, parts = {name: slow}, {name: since}, {name: only}
     wish = Wish(session.pk, {name: position}, granted, None, attached, ways, starts, parts)
-    # To subscribe again, or to a log that somebody has made already, stores nothing.
+    # Nothing is stored to subscribe again, or to follow a document that exists already.
     known = find_log(wish, name)
     if known is not None:
         return known
@@ -117,10 +117,10 @@ def subscribe(
 def read_past(
     session: uuid.UUID, topic: str, before: Position | None, limit: int, attached: Attached | None = None
 ) -> PastPage:
-    """Read a page of a topic's past for a session that has the right to follow it.
+    """Return a page of a topic's history for a session that may follow it.
 
-    The application may have taken its time to tell: the session, and the client if one is attached, is looked at
-    again. Raises ``SessionEnded``, ``Replaced`` or ``UnknownPosition``.
+    The check of the permission may have taken a while, so the session, and the client if ``attached`` is given, are
+    checked again. Raises ``SessionEnded``, ``Replaced`` or ``UnknownPosition``.
     """
     using = settings().database
     require_live(using, session, clock.read(using), attached)
@@ -130,22 +130,23 @@ def read_past(
 def read_allowed_past(
     session: ClientSession, topic: str, before: Position | None, limit: int, attached: Attached | None = None
 ) -> PastPage:
-    """Read a page of a topic's past as ``read_past`` does, where the topic asks about each entry.
+    """Return a page of a topic's history as ``read_past`` does, with only the allowed entries if the topic checks each
+    entry.
 
-    This runs the project's code. Raises also ``TemporaryError`` where that can give no answer now.
+    This runs the project's code. Raises also ``TemporaryError`` if that cannot answer now.
     """
     if judging.find_judged(TOPIC + topic) is None:
         return read_past(session.pk, topic, before, limit, attached)
     using = settings().database
     require_live(using, session.pk, clock.read(using), attached)
     page = judging.read_allowed_page(using, session, topic, before, limit)
-    # Again: the application takes its time.
+    # Check again, because the project's code may have taken a while.
     require_live(using, session.pk, clock.read(using), attached)
     return page
 
 
 def read_members(session: uuid.UUID, topic: str, attached: Attached | None = None) -> Members:
-    """Read who is there in a topic for a session that has the right to see it.
+    """Return the members of a topic for a session that may see them.
 
     Raises ``SessionEnded``, ``Replaced`` or ``InvalidField``.
     """
@@ -161,13 +162,14 @@ def read_value(
     drain: Callable[[], int],
     attached: Attached | None = None,
 ) -> Value:
-    """Read the value of a topic for a session that has the right to follow it; this runs the project's code.
+    """Return the value of a topic for a session, after checking that it may follow the topic. This runs the project's
+    code.
 
-    Raises as ``require_granted`` and ``snapshots.read_value``, ``SessionEnded`` or ``Replaced``.
+    Raises the errors of ``require_granted`` and ``snapshots.read_value``, ``SessionEnded`` or ``Replaced``.
     """
     using = settings().database
     topic = subscriptions.require_granted(session, name, restriction)
-    # Before and after: the application takes its time to allow it, and to tell.
+    # Before and after, because the project's code may take a while for the permission and for the value.
     require_live(using, session.pk, clock.read(using), attached)
     value = snapshots.read_value(using, session, topic, drain)
     require_live(using, session.pk, clock.read(using), attached)
@@ -175,9 +177,9 @@ def read_value(
 
 
 def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | None:
-    """Look at a log by reading alone; ``None`` if its document or subscription must be made first.
+    """Return a log without writing anything; ``None`` if its document or subscription must be created first.
 
-    Raises as ``follow_log``: a session that ended follows nothing.
+    Raises the errors of ``follow_log``: a session that has ended follows nothing.
     """
     using = settings().database
     now = now or clock.read(using)
@@ -201,7 +203,7 @@ def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | Non
 
 
 def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:
-    """Look at one more log for a live connection.
+    """Return one more log for an open connection; create its document or subscription if necessary.
 
     Raises ``TopicDenied``, ``InvalidField``, ``SessionEnded``, ``Replaced`` or a limit's error.
     """
@@ -210,7 +212,7 @@ def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:
         now = now or clock.read(using)
         claim_session(using, wish.session, now)
         if wish.attached is not None:
-            # A statement of its own: under the session's lock it reads what a claim has committed.
+            # A separate statement: under the session's lock it reads what a claim has committed.
             require_attached(Statements(connections[using]), wish.attached, hold=True)
         (looked,) = look_at_logs(Statements(connections[using]), [wish], now)
         if name in looked.denied:
@@ -223,6 +225,6 @@ def _load_timeline(using: str, wish: Wish) -> Log:
     asked = positions.parse(given)
     window = timelines.read_window(using, wish.session, read_offset(asked))
     if window is None:
-        # Deleted meanwhile.
+        # The session was deleted in the meantime.
         raise SessionTerminated()
     return make_timeline_log(wish.session, window, asked, given)

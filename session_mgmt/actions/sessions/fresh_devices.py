@@ -1,4 +1,4 @@
-"""Notice devices: one that a user had never logged in from, and a session that comes from another one than before."""
+"""Notice new devices: one that a user has never logged in from, and another device or network of the same session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IGNORE, AUDIT, REAUTH = "ignore", "audit", "reauth"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Difference between the device of a session and the one that it comes from now; ``policy`` is the stricter one."""
+    """Difference between the device of a session and the one of the current request; ``policy`` is the stricter one."""
 
     session: uuid.UUID
     policy: str
@@ -33,7 +33,7 @@ class Change:
 
 
 def find_change(session: ClientSession, device: Device | None) -> Change | None:
-    """Return how a session's device differs, if the project wants to know. What is unknown differs from nothing."""
+    """Return how the device of a session differs, if the project wants to know. Unknown values count as equal."""
     if device is None:
         return None
     before, now = name_agent(session.user_agent), name_agent(device.user_agent)
@@ -50,22 +50,22 @@ def find_change(session: ClientSession, device: Device | None) -> Change | None:
 
 
 def note_change(change: Change) -> None:
-    """Write the change down."""
+    """Write the change to the audit trail."""
     facts = {"parts": list(change.parts), "before": " ".join(change.before), "now": " ".join(change.now)}
     audit.add_entry(audit.DEVICE_CHANGED, session=change.session, ip=change.ip, policy=change.policy, **facts)
 
 
 def keep_device(using: str, session: ClientSession, device: Device) -> None:
-    """Take the present device for the session's own, so that one change is told once."""
+    """Store the current device as that of the session, so that one change is reported once."""
     session.user_agent, session.ip = device.user_agent[:400], veil_address(device.ip)
     mine = ClientSession.objects.using(using).filter(pk=session.pk)
     mine.update(user_agent=session.user_agent, ip=session.ip)
 
 
 def tell_new_device(using: str, session: ClientSession) -> None:
-    """Send ``new_device`` after the commit if none of the user's sessions that are kept had this browser and system.
+    """Send ``new_device`` after the commit if none of the user's stored sessions had this browser and system.
 
-    Nothing is asked of the database unless somebody listens.
+    The database is queried only if the signal has receivers.
     """
     if session.user_id is None or not new_device.has_listeners():
         return
@@ -86,7 +86,7 @@ def tell_new_device(using: str, session: ClientSession) -> None:
 
 
 def follow_device(using: str, session: ClientSession, device: Device | None) -> None:
-    """Write down that a session goes on from another device, which is its own from here on."""
+    """Record that a session comes from another device, and store that device as its own."""
     change = find_change(session, device)
     if change is not None and device is not None:
         note_change(change)

@@ -1,6 +1,6 @@
-"""Write what processes have heard from clients over HTTP: their leases and figures, many at once.
+"""Write the leases and figures of clients that are connected over HTTP, many together.
 
-Any process may answer any call, so each adds what it has counted, and a lease is only ever moved on.
+Any process may answer any call, so each process adds what it has counted, and a lease is only ever extended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz", **dict.fromkeys(_
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Connection of which something was heard so many seconds ago, with what was counted since the last flush."""
+    """Connection whose client made a call ``seconds_ago``, with the counts since the last flush."""
 
     connection: int
     seconds_ago: float
@@ -36,7 +36,7 @@ class Heard:
 
 
 def keep_heard(heard: Iterable[Heard], *, now: datetime | None = None) -> None:
-    """Move leases on and add figures, in one statement for all. A connection that is closed keeps its end."""
+    """Extend leases and add figures, with one statement for all. A connection that is closed stays closed."""
     using = settings().database
     by_key = {one.connection: one for one in heard}
     if not by_key:
@@ -46,14 +46,14 @@ def keep_heard(heard: Iterable[Heard], *, now: datetime | None = None) -> None:
         now = now or clock.read(using)
         names = ", ".join(_COUNTED)
         lease = statements.plain("lease_expires_at")
-        # Locked, so that what two processes have counted is added up.
+        # Lock the rows, so that the counts of two processes are added up.
         rows = statements.select_locked(f"id, {lease}, {names}", CONNECTION, by_key, wait=True)
         statements.update(CONNECTION, _COLUMNS, [_build_row(statements, row, by_key[row[0]], now) for row in rows])
 
 
 def _build_row(statements: Statements, row: tuple[Any, ...], heard: Heard, now: datetime) -> tuple[Any, ...]:
     key, stored, *counted = row
-    # Another process may have heard the client since.
+    # Another process may have answered a later call.
     lease = max(statements.as_moment(stored), now - timedelta(seconds=heard.seconds_ago) + polling_lease())
     added = [before + getattr(heard, name) for before, name in zip(counted, _COUNTED, strict=True)]
     return (key, statements.moment(lease), *added)

@@ -1,6 +1,7 @@
-"""Ask the project about a request: its tenant, who acts in it, when its user logged in, and the scopes.
+"""Ask the project about a request: its tenant, who acts in it, when its user has logged in, and the scopes.
 
-The answers are bound to sessions, so any that cannot be used stops the request: a guess could cross a border.
+The answers are stored with sessions, so a request with an unusable answer fails: a guess could give access to data of
+another tenant or user.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ HIJACK = "hijack_history"
 
 
 def find_tenant(request: Any) -> str:
-    """Return the name of the tenant that a request belongs to; "" if the project has none."""
+    """Return the name of the tenant that a request belongs to; empty if the project has none."""
     function = find_hook("tenant_of")
     found = None if function is None else call_sync(function, request)
     return "" if found is None else _check_text("tenant_of", found, _limit_of("tenant"))
 
 
 def find_impersonator(request: Any, *, is_by_cookie: bool) -> str:
-    """Return who acts for a request's user, by the key if it is a user; "" for nobody."""
+    """Return who acts for a request's user, by primary key if it is a user; empty for nobody."""
     function = find_hook("impersonator_of")
     if function is not None:
         found = call_sync(function, request)
     else:
-        # The cookie of somebody else, beside a proof in a header, says nothing.
+        # With a proof in a header, the cookie may belong to somebody else and says nothing.
         found = _find_hijacker(request) if is_by_cookie else None
     if found is None:
         return ""
@@ -39,7 +40,7 @@ def find_impersonator(request: Any, *, is_by_cookie: bool) -> str:
 
 def _find_hijacker(request: Any) -> Any:
     history = request.session.get(HIJACK)
-    # Whatever its form: a history that is there means that somebody acts.
+    # A history in any form means that somebody acts for the user.
     return (history[-1] if isinstance(history, list) and history else HIJACK) if history else None
 
 
@@ -57,9 +58,9 @@ def find_auth_time(request: Any) -> datetime | None:
 
 
 def find_scopes(request: Any, user: Any) -> tuple[str, ...]:
-    """Return the scopes of a new session for a user or nobody; none of them is without limits.
+    """Return the scopes of a new session for a user or a visitor; an empty tuple means no limits.
 
-    Raises ``PermissionDenied`` if the project gives none at all.
+    Raises ``PermissionDenied`` if the project returns an empty list.
     """
     function = find_hook("scopes_for")
     found = None if function is None else call_sync(function, request, user)
@@ -69,7 +70,7 @@ def find_scopes(request: Any, user: Any) -> tuple[str, ...]:
         raise UnusableAnswer(f"scopes_for returned {type(found).__name__}; return a list of scopes or None.")
     listed = list(found)
     if not listed:
-        # No scopes would read as no limits.
+        # An empty list would be stored as no limits.
         raise PermissionDenied("This login may have no session.")
     try:
         return tuple(scopes.check_scopes(listed))

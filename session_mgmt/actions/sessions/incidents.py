@@ -1,6 +1,7 @@
-"""Record incidents of a session, for its log and its people: refused tokens and faults.
+"""Record incidents of a session, such as refused tokens and faults, for its log and for staff.
 
-Clients in a loop could fill a disk with these; so there is one of a kind per session, or per address, in a while.
+Clients in a loop could fill the disk with records. Therefore each kind is recorded at most once in ``ONE_IN`` for each
+session or address.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ ONE_IN = timedelta(seconds=10)
 
 
 def record_refusal(secret: str, error: SessionMgmtError, *, ip: str | None = None, now: datetime | None = None) -> None:
-    """Record that a token was refused: ``auth_required`` if it only expired, else ``auth_failed``. A token of nobody
-    goes to the audit trail.
+    """Record that a token was refused: ``auth_required`` if it has only expired, else ``auth_failed``. An unknown token
+    is recorded in the audit trail.
 
-    A session that has ended is told nothing more: its log says how it ended.
+    Nothing is recorded for a session that has ended, because its log shows how it ended.
     """
     using = settings().database
     now = now or clock.read(using)
@@ -41,15 +42,15 @@ def record_refusal(secret: str, error: SessionMgmtError, *, ip: str | None = Non
 
 
 def record_failure(session: uuid.UUID, error: SessionMgmtError, *, now: datetime | None = None) -> None:
-    """Record that the server, or the application's code in it, failed for this session: ``error_occurred``."""
+    """Record ``error_occurred``: the server, or the application's code in it, has failed for this session."""
     using = settings().database
     _record_once(using, session, names.ERROR_OCCURRED, error, now or clock.read(using))
 
 
 def _record_once(using: str, session: uuid.UUID, type_: str, error: SessionMgmtError, now: datetime) -> None:
     lately = SessionEvent.objects.using(using).filter(session=session, type=type_, at__gt=now - ONE_IN)
-    # Before any transaction, so that a known token's refusal costs the statements of an unknown one's. Two at once may
-    # both write one: the bound is for the disk, and needs no lock.
+    # Before any transaction, so that refusing a known token takes the same statements as refusing an unknown one. Two
+    # calls at once may both write a record: the limit only protects the disk, and needs no lock.
     if lately.exists():
         return
     with open_transaction(using):
@@ -58,8 +59,8 @@ def _record_once(using: str, session: uuid.UUID, type_: str, error: SessionMgmtE
 
 
 def find_kind(error: SessionMgmtError) -> str | None:
-    """Return the action of the audit trail for a refusal that shows a missing right or a limit; ``None`` for others."""
-    # A browser whose login was ended: by a copy of its cookie, for example.
+    """Return the audit action for a refusal because of a missing permission or a limit; ``None`` for other errors."""
+    # `LoginEnded` comes from a browser whose login was ended, which may be a copy of the cookie.
     if error.status == 403 or isinstance(error, LoginEnded):
         return audit.PERMISSION_DENIED
     if error.status == 429 or isinstance(error, SessionLimit):
@@ -76,9 +77,9 @@ def record_denial(
     call: str,
     log: str | None = None,
 ) -> None:
-    """Record that a right was missing or a limit reached, once in a while for each address.
+    """Record that a permission was missing or a limit was reached, at most once in ``ONE_IN`` for each address.
 
-    ``log`` is the one that was asked for. Ask ``limits.is_news`` before: that costs no statement.
+    ``log`` is the requested log. Call ``limits.is_news`` before, which needs no statement.
     """
     using, kind = settings().database, find_kind(error)
     if kind is None:
@@ -90,7 +91,7 @@ def record_denial(
 def record_refused_refresh(
     session: uuid.UUID | None, error: SessionMgmtError, *, ip: str | None, now: datetime | None = None
 ) -> None:
-    """Record that a refresh token is unknown or counts no longer, once in a while for each address."""
+    """Record that a refresh token is unknown or no longer valid, at most once in ``ONE_IN`` for each address."""
     using = settings().database
     at = now or clock.read(using)
     _audit_once(using, audit.REFRESH_REFUSED, at, session=session, ip=ip, name=error.name)
@@ -107,6 +108,6 @@ def _audit_once(using: str, action: str, now: datetime, *, ip: str | None = None
 
 
 def _report_unknown_token(using: str, type_: str, error: SessionMgmtError, ip: str | None, now: datetime) -> None:
-    """Send a signal for every try, and write an entry for one try of an address in a while."""
+    """Send a signal for each attempt, and write an entry at most once in ``ONE_IN`` for each address."""
     _audit_once(using, type_, now, ip=ip, name=error.name)
     notify.send_events([EmittedEvent(None, type_, {"name": error.name, "code": error.number}, None)])

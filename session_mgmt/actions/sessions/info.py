@@ -1,4 +1,4 @@
-"""Describe a session to clients, the same on every transport."""
+"""Describe a session to clients in the same way on all transports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
 
-# Calls of clients over HTTP, and the routes that answer them.
+# Calls of clients over HTTP, and the names of their routes.
 _CALLS = {
     "connections": "connections",
     "poll": "connection-poll",
@@ -22,7 +22,7 @@ _CALLS = {
 
 
 def describe_session(session: ClientSession | LiveSession, connection_state: str) -> dict[str, Any]:
-    """Return ``SessionInfo`` (PROTOCOL section 2); the ``activity`` of a model's instance should be loaded.
+    """Return ``SessionInfo`` (PROTOCOL section 2); the ``activity`` of a model instance should be loaded already.
 
     ``connection_state`` is ``disconnected``, ``connected`` or ``reconnecting``; ``connections.read_states`` reads it
     for many sessions at once.
@@ -43,16 +43,16 @@ def describe_session(session: ClientSession | LiveSession, connection_state: str
 
 
 def describe_listed(session: ClientSession, connection_state: str, *, own: uuid.UUID | None) -> dict[str, Any]:
-    """Return ``SessionInfo`` for a list of a user's sessions: the content of all but the caller's own is left out."""
+    """Return ``SessionInfo`` for a list of a user's sessions; only the caller's own session shows its metadata."""
     told = describe_session(session, connection_state)
     return told if session.pk == own else {**told, "metadata": {}}
 
 
 def list_endpoints(session: uuid.UUID, script_name: str = "") -> dict[str, str]:
-    """Return the addresses of this session as paths of this host: its own, and those of connections.
+    """Return the URL paths of a session by name: of the WebSocket, the session, and the calls of connections.
 
     ``script_name`` is the prefix under which the project is served: ``SCRIPT_NAME`` of a request, ``root_path`` of a
-    scope.
+    scope. Without the REST URLs, only ``websocket`` is returned.
     """
     found = {"websocket": script_name.rstrip("/") + settings().websocket_path}
     address = _find_address("session-detail", script_name, pk=session)
@@ -63,7 +63,7 @@ def list_endpoints(session: uuid.UUID, script_name: str = "") -> dict[str, str]:
 
 
 def find_document_address(session: uuid.UUID, name: str, script_name: str = "") -> str | None:
-    """Return the address of a document that is too large for a frame; ``None`` if the REST side is not mounted."""
+    """Return the URL path of a document that is too large for a frame; ``None`` without the REST URLs."""
     return _find_address("document-detail", script_name, pk=session, name=name)
 
 
@@ -72,5 +72,5 @@ def _find_address(route: str, script_name: str, **parts: Any) -> str | None:
         path = reverse(f"session_mgmt:{route}", kwargs=parts)
     except NoReverseMatch:
         return None
-    # A WebSocket's thread has no script prefix, a request's has: remove the present prefix, add the known one.
+    # The thread of a WebSocket has no script prefix, that of a request has one: remove it, and add the given one.
     return f"{script_name.rstrip('/')}/{path.removeprefix(get_script_prefix())}"

@@ -1,7 +1,7 @@
-"""Clients that are there in topics no longer: their connections have ended longer ago than the grace of the topic.
+"""Remove clients from topics when their connections ended longer ago than the grace period of the topic.
 
-Nothing is written when a connection ends or comes back, so a short drop costs nothing and tells nothing. A process that
-dies closes no connections; its leases tell.
+Nothing is written when a connection ends or comes back, so a short interruption costs nothing and is not shown. If a
+process dies, it closes no connections, but their leases expire.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from session_mgmt.registry import registry
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Client that is there by the rows. ``server`` is the process that holds its socket, if it is an open one; ``end``
-    is when its newest connection has ended or will, ``None`` if there is none.
+    """Client with a row of attendance. ``server`` is the process that holds its open socket, if there is one; ``end``
+    is when its newest connection ended or will end, ``None`` without a connection.
     """
 
     attendance: int
@@ -39,14 +39,15 @@ class Seen:
     end: datetime | None
 
     def is_over(self, now: datetime) -> bool:
-        """Return whether the end is longer ago than the grace of the topic."""
+        """Return whether the end is longer ago than the grace period of the topic."""
         return self.end is None or self.end < now - find_presence(self.topic).grace
 
 
 def find_gone(*, now: datetime | None = None, clients: Sequence[int] | None = None) -> list[Seen]:
-    """Find the clients that are gone, among these or all; nothing is locked.
+    """Return the clients that are gone, among the given ones or all, without locks.
 
-    Of a dead process all connections are over as soon as the first one is, so that all who were there leave together.
+    All connections of a dead process count as ended as soon as the first one does, so that all its clients leave
+    together.
     """
     statements = Statements(connections[settings().database])
     now = now or clock.read(settings().database)
@@ -71,7 +72,7 @@ def _load_seen(statements: Statements, condition: str, params: list[Any], client
         " CASE WHEN n.closed_at IS NULL AND n.transport = %s THEN n.server END,"
         f" {statements.as_utc('n.closed_at')}, {statements.as_utc('n.lease_expires_at')}"
         f" FROM {ATTENDANCE} a JOIN {CLIENT} c ON c.id = a.client_id JOIN {STREAM} s ON s.id = a.stream_id"
-        # The newest attachment alone: those before it were replaced.
+        # Only the newest attachment, because earlier ones were replaced.
         f" LEFT JOIN {CONNECTION} n ON n.client_id = c.id AND n.generation = c.generation"
         f" WHERE ({condition}) AND {among}",
         [WEBSOCKET, *params, *keys],
@@ -84,7 +85,7 @@ def _load_seen(statements: Statements, condition: str, params: list[Any], client
 
 
 def _find_dead(statements: Statements, servers: Sequence[str], now: datetime) -> list[str]:
-    """Return those of the processes of which no socket was renewed for so long that they must be dead."""
+    """Return the processes that have renewed no socket for so long that they must be dead."""
     renewed = (
         f"SELECT 1 FROM {CONNECTION} n WHERE n.server = wanted.server AND n.closed_at IS NULL AND n.transport = %s"
         " AND n.lease_expires_at > %s"
@@ -99,7 +100,7 @@ def _find_dead(statements: Statements, servers: Sequence[str], now: datetime) ->
 
 
 def _find_near(statements: Statements, sessions: set[Any], now: datetime) -> set[Any]:
-    """Return those of the sessions that have a connection: a client without one may be a tab that shares it."""
+    """Return the sessions that have an open connection: their clients without one may be tabs that share it."""
     live = (
         f"SELECT 1 FROM {CONNECTION} n WHERE n.session_id = wanted.session AND n.closed_at IS NULL"
         " AND n.lease_expires_at > %s"
@@ -114,7 +115,9 @@ def _find_near(statements: Statements, sessions: set[Any], now: datetime) -> set
 
 
 def find_unattended(limit: int = MOST_MEMBERS) -> list[int]:
-    """Find up to ``limit`` members of whom no client is left, and nothing is told yet: their sessions were deleted."""
+    """Return up to ``limit`` members that no client attends and that are not marked as changed: their sessions were
+    deleted.
+    """
     statements = Statements(connections[settings().database])
     rows = statements.fetch(
         f"SELECT m.id FROM {MEMBER} m LEFT JOIN {ATTENDANCE} a ON a.member_id = m.id"
@@ -125,19 +128,19 @@ def find_unattended(limit: int = MOST_MEMBERS) -> list[int]:
 
 
 def remove_gone(gone: Sequence[Seen], unattended: Sequence[int] = (), *, now: datetime | None = None) -> int:
-    """Let the clients leave that were found gone, and are so still once their rows are locked; return their number.
+    """Remove the clients that were found gone and still are after their rows were locked; return their number.
 
-    What their logs say of them and of ``unattended`` members is told afterwards.
+    The changes of these and of ``unattended`` members are published later.
     """
     using = settings().database
     statements = Statements(connections[using])
     with open_transaction(using):
         statements.limit_lock_wait(LOCK_MILLISECONDS)
         wanted = {seen.client for seen in gone[:MOST_MEMBERS]}
-        # One that somebody else has locked may be coming back at this moment.
+        # A client whose row is locked may be coming back at this moment.
         clients = [row[0] for row in statements.select_locked("id", CLIENT, wanted, wait=False)]
         still = find_gone(now=now, clients=clients) if clients else []
-        # Members before what hangs on them, in the order of those who enter.
+        # Lock members before their attendances, in the order of clients that enter.
         mark_waiting(statements, {*unattended, *(seen.member for seen in still)})
         if still:
             among, keys = statements.among("id", sorted(seen.attendance for seen in still))

@@ -57,7 +57,7 @@ TIMEOUTS = ("idle_timeout", "absolute_timeout")
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """New session, with its token, which is nowhere else; ``pair`` if the token is one of a pair."""
+    """New session with its token, whose secret is stored nowhere; ``pair`` is set if the token is one of a pair."""
 
     session: ClientSession
     token: tokens.Issued
@@ -82,22 +82,24 @@ def create_session(
     acting: str = "",
     now: datetime | None = None,
 ) -> Created:
-    """Make a session, its token and its first event, in one transaction; with a ``nonce`` a pair of tokens.
+    """Create a session, its token and its first event, in one transaction; with a ``nonce`` a pair of tokens.
 
-    The caller holds the lock of its ``login``. ``auth_time`` is when its user logged in, if that is known: to create a
-    session is not to log in. A successor without one inherits that of its ``predecessor``, and the absolute deadline.
-    ``origin`` is the secret from which its pair is derived, instead of the nonce. ``scopes`` limit it, none of them is
-    without limits; a successor inherits them with its ``tenant``. ``acting`` names who acts for the user.
+    The caller has locked the row of ``login``. ``auth_time`` is when the user logged in, if known: creating a session
+    is not a login. ``origin`` is the secret from which the pair is derived, in place of the nonce. ``scopes`` limit
+    the session; without any it has no limits. ``acting`` names who acts for the user.
 
-    ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings'
-    values. ``session_id`` of the caller's choosing is for trusted server code only. Raises ``SessionLimit`` or
-    ``InvalidField``.
+    A successor with the same user inherits the scopes and the tenant of its ``predecessor``; without an ``auth_time``,
+    it also inherits that and the absolute deadline.
+
+    ``config`` may contain ``idle_timeout`` and ``absolute_timeout`` in seconds, from 60 up to the values of the
+    settings. Only trusted server code may choose the ``session_id``. Raises ``SessionLimit``, ``InvalidField``, or
+    ``TooManyRequests`` for too many sessions without a user.
     """
     using = settings().database
     idle, absolute = first_rows.read_timeouts(config or {})
     if user is None and predecessor is None and device is not None:
         limits.admit_anonymous(device.ip)
-    # The explanation outside the transaction: after an error PostgreSQL answers no question inside of it.
+    # The explanation is outside the transaction, because PostgreSQL runs no queries in it after an error.
     with _explain_refusal(using, user, session_id), open_transaction(using):
         now = now or clock.read(using)
         if user is not None:
@@ -112,7 +114,7 @@ def create_session(
 
 
 def _inherit(session: ClientSession, predecessor: ClientSession | None, deadline: datetime) -> datetime:
-    """Give the successor of a user's own session the limits of that; return the absolute deadline."""
+    """Give a successor the limits of its predecessor, if both have the same user; return the absolute deadline."""
     if predecessor is None or predecessor.user_id != session.user_id:
         return deadline
     session.scopes, session.tenant = predecessor.scopes, predecessor.tenant
@@ -125,7 +127,7 @@ def _inherit(session: ClientSession, predecessor: ClientSession | None, deadline
 def _store(
     using: str, session: ClientSession, origin: Origin | None, idle: timedelta, deadline: datetime, now: datetime
 ) -> Created:
-    """Store a new session with its first rows and its token, and tell of it."""
+    """Store a new session with its first rows and its tokens, and send its notifications after the commit."""
     session.save(using=using, force_insert=True)
     activity, event, position = first_rows.make_first_rows(session, idle, deadline, now)
     proofs, token, pair = first_rows.make_proofs(session, activity, origin, now)
@@ -142,7 +144,7 @@ def _store(
 
 @contextmanager
 def _explain_refusal(using: str, user: Any, session_id: uuid.UUID | None) -> Iterator[None]:
-    """Turn the database's refusal into ours: the id is taken, or the user was deleted meanwhile."""
+    """Turn an ``IntegrityError`` into ``InvalidField``: the id is in use, or the user was deleted in the meantime."""
     try:
         yield
     except IntegrityError as error:
@@ -154,8 +156,10 @@ def _explain_refusal(using: str, user: Any, session_id: uuid.UUID | None) -> Ite
 
 
 def make_room(using: str, user: Any, now: datetime) -> None:
-    """End sessions of a user who has as many as are allowed. Raises ``SessionLimit`` if the policy is to refuse."""
-    # Counted without a lock: two creations at once may exceed the limit, and the next one makes up for it.
+    """End sessions of a user who has as many as allowed. Raises ``SessionLimit`` if the policy is to refuse new
+    ones.
+    """
+    # Without a lock: two creations at once may exceed the limit, and the next creation ends the surplus.
     live = ClientSession.objects.using(using).filter(user=user, state=ClientSession.State.ACTIVE)
     surplus = live.count() - settings().max_sessions_per_user + 1
     if surplus <= 0:
@@ -163,7 +167,7 @@ def make_room(using: str, user: Any, now: datetime) -> None:
     policy = settings().session_limit_policy
     if policy == "reject":
         raise SessionLimit(limit=settings().max_sessions_per_user)
-    # The other policy spares sessions that somebody is connected to.
+    # The other policy ends connected sessions last.
     order = ["created_at"] if policy == "evict_oldest" else ["is_connected", "activity__last_active_at"]
     connected = find_live(using, now).filter(session=OuterRef("pk"))
     candidates = live.annotate(is_connected=Exists(connected)).order_by(*order)
@@ -178,7 +182,7 @@ def make_room(using: str, user: Any, now: datetime) -> None:
 
 
 def _lock_free(using: str, sessions: list[uuid.UUID]) -> list[uuid.UUID]:
-    """Lock sessions but those that somebody else holds: two that end each other's sessions would wait for ever."""
+    """Lock sessions, and skip those that are locked: two requests that end each other's sessions would deadlock."""
     rows = SessionActivity.objects.using(using).filter(pk__in=sessions, live=True).order_by("pk")
     return list(rows.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
 
@@ -191,16 +195,17 @@ def read_session(
 
 
 def read_states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """Return the states of sessions; those that do not exist are left out."""
+    """Return the states of sessions by id; sessions that do not exist are left out."""
     rows = ClientSession.objects.using(settings().database).filter(pk__in=list(sessions))
     return dict(rows.order_by("pk").values_list("pk", "state"))
 
 
 def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = None) -> QuerySet[ClientSession]:
-    """Return live sessions, the newest first, as a lazy QuerySet: the actor's own, or for the server all.
+    """Return live sessions, newest first, as a lazy QuerySet: the actor's own ones, or all for the server.
 
-    ``user`` leaves only those of one user; whoever may see other people's finds them in the own tenant. ``before``
-    leaves out that session and the newer ones. Raises ``SessionNotFound`` if the actor has no such session.
+    ``user`` limits them to one user; an actor with the permission to see sessions finds those of its own tenant.
+    ``before`` leaves out that session and newer ones. Raises ``SessionNotFound`` if ``before`` is no session that the
+    actor may see.
     """
     live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
     if not actor.trusted:
@@ -208,7 +213,7 @@ def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = No
     if user is not None:
         live = live.filter(user=user)
     if before is not None:
-        # The place stays known when the session at the end of a page has ended meanwhile.
+        # Also for a session that has ended: the last session of a page may have ended since that page was read.
         last = ClientSession.objects.using(settings().database).filter(pk=before).first()
         is_mine = last is not None and (access.is_self(actor, last) or access.is_sister(actor, last))
         if last is None or not (is_mine or access.may_see(actor, last)):
@@ -218,7 +223,9 @@ def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = No
 
 
 def _find_reach(actor: Actor, *, others: bool) -> Q:
-    """Return the filter of sessions that an actor may list: the own ones, or with ``others`` those of the tenant."""
+    """Return the filter of the sessions that an actor may list: its own ones, or with ``others`` those of its
+    tenant.
+    """
     if others and actor.may(access.SEE):
         return Q(tenant=actor.tenant)
     return Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id, tenant=actor.tenant)
@@ -235,14 +242,14 @@ def update_session(
 ) -> ClientSession:
     """Replace metadata, label or config of a live session.
 
-    Timeouts that a new config does not name stay as they are, and only the server and people with the permission
-    ``change_clientsession`` may make them longer. Work of somebody else than the owner is no activity. Raises
+    Timeouts that a new config does not name are kept, and only the server and people with the permission
+    ``change_clientsession`` may make them longer. A change by another person than the owner is no activity. Raises
     ``SessionNotFound``, ``PermissionDenied``, ``SessionEnded`` or ``InvalidField``.
     """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        # The activity row first, as whoever ends a session does: its lock decides, and is taken in one order.
+        # Lock the activity row first, as the end of a session does, so that all locks are taken in one order.
         hold_proof(using, actor.proof, now)
         found = access_session(using, actor, session, [access.CHANGE])
         tokens.require_live(found, now)
@@ -253,11 +260,11 @@ def update_session(
         awaits_proof = bool(standing.find_awaiting(using, [activity]))
         if config is not None:
             _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
-        # An administrator who edits a session must not keep it alive.
-        # Nor does work after the idle deadline, as long as that is not acted on.
+        # A change by an administrator must not extend a session, nor one after the idle deadline that no cleanup has
+        # noticed yet.
         if (actor.trusted or access.is_self(actor, found)) and activity.expires_at > now:
             activity.last_active_at = now
-        # No activity moves a session past its absolute deadline, nor one whose login must be proved first.
+        # Activity never extends a session beyond its absolute deadline, nor one whose login must be proved first.
         deadline = standing.find_deadline(activity)
         activity.expires_at = min(deadline, activity.expires_at) if awaits_proof else deadline
         activity.save(using=using, update_fields=["last_active_at", "idle_seconds", "absolute_deadline", "expires_at"])
@@ -267,18 +274,20 @@ def update_session(
 
 
 def _lock_activity(using: str, session: ClientSession, now: datetime) -> SessionActivity:
-    """Lock the activity row of a live session. Raises ``SessionEnded``."""
+    """Lock and return the activity row of a live session. Raises ``SessionEnded``."""
     mine = SessionActivity.objects.using(using).filter(pk=session.pk, live=True).select_for_update(no_key=True)
     activity = mine.first()
     if activity is None:
-        # It has ended between the look and the lock; the fresh row knows how.
+        # The session has ended before the lock was taken; the fresh row shows how.
         session.refresh_from_db(using=using)
         raise tokens.explain_end(session, now=now) or SessionTerminated()
     return activity
 
 
 def _keep_timeouts(config: Any, before: dict[str, Any]) -> Any:
-    """Carry the timeouts over that a new config does not name: they are the server's, and a successor needs them."""
+    """Keep the timeouts that a new config does not name, because they belong to the server and a successor
+    needs them.
+    """
     if not isinstance(config, dict):
         return config
     kept = {name: before[name] for name in TIMEOUTS if name in before and config.get(name) is None}
@@ -288,7 +297,7 @@ def _keep_timeouts(config: Any, before: dict[str, Any]) -> Any:
 def _set_timeouts(
     activity: SessionActivity, session: ClientSession, config: dict[str, Any], *, may_lengthen: bool
 ) -> None:
-    """Put the timeouts that a config names into the row that decides. Raises ``InvalidField``."""
+    """Set the timeouts that a config names in the activity row. Raises ``InvalidField``."""
     idle, absolute = first_rows.read_timeouts(config)
     if config.get("idle_timeout") is not None:
         seconds = int(idle.total_seconds())
@@ -318,34 +327,35 @@ def _check_changes(**given: Any) -> dict[str, Any]:
 
 
 def count_activity(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
-    """Count activity for sessions, each with its own idle timeout, and return those that are still live."""
+    """Record activity of sessions now, with the idle timeout of each, and return the sessions that are still live."""
     now = now or clock.read(settings().database)
     return count_activity_at(dict.fromkeys(sessions, now))
 
 
 def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
-    """Count activity that happened at these moments, before the deadlines as they were then.
+    """Record activity that happened at these moments, if it came before the deadlines at that time.
 
-    It is told late, and so may come after a deadline that it has moved. Return the sessions that are still live.
+    It is written with a delay, so it may be written after a deadline that it extends. Return the sessions that are
+    still live.
     """
     using = settings().database
     statements = Statements(connections[using])
     rows = []
     with open_transaction(using):
         mine = SessionActivity.objects.using(using).filter(pk__in=list(moments), live=True)
-        # By key, as the lane locks them, or two that flush at once could wait for each other.
+        # Lock by key, as the lane does, or two flushes at the same time could wait for each other.
         locked = list(mine.order_by("pk").select_for_update(no_key=True))
-        # The deadline was passed before this activity: no late word brings a session back to life.
+        # If the deadline was before the activity, the session had ended, and late activity must not revive it.
         in_time = [row for row in locked if row.expires_at > moments[row.pk]]
         live = {row.pk for row in in_time}
         awaiting = standing.find_awaiting(using, in_time)
         for row in in_time:
             at = moments[row.pk]
-            # This activity was on its way when its password was changed.
+            # This activity was on its way when the password was changed.
             if row.pk in awaiting:
                 continue
             expires = min(at + timedelta(seconds=row.idle_seconds), row.absolute_deadline)
-            # A later moment may have been written before, by another process.
+            # Another process may have written a later moment already.
             if at > row.last_active_at:
                 rows.append((statements.uuid(row.pk), statements.moment(at), statements.moment(expires)))
         statements.update(
@@ -357,9 +367,9 @@ def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
 def terminate_session(
     actor: Actor, session: uuid.UUID, *, reason: str = "requested", now: datetime | None = None
 ) -> bool:
-    """End a session for good; return false if it had ended before.
+    """End a session permanently; return ``False`` if it had ended before.
 
-    Another session of the actor's user is ended after a recent login only. Raises ``SessionNotFound``,
+    Another session of the actor's user can be ended only after a recent login. Raises ``SessionNotFound``,
     ``PermissionDenied`` or ``ReauthRequired``.
     """
     using = settings().database
@@ -370,7 +380,7 @@ def terminate_session(
 
 
 def find_to_end(using: str, actor: Actor, session: uuid.UUID, now: datetime) -> ClientSession:
-    """Return a session that the actor may end. Raises as ``terminate_session``."""
+    """Return a session that the actor may end. Raises the errors of ``terminate_session``."""
     found = access_session(using, actor, session, [access.TERMINATE], or_sister=True)
     if access.is_sister(actor, found) and not actor.may(access.TERMINATE):
         access.require_recent_login(actor.auth_time, access.SISTER_LOGIN, now)

@@ -1,4 +1,4 @@
-"""Create sessions that hang on the login of a request, with no more scopes than it gives."""
+"""Create sessions that belong to the login of a request, with no more scopes than that login has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from session_mgmt.protocol import scopes
 
 
 def narrow_scopes(evidence: Evidence, wanted: Sequence[str] | None) -> Sequence[str]:
-    """Return the scopes of a new session: those of the login, or fewer that are wanted. Raises ``ScopeMissing``."""
+    """Return the scopes of a new session: those of the login, or the ``wanted`` ones. Raises ``ScopeMissing``."""
     if wanted is None:
         return evidence.scopes
     allowed = scopes.restrict(evidence.scopes, None, is_nobodys=evidence.user is None)
@@ -23,9 +23,9 @@ def narrow_scopes(evidence: Evidence, wanted: Sequence[str] | None) -> Sequence[
 
 
 def create_linked(evidence: Evidence, *, wanted: Sequence[str] | None = None, **given: Any) -> lifecycle.Created:
-    """Create a session that ends with the login which a request proves, with the ``wanted`` scopes of those it has.
+    """Create a session that ends with the login that a request proves, with the ``wanted`` scopes or all of the login.
 
-    Raises ``LoginEnded``, ``ScopeMissing``, and as creation.
+    Raises ``LoginEnded``, ``ScopeMissing``, and the errors of ``create_session``.
     """
     using = settings().database
     with open_transaction(using):

@@ -1,4 +1,4 @@
-"""Look at logs: compare the positions of clients with where the logs stand, and give a verdict on each."""
+"""Compare the positions of clients with the heads of their logs, and give a verdict on each log."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from session_mgmt.protocol.since import Since
 class Log(NamedTuple):
     """Log that may be followed: its key, its head, and the verdict on the client's position.
 
-    ``id`` is the row of a document. ``mark`` is the tag that clients of a topic are given for the place before its
-    first entry. ``complete``: nothing is gone of the entries since a moment that the client named. ``only``: the client
-    wants no other entries.
+    ``id`` is the id of a document. ``mark`` is the tag that clients of a topic get for the position before its first
+    entry. ``complete`` is false if entries since the requested start are gone. ``only`` is a filter: the client wants
+    only matching entries.
     """
 
     name: str
@@ -48,17 +48,17 @@ class Log(NamedTuple):
     only: Filter | None = None
 
     def show_place(self, place: Position) -> list[Any]:
-        """Return a place in this log as its clients are given it."""
+        """Return a position of this log as it is sent to clients."""
         return [place.epoch, 0, self.mark] if place.offset == 0 else place.as_json()
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Logs that a client of a session wants to follow, by name, each with the position that it gave.
+    """Logs that a client of a session wants to follow, by name, each with the position that the client sent.
 
-    ``granted`` are the topics that the application allows, ``restriction`` are the scopes of its token. ``attached`` is
-    the client of a connection that is open already. ``slow`` are the ways to go on that the client wished for,
-    ``since`` its wishes where to begin without a position, and ``filters`` the parts that it wants, by log.
+    ``granted`` are the topics that the application allows, and ``restriction`` are the scopes of the token.
+    ``attached`` is the client of a connection that is already open. By log: ``slow`` is how to serve a slow reader,
+    ``since`` where to begin without a position, and ``filters`` the requested filters.
     """
 
     session: uuid.UUID
@@ -73,8 +73,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Logs that may be followed, the error of every other log, the topics that the session is subscribed to, and the
-    place of the client in the session's own log.
+    """Logs that may be followed, the error of each other log, the topics that the session is subscribed to, and the
+    position of the client in the session's own log.
     """
 
     logs: dict[str, Log]
@@ -84,19 +84,20 @@ class Looked:
 
 
 def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) -> list[Looked]:
-    """Give a verdict on every log of many clients, or the error of one that may not be followed: a log is denied
-    alone. A fixed number of statements for any number.
+    """Return a verdict on each log of many clients, or the error of a log that may not be followed; other logs are not
+    affected. It runs a fixed number of statements.
 
-    Documents that do not exist yet are made, and the topics become subscriptions. The sessions' own logs
-    are left to the caller, who may be writing them. The caller has locked the sessions.
+    Documents that do not exist are created, and topics become subscriptions. The caller handles the sessions' own logs,
+    because it may be writing to them. The caller has locked the sessions.
     """
     views = [View(wish) for wish in wishes]
     subscribed = subscriptions.add_subscriptions(statements, [(v.wish.session, v.topics) for v in views], now)
     for view, topics in zip(views, subscribed, strict=True):
-        # Before streams are made: one that nobody may follow would only lie about.
+        # Before streams are locked, so that topics beyond the limit are left out.
         view.leave_out(topics)
     documents = _load_documents(statements, [place for view in views for place in view.list_documents()], now)
-    # Held until the commit: cleanup deletes streams that nobody follows, and these subscriptions are not yet visible.
+    # Locked until the commit, because the cleanup deletes streams without followers, and these subscriptions are not
+    # visible to it yet.
     ledger.hold_streams(statements, {topic for view in views for topic in view.topics})
     settle_places(statements, views, now)
     streams = topics_reading.read_windows(statements, [place for view in views for place in view.list_topics()])
@@ -108,8 +109,8 @@ def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) 
 
 
 def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) -> list[Looked]:
-    """Give the same verdicts for clients that follow their logs already, also on the sessions' own logs; nothing is
-    stored and nothing locked. A document that is not there is denied.
+    """Return the same verdicts for clients that follow their logs already, and on the sessions' own logs. Nothing is
+    stored or locked, and a missing document is denied.
     """
     if not wishes:
         return []
@@ -123,7 +124,7 @@ def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) ->
     for view in views:
         built = logs.build_all(view, missing=DocumentNotFound())
         for place in view.list_timelines():
-            # One that is missing was deleted with its session.
+            # A missing log was deleted with its session.
             if place in own:
                 asked, given = view.asked[SESSION], view.given[SESSION]
                 built[SESSION] = make_timeline_log(view.wish.session, own[place], asked, given)
@@ -132,8 +133,8 @@ def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) ->
 
 
 def settle_places(statements: Statements, views: Sequence[View], now: datetime) -> None:
-    """Judge the places before the first entry of a topic, and keep their marks for the answers; find the places of
-    clients that name none.
+    """Check positions before the first entry of a topic, and keep their marks for the answers; find the start for
+    clients without a position.
     """
     asked = [(view, topic, place) for view in views for topic, place in view.list_beginnings()]
     proved = beginnings.prove_beginnings(statements, [(v.wish.session, topic, place) for v, topic, place in asked], now)
@@ -148,7 +149,7 @@ def settle_places(statements: Statements, views: Sequence[View], now: datetime) 
 
 
 class View:
-    """Wish whose names and positions have been read."""
+    """Wish with parsed names and positions."""
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
@@ -159,15 +160,15 @@ class View:
         self._read_wishes()
         self._read_filters()
         self.asked = {name: positions.parse(value) for name, value in self.given.items()}
-        # Tags of places before the first entry, and places that were found for a wish, by the log.
+        # By log: tags of positions before the first entry, and starts that were found.
         self.marks: dict[str, str] = {}
         self.starts: dict[str, Start] = {}
 
     def _read_wishes(self) -> None:
-        """Read where to begin without a position; a wish that cannot be read denies its own log."""
+        """Parse where to begin without a position; an invalid value denies only its own log."""
         for name in self.wish.since.keys() & self.given.keys():
             value = self.wish.since[name]
-            # A client that has a place goes on from there, whatever it wished for at first.
+            # A client with a position continues from there, even if it requests a start.
             if value is None or self.given[name] is not None:
                 continue
             try:
@@ -189,7 +190,7 @@ class View:
                 self._deny(name, error)
 
     def _deny(self, name: str, error: InvalidField) -> None:
-        """Deny a log for a wish that cannot be read or fulfilled."""
+        """Deny a log because of a request that is invalid or impossible."""
         self.denied[name] = error
         del self.given[name]
         self.topics = [topic for topic in self.topics if TOPIC + topic != name]
@@ -200,7 +201,7 @@ class View:
         return sinces.read(value)
 
     def leave_out(self, subscribed: list[str]) -> None:
-        """Deny the topics for which the session has no room."""
+        """Deny the topics that exceed the session's limit of subscriptions."""
         over = set(self.topics).difference(subscribed)
         for topic in over:
             self.denied[TOPIC + topic] = SubscriptionLimit(limit=settings().max_subscriptions)
@@ -208,14 +209,14 @@ class View:
         self.topics = [topic for topic in self.topics if topic not in over]
 
     def list_beginnings(self) -> Iterator[tuple[str, Position]]:
-        """Return the topics of which the client stands before the first entry, each with the place that it names."""
+        """Yield the topics for which the client's position is before the first entry, with these positions."""
         for topic in self.topics:
             place = self.asked[TOPIC + topic]
             if place is not None and place.offset == 0 and place.tag:
                 yield topic, place
 
     def list_wishes(self) -> Iterator[tuple[str, Since]]:
-        """Return the topics for which a place is to be found, each with the wish."""
+        """Yield the topics for which a start must be found, with the requested start."""
         for topic in self.topics:
             if TOPIC + topic in self._since:
                 yield topic, self._since[TOPIC + topic]
@@ -237,18 +238,18 @@ class View:
 def _load_documents(
     statements: Statements, places: list[bodies.Asked], now: datetime
 ) -> dict[bodies.Asked, DocumentWindow]:
-    """Return the windows of documents; those that are missing are made, as far as their sessions have room."""
+    """Return the windows of documents; missing ones are created, up to the limits of their sessions."""
     found = bodies.load_windows(statements, places)
     missing = [place for place in places if place not in found]
     if missing:
         bodies.ensure_documents(statements, dict.fromkeys(place[:2] for place in missing), at=now)
-        # Read again and not made up: somebody else may have made them in between, and written to them.
+        # Read them again, because another transaction may have created them in between, and written to them.
         found |= bodies.load_windows(statements, missing)
     return found
 
 
 class _Logs:
-    """Verdicts on the logs of a group: clients that stand at one place of a topic share one."""
+    """Verdicts on the logs of a group. Clients with the same position in a topic share one."""
 
     def __init__(
         self,
@@ -260,7 +261,9 @@ class _Logs:
         self._shared: dict[tuple[Any, ...], Log] = {}
 
     def build_all(self, view: View, *, missing: SessionMgmtError | None = None) -> dict[str, Log]:
-        """Build the logs of one wish; a document that is not there is denied, as there was no room for it."""
+        """Build the logs of one wish. A missing document is denied, because it exceeded the limit, or with
+        ``missing``.
+        """
         found: dict[str, Log] = {}
         for place in view.list_documents():
             name = STATE + place[1]
@@ -271,7 +274,7 @@ class _Logs:
                 view.denied[name] = missing or DocumentLimit(limit=settings().max_documents)
         for topic, offset in view.list_topics():
             name = TOPIC + topic
-            # Clients that stand at one place of a topic, and want the same of it, share one.
+            # Clients with the same position in a topic and the same requests share one verdict.
             places = view.asked[name], view.given[name] is None, view.marks.get(name), view.starts.get(name)
             key = (topic, *places, view.filters.get(name))
             if key not in self._shared:
@@ -281,18 +284,18 @@ class _Logs:
 
 
 def make_document_log(name: str, document: DocumentWindow, asked: Position | None, given: Any) -> Log:
-    """Give the verdict on a document."""
+    """Return a document's log with its verdict."""
     verdict = _give_verdict(name, asked, document.window, given)
     key = document_key(document.id)
     return Log(name, key, document.id, document.window.head, asked, verdict, encrypted=document.encrypted)
 
 
 def make_topic_log(topic: str, window: Window, view: View, now: datetime) -> Log:
-    """Give the verdict on a topic."""
+    """Return a topic's log with its verdict."""
     name = TOPIC + topic
     asked, start = view.asked[name], view.starts.get(name)
     verdict = _give_verdict(name, asked, window, view.given[name])
-    # A client that has lost nothing stays at its own place, which keeps its own mark.
+    # A client that has lost nothing keeps its own position, with its own mark.
     is_kept = asked is not None and asked.offset == 0 and verdict.mode is not Mode.LOST and start is None
     mark = view.marks.get(name, "") if is_kept else beginnings.make_mark(now)
     complete = start is None or start.is_complete
@@ -301,7 +304,7 @@ def make_topic_log(topic: str, window: Window, view: View, now: datetime) -> Log
 
 
 def make_timeline_log(session: uuid.UUID, window: Window, asked: Position | None, given: Any) -> Log:
-    """Give the verdict on a session's own log."""
+    """Return a session's own log with its verdict."""
     return Log(SESSION, timeline_key(session), None, window.head, asked, _give_verdict(SESSION, asked, window, given))
 
 
@@ -310,7 +313,7 @@ def _give_verdict(name: str, asked: Position | None, window: Window, given: Any)
         return decide(asked, window, most=settings().replay_most)
     if given is not None:
         return Verdict(Mode.LOST, Reason.UNREADABLE_POSITION, 0, window.head.offset)
-    # A document is useless without its value, so a new reader gets all of it; the other logs begin now.
+    # A document is useless without its value, so a new reader gets the whole value; other logs begin now.
     if name.startswith(STATE):
         return Verdict(Mode.LOST, Reason.FIRST, 0, window.head.offset)
     return Verdict(Mode.UP_TO_DATE, Reason.FROM_NOW)

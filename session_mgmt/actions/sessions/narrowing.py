@@ -1,4 +1,4 @@
-"""Give tokens with fewer scopes than their holder has, for a part of a page or a program that is trusted less."""
+"""Issue tokens with fewer scopes than their holder has, for a part of a page or a program that is less trusted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import scopes
 
-# Narrowed tokens of a session at one time: rows of which a client could make any number.
+# Most narrowed tokens of a session at one time, because a client could create any number of rows.
 MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """Token with these scopes, in order; it counts for so many seconds."""
+    """Token with these scopes, in the requested order; it is valid for ``expires_in`` seconds."""
 
     access: Issued
     scopes: list[str]
@@ -34,15 +34,16 @@ class Narrowed:
 def narrow_token(
     secret: str, wanted: Sequence[str], *, lifetime: timedelta | None = None, now: datetime | None = None
 ) -> Narrowed:
-    """Return an access token with fewer scopes, which dies no later than the one that asks for it.
+    """Return an access token with fewer scopes, which expires no later than the token ``secret``.
 
-    Else a copied token could live for ever by its children. It cannot be refreshed, and raising the session's
-    ``auth_version`` revokes it. Raises as ``verify_token``, and ``ScopeMissing`` or ``TooManyRequests``.
+    Otherwise a copied token could be renewed forever. The new token cannot be refreshed, and is revoked when the
+    session's ``auth_version`` is raised. Raises the errors of ``verify_token``, and ``ScopeMissing`` or
+    ``TooManyRequests``.
     """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        # In a row: of two requests at once the second one sees the token of the first.
+        # One at a time: the second of two requests at once must count the token of the first.
         owner = tokens.verify_token(using, secret, now=now).pk
         _lock_session(using, owner)
         parent = tokens.find_token(using, secret, now=now)

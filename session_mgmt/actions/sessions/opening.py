@@ -1,5 +1,5 @@
-"""Take over clients and open their connections, many at once: rows are locked and counted first, then each member is
-admitted or refused, and only then anything is written.
+"""Take over clients and open their connections, many together: rows are locked and counted first, then each member is
+accepted or refused, and only then rows are written.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ _CONNECTION_COLUMNS = {
 }
 _NOTHING_YET = ("", 0, 0, 0, 0, 0, 0)
 
-# Session and public id.
+# Id of the session, and public id of the client.
 Name = tuple[uuid.UUID, str]
 
 
 @dataclass(slots=True)
 class ClientRow:
-    """Client of a group; ``id`` is None until a new one is stored."""
+    """Client of a group; ``id`` is ``None`` until a new client is stored."""
 
     session: uuid.UUID
     name: str
@@ -72,7 +72,7 @@ class ClientRow:
 
 
 class Opened(NamedTuple):
-    """Connection to be stored, with the draft of its recovery's receipt where several calls complete that."""
+    """Connection to store, with the draft of its recovery's receipt if later calls will complete it."""
 
     client: ClientRow
     transport: str
@@ -84,9 +84,9 @@ class Opened(NamedTuple):
 def lock_clients(
     statements: Statements, names: Collection[Name], *, wait: bool
 ) -> tuple[dict[Name, ClientRow], set[Name]]:
-    """Lock the clients that exist, in the order of their ids; return them, and the names that somebody else holds."""
+    """Lock the clients that exist, in the order of their ids; return them, and the names that others have locked."""
     stored = {(statements.uuid(session), name): (session, name) for session, name in names}
-    # Before anything is counted: the limits are judged on rows that nobody changes until the commit.
+    # Lock before counting, so that nobody changes the counted rows until the commit.
     rows = statements.lock_pairs(
         "id, session_id, client_id, generation, last_seq", CLIENT, _NAME, stored.keys(), wait=wait
     )
@@ -94,11 +94,11 @@ def lock_clients(
     for key, session, name, generation, last_seq in rows:
         session = statements.as_uuid(session)
         found[session, name] = ClientRow(session, name, "", key, generation, last_seq)
-    # On SQLite there is nothing that a lock could skip: the whole file has one writer.
+    # SQLite has no row locks that could be skipped, because the whole file has one writer.
     missing = [key for key, name in stored.items() if name not in found]
     if wait or not statements.postgres or not missing:
         return found, set()
-    # One that the lock skipped and that still exists is locked by somebody else.
+    # A client that the lock has skipped and that still exists is locked by another transaction.
     held = statements.select_pairs("session_id, client_id", CLIENT, _NAME, missing)
     return found, {(statements.as_uuid(session), name) for session, name in held}
 
@@ -110,7 +110,7 @@ class Room:
         self, statements: Statements, sessions: Collection[uuid.UUID], users: Collection[Any], *, now: datetime
     ) -> None:
         self._sql, self._now = statements, now
-        # Ghosts of a dead process do not count against their own clients.
+        # Connections of a dead process do not count.
         self._renewed = [statements.moment(find_renewed_time(now)), statements.moment(now)]
         self._by_session: Counter[uuid.UUID] = Counter()
         self._by_client: Counter[int] = Counter()
@@ -124,7 +124,9 @@ class Room:
         self.surplus: list[int] = []
 
     def load_clients(self, fresh: Counter[uuid.UUID], returning: Collection[int], *, wait: bool) -> None:
-        """Count the clients of sessions that get so many new ones, and lock those that may have to make room."""
+        """Count the clients of sessions with these numbers of new ones, and lock clients that may have to be
+        deleted.
+        """
         if not fresh:
             return
         self._clients = Counter(self._count_clients(fresh))
@@ -137,27 +139,27 @@ class Room:
             self._lock_away(short, set(returning), wait=wait)
 
     def admit(self, session: uuid.UUID, user: Any, client: ClientRow, *, connects: bool) -> SessionMgmtError | None:
-        """Count a member in, in the order of their turns; return why it may not come in.
+        """Count a member, in the order of the group; return the error if it exceeds a limit, else ``None``.
 
-        One that does not connect needs a place among the clients only.
+        A member that does not connect needs a place only among the clients.
         """
         if not connects:
             return self._make_room(session) if client.id is None else None
-        # A page that reloads while its session is at the limit must come in: it takes its own connection's place.
+        # A page must be able to reload while its session is at the limit: it replaces its own connection.
         replaced = self._by_client[client.id] if client.id is not None else 0
         error = self._find_limit(session, user, replaced)
-        # Only a new client needs a place among the clients; one that comes back has its own.
+        # Only a new client needs a place among the clients.
         if error is None and client.id is None:
             error = self._make_room(session)
         if error is None:
-            # Its older connection, if it has one, is closed by this one.
+            # Its older connection, if there is one, is closed by this one.
             self._by_session[session] += 1 - replaced
             if user is not None:
                 self._by_user[user] += 1 - replaced
         return error
 
     def is_held(self, session: uuid.UUID) -> bool:
-        """Return whether a client that would make room is locked by somebody else."""
+        """Return whether a client that would be deleted for a new one is locked by another transaction."""
         return session in self._held
 
     def _find_limit(self, session: uuid.UUID, user: Any, replaced: int) -> SessionMgmtError | None:
@@ -172,19 +174,19 @@ class Room:
         return None
 
     def _make_room(self, session: uuid.UUID) -> SessionMgmtError | None:
-        """Let a new client take the place of the one that was away longest, if the session has as many as it may."""
+        """Let a new client replace the one that was away longest, if the session has as many as allowed."""
         if self._clients[session] < settings().max_clients:
             self._clients[session] += 1
             return None
         away = self._away.get(session)
         if not away:
             return ConnectionLimit(limit=settings().max_clients, retry_after=ghost_time().total_seconds())
-        # The rows come ordered by how long they were away.
+        # The rows are ordered by how long their clients were away.
         self.surplus.append(away.pop(0))
         return None
 
     def _load_live(self, sessions: Collection[uuid.UUID]) -> list[tuple[Any, int]]:
-        """Return the session and client of every open connection whose process is alive."""
+        """Return the session and the client of each open connection whose process is alive."""
         if not sessions:
             return []
         among, params = self._sql.among("session_id", [self._sql.uuid(session) for session in sessions])
@@ -194,7 +196,7 @@ class Room:
         )
 
     def _count_of_users(self, users: Collection[Any]) -> dict[Any, int]:
-        # The value that the column holds; the model's form of a key is not always that of the database.
+        # The value in the column; the model's form of a key may differ from it.
         stored = {_stored_user(self._sql, user): user for user in users}
         if not stored:
             return {}
@@ -212,13 +214,15 @@ class Room:
         return {self._sql.as_uuid(session): count for session, count in rows}
 
     def _lock_away(self, short: dict[uuid.UUID, int], returning: set[int], *, wait: bool) -> None:
-        """Lock, for each session, as many clients without a connection as it is short of: the ones away longest."""
+        """Lock for each session as many clients without a connection as exceed its limit: those that were away
+        longest.
+        """
         among, params = self._sql.among("c.session_id", [self._sql.uuid(session) for session in short])
         served = f"SUM(CASE WHEN n.closed_at IS NULL AND {_is_live('n.')} THEN 1 ELSE 0 END)"
         rows = self._sql.fetch(
             f"SELECT c.session_id, c.id, MAX(n.opened_at) IS NOT NULL AS connected, MAX(n.opened_at) AS last"
             f" FROM {CLIENT} c LEFT JOIN {CONNECTION} n ON n.client_id = c.id WHERE {among}"
-            # Clients without any connection on record come first: they were never here, or away the longest.
+            # Clients without any stored connection come first: they never connected, or were away longest.
             f" GROUP BY c.session_id, c.id HAVING {served} = 0 ORDER BY connected, last, c.id",
             [*params, *self._renewed],
         )
@@ -226,11 +230,11 @@ class Room:
         left = Counter(short)
         for stored, client, *_ in rows:
             session = self._sql.as_uuid(stored)
-            # A client that comes back in this group is not away, although the table still says so.
+            # A client that comes back in this group is not away, although the table does not show it yet.
             if left[session] > 0 and client not in returning:
                 left[session] -= 1
                 chosen[client] = session
-        # Locked first: a write of theirs that has begun leaves a receipt, which has to go as well.
+        # Lock before the deletion: a write that has begun adds a receipt, which must be deleted too.
         locked = {row[0] for row in self._sql.select_locked("id", CLIENT, chosen, wait=wait)}
         for client, session in chosen.items():
             if client in locked:
@@ -240,7 +244,7 @@ class Room:
 
 
 def _is_live(table: str = "") -> str:
-    """Return the condition that a process holds this socket, or that the lease of this client over HTTP lasts."""
+    """Return the condition that a process holds this socket, or that the lease of this client over HTTP is valid."""
     renewed = f"CASE {table}transport WHEN '{WEBSOCKET}' THEN %s ELSE %s END"
     return f"{table}lease_expires_at > {renewed}"
 
@@ -251,23 +255,24 @@ def _stored_user(statements: Statements, user: Any) -> Any:
 
 
 def delete_clients(using: str, clients: Collection[int]) -> None:
-    """Delete clients that the caller has locked, with all that hangs on them."""
+    """Delete clients that the caller has locked, with all rows that depend on them."""
     if clients:
         Client.objects.using(using).filter(pk__in=clients).delete()
 
 
 def close_older(statements: Statements, clients: Collection[int], now: datetime) -> dict[int, str]:
-    """Close the older connections of clients that have come back, and return the transports of those that had one.
+    """Close the older connections of clients that have come back, and return the transports of these connections by
+    client.
 
-    They were lost, and nobody said so. The process that served one may be dead; if it is not, it writes the reason
-    that it knows.
+    These connections were lost without a report. The process of one may be dead; if it is alive, it writes the real
+    reason.
     """
     if not clients:
         return {}
     among, params = statements.among("client_id", list(clients))
     ids = f"SELECT id FROM {CONNECTION} WHERE {among} AND closed_at IS NULL"
     if statements.postgres:
-        # In one order, as those lock that renew leases.
+        # In the order in which the renewal of leases locks connections.
         ids += " ORDER BY id FOR NO KEY UPDATE"
     rows = statements.fetch(
         f"WITH older AS MATERIALIZED ({ids}) UPDATE {CONNECTION}"
@@ -279,7 +284,7 @@ def close_older(statements: Statements, clients: Collection[int], now: datetime)
 
 
 def store_clients(statements: Statements, clients: Collection[ClientRow], now: datetime) -> None:
-    """Store new clients, and the new generation of the others; those get their ids."""
+    """Store new clients, which get their ids, and the new generations of the others."""
     moment = statements.moment(now)
     fresh = {(client.session, client.name): client for client in clients if client.id is None}
     rows = statements.insert_returning(
@@ -291,14 +296,14 @@ def store_clients(statements: Statements, clients: Collection[ClientRow], now: d
     known = [(c.id, c.generation, c.last_seq) for c in clients if c.id is not None]
     statements.update(CLIENT, {"id": "bigint", "generation": "bigint", "last_seq": "bigint"}, known)
     for session, name, key in rows:
-        # By name, because RETURNING promises no order.
+        # Match by name, because RETURNING guarantees no order.
         fresh[statements.as_uuid(session), name].id = key
 
 
 def open_connections(statements: Statements, opened: Collection[Opened], now: datetime) -> dict[int, int]:
     """Store new connections, and return their ids by client."""
     moment = statements.moment(now)
-    # Each converted once: there are many sockets and few kinds.
+    # Convert each value once, because there are many sockets and few kinds.
     socket, polling = (now + lease for lease in (settings().lease_duration, polling_lease()))
     leases = {one.transport: socket if one.transport == WEBSOCKET else polling for one in opened}
     stored = {transport: statements.moment(lease) for transport, lease in leases.items()}

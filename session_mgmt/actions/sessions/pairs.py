@@ -1,7 +1,7 @@
-"""Pairs of an access and a refresh token, which can be told again to a client that has lost the answer.
+"""Pairs of an access and a refresh token, which can be sent again to a client that has lost the answer.
 
-The secrets of a pair are derived from what its client sent, a salt and a key of the server, so that the same request
-gets the same pair, and the database holds digests only.
+The secrets of a pair are derived from the client's secret, a salt and a key of the server. Therefore the same request
+gets the same pair, and the database contains only digests.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _PURPOSE = "session_mgmt.tokens."
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Access token and the refresh token that gives the next pair; both exist only here and in the answer.
+    """Access token, and the refresh token that is exchanged for the next pair. Their secrets are never stored.
 
-    A page's cookie is both in one.
+    For a page with a cookie, both are the same token.
     """
 
     access: Issued
@@ -49,9 +49,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Secret that a pair is derived from, and the place of the pair in its family: ``parent`` is the token before.
+    """Secret from which a pair is derived, and the place of the pair in its family: ``parent`` is the id of the
+    previous token.
 
-    ``is_cookie`` makes one token for a cookie instead.
+    With ``is_cookie``, one token for a cookie is made instead of a pair.
     """
 
     secret: str = field(repr=False)
@@ -61,7 +62,7 @@ class Origin:
 
 
 def check_nonce(nonce: str) -> str:
-    """Return a nonce, which is 256 random bits as base64url. Raises ``InvalidField``."""
+    """Check and return a nonce, which is 256 random bits as base64url. Raises ``InvalidField``."""
     if _NONCE.fullmatch(nonce) is None:
         raise InvalidField("nonce is 32 random bytes as 43 characters of base64url.", field="nonce")
     return nonce
@@ -73,7 +74,7 @@ def begin_family(nonce: str, *, is_cookie: bool = False) -> Origin:
 
 
 def read_family(secret: str) -> uuid.UUID | None:
-    """Return the family that a refresh token names; ``None`` for any other text."""
+    """Return the id of the family that a refresh token names, or ``None`` for any other text."""
     found = _REFRESH.fullmatch(secret)
     return uuid.UUID(bytes=base64.urlsafe_b64decode(found[1] + "==")) if found else None
 
@@ -81,7 +82,9 @@ def read_family(secret: str) -> uuid.UUID | None:
 def make_pair(
     origin: Origin, session: ClientSession, activity: SessionActivity, now: datetime
 ) -> tuple[list[Token], Pair]:
-    """Make the rows of a pair, not yet stored. The refresh token lives as long as its session can be recovered."""
+    """Return the rows of a new pair, not stored yet, and the pair. The refresh token lives as long as its session can
+    be recovered.
+    """
     salt = token_bytes(_SALT_BYTES)
     key = _list_keys()[0]
     if origin.is_cookie:
@@ -110,7 +113,7 @@ def make_pair(
 
 
 def start_family(using: str, session: ClientSession, origin: Origin, now: datetime) -> Pair:
-    """Make and store the first pair of a new family of a session, whose row the caller has locked."""
+    """Create and store the first pair of a new family for a session whose row the caller has locked."""
     rows, pair = make_pair(origin, session, session.activity, now)
     Statements(connections[using]).put(*rows)
     return pair
@@ -119,15 +122,15 @@ def start_family(using: str, session: ClientSession, origin: Origin, now: dateti
 def tell_first_again(
     using: str, session: ClientSession, secrets: Iterable[str], *, unused_since: datetime | None = None
 ) -> Pair | None:
-    """Return the first pair of one of a session's families, if one of these secrets is its origin.
+    """Return the first pair of one of a session's families if one of these secrets is its origin, else ``None``.
 
-    ``unused_since``: only one that was made after that, and that nobody has exchanged.
+    With ``unused_since``, only a pair that was made since then and not exchanged.
     """
     rows = Token.objects.using(using).filter(session=session, parent=None, salt__isnull=False)
     if unused_since is not None:
         rows = rows.filter(created_at__gte=unused_since, used_at=None)
     families: dict[uuid.UUID, list[Token]] = {}
-    # A used cookie counts for seconds only; nobody is well served with it.
+    # A used cookie is valid only for seconds, so it is useless to the client.
     used = Q(kind=Token.Kind.COOKIE, used_at__isnull=False)
     for row in rows.filter(auth_version=session.auth_version).exclude(used):
         families.setdefault(row.family, []).append(row)
@@ -140,7 +143,7 @@ def tell_first_again(
 
 
 def tell_again(origin: Origin, rows: Sequence[Token]) -> Pair | None:
-    """Return the pair of these two rows; ``None`` if they are gone, or the key that made them is."""
+    """Return the pair of these rows, or ``None`` if the rows or the key that made them are gone."""
     found = {row.kind: row for row in rows}
     if (cookie := found.get(Token.Kind.COOKIE)) is not None:
         return _tell_cookie_again(origin, cookie)
@@ -166,7 +169,7 @@ def _derive_cookie(key: str | bytes, origin: Origin, salt: bytes) -> str:
 
 
 def _derive_secrets(key: str | bytes, origin: Origin, salt: bytes) -> tuple[str, str]:
-    """Return the access and the refresh token of a pair."""
+    """Return the secrets of the access and the refresh token of a pair."""
     value = origin.secret.encode() + salt
     access, refresh = (_derive_text(key, kind, value) for kind in (Token.Kind.ACCESS, Token.Kind.REFRESH))
     family = _encode(origin.family.bytes)
@@ -178,7 +181,7 @@ def _derive_text(key: str | bytes, kind: Token.Kind, value: bytes) -> str:
 
 
 def _list_keys() -> list[str | bytes]:
-    """Return the keys of the server, the one for new tokens first."""
+    """Return the keys of the server, beginning with the one for new tokens."""
     return [*settings().token_keys] or [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
 
 

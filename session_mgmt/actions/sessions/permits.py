@@ -1,7 +1,8 @@
-"""Permits: texts by which a client shows on each call that the application has allowed a topic to it.
+"""Permits: texts by which a client shows at each call that the application has allowed it to follow a topic.
 
-On the wire they are called ``grant``. Without them every poll would ask the project's code about every topic, or could
-name any. A permit counts for one attachment, for the rights of its time, and until its time is over.
+In the protocol they are called ``grant``. Without them, each poll would call the project's code for each topic, or a
+client could name any topic. A permit is valid for one attachment, for one version of the session's permissions, and for
+a limited time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _MARK_BYTES, _TIME_BYTES = 16, 6
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Attachment that a permit is for, and the version of its session's rights."""
+    """Attachment that a permit is for, and the version of its session's permissions."""
 
     session: uuid.UUID
     client: int
@@ -33,13 +34,13 @@ class Holder:
 
 
 def make_permit(holder: Holder, topic: str, *, now: datetime, lifetime: timedelta) -> str:
-    """Make a permit for a topic."""
+    """Return a permit for a topic."""
     until = int((now + lifetime).timestamp())
     return base64.urlsafe_b64encode(until.to_bytes(_TIME_BYTES, "big") + _mark(holder, topic, until)).decode()
 
 
 def is_permitted(holder: Holder, topic: str, permit: str | None, *, now: datetime) -> bool:
-    """Return whether this is the holder's own permit for the topic, and its time is not over."""
+    """Return whether a permit belongs to this holder and topic, and is still valid."""
     try:
         raw = base64.b64decode((permit or "").encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -51,8 +52,8 @@ def is_permitted(holder: Holder, topic: str, permit: str | None, *, now: datetim
 
 
 def _mark(holder: Holder, topic: str, until: int) -> bytes:
-    # Texts of fixed form in front, so that no topic can be read as a part of them.
+    # The parts before the topic have fixed forms, so no topic can be confused with them.
     facts = f"{holder.session.hex}.{holder.client}.{holder.generation}.{holder.access_version}.{until}.{topic}"
-    # One key is enough: after a change of the keys the application is asked once more.
+    # One key is enough: after a change of the keys the application is called again.
     secret = (settings().token_keys or (django_settings.SECRET_KEY,))[0]
     return salted_hmac(_PURPOSE, facts, secret=secret, algorithm="sha256").digest()[:_MARK_BYTES]

@@ -1,7 +1,6 @@
-"""Prove sessions by their tokens, many at once.
+"""Find the sessions that tokens prove, many together.
 
-Connections keep light values of their sessions: model instances cost 100 us and 2 kB each, and hardly any is asked
-for.
+Connections keep light values of their sessions, because a model instance costs 100 us and 2 kB, and is rarely needed.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, SESSION, TOKEN
 from session_mgmt.protocol.scopes import Restriction, restrict
 
-# In the order of the model's columns, as ``from_db`` wants them.
+# In the order of the model's columns, as ``from_db`` requires.
 _MODEL_FIELDS = ("id", "user_id", "state", "metadata", "label", "created_at", "tenant", "acting")
 
 
 class LiveSession(NamedTuple):
-    """Session as its connections know it: its row at the moment of connecting."""
+    """Session as its connections know it: its row when the client connected."""
 
     pk: uuid.UUID
     user_id: Any
@@ -44,13 +43,13 @@ class LiveSession(NamedTuple):
 
     @property
     def metadata(self) -> Any:
-        """Return the metadata, read anew each time."""
+        """Return the metadata, parsed again at each access."""
         return portable_json.read_json(self.metadata_text)
 
     def as_model(self) -> ClientSession:
-        """Return the session for the project's code: an instance that is built when it is used.
+        """Return the session for the project's code, as a model instance that is built at its first use.
 
-        Columns that a connection does not know are read then.
+        Its other columns are read from the database when they are used.
         """
         return cast(ClientSession, SimpleLazyObject(self._build_model))
 
@@ -61,7 +60,7 @@ class LiveSession(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """Token as it is stored: the session that it proves, and how long."""
+    """Stored token: the session that it proves, and until when."""
 
     session: uuid.UUID
     expires_at: datetime
@@ -71,10 +70,10 @@ class Proof(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Session, and whether it may go on as far as its rows tell; ``oldest_event`` is the first of its log.
+    """Session, and whether it may go on as far as its rows show; ``oldest_event`` is the first entry of its log.
 
-    ``fits``: it is bound to its user's credentials of today. ``mark`` stands for both, and ``unbound`` is the
-    fingerprint that a session without one is to be given.
+    ``fits`` is true if it is bound to its user's current credentials. ``mark`` is a digest of both, and ``unbound`` is
+    the fingerprint to store for a session that has none.
     """
 
     session: LiveSession
@@ -97,7 +96,9 @@ _MISSING = UserStanding(may_act=False, prints=())
 def prove_sessions(
     statements: Statements, secrets: Iterable[str], *, now: datetime
 ) -> dict[str, LiveSession | SessionMgmtError]:
-    """Return the live session that each token proves, or the refusal; three queries for any number, and no lock."""
+    """Return the live session that each token proves, or the error; three queries for any number of tokens, and no
+    lock.
+    """
     digests = {secret: tokens.hash_token(secret) for secret in secrets}
     proofs = find_proofs(statements, digests.values())
     standings = load_standings(statements, {proof.session for proof in proofs.values()})
@@ -114,7 +115,7 @@ def prove_sessions(
 
 
 def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes, Proof]:
-    """Return the tokens of these digests that prove a session, in one query."""
+    """Return the stored tokens with these digests that prove a session, with one query."""
     wanted = sorted(set(digests))
     if not wanted:
         return {}
@@ -130,7 +131,7 @@ def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes,
             expires_at=statements.as_moment(expires_at),
             is_revoked=bool(is_revoked),
             auth_version=version,
-            # Hardly any token has scopes of its own.
+            # Few tokens have scopes of their own.
             scopes=None if scopes is None else portable_json.read_json(scopes),
         )
         for digest, session, expires_at, is_revoked, version, scopes in rows
@@ -138,7 +139,7 @@ def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes,
 
 
 def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
-    """Return the sessions that exist, in one query, and one more for their users."""
+    """Return the sessions that exist, with one query, and one more for their users."""
     wanted = [statements.uuid(session) for session in sessions]
     if not wanted:
         return {}
@@ -162,7 +163,7 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
     auth_version, access_version, stored, tenant, acting, scopes, end_reason = more
     user = _NOBODY if user_key is None else found.get(user_key, _MISSING)
     fingerprint = None if stored is None else bytes(stored)
-    # A row of before is bound to the credentials of today.
+    # A row from before there were fingerprints is bound to the current credentials.
     bound = fingerprint or next(iter(user.prints), None)
     session = LiveSession(
         pk=statements.as_uuid(key),
@@ -194,12 +195,14 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
 
 def find_restriction(proof: Proof, standing: Standing) -> Restriction | None:
     """Return the restriction by the scopes of a session and of its token; ``None`` if all frames are allowed."""
-    # The scopes that nobody's sessions lack are asked for over HTTP only.
+    # Scopes that sessions without a user always have are checked over HTTP only.
     return restrict(standing.scopes, proof.scopes, is_nobodys=False)
 
 
 def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now: datetime) -> SessionMgmtError | None:
-    """Return why a token proves no live session, or ``None``. Unknown, revoked and foreign kinds are one error."""
+    """Return why a token proves no live session, or ``None``. Unknown, revoked and wrong kinds of tokens get the same
+    error.
+    """
     if tokens.find_kind(secret) is None or proof is None or standing is None:
         return InvalidToken()
     session = standing.session

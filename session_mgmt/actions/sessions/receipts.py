@@ -1,4 +1,4 @@
-"""Receipts of recoveries: the same for the client and for the people of the site (PROTOCOL section 2)."""
+"""Receipts of recoveries, the same for clients and for staff (PROTOCOL section 2)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DISCONTINUOUS = (Reason.HISTORY_LOST, Reason.EPOCH_CHANGED)
 
 
 def find_lost_range(log: Log) -> tuple[int | None, int] | None:
-    """Return the range of entries that a client will never see.
+    """Return the range of entries that a client will never get, as (first, last), or ``None``.
 
-    A document loses none: its snapshot contains the effect of its entries.
+    A document loses nothing, because its snapshot contains the effect of its entries.
     """
     if log.verdict.mode is not Mode.LOST or log.name.startswith(STATE):
         return None
@@ -26,7 +26,7 @@ def find_lost_range(log: Log) -> tuple[int | None, int] | None:
 
 
 def judge_recovery(logs: Mapping[str, Log], *, is_new: bool, went_back: bool) -> tuple[str, str]:
-    """Judge a resume as a whole: ``full``, ``state_only`` or ``none``, and the reason."""
+    """Return the verdict on a resume as a whole, ``full``, ``state_only`` or ``none``, and the reason."""
     if is_new:
         return "none", "new_client"
     if went_back:
@@ -38,9 +38,9 @@ def judge_recovery(logs: Mapping[str, Log], *, is_new: bool, went_back: bool) ->
 
 
 def draft_receipt(logs: Mapping[str, Log], *, went_back: bool, generation: int, at: datetime) -> tuple[str, str]:
-    """Return the verdict and the receipt of a recovery that calls over HTTP will complete.
+    """Return the verdict and the draft of the receipt of a recovery that later calls over HTTP will complete.
 
-    Whichever process serves the last of them: so it is stored, with the moment at which the client attached.
+    Any process may serve the last of these calls, so the draft is stored, with the time at which the client attached.
     """
     verdict, reason = judge_recovery(logs, is_new=False, went_back=went_back)
     draft = {
@@ -60,16 +60,16 @@ def draft_receipt(logs: Mapping[str, Log], *, went_back: bool, generation: int, 
 
 
 def find_promised(stored: str) -> dict[str, int]:
-    """Return by log the offset up to which a stored receipt or its draft promises entries."""
+    """Return for each log the offset up to which a stored receipt, or its draft, promises entries."""
     return {name: last for name, (_, last) in orjson.loads(stored)["replayed"].items()} if stored else {}
 
 
 def complete_receipt(
     stored: str, connection: int, lost: Mapping[str, list[int | None]], now: datetime
 ) -> dict[str, Any] | None:
-    """Return the receipt of which a draft was stored, or the stored one if it is complete; ``None`` if there is none.
+    """Return the receipt that completes a stored draft, or the stored receipt if it is complete; ``None`` without one.
 
-    ``lost`` are ranges that the log has lost since.
+    ``lost`` are ranges that the logs have lost since, by log.
     """
     if not stored:
         return None

@@ -1,4 +1,4 @@
-"""Recover an expired session: make a successor that carries its documents and subscriptions."""
+"""Recover an expired session: create a successor with its documents and subscriptions."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def recover_session(
     device: Device | None = None,
     now: datetime | None = None,
 ) -> Restored:
-    """Make a successor of an expired session, by the old token, within the retention.
+    """Create a successor of an expired session with the old token, within the retention.
 
-    The successor carries the documents and the subscriptions; writes that the old client had not sent are its
-    application's to decide. Raises ``InvalidToken``, ``LoginCheck`` or ``NotRecoverable``.
+    The successor gets the documents and the subscriptions. The application decides about writes that the old client had
+    not sent. Raises ``InvalidToken``, ``LoginCheck`` or ``NotRecoverable``.
     """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
         old = tokens.find_session(using, secret, now=now)
-        # An access token of a pair proves no more than its own quarter of an hour.
+        # An access token of a pair proves the session only for its own short lifetime.
         token = Token.objects.using(using).filter(digest=tokens.hash_token(secret)).first()
         if token is not None and token.salt is not None:
             raise InvalidToken("A session with a refresh token is recovered by entering with it.")
@@ -68,9 +68,10 @@ def recover_session(
         if old.acting:
             raise NotRecoverable()
         if old.login_id is not None:
-            # Before the session, as everywhere: a logout beside this is either seen here, or ends the successor.
+            # Lock it before the session, as everywhere: a logout at the same time is either seen here, or ends the
+            # successor.
             old.login = Login.objects.using(using).select_for_update(no_key=True).filter(pk=old.login_id).first()
-        # Of two tabs that ask at once, the second waits here and then finds the successor.
+        # The second of two tabs that ask at once waits here and then finds the successor.
         lock_session(using, old)
         _require_expired(using, old, now, maximum_age)
         require_inheritance(old, now)
@@ -85,17 +86,18 @@ def recover_session(
 
 
 def lock_session(using: str, session: ClientSession) -> None:
-    """Lock a session against its end and whatever else changes its tokens, and read its activity anew."""
+    """Lock a session against its end and all changes of its tokens, and read its activity again."""
     session.activity = SessionActivity.objects.using(using).select_for_update(no_key=True).get(pk=session.pk)
 
 
 def find_successor(using: str, old: ClientSession) -> ClientSession | None:
-    """Return the session that another request has made from an expired one."""
+    """Return the successor that another request has created for an expired session, or ``None``."""
     return ClientSession.objects.using(using).select_related("activity").filter(recovered_from=old).first()
 
 
 def require_inheritance(old: ClientSession, now: datetime) -> None:
-    """Require that the old session's own proof may go on: not past its absolute deadline, nor its login's end.
+    """Check that a successor may be created without a new login: the absolute deadline has not passed, and the login
+    has not ended.
 
     Raises ``NotRecoverable``.
     """
@@ -114,9 +116,9 @@ def make_successor(
     now: datetime,
     **proof: Any,
 ) -> Restored:
-    """Make the successor of an expired session whose row is locked; ``proof`` goes to ``create_session``.
+    """Create the successor of an expired session whose row is locked; ``proof`` is passed to ``create_session``.
 
-    ``user``: who goes on with a session that was nobody's.
+    ``user`` is the user who continues a session that had none.
     """
     created = lifecycle.create_session(
         user=user or old.user,
@@ -139,7 +141,7 @@ def _require_expired(using: str, old: ClientSession, now: datetime, maximum_age:
         raise NotRecoverable()
     if old.activity.live and tokens.explain_end(old, now=now) is None:
         raise NotRecoverable("The session is alive: resume it.")
-    # Due and not yet swept: it ends here and now, so that its successor has a predecessor that has ended.
+    # Its time is over but no cleanup has ended it: end it now, so that the predecessor of the successor has ended.
     if old.activity.live:
         ending.end_session(using, old.pk, ClientSession.State.EXPIRED, ends.TIMEOUT, now)
     age = now - (old.ended_at or now)
@@ -148,7 +150,7 @@ def _require_expired(using: str, old: ClientSession, now: datetime, maximum_age:
 
 
 def _return_successor(using: str, old: ClientSession, successor: ClientSession, now: datetime) -> Restored:
-    """Return the successor that exists, with a new token: the first answer was lost, or two tabs asked."""
+    """Return the existing successor with a new token, because the first answer was lost or two tabs have asked."""
     tokens.require_live(successor, now)
     activity = successor.activity
     token = tokens.issue_token(using, successor, expires_at=activity.absolute_deadline + settings().retention, now=now)
@@ -157,7 +159,7 @@ def _return_successor(using: str, old: ClientSession, successor: ClientSession, 
 
 
 def describe_successor(using: str, old: ClientSession, successor: ClientSession) -> dict[str, Any]:
-    """Return the receipt of a recovery that has happened before."""
+    """Return the receipt of an earlier recovery."""
     documents = StateDocument.objects.using(using).filter(session=successor).order_by("name")
     topics = Subscription.objects.using(using).filter(session=successor).order_by("topic")
     return _make_receipt(
@@ -177,7 +179,7 @@ def _make_receipt(old: ClientSession, documents: list[str], topics: list[str]) -
 
 def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
     carried = []
-    # One that was followed and never written stays absent: `if_absent` must give it its first value.
+    # A document that was followed but never written is left out, so that `if_absent` can give it its first value.
     for document in StateDocument.objects.using(using).filter(session=old, version__gt=0).order_by("name"):
         body = bodies.load_body(using, document.pk)
         _copy_document(using, new, document.name, body.data, now)
@@ -186,12 +188,12 @@ def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: da
 
 
 def _copy_document(using: str, session: ClientSession, name: str, data: Any, now: datetime) -> None:
-    """Begin the successor's document with a snapshot of the old one's last version, in an epoch of its own."""
+    """Write the last value of the old document to the successor's document, which has an epoch of its own."""
     fresh = bodies.ensure_document(using, session.pk, name, most=settings().max_documents, at=now)
     update = prepare.prepare_blind(fresh, "data", data)._replace(exact_size=size.measure_extent(data))
     ledger = DocumentLedger(Statements(connections[using]), checking.document_limits().extent)
     ledger.load([update], at=now, wait=True)
-    # Without a fence: no client has written this, and none may repeat it.
+    # Without a fence, because no client has written this, and none may repeat it.
     ledger.decide(update, None)
     ledger.write(now)
 
@@ -201,7 +203,7 @@ def _carry_subscriptions(using: str, old: ClientSession, new: ClientSession) -> 
         Subscription.objects.using(using).filter(session=old).order_by("topic").values_list("topic", "created_at")
     )
     Subscription.objects.using(using).bulk_create(
-        # As old as it was: the topic has been followed without a break.
+        # Keep the time of creation, because the topic has been followed without a break.
         [Subscription(session=new, topic=topic, created_at=since) for topic, since in kept]
     )
     return [topic for topic, _ in kept]

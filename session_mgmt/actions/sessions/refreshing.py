@@ -1,7 +1,8 @@
-"""Exchange a refresh token for the next pair: once, and with the same answer for those who race or ask again.
+"""Exchange a refresh token for the next pair, once; requests at the same time and repetitions get the same answer.
 
-Every change of a session's tokens holds the session's activity row, as its end does; so 50 requests at once leave one
-chain, and none of them makes a token for a session that has ended or was given a new ``auth_version`` meanwhile.
+All changes of a session's tokens lock its activity row, as the end of the session does. Therefore 50 requests at once
+leave one chain of tokens, and none of them creates a token for a session that has ended or got a new ``auth_version``
+in the meantime.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ REUSE = "token_reuse"
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """Answer to a refresh; ``expires_in`` are the seconds for which the access token still counts.
+    """Answer to a refresh; ``expires_in`` are the seconds for which the access token is still valid.
 
-    ``login_due_in``: until then the next refresh must go over HTTP, with the page's cookies. ``login_changed``: the
-    session is nobody's, and its browser has a login now.
+    Within ``login_due_in`` seconds, a refresh must be made over HTTP, with the page's cookies. ``login_changed`` is
+    true if the session has no user, but its browser is logged in now.
     """
 
     session: uuid.UUID
@@ -43,7 +44,7 @@ class Refreshed:
     login_changed: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the answer as clients get it, the same over HTTP and over a socket."""
+        """Return the answer as it is sent to clients, the same over HTTP and over a socket."""
         return {
             "access": self.pair.access.secret,
             "refresh": self.pair.refresh.secret,
@@ -62,18 +63,18 @@ def refresh_tokens(
     device: Device | None = None,
     now: datetime | None = None,
 ) -> Refreshed:
-    """Return the pair that follows a refresh token. ``nonce`` names the request, so that it may be sent again.
+    """Return the pair that follows a refresh token. ``nonce`` identifies the request, so that it can be repeated.
 
-    Only for one ``session`` if that is given. ``evidence`` proves the login of the session's browser, which is due once
-    in a while; ``device`` is where the request came from. A token that was used before, and is neither raced for nor
-    asked again, has been copied. Raises ``InvalidToken``, ``TokenExpired``, ``LoginCheck``, ``SessionEnded`` or
-    ``InvalidField``.
+    With ``session``, the token must belong to that session. ``evidence`` proves the login of the session's browser,
+    which must be proved again from time to time; ``device`` is where the request comes from. If a used token comes
+    again, and not from a request at the same time or a repetition, it was copied. Raises ``InvalidToken``,
+    ``TokenExpired``, ``LoginCheck``, ``SessionEnded`` or ``InvalidField``.
     """
     digest = tokens.hash_token(pairs.check_nonce(nonce))
     try:
         return _refresh(secret, digest, session, evidence, device, now)
     except (InvalidToken, TokenExpired) as error:
-        # After its transaction, which a refusal rolls back.
+        # After the transaction, because a refusal rolls it back.
         incidents.record_refused_refresh(session, error, ip=None if device is None else device.ip, now=now)
         raise
 
@@ -98,7 +99,7 @@ def _refresh(
             fresh_devices.keep_device(using, run.session, device)
         if found is None and not must_enter:
             report_reuse(using, run.session, None if device is None else device.ip, run.now)
-    # Only now: a refusal must not take back an entry that was written, or the end of the session.
+    # Raise errors only after the commit, because they must not undo an audit entry or the end of the session.
     if must_enter:
         raise LoginCheck()
     if found is None:
@@ -109,11 +110,11 @@ def _refresh(
 def _find_run(
     using: str, secret: str, session: uuid.UUID | None, evidence: Evidence | None, now: datetime | None
 ) -> Exchange:
-    """Find the session of a token, and lock it; before it its login, if that is proved."""
+    """Find and lock the session of a token; if its login is proved, lock that first. Raises ``InvalidToken``."""
     family = pairs.read_family(secret)
     if family is None:
         raise InvalidToken()
-    # By the family, because an old secret of it may be known no longer.
+    # Search by family, because an old token of the family may be deleted already.
     mine = Token.objects.using(using).filter(kind=Token.Kind.REFRESH, family=family)
     owner = mine.values_list("session_id", flat=True).first()
     if owner is None or owner != (session or owner):
@@ -126,7 +127,7 @@ def _find_run(
     activity = SessionActivity.objects.using(using).select_for_update(no_key=True).filter(pk=owner).first()
     if activity is None:
         raise InvalidToken()
-    # In a statement of its own: under the lock these are the last committed values.
+    # A separate statement: under the lock it reads the last committed values.
     row = ClientSession.objects.using(using).select_related("user", "login").get(pk=owner)
     row.activity = activity
     return Exchange(using, secret, family, row, now or clock.read(using), evidence)
@@ -150,11 +151,11 @@ class Exchange:
         self.session, self.now, self._is_login_proved = session, now, is_login_proved
 
     def exchange(self, nonce: bytes) -> Refreshed | None:
-        """Return the next pair, made or told again; ``None`` if the token was copied."""
+        """Return the next pair, new or repeated; ``None`` if the token was copied."""
         rows = self._list_family()
         digest = tokens.hash_token(self._secret)
         token = next((row for row in rows if bytes(row.digest) == digest), None)
-        # Older ones were revoked all at once; whoever still has one is no thief.
+        # Older tokens were all revoked together, so a client that still has one is no thief.
         current = [row for row in rows if row.auth_version == self.session.auth_version and row.revoked_at is None]
         if not current or (token is not None and token not in current):
             raise InvalidToken()
@@ -171,7 +172,7 @@ class Exchange:
         return self._answer_again(token, children)
 
     def _require_login(self) -> None:
-        """Require that nobody else is logged in, and that the login was proved a short while ago."""
+        """Check that nobody else is logged in, and that the login was proved recently. Raises ``LoginCheck``."""
         if self._is_login_proved:
             return
         if not self._is_by_same_login():
@@ -184,7 +185,7 @@ class Exchange:
         """Return whether the page's cookies prove the same person as before, or say nothing about this session."""
         session, evidence = self.session, self._evidence
         is_told = evidence is not None and evidence.user is not None
-        # Without a login of its own a session came by a header, and a cookie beside it may be anybody's.
+        # A session without a login was created with a header, so a cookie in the request may be anybody's.
         if session.user_id is None or (session.login is None and not session.acting):
             return True
         if evidence is None or not is_told:
@@ -198,7 +199,7 @@ class Exchange:
         return list(mine.filter(kind=Token.Kind.REFRESH))
 
     def _require_standing(self, token: Token | None) -> None:
-        # A cookie that counts for no call any more may still be exchanged, by whoever proves the login too.
+        # A cookie that is no longer valid for calls can still be exchanged by a page that also proves the login.
         is_endless = token is None or token.kind == Token.Kind.COOKIE
         error: SessionMgmtError | None = tokens.judge_token(
             is_revoked=False,
@@ -225,7 +226,7 @@ class Exchange:
         return self._build_answer(pair)
 
     def _bind_anew(self) -> None:
-        """Bind the session by the server's key of today; it was bound by one that is being replaced, or not yet."""
+        """Bind the session with the server's current key, if it was bound with an older key or not at all."""
         fingerprint = fingerprints.make_fingerprint(self.session.user)
         stored = self.session.auth_fingerprint
         if fingerprint is not None and (stored is None or bytes(stored) != fingerprint):
@@ -233,9 +234,10 @@ class Exchange:
             mine.update(auth_fingerprint=fingerprint)
 
     def _forget_older(self, token: Token, rows: list[Token]) -> None:
-        """Delete the tokens that are older than the one that is used now and the access token beside it.
+        """Delete the tokens of the family that are older than the token used now and its access token.
 
-        Those of the last seconds stay: they may still be raced for. So a family has few rows, whatever its age.
+        Those of the last seconds are kept, because requests at the same time may still use them. Thus a family has few
+        rows, even if it is old.
         """
         over = self.now - settings().refresh_grace
         used = [row.pk for row in rows if row.pk != token.pk and row.used_at is not None and row.used_at <= over]
@@ -253,7 +255,7 @@ class Exchange:
     def _answer_again(self, token: Token, children: list[Token]) -> Refreshed:
         pair = pairs.tell_again(Origin(self._secret, self._family, token.pk), children)
         if pair is None:
-            # The server's key was replaced, which copies nothing.
+            # The server's key was replaced, so the pair cannot be derived again; nothing was copied.
             raise InvalidToken()
         return self._build_answer(pair)
 
@@ -266,9 +268,9 @@ class Exchange:
 
 
 def report_reuse(using: str, session: ClientSession, ip: str | None, now: datetime) -> None:
-    """Revoke the tokens of a session of which one was copied: nobody can tell who of the two is its owner.
+    """Revoke the tokens of a session after one was copied, because nobody knows which of the two holders is the owner.
 
-    A browser that is logged in can prove it by that, and goes on with new ones. Any other session ends.
+    A browser that is logged in can prove that it is the owner, and goes on with new tokens. Any other session ends.
     """
     if session.login is None or session.login.ended_at is not None:
         ending.end_session(using, session.pk, ClientSession.State.TERMINATED, REUSE, now)
@@ -278,9 +280,11 @@ def report_reuse(using: str, session: ClientSession, ip: str | None, now: dateti
 
 
 def raise_auth_version(using: str, session: ClientSession, now: datetime) -> None:
-    """Revoke all tokens of a session, whose row the caller has locked, and detach the clients that came by them."""
+    """Revoke all tokens of a session, whose row the caller has locked, and detach the clients that connected
+    with them.
+    """
     session.auth_version += 1
     ClientSession.objects.using(using).filter(pk=session.pk).update(auth_version=session.auth_version)
     ending.detach_clients(using, [session.pk], Close.LOGIN_CHECK, now)
-    # Not closed by order: whoever has the new tokens may be connected before the order comes.
+    # Do not order a close: clients with the new tokens may be connected before the order arrives.
     notify.after_commit(using, orders=notify.order_look([session.pk]))

@@ -1,4 +1,4 @@
-"""Answer a request that makes a session once more: the same nonce is given the same session and the same pair."""
+"""Answer repeated requests that create a session: the same nonce gets the same session and the same pair."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWERED_FOR = timedelta(hours=1)
 def create_once(nonce: str, user: Any, create: Callable[[], Created], *, now: datetime | None = None) -> Created:
     """Return the session that ``create`` has made for this nonce, now or at an earlier attempt.
 
-    Whoever sends the nonce of another user, or an old one, is refused with ``InvalidField``.
+    Raises ``InvalidField`` for a nonce of another user, or an old one, and the errors of ``create``.
     """
     using = settings().database
     digest = tokens.hash_token(pairs.check_nonce(nonce))
@@ -30,7 +30,7 @@ def create_once(nonce: str, user: Any, create: Callable[[], Created], *, now: da
         try:
             return create()
         except IntegrityError:
-            # The same request at the same moment: the other one has made the session.
+            # The same request came twice at the same moment, and the other one has created the session.
             found = _find_session(using, digest)
             if found is None:
                 raise
@@ -51,7 +51,7 @@ def _answer_again(using: str, session: ClientSession, nonce: str, user: Any, now
 
 
 def _find_beginning(using: str, session: ClientSession) -> Position:
-    """Return where the session's log begins, as the first answer did; its head, if the beginning is gone."""
+    """Return the beginning of the session's log, as in the first answer; its head, if the beginning is gone."""
     activity = session.activity
     first = SessionEvent.objects.using(using).filter(session=session, seq=1).values_list("tag", flat=True).first()
     if first is None:

@@ -1,9 +1,9 @@
-"""Connect clients, many in one transaction: it proves the sessions, takes over the clients, and gives a verdict on
-every log.
+"""Connect clients, many in one transaction: prove their sessions, take over the clients, and give a verdict on each
+log.
 
-A fixed number of statements, whatever the size of the group. Everything is read first, then each member is judged by
-itself, then everything is written: a refused member leaves no trace. Rows that others hold are skipped, and their
-members reported as held.
+The number of statements is fixed for any size of the group. Everything is read first, then each member is judged
+separately, then everything is written, so a refused member leaves no trace. Rows that others have locked are skipped,
+and their members are returned as held.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from session_mgmt.protocol.recovery import Mode
 from session_mgmt.protocol.scopes import Restriction
 
 SLOW_LOCK_MILLISECONDS = 5000
-# Entries of a session's own log that are read together with those of the others in a group.
+# Most entries of a session's own log that are read together for all members of a group.
 MOST_MISSED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Wish of one client to be connected.
+    """Request of one client to be connected.
 
-    ``granted`` are the topics that the application allows; any other topic is denied, by its error in ``denied`` if
-    there is one. ``asked_version`` is that of the rights by which it was asked. ``new_id`` names a client that has no
-    name yet. It is made outside the transaction: if nobody knows whether that was committed, it is run again, and
-    finds its own client.
+    ``granted`` are the topics that the application allows; any other topic is denied, with its error in ``denied`` if
+    there is one. ``asked_version`` is the version of the permissions for which the application was asked. ``new_id`` is
+    the id for a client that has none yet. It is made outside the transaction: if it is unknown whether the transaction
+    was committed, it is run again, and finds its own client.
     """
 
     connect: Connect
@@ -70,7 +70,7 @@ class Ask:
 
     @property
     def connects(self) -> bool:
-        """Return whether the client will be connected, or only write and ask."""
+        """Return whether the client will be connected, or will only write and ask."""
         return self.transport != NONE
 
     @property
@@ -79,16 +79,16 @@ class Ask:
         return self.connect.client_id if self.connect.client_id is not None else self.new_id
 
 
-# From the proof of a call, or an attachment, to where its connection is served.
+# Longest time between the check of a call, or an attachment, and the start of its service.
 LONGEST_WAY = timedelta(seconds=30)
 
 
-# Not frozen: that costs half a microsecond for each field, and these have twenty.
+# Not frozen, because that costs half a microsecond for each field, and there are twenty.
 @dataclass(slots=True)
 class Attachment:
-    """Attached client: everything that its connection must know; ``connection`` is 0 if it only writes and asks.
+    """Attached client with all facts for its connection; ``connection`` is 0 if it only writes and asks.
 
-    ``missed`` are the entries of the session's own log between the client's place and its head, if they were read.
+    ``missed`` are the entries of the session's own log between the client's position and the head, if they were read.
     """
 
     session: LiveSession
@@ -112,35 +112,35 @@ class Attachment:
 
     @property
     def claim(self) -> Attached:
-        """Return what a request of this connection claims to be."""
+        """Return the claim that requests of this connection carry."""
         return Attached(self.client, self.generation)
 
     @property
     def holder(self) -> Holder:
-        """Return for whom permits are made."""
+        """Return the holder for permits of this attachment."""
         return Holder(self.session.pk, self.client, self.generation, self.session.access_version)
 
     def is_overtaken_by(self, other: Attachment) -> bool:
-        """Tell whether the client has attached anew since this was read.
+        """Return whether the client has attached again since this was read.
 
-        A higher generation of long ago is one that a restored backup has taken back.
+        If ``other`` is much older, its higher generation was lost when a backup was restored, and does not count.
         """
         return self.generation < other.generation and self.at < other.at + LONGEST_WAY
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """No answer yet: somebody else holds a row of this member."""
+    """Result for a member that has no answer yet, because another transaction has locked one of its rows."""
 
 
 HELD = Held()
-# A refusal is a ``SessionMgmtError``; the lane adds failures of its own.
+# A refusal is a ``SessionMgmtError``; the lane adds errors of its own.
 Result: TypeAlias = Attachment | Exception | Held
 
 
 @dataclass(slots=True)
 class AttachedGroup:
-    """Result of one transaction: an answer for each member, and the news to pass on after the commit."""
+    """Result of one transaction: an answer for each member, and notifications to send after the commit."""
 
     results: list[Result]
     heads: dict[str, int] = field(default_factory=dict)
@@ -148,27 +148,27 @@ class AttachedGroup:
     replaced: list[tuple[int, int]] = field(default_factory=list)
 
     def ring(self) -> None:
-        """Tell those who serve the logs, and whoever may still serve an older connection of these clients."""
+        """Notify processes that serve the logs, and those that may still serve older connections of these clients."""
         notify.ring_attached(self.heads, self.replaced)
 
 
 def attach_group(asks: Sequence[Ask], *, wait: bool = False, now: datetime | None = None) -> AttachedGroup:
     """Connect clients in one transaction: each is attached, refused by a ``SessionMgmtError``, or held.
 
-    A client occurs once in a group. With ``wait`` rows that others hold are waited for. The refusals are
+    A client must occur only once in a group. With ``wait``, locked rows are waited for. The refusals are
     ``InvalidToken``, ``TokenExpired``, ``LoginCheck``, ``SessionEnded``, ``ClientForgotten`` and ``ConnectionLimit``.
-    If this raises, even in an unknown state of the commit, the group may be run again.
+    If this function raises an error, even if it is unknown whether the commit succeeded, the group may be run again.
     """
     using = settings().database
-    # Of the group: its statements serve all members together.
+    # One count for the group, because its statements serve all members together.
     counter = _Counter()
     with connections[using].execute_wrapper(counter), open_transaction(using):
         statements = Statements(connections[using])
-        # Only the slow way waits, and not for ever: its thread and connection are needed by others.
+        # Only the slow attempt waits, and not forever, because other clients need its thread and connection.
         if wait:
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         run = _Run(statements, asks, now or clock.read(using))
-        # Sessions before clients before documents before streams: the order of locks that holds everywhere.
+        # Sessions before clients before documents before streams, which is the order of locks everywhere.
         run.prove(wait=wait)
         run.judge(wait=wait)
         run.look()
@@ -177,7 +177,7 @@ def attach_group(asks: Sequence[Ask], *, wait: bool = False, now: datetime | Non
 
 
 class _Counter:
-    """Count of the statements that a recovery took; part of its receipt."""
+    """Counter of the statements of a recovery, which are a part of its receipt."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -189,7 +189,7 @@ class _Counter:
 
 @dataclass(slots=True)
 class _Member:
-    """One ask on its way through the transaction; ``result`` is set as soon as it is out."""
+    """One request during the transaction; ``result`` is set as soon as it has an answer."""
 
     ask: Ask
     result: Result | None = None
@@ -227,12 +227,12 @@ class _Run:
     # -- reads and locks -------------------------------------------------------------------------------------------
 
     def prove(self, *, wait: bool) -> None:
-        """Find the sessions of the tokens and compete with expiry for their rows."""
+        """Find the sessions of the tokens, and lock their rows against expiry."""
         digests = [tokens.hash_token(member.ask.connect.token) for member in self._members]
         proofs = proving.find_proofs(self._sql, digests)
         sessions = {proof.session for proof in proofs.values()}
         self._timelines.load(sessions, at=self._now, wait=wait)
-        # Read only now: under the locks these are the last committed values, and stay so.
+        # Only now, because under the locks these are the last committed values, and cannot change.
         standings = proving.load_standings(self._sql, sessions)
         for member, digest in zip(self._members, digests, strict=True):
             proof = proofs.get(digest)
@@ -249,7 +249,7 @@ class _Run:
                 member.result = _judge_user(member.ask.connect.user, standing.session.user_id)
 
     def judge(self, *, wait: bool) -> None:
-        """Lock the clients, and admit each member or refuse it by a limit."""
+        """Lock the clients, and accept each member or refuse it because of a limit."""
         going_on = self._going_on
         clients, held = opening.lock_clients(self._sql, [member.name for member in going_on], wait=wait)
         for member in going_on:
@@ -261,7 +261,7 @@ class _Run:
         member.is_new = connect.client_id is None
         if known is None and is_held:
             member.result = HELD
-        # It was deleted to make room for others, so its numbers and receipts are gone.
+        # The client was deleted to make room for others, so its numbers and receipts are gone.
         elif known is None and not member.is_new:
             member.result = ClientForgotten()
         elif known is None:
@@ -275,10 +275,10 @@ class _Run:
         users = {user for m in going_on if m.session is not None and (user := m.session.user_id) is not None}
         room = opening.Room(self._sql, sessions, users, now=self._now)
         known = [member.client.id for member in going_on if member.client is not None and member.client.id is not None]
-        # Members are counted before they are admitted: room is locked once, for all that might need it.
+        # Count all members before accepting any, so that all clients that may be deleted are locked together.
         fresh = Counter(m.name[0] for m in going_on if m.client is not None and m.client.id is None)
         room.load_clients(fresh, known, wait=wait)
-        # In the order of the asks, so that of two for one place the earlier gets it.
+        # In the order of the requests, so that of two members for one place the earlier one gets it.
         for member in going_on:
             assert member.session is not None and member.client is not None
             if member.client.id is None and room.is_held(member.session.pk):
@@ -290,7 +290,7 @@ class _Run:
         self._surplus = room.surplus
 
     def look(self) -> None:
-        """Look at the logs of everybody who was admitted. From here on nobody is refused any more."""
+        """Give verdicts on the logs of all members that were accepted. From here on no member is refused."""
         going_on = self._going_on
         wishes = [
             Wish(member.name[0], c.logs, member.ask.granted, member.restriction, None, c.slow, c.since, c.filters)
@@ -301,11 +301,11 @@ class _Run:
             return
         for member, looked in zip(going_on, looking.look_at_logs(self._sql, wishes, self._now), strict=True):
             member.looked = looked
-            # A scope that is missing says more than an application that was asked in vain.
+            # A missing scope is a more exact reason than the denial of the application.
             unscoped = {log: error for log, error in looked.denied.items() if isinstance(error, ScopeMissing)}
             looked.denied.update({**member.ask.denied, **unscoped})
-        # Everybody who comes back has missed the entry that tells so. To read it for each alone would cost a journey
-        # to another thread and a task.
+        # All clients that come back have missed the entry that reports the end of their connection. Reading it
+        # separately for each would cost a switch to another thread and a task.
         self._timelines.load_places(
             ((m.name[0], m.looked.place.offset) for m in going_on if m.looked and m.looked.place), MOST_MISSED
         )
@@ -315,16 +315,16 @@ class _Run:
     def write(self, using: str) -> None:
         """Write clients, connections and events, and make the answers."""
         going_on = self._going_on
-        # First: the places that these give up are taken below.
+        # First, because new clients take the places of these.
         opening.delete_clients(using, self._surplus)
         returning = [m.client.id for m in going_on if m.client is not None and m.client.id is not None]
-        # Before the new connections are stored, which would be closed as well.
+        # Before the new connections are stored, which would be closed too.
         lost = opening.close_older(self._sql, returning, self._now)
         for member in going_on:
             assert member.client is not None
             self._take_over(member, member.client, older=lost.get(member.client.id or 0))
         clients = [member.client for member in going_on if member.client is not None]
-        # Before the connections, which refer to the ids that new clients get here.
+        # Before the connections, which need the ids that new clients get here.
         opening.store_clients(self._sql, clients, self._now)
         opened = [self._make_opened(m, m.client) for m in going_on if m.client is not None and m.ask.connects]
         connected = opening.open_connections(self._sql, opened, self._now)
@@ -334,7 +334,7 @@ class _Run:
         self._timelines.write(self._now)
 
     def _bind(self, members: Sequence[_Member]) -> None:
-        """Bind sessions to their users' credentials that were made before there were fingerprints."""
+        """Bind sessions from before there were fingerprints to their users' credentials."""
         rows = {self._sql.uuid(member.name[0]): member.unbound for member in members if member.unbound is not None}
         columns = {"id": "uuid", "auth_fingerprint": "bytea"}
         self._sql.update(SESSION_TABLE, columns, sorted(rows.items()))
@@ -347,28 +347,30 @@ class _Run:
         return Opened(client, member.ask.transport, member.ask.server, *draft)
 
     def _take_over(self, member: _Member, client: ClientRow, *, older: str | None) -> None:
-        """Raise the client's generation, and number the events of its connection; ``older`` is the transport of the one
-        that it has replaced.
+        """Raise the client's generation, and number the events of its connection. ``older`` is the transport of the
+        connection that this one replaces, or ``None``.
         """
         if client.id is not None:
             client.generation += 1
-            # A process that still serves the older connection hears of it and closes that one.
+            # A process that still serves the older connection is notified, and closes it.
             self._replaced.append((client.id, client.generation))
         acked = member.ask.connect.acked
         if not member.is_new and acked > client.last_seq:
-            # A restored database: the numbers that it forgot were decided, and must not be given out again.
+            # The database was restored: the numbers that it lost were decided, and must not be used again.
             member.went_back, client.last_seq = True, acked
         if member.ask.connects:
             self._record_events(member, client, older)
-        # Last, so that these events belong to what the client missed: as live entries they would be read once more.
+        # Last, so that these events belong to the entries that the client missed; as live entries they would be read
+        # once more.
         self._look_at_timeline(member, client)
 
     def _record_events(self, member: _Member, client: ClientRow, older: str | None) -> None:
         is_switch = older is not None and older != member.ask.transport
-        # Another transport is no loss: the client has chosen it.
+        # A change of transport is no loss, because the client has chosen it.
         if older is not None and not is_switch:
             self._record(make_record(client.session, names.CONNECTION_LOST, {"code": LOST, "by": TAKEN_OVER}))
-        # After `connection_lost`: a reader of the log sees the end of the one before the beginning of the other.
+        # After `connection_lost`, so that readers of the log see the end of one connection before the beginning of the
+        # next.
         event = names.CONNECTION_ESTABLISHED if member.is_new else names.CONNECTION_RESTORED
         data: dict[str, Any] = {"client_id": client.name, "generation": client.generation}
         if is_switch:
@@ -419,7 +421,9 @@ class _Run:
         )
 
     def _list_missed(self, session: uuid.UUID, log: Log | None) -> list[Entry]:
-        """Return what a client has missed of its session's own log; nothing if that is much."""
+        """Return the entries of the session's own log that a client has missed; empty if there are too many to read
+        here.
+        """
         if log is None or log.asked is None or log.verdict.mode is not Mode.ENTRIES:
             return []
         if log.head.offset - log.asked.offset > MOST_MISSED:
@@ -427,7 +431,7 @@ class _Run:
         return self._timelines.list_missed(session, log.asked.offset, MOST_MISSED, self._now)
 
     def make_group(self, queries: int) -> AttachedGroup:
-        """Make the group's result; every member has its answer."""
+        """Return the result of the group; each member has its answer."""
         results = [member.result for member in self._members if member.result is not None]
         for result in results:
             if isinstance(result, Attachment):
@@ -441,13 +445,13 @@ class _Run:
 
 
 def _judge_user(expected: str | None, user_id: Any) -> SessionMgmtError | None:
-    """Return the refusal of a page that was made for somebody else than the session's user, or ``None``."""
+    """Return the refusal of a page that was made for another user than the session's, or ``None``."""
     here = None if user_id is None else str(user_id)
     return None if expected in (here, ANYBODY) else LoginCheck("The session is not that of the expected user.")
 
 
 def _make_synchronised(member: _Member, client: ClientRow) -> Record | None:
-    """Return the event of a resume that brings documents up to date; none if nothing has to move."""
+    """Return the event of a resume that brings documents up to date, or ``None`` if they are up to date."""
     assert member.looked is not None
     moved = {
         log.name.removeprefix(STATE): [log.asked.offset if log.asked else None, log.head.offset]

@@ -1,7 +1,7 @@
-"""Stamp inside a Django session, by which a browser's login is known again.
+"""Stamp inside a Django session, which identifies the login of a browser.
 
-The key of a Django session changes with every login, and in signed cookies with every write; a value inside it stays
-until the session is flushed. So the stamp is that value, and nothing else of the Django session is looked at.
+The key of a Django session changes at each login, and with signed cookies at each write; a value inside it remains
+until the session is flushed. Therefore the stamp is such a value, and nothing else of the Django session is used.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ _DERIVED = "session_mgmt.stamp"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Login that a request proves. Without a ``stamp`` it does not come from a Django session, and links nothing.
+    """Login that a request proves. Without a ``stamp``, it does not come from a Django session, and no login is linked
+    to the session.
 
-    ``auth_time`` is unknown for logins from before the stamp, where only the project could tell it, and while somebody
-    else is ``acting``.
+    ``auth_time`` is unknown for logins from before there were stamps, for logins without a Django session if the
+    project does not know it, and while somebody else is ``acting``.
     """
 
     user: Any = None
@@ -42,7 +43,7 @@ class Evidence:
 
 
 def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidence:
-    """Return the evidence of a Django request about a user whom its authentication has found."""
+    """Return the evidence of a Django request for the user that authentication has found."""
     tenant = hooks.find_tenant(request)
     if user is None or not user.is_authenticated:
         return Evidence(tenant=tenant)
@@ -54,7 +55,7 @@ def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidenc
     cookie = read_cookie(request)
     stamp = read_stamp(request)
     if stamp is None and may_write and cookie is not None:
-        # Logged in before there were stamps. Two requests at once must find the same one.
+        # The login is from before there were stamps. Two requests at once must derive the same stamp.
         stamp = request.session[NAME] = {"id": _derive_id(cookie), "at": None}
     return Evidence(
         user=user,
@@ -73,20 +74,22 @@ def is_logged_in(request: Any, user: Any) -> bool:
 
 
 def write_stamp(request: Any, *, is_new: bool, now: datetime) -> None:
-    """Stamp a Django session that somebody has just logged in to; a stamp that stays moves its time."""
+    """Stamp a Django session after a login; an existing stamp gets the new time, unless ``is_new``."""
     found = None if is_new else read_stamp(request)
     identity = secrets.token_urlsafe(32) if found is None else found["id"]
     request.session[NAME] = {"id": identity, "at": now.timestamp()}
 
 
 def read_stamp(request: Any) -> dict[str, Any] | None:
-    """Return the stamp of a logged-in Django session."""
+    """Return the stamp of a request's Django session, or ``None``."""
     found = request.session.get(NAME)
     return found if isinstance(found, dict) and isinstance(found.get("id"), str) else None
 
 
 def find_digest(request: Any) -> bytes | None:
-    """Return the digest by which the login of a request is stored, stamped or not."""
+    """Return the digest under which the login of a request is stored, with or without a stamp; ``None`` without a
+    cookie.
+    """
     stamp = read_stamp(request)
     if stamp is not None:
         return hash_id(stamp["id"])
@@ -95,20 +98,20 @@ def find_digest(request: Any) -> bytes | None:
 
 
 def find_digest_by_key(key: str) -> bytes | None:
-    """Return the digest of the login of a stored Django session; ``None`` if it is gone, or is no login."""
+    """Return the digest of the login of a stored Django session; ``None`` if it is gone, or has no stamp."""
     engine = import_module(django_settings.SESSION_ENGINE)
     found = engine.SessionStore(key).get(NAME)
     return hash_id(found["id"]) if isinstance(found, dict) and isinstance(found.get("id"), str) else None
 
 
 def read_cookie(request: Any) -> str | None:
-    """Return the value of the cookie of Django's session."""
+    """Return the value of the cookie of Django's session, or ``None``."""
     value: str | None = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
     return value or None
 
 
 def hash_cookie(cookie: str | None) -> bytes | None:
-    """Return the keyed hash of a cookie, which alone is stored."""
+    """Return the keyed hash of a cookie; only this hash is stored."""
     return None if cookie is None else salted_hmac(_COOKIE, cookie, algorithm="sha256").digest()
 
 

@@ -1,8 +1,9 @@
-"""Act on sessions whose users stand no longer as they did: end them, or have their logins proved again.
+"""React to sessions whose users have changed: end them, or require that their logins are proved again.
 
-The browser that has changed its password is still logged in, and nobody tells which one that was. So a session that
-hangs on a login is not ended: its tokens are refused, its sockets closed, and it has ten minutes for a call that
-carries the browser's cookie. Django has logged out every other browser, whose cookies prove nothing any more.
+The browser that has changed a password is still logged in, but nothing shows which browser that was. Therefore a
+session that belongs to a login is not ended at once: its tokens are refused, its sockets are closed, and it has ten
+minutes for a call with the browser's cookie. Django has logged out all other browsers, so their cookies prove nothing
+any more.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ CHECK_WITHIN = timedelta(minutes=10)
 
 
 def settle_sessions(keys: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
-    """Settle sessions that were seen to stand no longer, in one transaction; those that stand after all stay as they
-    are.
+    """End the sessions that may no longer go on, or shorten their deadlines until their logins are proved, in one
+    transaction. Sessions without a fault are not changed.
 
-    Return those of which nothing more is to be done: of several reasons to end them each has a turn of its own.
+    Return the sessions that are finished: if there are several reasons for an end, one call handles only the first of
+    them.
     """
     using, wanted = settings().database, set(keys)
     with open_transaction(using):
@@ -46,7 +48,7 @@ def settle_sessions(keys: Iterable[uuid.UUID], *, now: datetime | None = None) -
 
 
 def _lock_live(using: str, keys: Iterable[uuid.UUID]) -> list[ClientSession]:
-    """Lock live sessions and read them; in statements of their own, so that these are the last committed values."""
+    """Lock live sessions and read them, with separate statements, so that these are the last committed values."""
     mine = SessionActivity.objects.using(using).filter(pk__in=keys, live=True).order_by("pk")
     activities = {activity.pk: activity for activity in mine.select_for_update(no_key=True)}
     rows = ClientSession.objects.using(using).select_related("user", "login").filter(pk__in=activities)
@@ -57,7 +59,7 @@ def _lock_live(using: str, keys: Iterable[uuid.UUID]) -> list[ClientSession]:
 
 
 def find_fault(session: ClientSession) -> str | None:
-    """Return why a session may not go on by its user or its login, or ``None``."""
+    """Return why a session may not go on, because of its user or its login, or ``None``."""
     if session.login is not None and session.login.ended_at is not None:
         return session.login.end_reason
     if not tokens.may_act(session):
@@ -75,7 +77,7 @@ def find_deadline(activity: SessionActivity) -> datetime:
 
 
 def find_awaiting(using: str, activities: Iterable[SessionActivity]) -> set[uuid.UUID]:
-    """Return those of the sessions whose logins must be proved again before activity counts."""
+    """Return the sessions whose logins must be proved again before their activity counts."""
     shortened = [activity.pk for activity in activities if activity.expires_at < find_deadline(activity)]
     if not shortened:
         return set()
@@ -89,7 +91,7 @@ def _shorten_deadlines(using: str, sessions: set[uuid.UUID], now: datetime) -> N
 
 
 def give_back_deadline(using: str, activity: SessionActivity) -> None:
-    """Let a session, whose row the caller has locked, live by its timeouts again."""
+    """Restore the deadline by the timeouts for a session whose row the caller has locked."""
     activity.expires_at = find_deadline(activity)
     SessionActivity.objects.using(using).filter(pk=activity.pk).update(expires_at=activity.expires_at)
 
@@ -98,9 +100,9 @@ def give_back_deadline(using: str, activity: SessionActivity) -> None:
 
 
 def rebind_session(session: uuid.UUID, user: Any) -> None:
-    """Bind a session of the user to credentials that have just changed, so that it goes on with its tokens.
+    """Bind a session of the user to credentials that have just changed, so that its tokens remain valid.
 
-    Raises ``SessionNotFound`` for a session of somebody else, or ``SessionTerminated``.
+    Raises ``SessionNotFound`` for a session of another user, or ``SessionTerminated``.
     """
     using = settings().database
     with open_transaction(using):

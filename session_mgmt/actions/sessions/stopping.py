@@ -1,7 +1,7 @@
-"""Close the connections of sessions that go on: their clients stay away, or come back at once.
+"""Close the connections of sessions without ending the sessions: their clients stay away, or come back at once.
 
-The order is kept in the rows, and told by the doorbell as well. Whatever process holds a connection finds it by its
-next control query where no doorbell reaches it.
+The order is stored in the rows, and also sent by doorbell. A process that no doorbell reaches finds it with its next
+control query.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from session_mgmt.protocol.codes import Close
 
 
 class Fenced(NamedTuple):
-    """Generation below which the connections of a client may go on no longer, and the code that says why."""
+    """Generation below which connections of a client must close, and the code that gives the reason."""
 
     generation: int
     code: Close
 
 
 def stop_session(session: uuid.UUID, code: Close) -> int:
-    """Close a session's open connections on whatever process holds them, and return their number.
+    """Close a session's open connections, in any process, and return their number.
 
-    From the commit on they can write nothing. A connection that its client opens later is not concerned.
+    After the commit they can write nothing. Connections that clients open later are not affected.
     """
     using = settings().database
     with open_transaction(using):
@@ -46,9 +46,10 @@ def stop_session(session: uuid.UUID, code: Close) -> int:
 def stop_sessions(
     sessions: Iterable[uuid.UUID], code: Close, note: Callable[[list[uuid.UUID]], Any]
 ) -> Iterator[list[uuid.UUID]]:
-    """Close the connections of sessions as ``stop_session``, in groups with a transaction each, and yield each group.
+    """Close the connections of sessions in the same way as ``stop_session``, in groups with one transaction each, and
+    yield each group.
 
-    ``note`` writes what is kept of it, in the same transaction.
+    ``note`` is called with each group in its transaction, to record the action.
     """
     using = settings().database
     pace = make_pace(using, TOGETHER)
@@ -70,11 +71,11 @@ def _stop_group(using: str, sessions: list[uuid.UUID], code: Close) -> int:
     keys = list(clients.values_list("pk", flat=True))
     mine = Client.objects.using(using).filter(pk__in=keys)
     lock_in_order(using, mine)
-    # Fenced first, as at the end of a session: whatever is on its way is refused.
+    # Fence the clients first, as at the end of a session, so that writes that are on their way are refused.
     mine.update(generation=F("generation") + 1)
     open_ = Connection.objects.using(using).filter(client__in=keys, closed_at__isnull=True)
     lock_in_order(using, open_)
-    # The row stays open until its process, which knows its figures, has closed it; or until its lease ends.
+    # The row stays open until its process, which has the figures, closes it, or until the lease expires.
     told = open_.update(close_code=code, closed_by="server")
     fenced = list(mine.order_by("pk").values_list("pk", "generation", "session"))
     if fenced:
@@ -84,8 +85,8 @@ def _stop_group(using: str, sessions: list[uuid.UUID], code: Close) -> int:
 
 
 def find_fenced(known: Mapping[int, int]) -> dict[int, Fenced]:
-    """Return the clients that have a higher generation than is known here: another place has taken over, or somebody
-    has ordered their connections to close.
+    """Return the clients that have a higher generation than is known here, because they have attached elsewhere or
+    their connections were ordered to close.
     """
     raised = find_raised_generations(known)
     if not raised:

@@ -1,4 +1,4 @@
-"""Issue and verify tokens, the proof of a session. Only a digest is stored, and nothing here is ever logged."""
+"""Issue and verify tokens, the proofs of sessions. Only their digests are stored, and nothing here is ever logged."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from session_mgmt.models.sql import Statements
 
 ACCESS_PREFIX = "sma_"
 COOKIE_PREFIX = "smc_"
-# Kinds that prove a session at every call; a refresh token proves it to whoever exchanges it only.
+# Kinds that prove a session at each call; a refresh token is only good for an exchange.
 PROVING_KINDS = {ACCESS_PREFIX: Token.Kind.ACCESS, COOKIE_PREFIX: Token.Kind.COOKIE}
 _RANDOM_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """New token; ``secret`` exists only here and in the answer."""
+    """New token; its ``secret`` exists only here and in the answer."""
 
     secret: str = field(repr=False)
     expires_at: datetime
 
 
 def make_token(session: ClientSession, *, expires_at: datetime, now: datetime) -> tuple[Token, Issued]:
-    """Make an access token that stands alone, without storing it; it lives as long as its session can."""
+    """Make an access token without a pair, and do not store it; return its row and the token."""
     secret = ACCESS_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     row = Token(
         kind=Token.Kind.ACCESS,
@@ -59,23 +59,24 @@ def make_token(session: ClientSession, *, expires_at: datetime, now: datetime) -
 
 
 def issue_token(using: str, session: ClientSession, *, expires_at: datetime, now: datetime) -> Issued:
-    """Make and store an access token."""
+    """Make and store an access token without a pair."""
     row, issued = make_token(session, expires_at=expires_at, now=now)
     Statements(connections[using]).put(row)
     return issued
 
 
 def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
-    """Return the session that a token proves, ended or not. Raises as ``find_token``."""
+    """Return the session that a token proves, live or ended. Raises the errors of ``find_token``."""
     return find_token(using, secret, now=now).session
 
 
 def find_token(using: str, secret: str, *, now: datetime) -> Token:
-    """Return a token that proves a session, ended or not, with that, its user and activity; one query.
+    """Return a token that proves a session, live or ended, with its session, user and activity, with one query.
 
-    Unknown, revoked and foreign kinds are one error, so that nothing can be learnt from trying.
+    Raises ``InvalidToken``, ``TokenExpired`` or ``LoginCheck``. Unknown, revoked and wrong kinds of tokens get the same
+    error, so that attempts reveal nothing.
     """
-    # Before any query: whatever is no such token costs nothing more.
+    # Before any query, so that other texts cost nothing more.
     kind = find_kind(secret)
     if kind is None:
         raise InvalidToken()
@@ -98,7 +99,7 @@ def find_token(using: str, secret: str, *, now: datetime) -> Token:
 
 @lru_cache(maxsize=8)
 def _compile_query(user_model: type[Any], standing: str) -> CompiledQuery[Token]:
-    """Return the query for a token with what it proves; what it depends on is named by the arguments."""
+    """Return the compiled query for a token; the arguments are everything that the query depends on."""
 
     def make(using: str) -> QuerySet[Token]:
         tokens = Token.objects.using(using).select_related("session", "session__user", "session__activity")
@@ -124,9 +125,9 @@ def verify_token(using: str, secret: str, *, now: datetime) -> ClientSession:
 
 
 def name_session(error: SessionMgmtError, session: uuid.UUID) -> SessionMgmtError:
-    """Return the refusal of a token; one that has expired names its session.
+    """Return the error for a refused token; ``SessionExpired`` gets the id of the session.
 
-    Its client may know nothing but the token, and needs the name to ask for the successor.
+    The client may have only the token, and needs the id to ask for the successor.
     """
     if not isinstance(error, SessionExpired):
         return error
@@ -136,38 +137,40 @@ def name_session(error: SessionMgmtError, session: uuid.UUID) -> SessionMgmtErro
 def judge_token(
     *, is_revoked: bool, may_act: bool, fits: bool, expires_at: datetime, ended: SessionEnded | None, now: datetime
 ) -> SessionMgmtError | None:
-    """Return why a stored token proves no live session, or ``None``; ``ended`` says how its session has ended, and
-    ``fits`` that it is bound to its user's credentials of today.
+    """Return why a stored token proves no live session, or ``None``. ``ended`` is the error that says how the session
+    ended, and ``fits`` is true if the session is bound to its user's current credentials.
     """
     if is_revoked or not may_act:
         return InvalidToken()
     if ended is None and not fits:
         return LoginCheck()
-    # An ended session says so itself: its client is told how it ended, and may ask for a successor.
+    # For an ended session, that error comes first: the client must know how it ended, and may ask for a successor.
     if ended is None and expires_at <= now:
         return TokenExpired()
     return ended
 
 
 def explain_end(session: ClientSession, *, now: datetime) -> SessionEnded | None:
-    """Return the error that says how the session ended, or ``None``; time that is over counts, swept or not."""
+    """Return the error that says how the session ended, or ``None``. A passed deadline counts even before the
+    cleanup.
+    """
     moments = session.activity.expires_at, session.activity.absolute_deadline
     return ends.explain_end(session.state, session.end_reason, *moments, now=now)
 
 
 def may_act(session: ClientSession) -> bool:
-    """Return whether the session is nobody's, or its user may act."""
+    """Return whether the session has no user, or its user may act."""
     return users.may_act(session.user)
 
 
 def fits(session: ClientSession) -> bool:
-    """Return whether the session is bound to its user's credentials of today, or is nobody's."""
+    """Return whether the session has no user, or is bound to its user's current credentials."""
     return fingerprints.fits(session.auth_fingerprint, fingerprints.list_fingerprints(session.user))
 
 
 def hash_token(secret: str) -> bytes:
-    """Return the SHA-256 of a token; it is 256 random bits, so nothing slower is needed."""
-    # A text without bytes is an unknown token, and no traceback (promise R7).
+    """Return the SHA-256 of a token; tokens are 256 random bits, so a slower hash is not needed."""
+    # A text that cannot be encoded must be refused as an unknown token, without an error (promise R7).
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 

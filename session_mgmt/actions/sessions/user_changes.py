@@ -1,8 +1,9 @@
-"""Hear of changes of users and of their rights, so that they take effect at once and not in the next control round.
+"""Receive changes of users and of their permissions, so that they take effect at once and not at the next control
+query.
 
-A change of rights raises the ``access_version`` of the sessions that it concerns. Whoever serves one of them asks the
-application again about all its topics. What no signal tells is found by the control query, or when a topic is asked
-about the next time.
+A change of permissions raises the ``access_version`` of the sessions that it concerns. A process that serves one of
+them asks the application again about all its topics. Changes without a signal are found by the control query, or the
+next time that a topic is checked.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession
 from session_mgmt.models.isolation import call_after_commit, open_transaction
 
-# Sessions of one order; a channel layer is for small messages.
+# Most sessions of one order, because a channel layer is made for small messages.
 _TOGETHER = 1000
 _NAME = "session_mgmt"
 
 
 def watch_users() -> None:
-    """Hear of users who are saved, and of the groups and permissions that they and their groups are given."""
+    """Connect receivers to saved users, and to changes of their groups and permissions and of the permissions of
+    groups.
+    """
     model = get_user_model()
     post_save.connect(_after_save, sender=model, dispatch_uid=_NAME)
     for name, other in (("groups", Group), ("user_permissions", Permission)):
@@ -41,7 +44,9 @@ def watch_users() -> None:
 
 
 def _find_through(model: Any, name: str, other: type) -> Any:
-    """Return the table of a user model's field for groups or permissions; it may have none."""
+    """Return the table between users and their groups or permissions, or ``None`` if the user model has no such
+    field.
+    """
     try:
         field = model._meta.get_field(name)
     except FieldDoesNotExist:
@@ -53,7 +58,9 @@ def _find_through(model: Any, name: str, other: type) -> Any:
 
 
 def _after_save(instance: Any, created: bool, using: str, update_fields: Any, **_: Any) -> None:
-    """Have the sessions of a user looked at, once the change is committed; not for the time of a login alone."""
+    """Have the sessions of a saved user checked after the commit, unless only other fields, such as the last login,
+    were saved.
+    """
     watched = {"password", *(name.partition("__")[0] for name in settings().user_standing)}
     if created or using != settings().database or (update_fields is not None and not watched & set(update_fields)):
         return
@@ -73,9 +80,9 @@ def _look_at_user(using: str, user: Any) -> None:
 def _after_change(
     path: str, instance: Any, action: str, reverse: bool, pk_set: set[Any] | None, using: str, **_: Any
 ) -> None:
-    """Raise the version of those who have a right, or lose it, by this change of a many-to-many field.
+    """Raise the version of the sessions that get or lose a permission by a change of a many-to-many field.
 
-    ``path`` leads from a session over the rows with the field to those that they are given.
+    ``path`` is the lookup from a session to the related rows of that field.
     """
     owners = path.rpartition("__")[0]
     if not reverse and action in ("post_add", "post_remove", "post_clear"):
@@ -84,23 +91,23 @@ def _after_change(
     elif reverse and action in ("post_add", "post_remove") and pk_set:
         raise_access_version(using, Q(**{f"{owners}__in": pk_set}))
     elif reverse and action == "pre_clear":
-        # Afterwards nobody could tell whose it was.
+        # After the change nobody knows which users were concerned.
         raise_access_version(using, Q(**{path: instance.pk}))
 
 
 def _before_deletion(path: str, instance: Any, using: str, **_: Any) -> None:
-    """Raise the version of a group's members: its rows go without a signal of their own."""
+    """Raise the version of the members of a group, because the deletion sends no other signal about its members."""
     raise_access_version(using, Q(**{path: instance.pk}))
 
 
 def raise_access_version(using: str, which: Q) -> None:
-    """Raise the version of the rights of live sessions, by one UPDATE in the caller's transaction."""
+    """Raise the version of the permissions of live sessions, with one UPDATE in the caller's transaction."""
     if using != settings().database:
         return
     live = ClientSession.objects.using(using).filter(which, state=ClientSession.State.ACTIVE)
     with open_transaction(using):
         mine = ClientSession.objects.using(using).filter(pk__in=live.values("pk"))
-        # Locked by ascending key first: an UPDATE alone takes any order, and two could wait for each other.
+        # Lock by ascending key first, because an UPDATE alone locks in any order, and two could wait for each other.
         changed: list[uuid.UUID] = list(mine.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
         if not changed:
             return
@@ -110,6 +117,6 @@ def raise_access_version(using: str, which: Q) -> None:
 
 
 def change_access(*, user: Any = None, session: uuid.UUID | None = None) -> None:
-    """Tell that the rights of a user, or of one session, have changed in a way that no signal tells."""
+    """Report that the permissions of a user, or of one session, have changed without a signal."""
     which = Q(pk=session) if session is not None else Q(user=user.pk)
     raise_access_version(settings().database, which)

@@ -1,7 +1,7 @@
-"""How the users of sessions stand: whether they may act, and by which credentials their sessions are bound.
+"""State of the users of sessions: whether they may act, and to which credentials their sessions are bound.
 
-Columns say so wherever they can, for many users in one query. A user model that computes its ``is_active`` or its
-session hash is asked through its instances.
+If columns show this, many users are checked with one query. If a user model computes its ``is_active`` or its session
+hash, its instances are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ACTIVE = {"is_active": True}
 
 
 class UserStanding(NamedTuple):
-    """User as sessions need to know it; ``password`` is the column, where the fingerprints depend on it alone."""
+    """User as far as sessions need it; ``password`` is the column, if the fingerprints depend on it alone."""
 
     may_act: bool
     prints: tuple[bytes, ...]
@@ -35,7 +35,7 @@ class UserStanding(NamedTuple):
 
 
 def may_act(user: Any) -> bool:
-    """Return whether a user may act as the project's ``user_standing`` says; nobody's sessions always may."""
+    """Return whether a user may act by the project's ``user_standing``; sessions without a user always may."""
     if user is None:
         return True
     if settings().user_standing == _ACTIVE:
@@ -44,7 +44,7 @@ def may_act(user: Any) -> bool:
 
 
 def _is_active(user: Any) -> bool:
-    # Of a model that has no such thing everybody may act, as Django's own backend sees it.
+    # Without the attribute everybody may act, as in Django's own backend.
     return bool(getattr(user, "is_active", True))
 
 
@@ -55,34 +55,32 @@ def has_permission(user: Any, permission: str) -> bool:
 
 
 def asks_instances() -> bool:
-    """Return whether columns cannot tell how a user stands."""
+    """Return whether instances of the user model are needed, because columns do not show how users stand."""
     is_computed = settings().user_standing == _ACTIVE and not has_active_column()
     return is_computed or (has_hash() and not fingerprints.is_of_password())
 
 
 def changes_by_writes_only() -> bool:
-    """Return whether users stand as they did as long as nothing is written: a filter of the project's own may ask the
-    clock.
-    """
+    """Return whether users can change only by writes: a filter of the project's own may also depend on the time."""
     return settings().user_standing == _ACTIVE and not asks_instances()
 
 
 def has_hash() -> bool:
-    """Return whether the user model has anything that a session can be bound to."""
+    """Return whether the user model has a hash to which sessions can be bound."""
     return hasattr(get_user_model(), "get_session_auth_hash")
 
 
 @lru_cache(maxsize=1)
 def has_active_column() -> bool:
-    """Return whether ``is_active`` is a column of the users' own table: a user model may compute it, or leave it at
-    its base's ``True``, or have it from a parent with a table of its own.
+    """Return whether ``is_active`` is a column of the users' own table. A user model may compute it, keep the constant
+    ``True`` of its base class, or inherit it from a parent with a table of its own.
     """
     model = get_user_model()._meta
     return any(field.column == field.name == "is_active" for field in model.local_concrete_fields)
 
 
 def find_users(statements: Statements, stored: Iterable[Any]) -> dict[Any, UserStanding]:
-    """Return how users stand, by their keys as they are stored; a user that is missing is not in it."""
+    """Return how users stand, by their keys as they are stored; missing users are left out."""
     keys = list(stored)
     if not keys:
         return {}
@@ -105,9 +103,9 @@ def find_users(statements: Statements, stored: Iterable[Any]) -> dict[Any, UserS
 
 
 def _ask_instances(keys: list[Any]) -> dict[Any, UserStanding]:
-    """Return the same by instances of the user model, and one query more for a filter of the project's own."""
+    """Return the same from instances of the user model, with one more query for a filter of the project's own."""
     by_key = {read_user_id(key): key for key in keys}
-    # Whatever manager the project has made the default may hide users.
+    # The base manager, because the project's default manager may hide users.
     found = get_user_model()._base_manager.using(settings().database).in_bulk(by_key)
     if settings().user_standing == _ACTIVE:
         good = {pk for pk, user in found.items() if _is_active(user)}
@@ -121,20 +119,22 @@ def _ask_instances(keys: list[Any]) -> dict[Any, UserStanding]:
 
 
 def find_password(user: Any) -> str | None:
-    """Return the user's part of a session's mark: the column ``password``, where columns can tell."""
+    """Return the user's part of a session's mark: the column ``password`` if columns show how users stand, else
+    ``None``.
+    """
     return None if user is None or asks_instances() or not has_hash() else user.password
 
 
 def read_user_id(stored: Any) -> Any:
-    """Return a stored user's key in the form of the user model: SQLite stores a UUID as text."""
+    """Return a stored key of a user in the form of the user model; SQLite, for example, stores a UUID as text."""
     if stored is None or isinstance(stored, int):
         return stored
     return ClientSession._meta.get_field("user").target_field.to_python(stored)
 
 
 def render_standing(statements: Statements, mark: str) -> tuple[str, str, list[Any]]:
-    """Return the join of the users' table to sessions ``s``, the condition that a user may act and that the session
-    has this mark, and its parameters. Only where columns can tell.
+    """Return the join of the users' table to sessions ``s``, the condition that a user may act and that the session has
+    this mark, and the parameters. Call it only if columns show how users stand.
     """
     quote, model = statements.connection.ops.quote_name, get_user_model()._meta
     assert model.pk is not None
@@ -148,7 +148,7 @@ def render_standing(statements: Statements, mark: str) -> tuple[str, str, list[A
 
 
 def render_condition(statements: Statements, key: str) -> tuple[str, list[Any]]:
-    """Return the condition that the user ``u`` of this key may act, and its parameters."""
+    """Return the condition that the user ``u`` with this key may act, and its parameters."""
     if settings().user_standing == _ACTIVE:
         return f"u.{statements.connection.ops.quote_name('is_active')}", []
     inner = _list_standing().filter(pk=RawSQL(key, [])).values("pk").query
@@ -157,7 +157,7 @@ def render_condition(statements: Statements, key: str) -> tuple[str, list[Any]]:
 
 
 def annotate_standing(sessions: QuerySet[Any], user: str) -> QuerySet[Any]:
-    """Add ``user_stands`` to rows with a path to their user, where the project has a filter of its own."""
+    """Add ``user_stands`` to rows with a path to their user, if the project has a filter of its own."""
     if settings().user_standing == _ACTIVE:
         return sessions
     return sessions.annotate(user_stands=Exists(_list_standing().filter(pk=OuterRef(user))))

@@ -50,7 +50,7 @@ def find_policy(name: str) -> Policy:
         return parse_policy(settings().documents.get(name, {}))
     except (ValueError, AttributeError, ImportError, DocumentError):
         logger.exception("The policy of documents named %s cannot be used", name)
-        # Refuse instead of guessing a merge: the author is told of a refusal, but nobody would notice a wrong merge.
+        # Refuse instead of guessing a merge: the author sees a refusal, but nobody would notice a wrong merge.
         return Policy("reject", NO_POLICIES, "reject", claim=DROP)
 
 
