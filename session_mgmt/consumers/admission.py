@@ -13,19 +13,19 @@ from typing import NamedTuple
 
 from session_mgmt.exceptions import Busy
 
-# Promise R1 names this bound. A client that gives up waiting comes again and has cost twice, so it is refused early.
+# Promise R1 names this limit. A client that stops waiting connects again and so costs twice: refuse it early.
 LONGEST_WAIT = 2.0
-# So many may wait at any pace: they are a few groups.
+# Up to this number may wait at any pace, because they make only a few groups.
 ALWAYS_ADMITTED = 128
-# Connects a second, as long as no storm has shown the pace of this machine.
+# Connects per second that are assumed before a storm has shown the pace of this machine.
 FIRST_PACE = 500.0
 MEASURED_GROUPS = 8
-# A disk that stops for a moment makes one or two groups slow, or as many turns of the event loop, and tells nothing of
-# those that follow. So the slowest are taken for as slow as the next one, for so many seconds together; a database that
-# is slow for longer, or for more groups, is slow.
+# A disk that stops for a moment makes one or two groups slow, or as many turns of the event loop, which says nothing
+# about later ones. So the slowest count no more than the next slowest, for up to this many seconds in total. If the
+# database is slow for longer, or for more groups, it counts as slow.
 HICCUPS, HICCUP_SECONDS = 2, 2.0
-# A database that was away for a moment must not be taken for slow for ever: nobody would be let in to show that it is
-# not. So a measurement counts for this long, and nobody is sent away for more than twice as long.
+# A short outage must not count for ever, because no client would be admitted to show that the database is fast again.
+# So a measurement counts for this long, and no client is sent away for more than twice as long.
 MEASURED_SECONDS = 10.0
 
 
@@ -62,7 +62,7 @@ class Admission:
 
     def _find_forgiven(self) -> float:
         """Return the seconds that hiccups have added to the groups."""
-        # Where too few were measured, the pace of before any was is as good a witness as theirs.
+        # If too few groups were measured, use the assumed pace for the missing ones.
         costs = sorted([*(group.cost for group in self._groups), *[1 / FIRST_PACE] * HICCUPS], reverse=True)
         added = sum(max(0.0, group.seconds - group.members * costs[HICCUPS]) for group in self._groups)
         return min(added, HICCUP_SECONDS)
@@ -70,11 +70,11 @@ class Admission:
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Count a connect as waiting. Raises ``Busy``, with the time after which to try again."""
-        # Whoever fits into the next group is let in, however slow the last ones were: the first connects of a process
-        # are slow, and a group costs little more than they do.
+        # Admit every client that fits into the next group, even if the last groups were slow: the first connects of a
+        # process are slow, and a group costs little more than they do.
         if self.waiting >= ALWAYS_ADMITTED and (self.waiting + 1) / (pace := self.pace) >= LONGEST_WAIT:
             wait = min(self.waiting / pace, MEASURED_SECONDS)
-            # Twice the wait at most: those who were sent away must not come all at once.
+            # At most twice the wait, at random, because clients that were sent away must not all come back at once.
             raise Busy(retry_after=round(wait * (1 + self._spread()), 3))
         self.waiting += 1
         try:
@@ -97,7 +97,7 @@ class Admission:
         A group after which nobody waited may have been small for want of clients: it counts only if it was faster.
         """
         now = self._clock()
-        # Groups overlap: the time until the last answer was counted with the group before.
+        # Groups overlap: the time until the last answer was counted for the previous group.
         seconds = now - max(taken_at, self._answered_at)
         self._answered_at = now
         if seconds > 0 and (is_under_load or members / seconds > self.pace):

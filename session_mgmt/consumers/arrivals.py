@@ -27,8 +27,8 @@ from session_mgmt.protocol.frames import Connect
 
 T = TypeVar("T")
 
-# Where several come together, more will: the next group gathers at least so long, for it costs little more than one
-# member. Whoever comes alone waits for nobody.
+# If several clients come together, more will follow. So the next group waits at least this long, because a group costs
+# little more than one member. A client that comes alone does not wait.
 GATHER_SECONDS = 0.04
 
 
@@ -40,7 +40,7 @@ class _Arrival:
     def __init__(self, connect: Connect, transport: str, answer: asyncio.Future[Attachment]) -> None:
         self.connect, self.transport, self.answer = connect, transport, answer
         self.question: Question | None = None
-        # Of the rights by which the application was asked; they may be others by the time the client is attached.
+        # Version of the rights when the application was asked; they may change before the client is attached.
         self.access_version: int | None = None
 
 
@@ -58,7 +58,7 @@ class Arrivals:
         self._bringing: asyncio.Task[None] | None = None
         # Kept, because an event loop holds its tasks by weak references only.
         self._late: set[asyncio.Task[None]] = set()
-        # In one order for all groups: of two connects of a client the later one replaces the earlier.
+        # One order for all groups, because of two connects of a client the later one must replace the earlier one.
         self._answers: deque[tuple[asyncio.Future[Attachment], Attachment | Exception]] = deque()
 
     async def attach(self, connect: Connect, transport: str = WEBSOCKET) -> Attachment:
@@ -76,17 +76,17 @@ class Arrivals:
             group, self._arrived = self._arrived[:MOST_TOGETHER], self._arrived[MOST_TOGETHER:]
             try:
                 await self._bring_group(group)
-            # A member without an answer would hold its socket until its client gives up.
+            # A member without an answer would keep its socket open until its client gives up.
             except Exception as error:
                 for arrival in group:
                     _settle(arrival.answer, error)
             if (len(group) > 1 or self._arrived) and len(self._arrived) < MOST_TOGETHER:
                 await self._sleep(gathered - self._loop.time())
-        # No await since the last look at the list: an arrival in between would wait for a task that has ended.
+        # No await since the last look at the list, or an arrival in between would wait for a task that has ended.
         self._bringing = None
 
     async def _bring_group(self, group: list[_Arrival]) -> None:
-        # Whoever follows no topic needs no proof here: the transaction proves every token anyway.
+        # A client without topics needs no proof here, because the transaction checks every token anyway.
         asked = await self._ask_application([arrival for arrival in group if arrival.connect.has_topics])
         with self.admission.step_aside(len(asked)):
             await self.grants.wait([question for arrival in asked if (question := arrival.question)], GATHER_SECONDS)
@@ -95,7 +95,7 @@ class Arrivals:
             if arrival.question is None or arrival.question.is_answered:
                 ready.append(arrival)
             else:
-                # The others of the group do not wait for it any longer.
+                # The others of the group no longer wait for it.
                 task = self._loop.create_task(self._bring_late(arrival, arrival.question), name="late connect")
                 self._late.add(task)
                 task.add_done_callback(self._late.discard)
@@ -150,7 +150,7 @@ class Arrivals:
 
     def _take_answers(self, answers: Answers) -> None:
         """On the lane's thread."""
-        # The lane's thread outlives a loop that was stopped, and a closed loop takes no calls.
+        # The thread of the lane may outlive its loop, and a closed loop accepts no calls.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._hand_out, answers)
 
@@ -173,7 +173,7 @@ class Arrivals:
 
 def _settle(future: asyncio.Future[T], answer: T | Exception) -> None:
     if future.done():
-        # Whoever waited has left.
+        # The caller no longer waits.
         return
     if isinstance(answer, Exception):
         future.set_exception(answer)
@@ -182,6 +182,6 @@ def _settle(future: asyncio.Future[T], answer: T | Exception) -> None:
 
 
 def _prove_sessions(tokens: Sequence[str]) -> dict[str, LiveSession | SessionMgmtError]:
-    # The database's clock judges the tokens, as it judges every deadline: the clocks of servers differ.
+    # Tokens are judged by the database's clock, like every deadline, because the clocks of servers differ.
     using = settings().database
     return proving.prove_sessions(Statements(connections[using]), tokens, now=clock.read(using))

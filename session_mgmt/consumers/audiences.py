@@ -41,7 +41,7 @@ class Audiences(Generic[F]):
 
     def add(self, follower: F, only: Filter, head: int) -> None:
         """Add a follower who stands at the head of the feed."""
-        # What an audience was told is never beyond that: its next frame begins where everybody has been.
+        # No follower of an audience has been told of anything beyond its head, so its next frame begins there.
         self._audiences.setdefault(only, _Audience(head)).followers[follower] = None
 
     def discard(self, follower: F, only: Filter) -> None:
@@ -59,10 +59,10 @@ class Audiences(Generic[F]):
     def select(self, name: str, entries: Sequence[Entry], at: Position) -> Iterator[tuple[Shared, list[F]]]:
         """Return the frames of the entries up to where the feed stands now, each with the audience that it is for."""
         bodies = [orjson.loads(entry.body) for entry in entries]
-        # Copies: a follower that is behind leaves while it is served.
+        # Iterate over a copy, because a follower that is behind leaves while it is served.
         for only, audience in tuple(self._audiences.items()):
             wanted = [entry.as_json() for entry, body in zip(entries, bodies, strict=True) if only.matches(body)]
-            # One page at most is read again by whoever comes back.
+            # A client that comes back must read at most one page again.
             if wanted or at.offset - audience.told >= settings().replay_page:
                 end = build_range_end(audience.told, at)
                 audience.told = at.offset

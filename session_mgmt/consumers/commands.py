@@ -52,7 +52,7 @@ NOT_UTF8 = 1007
 def decode(payload: bytes, *, most: int | None = None) -> Any:
     """Decode a frame of strict JSON, at most ``most`` bytes or a frame's limit. Raises ``SessionMgmtError``."""
     most = settings().max_frame_bytes if most is None else min(most, settings().max_frame_bytes)
-    # Before it is parsed, so that the size bounds the work of a hostile text.
+    # Before the text is parsed, so that its size limits the work for a hostile text.
     if len(payload) > most:
         raise FrameTooLarge(limit=most)
     return checking.parse_json(payload, most)
@@ -71,9 +71,9 @@ class Commands:
         """Handle one text message. Every refusal is answered, and none ends in a traceback."""
         now = self._read_time()
         self._connection.count_message(len(payload), now)
-        # Also before it is parsed: a flood must not cost more than its bytes.
+        # Also before the text is parsed, so that a flood costs no more than its bytes.
         if not self._take_token_at(now):
-            # First the reason in words, then the close code.
+            # Send the error before the close code, because it explains the reason.
             error = TooManyRequests(retry_after=1.0)
             self._connection.push_error(error)
             self._connection.note_refusal(error, "frames")
@@ -107,7 +107,7 @@ class Commands:
         rate = settings().max_frames_per_second
         self._tokens = min(rate * BURST_SECONDS, self._tokens + (now - self._filled_at) * rate)
         self._filled_at = now
-        # Also where none is left: who goes on sending has to wait longer.
+        # Also if none is left, so that a client that continues to send must wait longer.
         self._tokens -= 1
         return self._tokens >= 0
 
@@ -116,7 +116,7 @@ class Commands:
         try:
             text = payload.decode()
         except UnicodeDecodeError:
-            # Only where this process reads the bytes itself; a server's own class has checked them.
+            # Only if this process reads the bytes itself; a server's own class has checked them already.
             self._connection.outlet.fail(NOT_UTF8)
             text = payload.decode(errors="replace")
         if message is None:
@@ -126,7 +126,7 @@ class Commands:
         if is_count(seq, 1):
             self._connection.writes.take(Refused(seq, error, build_text_digest(text)))
             return
-        # No client could match the answer to anything that is no number.
+        # A client could not match the answer to an id that is not a number.
         request = {"id": message["id"]} if isinstance(message, dict) and is_count(message.get("id")) else {}
         self._connection.push_error(error, **request)
 
@@ -149,7 +149,7 @@ def _take_ephemeral(connection: Connection, frame: Publish) -> None:
         connection.note_refusal(unscoped, "publish", TOPIC + frame.topic)
         return
     followed = connection.followings.get(TOPIC + frame.topic)
-    # While one is being asked about, the next ones must not overtake it.
+    # While the application is asked about one message, the next ones must not overtake it.
     if followed is None or connection.asked_ephemeral or not connection.writes.may_publish(frame.topic):
         connection.asked_ephemeral += 1
         connection.side_work.start_request(partial(_publish_ephemeral, connection, frame))
@@ -213,7 +213,7 @@ async def _refresh_tokens(connection: Connection, frame: Refresh) -> None:
 
 
 def _take_disconnect(connection: Connection, frame: Disconnect) -> None:
-    # Kept, because the transport may still be cut before the close frame: the client has left all the same.
+    # Remember it, because the transport may be cut before the close frame, and the client has left in any case.
     connection.left = True
     connection.stop(Close.NORMAL)
 

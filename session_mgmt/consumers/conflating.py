@@ -29,7 +29,7 @@ class Conflation:
         self._name, self._member, self._only = name, member, only
         self.after = self.last = after
         self._wanted = 0
-        # In the order of offsets, because a key that comes again moves to the end.
+        # Ordered by offset: a key that occurs again moves to the end.
         self._newest: dict[bytes | int, bytes] = {}
         self.size = 0
 
@@ -45,7 +45,7 @@ class Conflation:
                 continue
             self._wanted += 1
             key = _find_key(body, self._member)
-            # No key is a number.
+            # Keys are bytes, so an offset cannot equal a key.
             kept = offset if key is None else key
             self.size += len(text) - len(self._newest.pop(kept, b""))
             self._newest[kept] = text
@@ -76,5 +76,5 @@ async def conflate(feed: Feed, member: str, after: Position, only: Filter | None
 def _find_key(body: Any, member: str) -> bytes | None:
     if not isinstance(body, dict) or member not in body:
         return None
-    # As text: to Python, 1 and true are one key.
+    # As text, because in Python 1 and true would be the same key.
     return orjson.dumps(body[member], option=orjson.OPT_SORT_KEYS)

@@ -40,9 +40,9 @@ from session_mgmt.signals import heartbeat_missed
 
 logger = logging.getLogger(__name__)
 
-# A client that takes nothing for so long is better served by a new connection and a replay.
+# After this time without reading, a new connection and a replay serve the client better.
 SLOW_SECONDS = 30.0
-# Seconds for the client's half of a close, which a dead one never sends.
+# Seconds to wait for the client's close frame, which a dead client never sends.
 HANG_UP_SECONDS = 5.0
 # Codes of a transport that ended without a close frame.
 LOST = (1005, 1006)
@@ -52,7 +52,7 @@ NO_WISHES: Mapping[str, Any] = MappingProxyType({})
 class Connection:
     """Live connection, from ``connected`` to the end of its transport; all of its state ends with the socket."""
 
-    # Its process renews the lease of a socket. Over HTTP that is done by the calls that come in.
+    # True for a socket: its process renews its lease. Over HTTP the client's calls renew it.
     holds_lease = True
 
     def __init__(
@@ -67,7 +67,7 @@ class Connection:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.outlet, self.attachment, self.hub = outlet, attachment, hub
-        # Ways to go on that the client wished for, by log.
+        # By log, the way to go on that the client asked for.
         self.slow = slow
         self.writes = Writes(self, hub.take_group)
         self.followings = Followings(self, hub.serving, hub.rechecks)
@@ -79,16 +79,16 @@ class Connection:
         self.side_work = SideWork(self)
         self.closed_with: Close | None = None
         self.left = self.is_fenced = False
-        # Ephemeral messages about which the application is being asked.
+        # Number of ephemeral messages about which the application is being asked.
         self.asked_ephemeral = 0
         self._script_name, self._address = script_name, address
-        # Replays take turns, and while too much is left to do for the client, no more of it is read.
+        # Replays run one after the other; while too much work waits for the client, none of its frames is read.
         self.replay_turn = asyncio.Lock()
         self._paused = False
         self.turns = Turns()
-        # Enough at once for all topics that the session may have.
+        # Initially as many as the topics that the session may have.
         self.slot = Slot(hub.serving.paces.share(attachment.session.pk, settings().max_subscriptions))
-        # The consumer's task; to cancel it is the only way out of a receive that never returns.
+        # Task of the consumer. To cancel it is the only way to end a receive that never returns.
         self._hang_up: asyncio.Task[Any] | None = None
 
     # -- out -------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Connection:
     def refuse_request(self, error: SessionMgmtError, call: str, log: str, **request: Any) -> None:
         """Answer a request with its refusal. If the client may do nothing more here, close its connection."""
         if isinstance(error, Replaced):
-            # No answer: whoever comes back asks again.
+            # No answer is needed, because a client that comes back asks again.
             self.stop_displaced()
             return
         self.push_error(error, **request)
@@ -123,11 +123,11 @@ class Connection:
 
     def open(self) -> None:
         """Send ``connected``, and replay every log up to the present."""
-        # First: orders to close must find this connection from now on. Those that came before
-        # are found by the control query.
+        # First, so that orders to close find this connection from now on. Earlier orders are found by the control
+        # query.
         self.hub.add_connection(self)
         if self.closed_with is not None:
-            # The client has come again meanwhile, and its newer connection is here already.
+            # The client has connected again meanwhile, and its newer connection is already here.
             return
         deny_crowds(self.hub.serving, self.attachment)
         verdict, reason = verdicts.judge_attachment(self.attachment)
@@ -135,7 +135,7 @@ class Connection:
             self.attachment, verdict, reason, config=self.read_config(), script_name=self._script_name
         )
         with self.outlet.join_writes():
-            # Before any log is followed: the client must read `connected` before the first entry.
+            # Before any log is followed, because the client must read `connected` before the first entry.
             self.push(greeting)
             recovery = Recovery(self, verdict, reason)
             for name, error in self.attachment.denied.items():
@@ -145,7 +145,7 @@ class Connection:
                 self.followings.join(log).start(self.attachment.missed if name == SESSION else ())
                 for name, log in self.attachment.logs.items()
             ]
-            # Kept no longer than they are needed: a connection lives for hours.
+            # Free them when they are no longer needed, because a connection may live for hours.
             self.attachment.missed = []
             replays = [replay for replay in starts if replay is not None]
             if replays:
@@ -168,7 +168,7 @@ class Connection:
         """Send the verdict on one more log, and follow it."""
         if slow is not None or log.name in self.slow:
             self.slow = {**self.slow, log.name: slow}
-        # Before the log starts: the client must know the verdict when the first entry comes.
+        # Before the log starts, because the client must have the verdict before the first entry.
         self.push({"type": "reply", "id": request, "verdict": verdicts.build_verdict(log)})
         self.followings.join(log).start()
 
@@ -204,12 +204,12 @@ class Connection:
 
     def beat(self, now: float) -> None:
         """Check for signs of life: send a ping if it is due, and close the connection if too many were not answered."""
-        # Looked at on beats, so that no connection needs a timer of its own for it.
+        # Checked with each beat, so that connections need no additional timer.
         if self.outlet.is_stuck(now, SLOW_SECONDS):
             self.stop(Close.SLOW_CONSUMER)
             return
         if self._paused:
-            # Its answers cannot be heard; they lie in the socket.
+            # Its answers wait unread in the socket.
             self.heartbeat.rest(now)
         turn = self.heartbeat.turn(now)
         if turn.missed:
@@ -264,7 +264,7 @@ class Connection:
             await self.slot.wait()
             if self.outlet.is_backed_up:
                 await self.outlet.wait_until_sent()
-            # Last: while the client was waited for, its frames were worked off.
+            # Last, because the client's frames were handled while this waited.
             if self.inbox.is_full:
                 await self.inbox.wait_until_empty()
         finally:
@@ -280,17 +280,17 @@ class Connection:
         """Send ``bye`` and close; if the peer does not answer, drop the transport."""
         if self.closed_with is not None:
             return
-        # First, because everything below may come back here.
+        # Set it first, because the code below may call this method again.
         self.closed_with = code
         if code is Close.SLOW_CONSUMER:
-            # Whatever the client did not read is in the logs.
+            # The client can read from the logs what it did not receive.
             self.outlet.forget_waiting()
         self.push(build_bye(code, retry_after=retry_after, reason=reason))
         self.outlet.close(code, code.name.lower())
         self._loop.call_later(HANG_UP_SECONDS, self._drop_transport)
 
     def _drop_transport(self) -> None:
-        # The consumer has gone already otherwise.
+        # Without it, the consumer has already ended.
         if self._hang_up is not None:
             self.outlet.abort()
             self._hang_up.cancel()
@@ -324,9 +324,9 @@ class Connection:
         """Clean up after the transport is gone."""
         if self.closed_with is None and code in LOST and not self.heartbeat.beats:
             self.hub.serving.note_quiet_loss(self.attachment.client_id, self._loop.time() - self.lifetime.opened_at)
-        # Before anything is awaited: from here on no round and no doorbell meets this connection.
+        # Before anything is awaited, so that no round and no doorbell finds this connection from here on.
         self.release()
-        # The consumer ends when the row is closed; if it is cancelled before, the group is written all the same.
+        # The consumer ends when the row is closed. If it is cancelled earlier, the group is still written.
         await asyncio.shield(self.hub.late_writes.add_ended(self._build_end(code), self.attachment.client_id))
 
     def release(self) -> None:
@@ -337,8 +337,8 @@ class Connection:
         self.slot.stop()
         self.side_work.stop()
         self.outlet.abandon()
-        # There is nothing left to stop. What would hold this object, and is held by it, is let go of: thousands that
-        # end together, and wait for the garbage collector, hold up the event loop for a third of a second (measured).
+        # Nothing is left to stop. Break the reference cycles: thousands of connections that end together and wait for
+        # the garbage collector would block the event loop for a third of a second (measured).
         self.is_fenced = True
         del self.writes
 
@@ -347,7 +347,7 @@ class Connection:
             connection=self.attachment.connection,
             session=self.attachment.session.pk,
             client=self.attachment.client,
-            # A client that said good-bye has left, also where its transport was cut then.
+            # A client that said goodbye has left, even if its transport was cut afterwards.
             code=1000 if self.left else int(self.closed_with or code),
             closed_by="server" if self.closed_with and not self.left else "client",
             figures=self.report.build_figures(),

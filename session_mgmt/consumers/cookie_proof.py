@@ -21,15 +21,15 @@ def prove_connect(frame: Connect, scope: Mapping[str, Any]) -> Connect:
     Raises ``InvalidField`` for a bad name, ``InvalidToken`` or ``OriginDenied``.
     """
     if frame.auth != BY_COOKIE:
-        # A page has no token here, unless it is from before or a stolen one; programs have, and send no origin.
+        # A page has no token here, unless it is old or the token is stolen; programs have tokens, and send no origin.
         is_page = cookies.are_used() and "origin" in origins.read_headers(scope)
         if is_page or tokens.find_kind(frame.token) == Token.Kind.COOKIE:
             raise InvalidToken("Here the cookie of its handshake proves a page's socket.")
         return frame
     if not cookies.are_used():
-        # A page from before: it asks what proves its session now.
+        # An old page: it asks again how its session is proved now.
         raise InvalidToken("Here a token proves a socket: enter.")
-    # Once more: a project may have overridden ``may_open``. Lax cookies come along from every sister domain.
+    # Check it again, because a project may have overridden ``may_open``. Lax cookies are sent from every sister domain.
     origins.check_origin(scope, is_required=True)
     headers = origins.read_headers(scope)
     name = cookies.build_name(frame.name, scheme=origins.read_scheme(scope, headers), host=origins.read_host(headers))

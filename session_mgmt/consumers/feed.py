@@ -27,7 +27,7 @@ from session_mgmt.protocol.recovery import is_dense
 
 logger = logging.getLogger(__name__)
 
-# Beyond every offset: a log has moved, nobody knows how far.
+# Larger than every offset: a log has moved by an unknown distance.
 FAR = 2**63
 
 
@@ -63,11 +63,12 @@ class Feed:
     following: int = 0
     idle_since: float | None = None
     pages: Pages = field(init=False)
-    # Whether the application is asked about each entry; once for all who follow, as its declaration stays.
+    # True if the application is asked about each entry. One value for all followers, because a declaration never
+    # changes.
     is_judged: bool = field(init=False)
     _reading: asyncio.Task[None] | None = None
     _again: bool = False
-    # Offset that the log has reached, as was heard while nobody followed it.
+    # Offset that the log had reached according to news that came while it had no followers.
     _unread_to: int = 0
     _place: Position | None = None
     _position: asyncio.Future[tuple[Position | None, int]] | None = None
@@ -85,7 +86,7 @@ class Feed:
     @property
     def position(self) -> Position:
         """Return the place of the newest entry that was handed on."""
-        # One for all followers: to make it for each would be a tenth of a delivery.
+        # Shared by all followers, because to make it for each would cost a tenth of a delivery.
         known = self._place
         if known is None or known.offset != self.head or known.tag != self.tag or known.epoch != self.epoch:
             known = self._place = Position(self.epoch, self.head, self.tag)
@@ -93,20 +94,20 @@ class Feed:
 
     def append(self, entries: Sequence[Entry]) -> bool:
         """Hand on new entries; return False if there is a hole before them, which is then read."""
-        # Entries come from the lane, from reads and from replays, so some of them were handed on already (promise T3).
+        # Entries come from the lane, from reads and from replays, so some were delivered already (promise T3).
         fresh = [entry for entry in entries if entry.offset > self.head]
         if not fresh:
             return True
         if fresh[0].offset != self.head + 1:
             self.catch_up()
             return False
-        # A group may append more bytes than one frame should hold for a slow reader.
+        # A group may append more bytes than one frame should hold for a slow client.
         for part in split_by_bytes(fresh, settings().replay_page_bytes):
-            # Moved before the followers are told: they note the feed's position as their own place.
+            # Set it before the delivery, because followers note the feed's position as their own.
             self.head, self.tag = part[-1].offset, part[-1].tag
             if self.live:
                 frame = Shared(build_entries_frame(self.name, self.epoch, part))
-                # A copy: a follower that is behind leaves the feed while it is served.
+                # Iterate over a copy, because a follower that is behind leaves the feed while it is served.
                 for follower in tuple(self.live):
                     follower.deliver(self, frame)
             if self.audiences:
@@ -162,7 +163,7 @@ class Feed:
     def join(self, head: Position) -> None:
         """Count one more follower, who knows that the log stands at ``head``."""
         if not self.following and head.offset > self.head:
-            # Nobody was here to be given the entries up to there, and whoever missed them replays them.
+            # Nobody followed the feed, so nobody expects these entries from it; clients that missed them replay them.
             self.head, self.tag = head.offset, head.tag
         self.following += 1
         self.idle_since = None
@@ -196,12 +197,12 @@ class Feed:
                 self._again = False
                 entries = await bridge().read(logs.read_page, self.row, self.head, settings().replay_page)
                 fresh = [entry for entry in entries if entry.offset > self.head]
-                # Entries were purged before this process has read them.
+                # Entries were purged before this process read them.
                 if not is_dense((entry.offset for entry in fresh), after=self.head):
                     await self._jump_to_head()
                 elif fresh:
                     self.append(fresh)
-                # A doorbell that rang during the last read may tell of an entry that it did not see.
+                # A doorbell that rang during the last read may be about an entry that the read did not see.
                 elif not self._again:
                     return
         except SessionMgmtError as error:
@@ -227,7 +228,7 @@ class Feed:
             self._position = loop.create_future()
             if self._asking is None:
                 self._asking = loop.create_task(self._answer_positions(), name=f"position {self.row.key}")
-        # Others wait for the same answer, and one who gives up must not cancel it.
+        # Others wait for the same answer, so a caller that gives up must not cancel it.
         return await asyncio.shield(self._position)
 
     async def _answer_positions(self) -> None:
@@ -237,7 +238,7 @@ class Feed:
                 answer.set_result((await bridge().read(logs.read_head, self.row), asked_at))
             except Exception as error:
                 answer.set_exception(error)
-                # Whoever asked may have left.
+                # The caller may no longer wait.
                 answer.exception()
         self._asking = None
 
@@ -252,18 +253,18 @@ class Feed:
             self._start_anew(position)
         elif position.offset > self.head:
             self.catch_up(position.offset)
-        # The same number with another tag: a backup was put back, and others have written since.
+        # Same offset with another tag: a backup was restored, and others have written since then.
         elif position.offset == self.head and position.tag != self.tag:
             self._start_anew(position)
 
     def _start_anew(self, position: Position) -> None:
         """Stand at another place of the log, or of another log: no page from before holds any more."""
-        # First: what they have passed is not lost.
+        # First, because entries that a follower has passed are not lost.
         for follower in self.audiences.list_followers():
             follower.tell_place()
         self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
         self.pages.drop()
-        # A follower leaves the feed while it is told.
+        # Iterate over a copy, because a follower leaves the feed during the call.
         for follower in (*self.live, *self.audiences.list_followers()):
             follower.handle_loss(self, position)
 

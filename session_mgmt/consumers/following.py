@@ -87,7 +87,7 @@ class Following:
         self.place = log.asked if log.verdict.mode is Mode.ENTRIES and log.asked else log.head
         self.replayed: tuple[int, int] | None = None
         self.lost_range: tuple[int | None, int] | None = receipts.find_lost_range(log)
-        # Receipts by offset; they wait for the entries that they speak of.
+        # Receipts by offset, which wait for their entries.
         # A list, as most connections never write, and a deque would take 760 bytes for each log.
         self._parked: list[tuple[int, str]] = []
         self._task: asyncio.Task[bool] | None = None
@@ -136,7 +136,7 @@ class Following:
         """
         outlet = self._connection.outlet
         if outlet.is_full:
-            # From now on the log is its buffer.
+            # From now on the client reads from the log, which needs no buffer.
             feed.remove_live(self)
             if self._find_slow_way() == DISCONNECT:
                 self._connection.stop(Close.SLOW_CONSUMER)
@@ -204,9 +204,9 @@ class Following:
         is_behind = self.place.epoch == feed.epoch and feed.head > self.sent
         way = self._find_slow_way() if is_behind else REPLAY
         if not self.stopped and way == DROP_OLDEST:
-            # Whatever it has not read is older than what comes next.
+            # All entries that it has not read are older than the next one.
             self._send_gap("dropped", feed.position)
-        # Not marked: only the replay of a connect ends with `recovered`, which promises a whole range (T6).
+        # Not marked: only the replay of a connect ends with `recovered`, which promises a complete range (T6).
         if self.stopped or (way != LATEST and self._catch_up_at_once(marked=False)):
             return
         self._start_task("return", behind=way == LATEST)
@@ -217,7 +217,7 @@ class Following:
         if not self.is_document:
             self._send_gap(reason, at)
         if self._task is not None:
-            # It reads a history that is gone.
+            # The task reads a history that no longer exists.
             self._task.cancel()
         self._start_task("restart", snapshot=reason if self.is_document else None)
 
@@ -238,7 +238,7 @@ class Following:
         except StateUnreadable as error:
             self._connection.push_error(error)
         except SessionMgmtError:
-            # It comes back by itself, and hears a new verdict from the database; unless the session has ended.
+            # The client reconnects, and gets a new verdict from the database unless the session has ended.
             await self._connection.stop_with_reason(Close.INSUFFICIENT_STATE)
         except Exception:
             logger.exception("The log %s could not be replayed", self.log.key)
@@ -259,7 +259,7 @@ class Following:
         return True
 
     def _may_push_page(self) -> bool:
-        # A page for a client that still reads the last one would wait in this process's memory.
+        # While the client still reads the last page, another one would only wait in the memory of this process.
         return self._connection.outlet.is_idle and not self._connection.replay_turn.locked()
 
     def _find_promised(self, marked: bool) -> int:
@@ -287,15 +287,15 @@ class Following:
                 await self._find_place()
                 continue
             if not await self._send_page(marked=marked, latest_by=latest_by):
-                # The entries that were promised are gone, and the client knows. To wait on for
-                # them would be a loop without end.
+                # The promised entries are gone, and the client was told so. Without this, the loop would wait for them
+                # for ever.
                 promised = 0
         self._release_receipts()
 
     def _join_feed(self, promised: int) -> bool:
         if self.place.epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
             return False
-        # No await between the comparison and this line, so no entry can come in between.
+        # No await between the comparison and this line, so no entry can be missed.
         self.feed.add_live(self)
         return True
 
@@ -306,16 +306,16 @@ class Following:
         """Find out why the client is ahead of the feed or in another epoch: the feed is late, or history was lost."""
         if self.place.epoch == self.feed.epoch:
             self.feed.catch_up()
-            # This process may have heard of the entry elsewhere before its own feed has read it.
+            # Another part of this process may know the entry before its own feed has read it.
             await self.feed.wait_for_read()
             if self.sent <= self.feed.head:
                 return
         position, asked_at = await self.feed.ask_position()
-        # The log is gone, and the client comes back to hear why.
+        # The log is gone; the client reconnects and learns why.
         if position is None:
             raise Unavailable()
         self.feed.correct(position, asked_at=asked_at)
-        # Nothing was lost: the feed was late, and reads on.
+        # Nothing was lost: the feed is behind, and continues to read.
         if position.epoch == self.place.epoch and position.offset >= self.sent:
             return
         if self.is_document:
@@ -330,7 +330,7 @@ class Following:
         if await self._push_next(marked=marked, latest_by=latest_by):
             return True
         if self._is_displaced():
-            # The log has got another history meanwhile.
+            # The log has a new history now.
             return True
         await self._skip_purged_entries()
         return False
@@ -367,9 +367,9 @@ class Following:
     def _note_replayed(self, last: Position, *, marked: bool) -> bool:
         """Note that entries up to a place go out; return whether their frame says that this was the last one."""
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last.offset)
-        # A page may have been read a while ago: it is the last one only if the log ends there now, as far as the feed
-        # has heard, and if it reaches as far as the verdict has promised. Said once: while the frame goes out the log
-        # may move on, and then another page follows.
+        # A page may have been read a while ago. It is the last one only if the log ends there now, as far as the feed
+        # knows, and if it reaches the promised offset. Say `recovered` only once, because the log may grow while the
+        # frame is sent, and then another page follows.
         is_whole = last == self.feed.position and last.offset >= self._find_promised(marked)
         is_last = marked and not self._said_recovered and is_whole
         self._said_recovered = self._said_recovered or is_last
@@ -387,7 +387,7 @@ class Following:
             self._send_gap("trimmed", position)
 
     def _send_gap(self, reason: str, at: Position) -> None:
-        # Of another history nobody can say from where on it differs.
+        # In another history, nobody knows from which offset it differs.
         first = self.sent + 1 if reason in ("trimmed", "dropped") else None
         self.lost_range = (first, at.offset)
         self._connection.push(
@@ -408,7 +408,7 @@ class Following:
             load_raw = partial(bodies.load_raw, run=bridge().worker_for(self.log.id))
             position, name, data = await bridge().run_patiently(self.log.id, load_raw, settings().database, self.log.id)
             self._push_snapshot(position, name, data, str(reason))
-        # The snapshot is newer than the feed's knowledge, so the feed has to look.
+        # The snapshot is newer than the feed's position, so the feed must be corrected.
         if position.epoch != self.feed.epoch:
             self.feed.correct(position)
 
@@ -418,7 +418,7 @@ class Following:
         if url is not None:
             self._connection.push({**head, "url": url})
         else:
-            # The stored bytes are put in as they are: to decode and encode 5 MB again would stall all connections.
+            # Insert the stored bytes unchanged: to decode and encode 5 MB again would block all connections.
             self._connection.outlet.push(orjson.dumps(head)[:-1].decode() + ',"data":' + data.decode() + "}")
         self.place = position
         self._release_receipts()

@@ -32,12 +32,12 @@ class Followings(dict[str, Following]):
         super().__init__()
         self._connection: Joiner | None = connection
         self._serving, self._rechecks = serving, rechecks
-        # Pages of topics that ask about each entry are judged one after the other.
+        # Pages of topics that ask about each entry are judged one at a time.
         self._judging_turn = asyncio.Lock()
 
     def join(self, log: Log) -> Following:
         """Join a log; one that is followed already is followed anew from the given place."""
-        # The old place must send nothing any more once the new one has begun.
+        # The old following must not send anything after the new one has begun.
         self.leave(log.name)
         connection = self._connection
         assert connection is not None  # nothing is joined after the end

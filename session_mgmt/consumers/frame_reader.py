@@ -14,7 +14,7 @@ _OPCODE, _OPCODES = 0x0F, frozenset((0, 1, 2, 8, 9, 10))
 _MASKED = 0x80
 _MASK_BYTES = 4
 _HEADER_BYTES = 2
-# Frames of one connection that are read before other connections have their turn.
+# Frames of a connection that are read before it is the turn of others.
 LOT = 32
 
 
@@ -54,7 +54,7 @@ class FrameReader:
         """Read bytes of the client, cut anywhere."""
         if self._rest is not None:
             self._rest += data
-            # A frame in many pieces is looked at twice, not once a piece.
+            # A frame in many pieces is examined twice, not once for each piece.
             if self.halted or len(self._rest) < self._needed:
                 return
             data, self._rest = bytes(self._rest), None
@@ -65,7 +65,7 @@ class FrameReader:
     def go_on(self) -> None:
         """Read on after a halt."""
         self.halted = False
-        # Frames may be whole already: bytes that came during the halt were kept unread.
+        # Bytes that arrived during the halt were stored, and may contain complete frames.
         self._needed = 0
         self.read(b"")
 
@@ -94,7 +94,7 @@ class FrameReader:
                 length = int.from_bytes(data[start : start + extended], "big")
                 start += extended
             if length < 0 or length > self.most_bytes or not (plain or data[at] & _OPCODE in _OPCODES):
-                # Not masked, too long, or of no kind: nothing after it will be read as frames again.
+                # Not masked, too long, or of an unknown kind: nothing after it can be read as frames.
                 self._given_over = True
                 continue
             start += _MASK_BYTES
@@ -102,7 +102,7 @@ class FrameReader:
             if stop > size:
                 self._needed = stop - at
                 return at
-            # One client that sends without end would keep the loop from all others.
+            # Otherwise a client that sends without a pause would keep the loop from all others.
             if left == 0:
                 self.pass_turn()
                 return at

@@ -6,9 +6,10 @@ import gc
 from functools import lru_cache
 
 _DEFAULT = (700, 10, 10)
-# New objects, and how often they are looked through before older ones are. A look at 20,000 took 20 ms while a crowd
-# came, whose objects stay, and one at 60,000 up to 75: these were nearly all long turns of the event loop. Portions of
-# a fifth take no longer together in a storm, and 1.4 % of a write where many are in flight (measured).
+# Number of new objects before a collection, and how many collections precede one of older objects. With 20,000 objects
+# a collection took 20 ms while many clients connected, whose objects stay, and with 60,000 up to 75 ms; nearly all long
+# turns of the event loop were collections. Portions of 5,000 take no longer in total in a storm, and 1.4 % of a write
+# with many writes in flight (measured).
 _RARELY = (5_000, 1, 800)
 
 

@@ -23,9 +23,9 @@ from session_mgmt.protocol.logs import TOPIC
 
 logger = logging.getLogger(__name__)
 
-# As long as the right to publish.
+# The same time as for the right to publish.
 KEPT_SECONDS = 5.0
-# A function that takes longer holds up its own session; its topic is denied for now.
+# A function that takes longer delays only its own session, whose topic is denied for now.
 LONGEST_ANSWER = 5.0
 
 
@@ -70,7 +70,7 @@ class Grants:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._clock = loop, loop.time
-        # In the order of their ends.
+        # In the order in which they end.
         self._kept: dict[uuid.UUID, _Kept] = {}
 
     def ask(self, session: LiveSession, logs: Iterable[str]) -> Question:
@@ -102,12 +102,11 @@ class Grants:
             del self._kept[oldest[0]]
         kept = self._kept.get(session.pk)
         if kept is not None and kept.access_version < session.access_version:
-            # Answers by the rights of before.
+            # The kept answers belong to earlier rights.
             del self._kept[session.pk]
             kept = None
         if kept is None:
-            # Use does not prolong them: an answer that is asked for all the time would
-            # otherwise never be checked again.
+            # Use does not extend the time; otherwise an answer that is used all the time would never be checked again.
             kept = self._kept[session.pk] = _Kept(now + KEPT_SECONDS, session.access_version)
         return kept.answers
 

@@ -19,7 +19,7 @@ from session_mgmt.models import clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration
 
-# Other settings of this kind bound the server's own memory and rows; no client could do anything about them.
+# Other settings of this kind limit the server's own memory and rows, and a client could not react to them.
 LIMITS = (
     "frame_bytes",
     "frames_per_second",
@@ -42,7 +42,7 @@ LIMITS = (
 )
 
 
-# Stands for any session in an address.
+# Placeholder for a session's id in a URL.
 _ANYBODY = str(uuid.UUID(int=0))
 
 
@@ -74,14 +74,14 @@ def build_connected(
 def build_endpoints(session: uuid.UUID, script_name: str) -> dict[str, str]:
     """Build the addresses of a session, as ``info.list_endpoints`` does, for somebody who speaks no language yet."""
     found = _find_endpoints(script_name, django_settings.ROOT_URLCONF)
-    # Once for all of them: a UUID is written in Python.
+    # Only once, because the text of a UUID is made in Python.
     key = str(session)
     return {name: address.replace(_ANYBODY, key) for name, address in found}
 
 
 @lru_cache(maxsize=16)
 def _find_endpoints(script_name: str, _urlconf: Any) -> tuple[tuple[str, str], ...]:
-    # Django walks all routes at each question, and all who come in a storm ask the same one.
+    # Django would search all routes for each client, and all clients of a storm need the same answer.
     return tuple(info.list_endpoints(uuid.UUID(_ANYBODY), script_name).items())
 
 
@@ -108,7 +108,7 @@ class _SettingsParts:
 
     def build(self) -> dict[str, orjson.Fragment]:
         now = settings()
-        # The very object: another one is made at every change.
+        # Compare the objects, because each change of settings makes a new one.
         if now is not self._settings:
             told = {"ranges": build_ranges(), "limits": _build_limits(), "retry": _build_retry()}
             self._parts = {name: orjson.Fragment(orjson.dumps(part)) for name, part in told.items()}

@@ -9,12 +9,12 @@ from base64 import b64encode
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
-# RFC 6455 section 1.3 prescribes it. A server that does not know WebSockets cannot give the answer by accident.
+# RFC 6455 section 1.3 prescribes it, so that a server without WebSockets cannot give this answer by accident.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
-# Two values of one of these would leave open which one a proxy on the way has checked.
+# With two values of one of these, it would be unknown which of them a proxy has checked.
 _ONCE = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version")
-# No header may hold these, apart from the ends of lines (RFC 9110 section 5.5).
+# No header may contain these, except at the end of a line (RFC 9110 section 5.5).
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -41,12 +41,12 @@ def read_handshake(head: bytes) -> Handshake | None:
     lines = head.split(b"\r\n")
     method, _, rest = lines[0].partition(b" ")
     target, _, version = rest.partition(b" ")
-    # The head must be whole and the last of the bytes: frames right behind it would be lost here.
+    # The head must be complete, and no bytes may follow it, because frames behind it would be lost here.
     if method != b"GET" or version != b"HTTP/1.1" or lines[-2:] != [b"", b""] or not target.isascii():
         return None
     headers = [_split_header(line) for line in lines[1:-2]]
     given = dict(headers)
-    # A name that is there twice leaves fewer names than headers, which is rare enough to be counted slowly.
+    # A repeated name leaves fewer names than headers; this is rare, so a slow count is enough.
     if any(once not in given for once in _ONCE) or (len(given) < len(headers) and _has_doubled(headers)):
         return None
     # RFC 6455 section 4.2.1 asks for version 13, the upgrade, and a key of 16 bytes in base64.

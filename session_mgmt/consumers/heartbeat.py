@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 # The weight that TCP gives to a new round trip (RFC 6298 section 2).
 AVERAGE_OVER = 8
-# Round trips of which the 95th percentile and the jitter are taken; a few minutes at the usual interval.
+# Number of round trips from which the 95th percentile and the jitter are computed; some minutes at the usual interval.
 KEPT = 32
-# Share of an interval by which the first beat comes early: else all who came in one storm were asked in one moment.
+# Share of an interval by which the first beat may come early; otherwise clients of one storm would have the same beat.
 FIRST_SPREAD = 0.5
-# The same for each later one. Every beat that comes early is one too many.
+# The same for later beats. Small, because beats that come early add up to more beats.
 SPREAD = 0.04
 # Seconds that an answer may be late before its beat counts as missed.
 GRACE = 0.3
-# A turn that is so much later than planned was held up by this process, which proves nothing about the peer.
+# A turn that comes this much late was delayed by this process, which says nothing about the peer.
 HELD_UP = 2.0
 
 
@@ -45,7 +45,7 @@ class Heartbeat:
         self.heard_at = now
         self.beats = self.missed = self.missed_in_a_row = 0
         self.rtt_average_ms: float | None = None
-        # Made with the first answer: an array of floats takes an eighth of a list of them.
+        # Created with the first answer; an array of floats needs an eighth of the memory of a list.
         self._rtts: array[float] | None = None
         self._asked_at = self._unanswered_since = now
         self._beat_at = now + self._draw_gap(FIRST_SPREAD)
@@ -108,7 +108,7 @@ class Heartbeat:
         return round(sum(steps) / len(steps), 1) if steps else 0.0
 
     def _draw_gap(self, spread: float) -> float:
-        # A tick earlier, because the wheel comes up to a tick late.
+        # One tick earlier, because the wheel is up to one tick late.
         gap = self.interval * random.uniform(1 - spread, 1) - self._tick
         return max(gap, self.interval / 2)
 

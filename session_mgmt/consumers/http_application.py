@@ -54,7 +54,7 @@ class HttpApplication:
         self._calls = build_call_handler(django_application) or django_application
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        # So views, which run on threads, find the loop of the server.
+        # So that views, which run in threads, can find the loop of the server.
         bridge().home.adopt()
         route = _find_route(scope)
         if route != POLL:
@@ -68,13 +68,13 @@ class HttpApplication:
 def _find_route(scope: Any) -> str | None:
     """Return which call of a client this is, by the name in our URL conf."""
     path = scope.get("path", "")
-    # A session's connections are listed, by GET, at as many addresses as there are sessions.
+    # The list of a session's connections (GET) has as many paths as there are sessions.
     if not path.endswith(PATH_ENDS[0] if scope.get("method") != "POST" else PATH_ENDS):
         return None
     return _resolve_route("/" + strip_script_name(scope).lstrip("/"), django_settings.ROOT_URLCONF)
 
 
-# Few paths end so. Whoever makes some up fills it with them, and gains nothing.
+# Few paths have these ends. A client that invents such paths only fills this cache, and gains nothing.
 @lru_cache(maxsize=64)
 def _resolve_route(path: str, urlconf: Any) -> str | None:
     try:
@@ -90,7 +90,7 @@ async def _answer(scope: Any, receive: Receive, send: Send) -> None:
         _check_head(request)
         request = Request(scope, await _read_body(receive))
         caller = limits.Caller(request.address, request.find_token())
-        # Before any query: guessing tokens must not reach the database.
+        # Before any query, because guessed tokens must not reach the database.
         limits.admit_caller(caller)
         await _answer_unless_gone(request, receive, send)
     except SessionMgmtError as error:
@@ -122,7 +122,7 @@ async def _answer_unless_gone(request: Request, receive: Receive, send: Send) ->
     finally:
         answering.cancel()
         leaving.cancel()
-        # A cancelled poll leaves its logs before this request is over.
+        # A cancelled poll leaves its logs before the request ends.
         await asyncio.gather(answering, leaving, return_exceptions=True)
 
 

@@ -81,12 +81,12 @@ async def record_refusal(request: Request, error: AuthError) -> None:
 async def _attach(request: Request) -> bytes:
     if hub().draining:
         raise Draining(retry_after=pick_delay())
-    # Refused before any work, where too many wait already.
+    # Refuse the call before any work if too many clients wait already.
     with hub().arrivals.admission.admit():
         call = read_attach(request.parse_body(), request.find_token())
         await hub().late_writes.wait_until_left(call.connect.client_id)
         attachment = await hub().arrivals.attach(call.connect, call.transport)
-    # A poll or a socket of before may be held here.
+    # An earlier poll or socket of this client may be held here.
     hub().serving.stop_fenced(attachment.client, attachment.generation)
     hub().visitors.hear(attachment, acked=call.connect.acked)
     greeting = _greet(attachment, call.transport, request.script_name)
@@ -109,6 +109,6 @@ async def _leave(request: Request) -> bytes:
     claim = read_leave(request.parse_body())
     proved = await hub().proofs.prove(Call(request.find_token(), claim))
     await hub().visitors.leave(proved.attachment)
-    # Any process may hold its poll.
+    # The poll may be held by any process.
     await bridge().call(notify.tell_departure, proved.attachment.client, proved.attachment.generation)
     return b""

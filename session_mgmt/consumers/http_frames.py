@@ -45,7 +45,7 @@ from session_mgmt.protocol.configuration import Configuration
 from session_mgmt.protocol.fields import is_count
 from session_mgmt.protocol.logs import STATE, TOPIC
 
-# A handler may take longer; its message is answered busy then, and asked about again.
+# A handler may take longer; then the answer to its message is `busy`, and the client asks again.
 ANSWER_SECONDS = 20.0
 _SEQ_OF_RECEIPT = re.compile(r'\{"type":"receipt","seq":([0-9]+),')
 _REFUSALS: dict[Close, type[SessionMgmtError]] = {
@@ -110,7 +110,7 @@ class Exchanging(Connection):
         except TimeoutError:
             return
         if self.is_fenced:
-            # It finds out why.
+            # Wait for the end of this call, which gives the reason.
             await self._ended
 
     async def _wait_for_answers(self) -> None:
@@ -119,7 +119,7 @@ class Exchanging(Connection):
         for following in list(self.followings.values()):
             await following.wait_for_replay()
             if following.has_parked:
-                # The receipt speaks of entries that another process has written.
+                # The receipt is about entries that another process has written.
                 following.feed.catch_up()
                 await following.feed.wait_for_read()
                 await following.wait_for_replay()
@@ -157,7 +157,7 @@ def _push_unanswered(working: Exchanging, exchange: Exchange, basket: Basket) ->
     answered = {int(found[1]) for text in basket.frames if (found := _SEQ_OF_RECEIPT.match(text))}
     for frame in exchange.frames:
         seq = frame.get("seq")
-        # One without a number has been answered by an error.
+        # A frame without a number was answered with an error.
         if frame.get("type") == "send" and is_count(seq, 1) and seq not in answered:
             error = Busy(retry_after=1.0)
             working.push({"type": "receipt", "seq": seq, "ok": False, "error": error.as_dict()})

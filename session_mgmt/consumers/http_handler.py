@@ -50,7 +50,7 @@ class CallHandler(ASGIHandler):
             request, refusal = self.create_request(scope, body)
             response: Any = refusal if request is None else self.get_response(request)
             response._handler_class = type(self)
-            # What is whole is closed here; a middleware may have put a stream in its place.
+            # A complete response is closed here; a middleware may have replaced it by a stream.
             if not response.streaming:
                 response.close()
             return response

@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-# Whatever comes together goes into one answer.
+# Frames that are sent within this time go into one answer.
 GATHER_SECONDS = 0.01
 # Bytes of one answer; a single frame may be larger.
 MOST_BYTES = 256 * 1024
 # Comment of a stream on which nothing was sent for a while. No frame is empty.
 KEEP_ALIVE = ""
-# Some proxies hold back the first kilobyte.
+# Some proxies hold the first kilobyte back.
 FIRST_BYTES = b":" + b" " * 1024 + b"\n\n"
 
 
@@ -37,7 +37,7 @@ class Basket:
             self.end()
             return
         if self._most is not None and self._size >= self._most:
-            # For ever: the outlet gives it up when the answer goes.
+            # Wait for ever: the outlet abandons this call when the answer is sent.
             await self._loop.create_future()
         self.frames.append(message["text"])
         self._size += len(message["text"])

@@ -31,16 +31,16 @@ from session_mgmt.protocol.calls import NONE, Poll, read_poll
 from session_mgmt.protocol.logs import STATE, TOPIC
 from session_mgmt.protocol.recovery import Mode
 
-# A poll that need not wait waits so long for what it has begun to read.
+# A poll that need not wait still waits this long for reads that it has started.
 READ_SECONDS = 2.0
 PING_SECONDS = 1.0
 QUIET_SECONDS = 15.0
-# Streams end below the minute after which proxies cut, spread so that those of one storm do not come back together.
+# Proxies cut streams after a minute, so end them earlier, at random, so that clients of a storm come back separately.
 LONGEST_STREAM = 50.0
 STREAM_SPREAD = 0.1
-# Seconds that the peer of a stream has to take its first bytes, and its last frames.
+# Seconds in which the peer of a stream must accept its first bytes, and its last frames.
 LAST_SECONDS = 5.0
-# Between polls of a client whom this process cannot hold.
+# Seconds between the polls of a client that this process has no room to hold.
 FULL_SECONDS = (5.0, 10.0)
 
 
@@ -92,7 +92,8 @@ class HeldPoll(Connection):
         for following in followings:
             following.tell_loss()
         if self.recovers and not self._owed:
-            # Before entries that were never promised: behind them it might not be in any answer while more are written.
+            # Before entries that were not promised; after them it might never fit into an answer while more are
+            # written.
             self._complete_recovery()
         replays = {f.log.name: replay for f in followings if (replay := f.start()) is not None}
         if owed := [replay for name, replay in replays.items() if name in self._owed]:
@@ -200,7 +201,7 @@ async def stream_poll(request: Request, send: Any, headers: list[tuple[bytes, by
             await outlet.wait_until_sent()
             await stream.finish()
     except TimeoutError:
-        # A peer that reads no more; what it has not read is in the logs.
+        # The peer no longer reads; the logs hold the rest.
         pass
     finally:
         hub().held -= 1
@@ -212,7 +213,8 @@ async def _keep_talking(held: HeldPoll, stream: Stream) -> None:
     loop = asyncio.get_running_loop()
     longest = min(2 * settings().heartbeat_interval, LONGEST_STREAM) * random.uniform(1 - STREAM_SPREAD, 1)
     ends_at = loop.time() + longest
-    # Soon after the first bytes: a proxy that holds small chunks back is found by what does not come.
+    # Soon after the first bytes, so that a client behind a proxy that holds small chunks back notices that nothing
+    # comes.
     await asyncio.wait([stream.over], timeout=PING_SECONDS)
     if not stream.over.done():
         held.push({"type": "ping", "ping": 0, "rtt_ms": None})

@@ -21,7 +21,7 @@ from session_mgmt.consumers.prefix import find_script_name
 from session_mgmt.exceptions import AuthRequired, FrameTooLarge, InvalidJSON, InvalidToken
 from session_mgmt.models import Token
 
-# Beside frames of the largest size: claims, and the positions of all logs that a session may have.
+# Room in addition to frames of the largest size: for claims, and the positions of all logs that a session may have.
 AROUND_FRAMES = 64 * 1024
 NAME_HEADER = "x-session-name"
 
@@ -52,7 +52,7 @@ class Request:
 
     def parse_body(self) -> Any:
         """Parse the body of a call that has a proof. Raises as ``find_token``, and the errors of JSON."""
-        # First: a foreign page learns nothing, not even that its body was wrong.
+        # First, so that a page of another site learns nothing, not even that its body was wrong.
         self.find_token()
         if not self.body:
             raise InvalidJSON("The body is empty.")
@@ -69,7 +69,7 @@ class Request:
         origins.check_origin(self.scope, is_required=secret is None and cookies.are_used())
         if secret is None:
             return self._read_cookie()
-        # A page has no token where cookies are used, unless it is from before or a stolen one.
+        # A page has no token if cookies are used, unless it is old or the token is stolen.
         if (cookies.are_used() and "origin" in self.headers) or tokens.find_kind(secret) == Token.Kind.COOKIE:
             raise InvalidToken("Here a page's session is proved by its cookie.")
         return secret

@@ -43,11 +43,11 @@ class Hub:
     def __init__(self) -> None:
         gc_tuning.freeze_loaded_objects()
         self._loop = asyncio.get_running_loop()
-        # With a random part: after a restart in a container the host name and the process id are the same.
+        # With a random part, because after a restart in a container host name and process id are the same.
         self.server = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stops: list[Callable[[], None]] = [
-            # The same sink as that of this loop's writes. So the lane calls it once, with the
-            # entries and the answers together.
+            # The same sink as for the writes of this loop, so that the lane calls it only once, with the entries and
+            # the answers together.
             bridge().lane.listen(self.take_group),
             bridge().listen(self._take_ring),
         ]
@@ -62,7 +62,7 @@ class Hub:
         self.rounds = Rounds(self.serving, self.rechecks, self.visitors, self.presences)
         self.denials = Denials()
         self.draining = False
-        # Polls and streams that are held now.
+        # Number of polls and streams that are held now.
         self.held = 0
         self._tasks: list[asyncio.Task[None]] = []
         if self._remote_listener is not None:
@@ -87,11 +87,11 @@ class Hub:
             feed = self.serving.feeds.get(key)
             if feed is None:
                 continue
-            # Entries of the lane need no read: they are the ones that were committed.
+            # Entries from the lane need no read, because they are the committed ones.
             if feed.epoch == log.epoch:
                 feed.append(log.entries)
             else:
-                # This feed knows another history; it reads where the log stands.
+                # This feed has another history, so it must read the log's position.
                 feed.catch_up()
         # After the entries, so that a receipt finds its entry sent.
         for answer, decision in results:
@@ -114,7 +114,7 @@ class Hub:
                     self._handle_control(read_orders(payload))
                 elif key == notify.OUTBOX:
                     bridge().nudge()
-            # An ephemeral message moves no log: to read the log for it would find nothing.
+            # An ephemeral message does not change the log, so there is nothing to read.
             elif payload is not None:
                 feed.hand_on_ephemeral(payload)
             elif head is not None:
@@ -141,7 +141,7 @@ class Hub:
         """Send everybody away, to come back spread over some seconds: by then another process is there, and all of
         them at once would be a storm for it.
         """
-        # First: whoever is sent away must not be let in here again.
+        # First, because clients that are sent away must not be admitted here again.
         self.draining = True
         for connection in list(self.serving.connections):
             connection.stop(Close.DRAINING, retry_after=pick_delay())
@@ -150,7 +150,7 @@ class Hub:
         """Send everybody away and end."""
         self.drain()
         with suppress(TimeoutError):
-            # A database that does not answer holds up no shutdown: the leases tell the rest.
+            # A database that does not answer must not delay the shutdown; leases end the remaining connections.
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self.visitors.flush()
                 await self.late_writes.flush()

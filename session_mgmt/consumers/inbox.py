@@ -5,7 +5,7 @@ from __future__ import annotations
 from session_mgmt.consumers.moments import Moment
 
 MOST_FRAMES = 256
-# Frames that a request counts for: it is worked off by itself, and a write together with others.
+# Number of frames that a request counts for, because it is handled alone, while writes share a transaction.
 REQUEST_COST = 8
 # Two frames of the largest size.
 MOST_BYTES = 512 * 1024
@@ -43,7 +43,7 @@ class Inbox:
     def finish_frame(self, cost: int = 1) -> None:
         """Count a frame as answered, by the cost with which it was added."""
         self._frames -= cost
-        # Not frame by frame: an account of each frame would cost more than it is worth.
+        # Only when all frames are done, because counting bytes for each frame would cost more than it is worth.
         if self._frames == 0:
             self._open_bytes = 0
             self._emptied.come()

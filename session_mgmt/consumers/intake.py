@@ -48,7 +48,7 @@ class Intake:
         return event.get("code") or ABNORMAL
 
     async def _receive_next(self, receive: Callable[[], Awaitable[Any]]) -> Any:
-        # Before the next message is taken: an untaken one stays in the socket, where TCP makes the sender wait.
+        # Before the next message is taken, because messages left in the socket make TCP slow the sender down.
         await self._connection.wait_for_room()
         return await receive()
 
@@ -56,7 +56,7 @@ class Intake:
         connection = self._connection
         try:
             self._take(payload)
-        # The server calls this from its reader. An error there would end the connection without a reason.
+        # The server calls this from its reader, where an error would end the connection without a reason.
         except Exception:
             logger.exception("A frame could not be worked on")
             connection.stop(Close.INTERNAL_ERROR)
@@ -71,8 +71,7 @@ class Intake:
         self._protocol.resume_reading()
 
     def _take(self, payload: bytes | None) -> None:
-        # Whatever was on its way when we said good-bye has no effect, and so gets no
-        # receipt: the client sends it again.
+        # Frames that arrive after our goodbye have no effect, and so get no receipt; the client sends them again.
         if self._connection.closed_with is not None:
             return
         if payload is None:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-# Readers of one topic in a process: each entry costs a call for each of them.
+# Most readers of one topic in a process, because each entry costs a call for each reader.
 MOST_READERS = 200
-# Until one of them may have left.
+# Seconds until one of them may have left.
 CROWD_SECONDS: Final = 30.0
 
 
@@ -46,7 +46,7 @@ class Judge:
 
     def judge_messages(self, frame: Shared, push: Callable[[Shared], None]) -> None:
         """Ask about messages that are kept nowhere, and push those that are allowed, in their order."""
-        # They must not pile up behind a slow function: whoever is so far behind misses them.
+        # Messages must not pile up behind a slow function; a client that is too far behind misses them.
         if self._waiting_bytes > BACKLOG:
             return
         self._waiting += frame.payloads
@@ -68,14 +68,14 @@ class Judge:
                 if allowed:
                     push(Shared(*allowed))
         except SessionMgmtError:
-            # Nobody can tell whether they are allowed, and they may be lost.
+            # It is unknown whether they are allowed, and ephemeral messages may be lost.
             self._waiting, self._waiting_bytes = [], 0
         finally:
             self._task = None
 
     async def _ask(self, verb: Callable[..., R], texts: list[bytes]) -> R:
         session = self._session
-        # A key of its own: a slow function holds up no subscription of the session.
+        # A separate key, so that a slow function does not delay subscriptions of the session.
         key = ("entries", session.pk)
         return await bridge().run_user_code(key, verb, session.as_model(), self._topic, self._only, texts)
 
@@ -89,7 +89,7 @@ class JudgedFollowing(Following):
     """
 
     def __init__(self, connection: Reader, feed: Feed, log: Log, judge: Judge, turn: asyncio.Lock) -> None:
-        # The judge knows what is wanted, and is shown everything.
+        # The judge applies the filter itself, so it must see every entry.
         super().__init__(connection, feed, log._replace(only=None))
         self._judge, self._turn = judge, turn
         self._told = self.place.offset
@@ -116,7 +116,7 @@ class JudgedFollowing(Following):
             self._push_range([], self.place, recovered=False)
 
     def _may_push_page(self) -> bool:
-        # No page is ready before it was judged.
+        # Every page must be judged before it is sent.
         return False
 
     async def _push_next(self, *, marked: bool, latest_by: str | None) -> bool:
@@ -124,12 +124,12 @@ class JudgedFollowing(Following):
             page = await self.feed.pages.read(self.place)
             if page is None:
                 return False
-            # Before the client's turn for pages, which a slow function must not hold.
+            # Before the client's turn for pages, because a slow function must not hold the turn.
             found = await self._judge.judge_entries(list(page.list_entries(self.place)))
             place = Position(page.after.epoch, found.offset, found.tag)
             async with take_replay_turn(self._connection):
                 is_last = self._note_replayed(place, marked=marked)
-                # As with a filter: of what is left out the client is told later, and after a page at the latest.
+                # As with filters, the client is told about entries that are left out later, at the latest after a page.
                 if found.entries or marked or place.offset - self._told >= settings().replay_page:
                     self._push_range(found.entries, place, recovered=is_last)
                 self.place = place
@@ -145,7 +145,7 @@ class JudgedFollowing(Following):
         self._told = place.offset
 
     def _send_gap(self, reason: str, at: Position) -> None:
-        # What it has passed is not lost.
+        # Entries that it has passed are not lost.
         self.tell_place()
         super()._send_gap(reason, at)
         self._told = at.offset

@@ -35,7 +35,7 @@ def _drain_hub() -> None:
 def _act_before_sigterm(act: Callable[[], Any]) -> Iterator[None]:
     """Call ``act`` before the server's own handler; without a handler the signal ends the process at once."""
     before = signal.getsignal(signal.SIGTERM)
-    # Python sets handlers on the main thread only, and a server in a test may run on another.
+    # Python sets signal handlers only in the main thread, and a server in a test may run in another one.
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -49,6 +49,6 @@ def _act_before_sigterm(act: Callable[[], Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        # Somebody may have put another handler in front of this one; it must stay.
+        # Another handler may have been installed after this one, and must stay.
         if signal.getsignal(signal.SIGTERM) is handle:
             signal.signal(signal.SIGTERM, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-# Seconds after its end in which a token may still be refreshed over the socket.
+# Seconds after the end of a token in which it may still be refreshed over the socket.
 TOKEN_GRACE = 30.0
 
 

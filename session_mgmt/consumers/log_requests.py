@@ -24,7 +24,7 @@ from session_mgmt.protocol.logs import PRESENCE, TOPIC
 R = TypeVar("R")
 Reply: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Connection, Any], None]
-# Gives the reply, or ``None`` if the client has been answered.
+# Returns the reply, or None if the client already has its answer.
 Answering: TypeAlias = Callable[[Connection, Any], Coroutine[Any, Any, Reply | None]]
 
 
@@ -54,11 +54,11 @@ async def _send_answer(connection: Connection, frame: Any, answer: Answering) ->
 async def _follow_log(connection: Connection, frame: Subscribe) -> Reply | None:
     attachment, hub = connection.attachment, connection.hub
     session = attachment.session
-    # Asked for at once, to follow and to leave would overtake each other.
+    # Without turns, requests to follow and to leave a log could overtake each other.
     async with connection.turns.take(frame.log):
         followed = connection.followings.get(frame.log)
         if followed is not None:
-            # The place of a log that is followed already; nothing of it is sent again.
+            # Answer with the position in the followed log, and send nothing again.
             return {"verdict": verdicts.build_verdict_at(followed.log, followed.place)}
         _require_no_crowd(connection, frame.log)
         version = hub.serving.find_access_version(session.pk)
@@ -67,11 +67,11 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> Reply | None:
             await bridge().drain_waiting()
         asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction
         log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since, frame.filter)
-        # Others may have come meanwhile. The session stays subscribed, and is served when it comes again.
+        # Others may have come meanwhile. The session stays subscribed, and is served when it connects again.
         _require_no_crowd(connection, frame.log)
         connection.answer_subscribe(frame.id, log, frame.slow)
         if hub.serving.find_access_version(session.pk) != version:
-            # The application may have answered by the rights of before.
+            # The application may have answered by earlier rights.
             hub.rechecks.ask_again(session.pk)
     return None
 
@@ -159,13 +159,13 @@ async def _take_page_turn(connection: Connection) -> AsyncIterator[None]:
 
 async def _enter_topic(connection: Connection, frame: Enter) -> Reply:
     attachment = connection.attachment
-    # Asked for at once, to enter and to leave would overtake each other.
+    # Without turns, requests to enter and to leave could overtake each other.
     async with connection.turns.take(frame.log):
         asked = attachment.session.as_model(), frame.log, frame.data, attachment.claim, attachment.restriction
         try:
             move = await _ask_application(connection, subscriptions.prepare_entry, *asked)
         except TopicDenied:
-            # It may have entered while it was allowed to. Nobody may enter the log of a presence.
+            # The client may have entered when it was allowed. Nobody can enter the log of a presence.
             if not frame.log.startswith(TOPIC + PRESENCE):
                 connection.hub.presences.leave_denied(frame.log, attachment.claim)
             raise

@@ -17,7 +17,7 @@ class Moment:
         """Wait until it comes the next time."""
         if self._comes is None:
             self._comes = asyncio.get_running_loop().create_future()
-        # One who leaves takes it from nobody else.
+        # Shielded, because others may wait for the same future.
         await asyncio.shield(self._comes)
 
     def come(self) -> None:

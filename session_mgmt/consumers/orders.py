@@ -33,10 +33,10 @@ def read_orders(payload: Any) -> Orders:
     """Read the orders that a ring carries."""
     if not isinstance(payload, dict):
         return Orders()
-    # Without a code they come back at once, and are told at the door how their session stands.
+    # Without a code, clients reconnect at once, and learn the state of their session then.
     code = _read_code(payload.get("code", Close.DETACHED))
     reason = read_reason(payload.get("reason"))
-    # A code of a newer version closes nothing here: the control query ends these connections with one that is known.
+    # A code of a newer version closes nothing here; the control query closes these connections with a known code.
     stops = () if code is None else tuple((session, code, reason) for session in _read_sessions(payload.get("close")))
     fenced = [(*pair, Close.REPLACED) for pair in _read_generations(payload.get("replaced"))]
     fenced += () if code is None else [(*pair, code) for pair in _read_generations(payload.get("stop"))]

@@ -58,7 +58,7 @@ def build_answer_headers(scope: Mapping[str, Any]) -> dict[str, str]:
     origin = read_headers(scope).get("origin", "")
     if not origin or not _is_listed(origin):
         return found
-    # By cookie only with credentials, which a browser sends to the origins that are named.
+    # With cookies a browser needs this header; it then sends credentials to the origins that are named.
     credentials = {"Access-Control-Allow-Credentials": "true"} if settings().token_mode == "cookie" else {}
     return {
         **found,
@@ -104,11 +104,11 @@ def _check_host(host: str) -> None:
 
 
 def _show(text: str) -> str:
-    # The caller chose it, and it is logged: it must not fill the log, nor look like another line of it.
+    # The caller chose the text, and it is logged: it must not fill the log, nor look like another line.
     return show_plainly(text, _SHOWN).text
 
 
-# Few names, asked by everybody. Whoever makes names up fills it with them, and gains nothing.
+# Few names, which all callers use. A caller that invents names only fills this cache, and gains nothing.
 @lru_cache(maxsize=64)
 def _is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
     return validate_host(split_domain_port(host)[0], allowed)
@@ -121,13 +121,13 @@ def read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
         name, secure = trusted
         told = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
         if told is not None:
-            # A chain of proxies appends; the first value is that of the one which the browser
-            # spoke with. Django reads it so too.
+            # Each proxy of a chain appends a value; the first is from the proxy that the browser connected to. Django
+            # reads it in the same way.
             return "https" if told.split(",", 1)[0].strip() == secure else "http"
     return "https" if scope.get("scheme") in ("wss", "https") else "http"
 
 
 def _normalise(origin: str) -> str:
     """Write an origin without the port that its scheme implies; a browser leaves it out."""
-    # NUL stands in no origin: the port of a scheme that is not known stays.
+    # No origin contains NUL, so the port of an unknown scheme stays.
     return origin.lower().removesuffix(_DEFAULT_PORTS.get(origin.partition(":")[0].lower(), "\0"))

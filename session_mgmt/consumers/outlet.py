@@ -40,11 +40,11 @@ class Shared:
         return self._wire
 
 
-# A small text costs this much besides its characters while it waits.
+# Bytes that a waiting text costs in addition to its characters.
 OVERHEAD = 300
-# So much is gathered at most, however long the window is.
+# Most bytes that are gathered, even in a long window.
 GATHER_BYTES = 64 * 1024
-# So much may wait before a client that asks for more is not heard.
+# Bytes that may wait before frames of the client are no longer read.
 BACKLOG = 64 * 1024
 
 
@@ -54,7 +54,7 @@ class Outlet:
     ``waiting_since`` tells when the peer stopped taking anything, and ``full_since`` when the queue became full.
     """
 
-    # Of the class, because nearly no connection gathers: its seconds, what waits for their end, and its timer.
+    # On the class, because nearly no connection gathers frames: its seconds, the frames that wait, and its timer.
     window = 0.0
     _joins = False
     _gathered: list[str | Shared] | None = None
@@ -68,7 +68,7 @@ class Outlet:
         self.guard = uvicorn_guard.find_guard(send)
         self.own_protocol = uvicorn_fast_path.find_own_protocol(send)
         self._most = most_bytes
-        # A deque takes 760 bytes of a connection, of which nearly none ever waits: it is made when something does.
+        # A deque costs a connection 760 bytes, and nearly none ever needs it, so create it only when frames wait.
         self._queue: deque[dict[str, Any]] | tuple[()] = ()
         self._queued = 0
         self._task: asyncio.Task[None] | None = None
@@ -125,7 +125,7 @@ class Outlet:
             yield
         finally:
             self._joins = False
-            # A window that was asked for has its own end.
+            # A window that was asked for ends by its own timer.
             if not self.window:
                 self._send_gathered()
 
@@ -141,7 +141,7 @@ class Outlet:
 
     def _send_gathered(self) -> None:
         frames = self._forget_gathered()
-        # One write of all: it is one call of the system, and the client's radio wakes up once.
+        # Write all frames at once: one system call, and the client's radio wakes up only once.
         if frames and not self._write_directly(*frames):
             for frame in frames:
                 self._enqueue_frame(frame)
@@ -200,7 +200,7 @@ class Outlet:
 
     def _write_directly(self, *frames: str | Shared) -> bool:
         """Write past the ASGI server if that is possible; never while older frames wait."""
-        # Older frames wait, and these may not overtake them.
+        # Older frames wait, and these must not overtake them.
         if self._write is None or self._task is not None or self.broken:
             return False
         wires = [
@@ -219,7 +219,7 @@ class Outlet:
             if self.is_full and self.full_since is None:
                 self.full_since = self._loop.time()
             return
-        # Stepped by hand: most sends are done in one step, and a task for each would cost more than the send.
+        # Stepped by hand, because most sends need only one step, and a task would cost more than the send.
         step = self._send(message)
         try:
             waits_for = step.send(None)
@@ -242,10 +242,10 @@ class Outlet:
                 self.waiting_since = self._loop.time()
                 await self._send(message)
         except Exception:
-            # The peer is gone; the receiving side of the connection learns it by itself.
+            # The peer is gone; the receiving side of the connection notices it by itself.
             self.broken = True
         finally:
-            # Before the callbacks, which push: they must find the way free.
+            # Before the callbacks, because they push frames and need a free way.
             self._task = self.waiting_since = None
         for callback in self._take_drained():
             callback()

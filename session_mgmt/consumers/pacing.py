@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-# Requests to follow or leave a log, of one session over all its connections here. Each costs statements or even a
-# transaction of its own, and a write shares one with others.
+# Requests per second to follow or leave a log, of one session over all its connections here. Each needs statements or
+# even its own transaction, while a write shares one with others.
 FOLLOWS_PER_SECOND = 20.0
 LONGEST_REST = 0.2
-# Seconds after a write in which its client is expected to write again.
+# Seconds after a write in which the client is expected to write again.
 WRITES_GO_ON = 0.25
 
 
@@ -23,13 +23,13 @@ class Pace:
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         self._gap, self._rest, self._clock = 1 / rate, burst / rate, clock
-        # A new session has its whole burst.
+        # A new session may use its whole burst.
         self._next = clock() - self._rest
 
     def book(self) -> float:
         """Book the next slot, and return the seconds until then."""
         now = self._clock()
-        # A rest counts up to the burst.
+        # An idle time counts at most as one burst.
         self._next = max(self._next, now - self._rest) + self._gap
         return max(0.0, self._next - now)
 
@@ -66,14 +66,14 @@ class Slot:
     def _come(self, came: asyncio.Future[None], act: Callable[[], None]) -> None:
         self._came = self._timer = None
         act()
-        # Whoever waited may have been cancelled.
+        # The caller may have been cancelled.
         if not came.done():
             came.set_result(None)
 
     async def wait(self) -> None:
         """Wait until no request waits for its slot."""
         if self._came is not None:
-            # `_come` sets it, although somebody may have given up waiting.
+            # Shielded, because `_come` sets the future even if a caller gave up.
             await asyncio.shield(self._came)
 
     def stop(self) -> None:
@@ -112,7 +112,7 @@ class Turns:
                 yield
         finally:
             self._asked[name] -= 1
-            # Names come from clients, so a lock that nobody waits for is forgotten.
+            # Names come from clients, so forget locks that nobody waits for.
             if not self._asked[name]:
                 del self._asked[name], self._locks[name]
 
@@ -150,7 +150,7 @@ class LoopTurns:
 
     def __init__(self, choose_most: Callable[[], int]) -> None:
         self._loop, self._choose_most = asyncio.get_running_loop(), choose_most
-        # Number that may still begin in this turn, while there is one.
+        # Number of calls that may still begin in this turn; None between turns.
         self._left: int | None = None
         self._waiting: deque[Callable[[], bool]] = deque()
 
@@ -186,7 +186,7 @@ class LoopTurns:
 
 
 def _set_done(future: asyncio.Future[None]) -> bool:
-    # Whoever waited may have been cancelled.
+    # The caller may have been cancelled.
     if future.done():
         return False
     future.set_result(None)
@@ -198,7 +198,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self.size = CrowdSize()
-        # Requests that were read, and handshakes that the application was given.
+        # Two kinds of turns: for requests that were read, and for handshakes that the application was given.
         self.requests, self.openings = (LoopTurns(lambda: self.size.handshakes) for _ in range(2))
 
 

@@ -31,16 +31,16 @@ from session_mgmt.protocol.logs import (
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import is_dense
 
-# Pages that one thread reads for one journey there and back.
+# Pages that a thread reads in one call.
 TOGETHER = 64
-# Clients that were cut together come back within seconds; later ones are few.
+# Clients that lost their connections together come back within seconds; few come later.
 KEEP_SECONDS = 2.0
 MOST_OF_LOG = 16
-# For all logs of a process.
+# Limit for all logs of a process.
 MOST_BYTES = 8 * 1024 * 1024
-# The body, and both frames as text and as they go over the wire; and the bytes that each entry costs besides.
+# Copies of the body: itself, and both frames as text and as sent bytes; and additional bytes for each entry.
 COPIES, OVERHEAD = 5, 150
-# Filters of one page whose results are kept, a byte for each entry.
+# Filters of a page whose results are kept, with one byte per entry.
 MOST_FILTERS = 256
 
 
@@ -58,7 +58,7 @@ class Page:
         for text in encoded:
             self._starts.append(start)
             start += len(text) + 1
-        # At most two: whether a frame says `recovered` is all in which those of one page differ.
+        # At most two, because frames of one page differ only in `recovered`.
         self._frames: dict[bytes, Shared] = {}
         self._wanted: dict[Filter, bytes] = {}
         self.size = COPIES * len(self._body) + OVERHEAD * len(entries)
@@ -68,7 +68,7 @@ class Page:
         at = place.offset - self.after.offset
         if not 0 <= at < len(self._tags) or place.epoch != self.after.epoch:
             return False
-        # The offset alone proves nothing: after a restored backup it may be another entry.
+        # The offset is not enough, because after a restored backup it may belong to another entry.
         return place.tag == (self._tags[at - 1] if at else self.after.tag)
 
     def list_entries(self, place: Position) -> Iterator[bytes]:
@@ -109,7 +109,7 @@ class Reads:
     def read(self, row: LogRow, after: int) -> asyncio.Future[list[Entry]]:
         """Read the page of a log that comes after an offset."""
         loop = asyncio.get_running_loop()
-        # The first one of this turn of the loop.
+        # Only for the first request in this turn of the loop.
         if not self._asked:
             loop.call_soon(self._start)
         answer: asyncio.Future[list[Entry]] = loop.create_future()
@@ -131,7 +131,7 @@ class Reads:
         except Exception as error:
             found = [error] * len(asked)
         for (_, _, answer), page in zip(asked, found, strict=True):
-            # Whoever asked may have given up, because the log has another history now.
+            # The caller may have given up, because the log has a new history.
             if answer.cancelled():
                 continue
             if isinstance(page, Exception):
@@ -152,7 +152,7 @@ class Shelf:
 
     def keep(self, page: Page, pages: list[Page]) -> None:
         """Put a page at the end of a log's ``pages``; the oldest ones make room for it."""
-        # It would drive out all others, and then itself.
+        # Such a page would replace all others, and then be removed itself.
         if page.size > MOST_BYTES:
             return
         while len(pages) >= MOST_OF_LOG:
@@ -190,7 +190,7 @@ class Pages:
     def __init__(self, row: LogRow, shelf: Shelf, hand_on: Callable[[Sequence[Entry]], object]) -> None:
         self._row, self._shelf, self._hand_on = row, shelf, hand_on
         self._kept: list[Page] = []
-        # In the order of asking; all who stand at one place have one answer.
+        # In the order of the requests; all clients at one position share one answer.
         self._asked: dict[Position, asyncio.Future[Page | None]] = {}
         self._passed: Position | None = None
         self._task: asyncio.Task[None] | None = None
@@ -201,7 +201,7 @@ class Pages:
 
     async def read(self, place: Position) -> Page | None:
         """Return the page that continues a place; ``None`` if the log has none, or its history was lost meanwhile."""
-        # Another client may have asked for it in the meantime, and then nobody has to wait.
+        # Another client may have asked for it meanwhile, and then no wait is needed.
         page = self.find(place)
         if page is not None:
             return page
@@ -210,7 +210,7 @@ class Pages:
         if answer is None:
             answer = self._asked[place] = loop.create_future()
         if self._task is None:
-            # Begins in the next turn of the loop, when all who came in this one have asked.
+            # Begins in the next turn of the loop, after all requests of this turn.
             self._task = loop.create_task(self._read_asked(), name=f"pages {self._row.key}")
         return await asyncio.shield(answer)
 
@@ -240,7 +240,7 @@ class Pages:
 
     def take(self, place: Position, entries: Sequence[Entry]) -> Page | None:
         """Make the page after a place of entries that were read, and hand them on; ``None`` if it is not whole."""
-        # A hole means that entries were purged before they were read; the one who asked finds out how many.
+        # A hole means that entries were purged before they were read; the caller finds out how many.
         if not entries or not is_dense((entry.offset for entry in entries), after=place.offset):
             return None
         page = Page(self._row.name, place, entries)
@@ -262,9 +262,9 @@ class Pages:
 
     def _take_page(self, page: Page, entries: Sequence[Entry]) -> None:
         if self._row.key.startswith(STREAM_KEY):
-            # Only a topic has many readers.
+            # Only topics have many readers.
             self._shelf.keep(page, self._kept)
-        # The feed may be behind this page: its live followers get the rest as well.
+        # The feed may be behind this page, so deliver the entries to its live followers too.
         self._hand_on(entries)
         for place in [place for place in self._asked if page.continues(place)]:
             self._answer(place, page)
@@ -276,5 +276,5 @@ class Pages:
         answer = self._asked.pop(place, None)
         if answer is not None:
             answer.set_exception(error)
-            # Whoever asked may have left.
+            # The caller may no longer wait.
             answer.exception()

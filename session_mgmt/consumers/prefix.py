@@ -29,7 +29,8 @@ class SocketRouter:
         self._router: Any = URLRouter([*patterns, re_path("", refusal)])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        # What is left to match, as one router of Channels tells the next; address and prefix stay as they are.
+        # The remaining path, in the form that routers of Channels use among themselves; path and prefix stay as they
+        # are.
         await self._router({**scope, "path_remaining": strip_script_name(scope)}, receive, send)
 
 

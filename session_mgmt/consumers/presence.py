@@ -16,10 +16,10 @@ from session_mgmt.registry import registry
 
 logger = logging.getLogger(__name__)
 
-# Moves of one transaction: SQLite has one writer, and the others wait for it.
+# Moves in one transaction: SQLite has only one writer, and others wait for it.
 GROUP = 500
-# A search for clients that are gone takes longer the more there are. After it, rest so many times as long, but not for
-# longer than that many seconds: one search may be slow because the disk stopped for a moment.
+# A search for clients that are gone takes longer the more there are. Rest this many times as long after it, but at most
+# this many seconds, because one search may be slow only because the disk stopped for a moment.
 LOOK_REST, LONGEST_REST = 19, 10.0
 
 
@@ -27,7 +27,7 @@ def find_entered(log: str) -> str | None:
     """Return the topic that a client may not enter either if it may not follow a log; ``None`` if there is none."""
     topic = log.removeprefix(TOPIC)
     found = registry.find_presence(topic.removeprefix(PRESENCE))
-    # Where another function decides who sees the members, its answer says nothing about being one.
+    # If another function decides who sees the members, its answer says nothing about becoming a member.
     is_other = found is None or (topic.startswith(PRESENCE) and found[0].may_see is not None)
     return None if is_other else topic.removeprefix(PRESENCE)
 
@@ -51,14 +51,14 @@ class Presences:
         """Let a client leave soon what it may not enter any more, because it may not follow a log."""
         topic = find_entered(log)
         if topic is not None:
-            # Nobody waits for it.
+            # No caller waits for this move.
             self._put(Move(topic, attached))
 
     def _put(self, move: Move) -> asyncio.Future[SessionMgmtError | None]:
         answer: asyncio.Future[SessionMgmtError | None] = self._loop.create_future()
         self._waiting.append((move, answer))
         if self._task is None:
-            # While a group is written, the next one gathers.
+            # While one group is written, the next one gathers.
             self._task = self._loop.create_task(self._write_waiting(), name="session_mgmt moves")
         return answer
 
@@ -68,7 +68,7 @@ class Presences:
                 part, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
                 errors = await self._write([move for move, _ in part])
                 for (_, answer), error in zip(part, errors, strict=True):
-                    # Whoever waited may have left.
+                    # The caller may no longer wait.
                     if not answer.done():
                         answer.set_result(error)
         finally:

@@ -13,10 +13,10 @@ from session_mgmt.exceptions import Busy
 
 # Calls of one group of statements.
 MOST_TOGETHER = 200
-# Where several come together, more will: the next group gathers at least so long, for it costs little more than one
-# member.
+# If several calls come together, more will follow. So the next group waits at least this long, because a group costs
+# little more than one member.
 GATHER_SECONDS = 0.02
-# Calls without an answer. More would wait longer than their clients are patient.
+# Most calls without an answer. More would wait longer than their clients do.
 MOST_WAITING = 10_000
 
 
@@ -37,7 +37,7 @@ class Proofs:
         answer: asyncio.Future[Proved] = self._loop.create_future()
         self._waiting.append((call, answer))
         if self._proving is None:
-            # Begins in the next turn, with all that come in this one.
+            # Begins in the next turn of the loop, with all calls of this turn.
             self._proving = self._loop.create_task(self._prove_all(), name="proofs")
         return await answer
 
@@ -50,12 +50,12 @@ class Proofs:
                 if (count > 1 or self._waiting) and len(self._waiting) < MOST_TOGETHER:
                     await self._sleep(gathered - self._loop.time())
         finally:
-            # No await since the last look: a call in between would wait for a task that has ended.
+            # No await since the last look at the list, or a call in between would wait for a task that has ended.
             self._proving = None
 
 
 async def _prove_group(group: list[tuple[Call, asyncio.Future[Proved]]]) -> None:
-    # Whoever has left needs no proof.
+    # A caller that has left needs no proof.
     group = [(call, answer) for call, answer in group if not answer.done()]
     if not group:
         return
@@ -63,12 +63,12 @@ async def _prove_group(group: list[tuple[Call, asyncio.Future[Proved]]]) -> None
         results: list[Proved | Exception] = [
             *await bridge().read(calls.prove_calls, [call for call, _ in group]),
         ]
-    # A failure is everybody's: nobody may be left without an answer.
+    # A failure is the answer for all, because no caller may be left without one.
     except Exception as error:
         results = [error] * len(group)
     for (_, answer), result in zip(group, results, strict=True):
         if answer.done():
-            # Whoever waited has left.
+            # The caller no longer waits.
             continue
         if isinstance(result, Exception):
             answer.set_exception(result)

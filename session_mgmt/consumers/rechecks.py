@@ -18,11 +18,11 @@ from session_mgmt.exceptions import SessionMgmtError, TopicDenied
 from session_mgmt.protocol.logs import TOPIC
 from session_mgmt.registry import registry
 
-# Seconds of one place on the wheel.
+# Seconds between two slots of the wheel.
 TICK = 0.5
-# Share by which a question comes sooner, or all clients of one deploy would be asked about together.
+# Share of the time by which a question may come earlier; otherwise all clients of a deploy would come together.
 SPREAD = 0.2
-# Seconds until a question is asked once more that could not be asked.
+# Seconds until a question that could not be asked is repeated.
 ASK_LATER = 1.0
 
 
@@ -94,7 +94,7 @@ class Rechecks:
             await self._grants.wait([question])
             granted, late = question.tell()
         except SessionMgmtError:
-            # Too many questions, or the database is away. Nothing was answered, so it is asked once more.
+            # Too many questions, or no database. There was no answer, so ask again.
             for name in names:
                 self._schedule(session, name, ASK_LATER)
             return

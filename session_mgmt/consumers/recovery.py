@@ -37,7 +37,7 @@ class Recovery:
     def complete(self) -> None:
         """Send the receipt."""
         attachment, followings = self._connection.attachment, self._connection.followings
-        # It had nothing to recover.
+        # A new client has nothing to recover.
         if attachment.is_new:
             return
         lost = followings.list_lost()
@@ -58,9 +58,9 @@ class Recovery:
 
 async def complete_when_replayed(replays: list[asyncio.Task[bool]], complete: Callable[[], None]) -> None:
     """Complete a recovery when all replays are at the present."""
-    # A replay is cancelled where the client leaves that log meanwhile; the others still have their receipt.
+    # If the client leaves a log, its replay is cancelled; the others still get their receipt.
     ended = await asyncio.gather(*replays, return_exceptions=True)
-    # A log that could not be replayed has told its own error, and this was no full recovery.
+    # A log that could not be replayed has sent its own error, so the recovery was not complete.
     if False not in ended:
         complete()
 
@@ -69,6 +69,6 @@ def send_receipt(connection: Recovering, receipt: dict[str, Any]) -> None:
     """Send a receipt to the client, and have it stored for the administrator."""
     text = orjson.dumps(receipt).decode()
     connection.outlet.push('{"type":"recovery","receipt":' + text + "}")
-    # Nobody waits for the row: the client has its receipt, and people look at the other one much later.
+    # Do not wait for the row: the client has its receipt, and people read the stored copy much later.
     row = Recovered(connection.attachment.connection, receipt["verdict"], text)
     connection.hub.late_writes.add_recovered(row)

@@ -37,9 +37,9 @@ class Report:
         self._attachment, self._lifetime, self._heartbeat = attachment, lifetime, heartbeat
         self._inbox, self._outlet = inbox, outlet
         self._wrote_at: float | None = None
-        # How much had happened when the figures were told to the database.
+        # Value of all counters when the figures were last sent to the database.
         self._told = 0
-        # The number that the client has acknowledged, and the one that was told to the database.
+        # Number that the client has acknowledged, and the last such number that was sent to the database.
         self._acked = self._confirmed = 0
 
     def build_figures(self) -> Beat:
@@ -74,7 +74,7 @@ class Report:
         self._told = -1
 
     def _count_all(self) -> int:
-        # Each of them only grows, and without one of them no other figure changes.
+        # Each counter only grows, and no other figure changes without one of them.
         heartbeat = self._heartbeat
         return heartbeat.beats + heartbeat.missed + self._inbox.messages + self._outlet.messages
 
@@ -92,7 +92,8 @@ class Report:
 
     def forget_active(self, told: datetime) -> None:
         """Forget activity up to a moment of which the database knows now."""
-        # Not forgotten before: a flush that fails must tell it again, or the session would end early (promise L3).
+        # Not earlier, because after a failed flush it must be sent again, or the session would end too early (promise
+        # L3).
         if self._wrote_at is not None and self._lifetime.find_server_time(self._wrote_at) <= told:
             self._wrote_at = None
 
@@ -106,6 +107,6 @@ class Report:
         """Return the number up to which receipts may be forgotten, if it has moved."""
         if self._acked <= self._confirmed:
             return None
-        # A flush that fails loses it, at no price: receipts that nobody forgets are purged by their age.
+        # A failed flush loses it, which does no harm: receipts that are not forgotten are purged by age.
         self._confirmed = self._acked
         return Confirmed(self._attachment.generation, self._acked)

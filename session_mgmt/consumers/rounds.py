@@ -34,13 +34,13 @@ from session_mgmt.protocol.codes import Close
 
 logger = logging.getLogger(__name__)
 
-# Seconds of one place on the wheel; beats need no more precision.
+# Seconds between two slots of the wheel; beats need no more precision.
 TICK = 0.5
-# Share by which rounds vary, or all processes that started together would ask the database together.
+# Share by which rounds vary; otherwise processes that started together would ask the database together.
 SPREAD = 0.2
-# Sessions that stand no longer and are ended in one transaction: it takes milliseconds.
+# Sessions with a fault that are ended in one transaction, which takes milliseconds.
 SETTLED = 64
-# So many times as long as a snapshot took, nobody takes one.
+# After a snapshot, take none for this many times as long as it took.
 SNAPSHOT_REST = 9
 
 
@@ -53,16 +53,16 @@ class Rounds:
         self._wheel: dict[int, list[tuple[Served, float]]] = {}
         self._snapshots: set[int] = set()
         self._unmeasured: dict[int, Unmeasured] = {}
-        # Sessions that were seen to stand no longer, until their rows say so.
+        # Sessions that were found to be no longer valid, until their rows say so.
         self._faulty: set[UUID] = set()
         self._to_look_at: set[UUID] = set()
         self._looking: asyncio.Task[None] | None = None
         self._control_answered = self._loop.time()
-        # Who had come, and the mark of the database, when everybody was looked at.
+        # Number of connections added, and the database's mark, when all sessions were last checked.
         self._looked: tuple[int, Mark | None] = (0, None)
         self._overdue = asyncio.Event()
         now = settings()
-        # Work that begins at a tick, where there is any, and the event that its task waits for.
+        # Functions to call at each tick, if there is work, with the event that their task waits for.
         self._on_ticks: list[tuple[Callable[[], object], asyncio.Event]] = []
         self._tasks = [
             self._start(lambda: TICK, self.tick, "ticks"),
@@ -109,13 +109,13 @@ class Rounds:
     async def _repeat(self, wait: Callable[[], Awaitable[object]], work: Callable[[], Awaitable[None]]) -> None:
         is_missing = False
         while True:
-            # Waits first: whatever has just connected was compared with the database a moment ago.
+            # Wait first, because new connections were compared with the database a moment ago.
             await wait()
             try:
                 await work()
             except SessionMgmtError as error:
                 if not is_missing:
-                    # Told once: rounds are missed by the second while a database is away.
+                    # Log it once, because without a database many rounds are missed each second.
                     logger.warning("Rounds are missed: %s", error)
                 is_missing = True
             except Exception:
@@ -146,14 +146,14 @@ class Rounds:
     def schedule_beat(self, connection: Served) -> None:
         """Give a connection its place on the wheel; its older place counts no more."""
         due = connection.beat_at
-        # To put in and to take out cost the same, however many connections there are.
+        # To add and to remove an entry costs the same for any number of connections.
         self._wheel.setdefault(int(due / TICK), []).append((connection, due))
 
     def _beat_due(self) -> None:
         now = self._loop.time()
         for slot in [slot for slot in self._wheel if slot <= int(now / TICK)]:
             for connection, due in self._wheel.pop(slot):
-                # The wheel is not told when a connection ends or gets another place; it is found out here.
+                # The wheel does not know when a connection ends or changes its slot, so check it here.
                 if due == connection.beat_at and connection in self._serving.connections:
                     connection.beat(now)
                     self.schedule_beat(connection)
@@ -162,14 +162,14 @@ class Rounds:
 
     async def flush_leases(self) -> None:
         """Renew leases, write figures, count activity, forget confirmed receipts."""
-        # A copy: connections come and go while the parts are written.
+        # A copy, because connections come and go while the parts are written.
         mine = {c.attachment.connection: c for c in self._serving.connections if c.holds_lease}
         served = list(mine.values())
         for start in range(0, len(served), SLICE):
-            # In slices, between which other writers have their turn.
+            # In slices, so that other writers can write in between.
             closed = await self._renew_leases(served[start : start + SLICE])
             if closed:
-                # First, because the end of a session is the reason, whoever has closed the row before it.
+                # First, because the end of the session is the true reason, even if something else closed the row.
                 await self._close_refused(list({mine[key].attachment.session.pk for key in closed}))
             for connection, code in closed.items():
                 mine[connection].stop(code)
@@ -179,7 +179,8 @@ class Rounds:
             live = await bridge().call(lifecycle.count_activity_at, slice_)
             for session, told in slice_.items():
                 self._serving.forget_activity(session, told)
-            # Sessions that took no activity are over: their connections are closed now, not at the next control query.
+            # Sessions that accepted no activity have ended, so close their connections now, before the next control
+            # query.
             if gone := list(slice_.keys() - live):
                 await self._close_refused(gone)
         confirmed = [(c.attachment.client, acked) for c in mine.values() if (acked := c.report.take_confirmed())]
@@ -189,7 +190,7 @@ class Rounds:
         await self._serving.drop_idle_feeds()
 
     async def _renew_leases(self, served: list[Served]) -> dict[int, Close]:
-        # Most have nothing to tell: beats come less often than flushes.
+        # Most have nothing to report, because beats come less often than flushes.
         news, quiet = list[Report](), list[int]()
         for connection in served:
             if connection.report.has_news:
@@ -218,7 +219,7 @@ class Rounds:
         """
         self._close_expired_tokens()
         serving, added = list(self._serving.sessions), self._serving.added
-        # Kept only of rounds that ended well, and only while nobody has come whose session was not looked at.
+        # Remember it only after rounds without an error, and only while every session that came has been checked.
         (before_added, before), self._looked = self._looked, (0, None)
         try:
             changed, mark = await bridge().control(controls.find_change, before if added == before_added else None)
@@ -226,7 +227,7 @@ class Rounds:
                 await self._look_at_everybody()
             self._looked = added, mark
             await self._visitors.close_silent()
-            # Only after all parts: a half answer is none.
+            # Only after all parts, because a part of the answer is not enough.
             self._control_answered = self._loop.time()
         except SessionMgmtError:
             if self._loop.time() - self._control_answered > controls.UNANSWERED_LIMIT:
@@ -234,7 +235,7 @@ class Rounds:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
 
     async def _look_at_everybody(self) -> None:
-        # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
+        # Ask first and act later: the end of a session also fences its clients, and is then the true reason.
         answers = [await bridge().control(stopping.find_fenced, part) for part in self._serving.list_generations()]
         for part in self._serving.list_all_known():
             await self.look_at_sessions(part)
@@ -259,7 +260,7 @@ class Rounds:
                 if known := self._serving.list_known(part):
                     await self.look_at_sessions(known)
         except SessionMgmtError as error:
-            # The next round asks again.
+            # The next round tries again.
             logger.warning("Sessions could not be looked at: %s", error)
         finally:
             self._looking = None
@@ -282,7 +283,7 @@ class Rounds:
         """
         while self._faulty:
             done = await bridge().call(standing.settle_sessions, list(islice(self._faulty, SETTLED)))
-            # Only now: while the database is away, it is tried again.
+            # Only now, so that it is tried again while the database is away.
             self._faulty.difference_update(done)
 
     def _close_expired_tokens(self) -> None:
@@ -295,7 +296,7 @@ class Rounds:
     # -- background writes -----------------------------------------------------------------------------------------
 
     async def _work_off_backlog(self) -> None:
-        # Asked by a read first, because an idle process should take no locks; and in one journey to the thread.
+        # Begin with a read, because an idle process should take no locks, and ask both questions in one call.
         has_outbox, has_events = await bridge().control(handlers.find_waiting)
         if has_outbox:
             bridge().nudge()
@@ -311,7 +312,7 @@ class Rounds:
         while self._unmeasured:
             entry, waiting = self._unmeasured.popitem()
             look = partial(drains.look_at_document, bridge().using, waiting, cache=bridge().head_cache)
-            # Off the lane and outside any transaction: a look may read and decode a large document.
+            # Not in the lane and not in a transaction, because this may read and decode a large document.
             work = await bridge().run_patiently(waiting.document, look, run=bridge().worker_for(waiting.document))
             if work is not None:
                 bridge().lane.keep_look(entry, work)

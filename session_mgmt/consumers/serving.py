@@ -32,13 +32,13 @@ V = TypeVar("V")
 Run = Callable[..., Awaitable[dict[str, Position | None]]]
 
 KEEP_IDLE_FEED = 60.0
-# Logs of one query.
+# Logs in one query.
 SLICE = 2000
 # Clients whose lost connections are remembered.
 KEEP_QUIET_LIVES = 10_000
-# The beat must be in time also where the way got slower meanwhile.
+# Part of a lost connection's life after which a beat must come, in time even if the network became slower.
 QUIET_SHARE = 0.6
-# More beats would cost more than connections that are cut now and then.
+# More frequent beats would cost more than a connection that is cut now and then.
 SHORTEST_INTERVAL = 2.0
 
 
@@ -75,10 +75,10 @@ class Served(Protocol):
 
 
 def _slice(whole: dict[K, V]) -> Iterator[dict[K, V]]:
-    # A copy: connections come and go while the slices are asked about.
+    # A copy, because connections come and go while the slices are used.
     copy = whole.copy()
     if len(copy) <= SLICE:
-        # To take a dictionary apart hashes its keys anew, a UUID in Python.
+        # To split a dictionary hashes all its keys again, and a UUID is hashed in Python.
         yield copy
         return
     pairs = list(copy.items())
@@ -97,7 +97,7 @@ class Serving:
         self._generations: dict[int, int] = {}
         self.sessions: dict[uuid.UUID, set[Served]] = {}
         self._known: dict[uuid.UUID, Known] = {}
-        # So many connections have ever come.
+        # Number of connections that have ever been added.
         self.added = 0
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
@@ -118,18 +118,19 @@ class Serving:
         self.connections.add(connection)
         newest = self.clients.get(attachment.client)
         if newest is None or not attachment.is_overtaken_by(newest.attachment):
-            # Here at once; other processes are told by the doorbell, or find it by their control query (promise L4).
+            # At once in this process; other processes hear the doorbell, or find it with their control query (promise
+            # L4).
             self.stop_fenced(attachment.client, attachment.generation)
             self.clients[attachment.client] = connection
             self._generations[attachment.client] = attachment.generation
         else:
-            # Overtaken between its proof and now: the newest keeps the place in which the next one finds it.
+            # Replaced between its proof and now: keep the newest connection, so that the next one finds it.
             connection.stop(Close.REPLACED)
         session = attachment.session
         self.sessions.setdefault(session.pk, set()).add(connection)
         found = Known(attachment.auth_version, session.access_version, attachment.mark)
         before = self._known.get(session.pk, found)
-        # The older versions, if others are here: their tokens and topics have not been looked at since.
+        # Keep the older versions: the tokens and topics of earlier connections have not been checked since.
         auth_version = min(found.auth_version, before.auth_version)
         access_version = min(found.access_version, before.access_version)
         self._known[session.pk] = Known(auth_version, access_version, found.mark)
@@ -138,7 +139,7 @@ class Serving:
         """Forget a connection whose transport is gone."""
         attachment = connection.attachment
         self.connections.discard(connection)
-        # A newer connection of the client may have taken the place.
+        # A newer connection of the client may have taken its place.
         if self.clients.get(attachment.client) is connection:
             del self.clients[attachment.client], self._generations[attachment.client]
         mine = self.sessions.get(attachment.session.pk)
@@ -150,7 +151,7 @@ class Serving:
 
     def stop_session(self, session: uuid.UUID, code: Close, reason: str = "") -> None:
         """Close every connection of a session here; why it ended is told when its client comes back."""
-        # A copy: a connection that stops may remove itself.
+        # A copy, because a connection that stops may remove itself.
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code, reason=reason)
 
@@ -204,7 +205,7 @@ class Serving:
         """
         if lived * QUIET_SHARE < SHORTEST_INTERVAL:
             return
-        # Put in anew, so that the one in front was lost the longest time ago.
+        # Insert it again, so that the entry at the front is the oldest loss.
         self._quiet_lives[client] = min(lived, self._quiet_lives.pop(client, lived))
         if len(self._quiet_lives) > KEEP_QUIET_LIVES:
             del self._quiet_lives[next(iter(self._quiet_lives))]
@@ -226,7 +227,7 @@ class Serving:
         if most and self._sockets[address] >= most:
             return False
         self._sockets[address] += 1
-        # Told when the bound is reached, and not for each socket that is refused afterwards.
+        # Log it when the limit is reached, not for each refused socket after that.
         if self._sockets[address] == most:
             logger.warning(
                 "%s has %d sockets and gets no more; if it is a proxy, let the server trust its headers", address, most
@@ -251,9 +252,9 @@ class Serving:
             feed = self.feeds[row.key] = Feed(row, head.epoch, head.offset, head.tag, self._shelf)
             self._unopened.append(feed)
             if self._opening is None:
-                # Begins in the next turn of the loop, with all feeds of this one.
+                # Begins in the next turn of the loop, with all feeds of this turn.
                 self._opening = self._loop.create_task(self._open_feeds(), name="open feeds")
-        # Whoever connects has just read the log's head, and may know more than this feed.
+        # A client that connects has just read the log's head, and may know more than this feed.
         elif feed.epoch != head.epoch:
             feed.correct(head)
         feed.join(head)
@@ -266,11 +267,11 @@ class Serving:
                 keys = [feed.row.key for feed in self._unopened[:SLICE]]
                 del self._unopened[:SLICE]
                 if self._remote_listener is not None:
-                    # Joined before it is asked: an entry between the two rings, and one before is in the answer.
+                    # Join before the query: a later entry rings, and an earlier one is in the answer.
                     await asyncio.gather(*map(self._remote_listener.join, keys))
                 await self.check_positions(keys, bridge().read)
         except SessionMgmtError as error:
-            # The next doorbell or position check asks again.
+            # The next doorbell or position check tries again.
             logger.warning("New logs could not be compared: %s", error)
         finally:
             self._opening = None
@@ -280,7 +281,7 @@ class Serving:
         asked = {key: (feed.epoch, feed.head, feed.tag) for key in keys if (feed := self.feeds.get(key)) is not None}
         for key, position in (await run(logs.find_moved, asked)).items():
             moved = self.feeds.get(key)
-            # Dropped while the database was asked.
+            # The feed was dropped during the query.
             if moved is None:
                 continue
             if position is None:
@@ -309,7 +310,7 @@ class Serving:
             if feed.following == 0 and feed.idle_since is not None and feed.idle_since < limit:
                 del self.feeds[key]
                 feed.stop()
-                # After it was forgotten here: a ring that still comes finds no feed and is ignored.
+                # After the feed was forgotten here, so that a late ring finds no feed and is ignored.
                 if self._remote_listener is not None:
                     await self._remote_listener.leave(key)
 

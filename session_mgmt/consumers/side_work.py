@@ -14,7 +14,7 @@ from session_mgmt.protocol.codes import Close
 
 logger = logging.getLogger(__name__)
 
-# Requests of one connection that are answered on the side; more of them wait in the socket.
+# Requests of a connection that are handled at the same time; more of them wait in the socket.
 MOST_REQUESTS = 16
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
@@ -39,7 +39,7 @@ class SideWork:
 
     def __init__(self, connection: Worker) -> None:
         self._loop = asyncio.get_running_loop()
-        # Nobody is left to work for after the end.
+        # None after the end, because then there is no more work.
         self._connection: Worker | None = connection
         # Kept, because an event loop holds its tasks by weak references only.
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -49,7 +49,7 @@ class SideWork:
         """Begin a piece of work."""
         if self._connection is None:
             return
-        # Not a coroutine: one that is cancelled before its first step would never have been awaited.
+        # Not a coroutine, because one that is cancelled before its first step would never be awaited.
         task = self._loop.create_task(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -74,7 +74,7 @@ class SideWork:
 
     async def _answer_request(self, work: Work, inbox: Inbox) -> None:
         try:
-            # Others wait here and count in the inbox, which stops the reading when they become many (promise R5).
+            # Others wait here and count in the inbox, which stops the reading when there are many (promise R5).
             async with self._requests:
                 await work()
         finally:
@@ -83,6 +83,6 @@ class SideWork:
     def stop(self) -> None:
         """Cancel all running work, and start nothing more."""
         self._connection = None
-        # A copy, because a task that ends takes itself off the set.
+        # A copy, because a task removes itself from the set when it ends.
         for task in tuple(self._tasks):
             task.cancel()

@@ -33,7 +33,7 @@ async def find_window(feed: Feed, place: Position, head: int) -> Position | None
     page = await feed.pages.read(place)
     if page is None or page.last.offset >= max(feed.head, head):
         return None
-    # One more than a page has: after it the page begins.
+    # One entry more than in a page, because the page begins after it.
     newest = await bridge().read(logs.read_newest, feed.row, settings().replay_page + 1)
     if not newest or newest[0].offset <= place.offset or place.epoch != feed.epoch:
         return None

@@ -42,7 +42,7 @@ def find_own_protocol(send: Any) -> WebSocketProtocol | None:
 
 
 def _find_owner(send: Any, wanted: tuple[str, str]) -> Any:
-    # By name: a server without uvicorn cannot import the class.
+    # Compare names, because a server without uvicorn cannot import the class.
     owner: Any = getattr(send, "__self__", None)
     return owner if (type(owner).__module__, type(owner).__name__) == wanted else None
 
@@ -62,7 +62,7 @@ def find_writer(send: Any) -> Callable[[bytes], bool] | None:
         return None
 
     def write_frame(frame: bytes) -> bool:
-        # Whatever waits or ends is left to the server's own code, which handles it.
+        # If the protocol is not idle and open, leave the frame to the server's own code.
         if not writable() or protocol.close_sent or protocol.disconnected or conn.state is not is_open:
             return False
         write(frame)

@@ -48,7 +48,7 @@ class UvicornGuard:
         answer_ping, take_part = protocol.handle_ping, protocol.handle_cont
 
         def handle_ping() -> None:
-            # An answer that a peer does not read would pile up in the transport.
+            # Answers that a peer does not read would pile up in the transport.
             if not take() or not protocol.writable.is_set():
                 self._fail(POLICY_VIOLATION)
             else:
@@ -68,7 +68,7 @@ class UvicornGuard:
         # Nothing may follow a close frame (RFC 6455 section 5.5.1).
         if protocol.close_sent or protocol.disconnected:
             return
-        # The abort follows the close frame at once, because a hostile peer would leave a polite close waiting.
+        # Abort directly after the close frame, because a hostile peer would never complete a normal close.
         protocol.conn.fail(code)
         protocol.handle_parser_exception()
         self.abort()

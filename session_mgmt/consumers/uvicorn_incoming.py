@@ -49,12 +49,12 @@ class Incoming(FrameReader):
         super().__init__(config.ws_max_size)
         self._config, self._loop = config, loop
         self.transport: Any = None
-        # Events of the application, until it takes its frames by callback.
+        # Events for the application, until it takes frames by callback.
         self._events: deque[Message] | None = None
         self._take_frame: Callable[[bytes | None], None] | None = None
         self._end: asyncio.Future[int] | None = None
         self._wakes: asyncio.Future[None] | None = None
-        # Done when the transport has room again; ``None`` while it has.
+        # Done when the transport has room again; None while it has room.
         self._writable: asyncio.Future[None] | None = None
         self._library: ServerProtocol | None = None
         self._parts: list[bytes] | None = None
@@ -71,7 +71,7 @@ class Incoming(FrameReader):
         Returns the future of the code with which the connection ends.
         """
         self._take_frame, self._end = take, self._loop.create_future()
-        # Frames may have arrived before the application asked for its callback.
+        # Frames may have arrived before the application registered its callback.
         events, self._events = self._events or (), None
         for event in events:
             if event["type"] == "websocket.disconnect":
@@ -84,7 +84,7 @@ class Incoming(FrameReader):
 
     def write_frame(self, frame: bytes) -> bool:
         """Write a frame that is encoded already; False while it must wait, or if nothing goes out any more."""
-        # Nothing may overtake frames that wait for the transport, and nothing follows a close frame.
+        # Nothing may overtake frames that wait for the transport, and nothing may follow a close frame.
         if self._writable is not None or self.close_sent or self.disconnected:
             return False
         self.transport.write(frame)
@@ -94,24 +94,24 @@ class Incoming(FrameReader):
         """Read nothing more of the peer, not even data that has arrived."""
         if not self.halted and not self.transport.is_closing():
             self.halted = True
-            # The kernel's buffers fill up, and the peer has to wait.
+            # The kernel's buffers then fill up, and the peer must wait.
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on where reading was paused."""
         if self.halted and not self.transport.is_closing():
             self.transport.resume_reading()
-            # Frames that had arrived are read first, before the transport delivers others.
+            # First read frames that have already arrived, before the transport delivers others.
             self.go_on()
 
     def pass_turn(self) -> None:
         self.pause_reading()
-        # Behind all that is ready in this turn of the loop.
+        # After everything that is ready in this turn of the loop.
         self._loop.call_soon(self.resume_reading)
 
     def take_text(self, payload: bytes) -> None:
         if self._take_frame is not None:
-            # After its good-bye the application wants nothing more.
+            # After its goodbye the application takes no more frames.
             if not self.close_sent:
                 self._take_frame(payload)
         else:
@@ -126,7 +126,7 @@ class Incoming(FrameReader):
             self.fail(BAD_UTF8)
             return
         self._put({"type": "websocket.receive", "text": text})
-        # One event at a time, until the application takes it.
+        # One event at a time; continue when the application has taken it.
         self.pause_reading()
 
     # -- parts that the library reads ----------------------------------------------------------------------------------
@@ -144,14 +144,14 @@ class Incoming(FrameReader):
             self._take_event(event)
         if self.transport.is_closing():
             return
-        # The library's answers, such as pongs.
+        # Answers of the library, such as pongs.
         output = b"".join(conn.data_to_send())
         if output and not self.close_sent:
             self.transport.write(output)
         if broken:
             assert conn.close_sent is not None
             self._finish(conn.close_sent.code, conn.close_sent.reason)
-        # Kept in the middle of a message only: an idle parser takes kilobytes of every connection.
+        # Keep the parser only in the middle of a message, because an idle one costs kilobytes per connection.
         elif not self.in_parts:
             self._library = None
 
@@ -163,7 +163,7 @@ class Incoming(FrameReader):
         if not whole and self._count_hidden is not None and not self._count_hidden():
             self.fail(POLICY_VIOLATION)
         elif event.opcode is Opcode.PING:
-            # An answer that a peer does not read would pile up in the transport.
+            # Answers that a peer does not read would pile up in the transport.
             if self._writable is not None:
                 self.fail(POLICY_VIOLATION)
         elif event.opcode is not Opcode.PONG:
@@ -171,7 +171,7 @@ class Incoming(FrameReader):
 
     def _take_part(self, event: Frame) -> None:
         if event.opcode is not Opcode.CONT:
-            # The first item marks a binary message: the parts after the first one carry no kind (RFC 6455 section 5.4).
+            # The first item marks a binary message, because later parts do not carry its kind (RFC 6455 section 5.4).
             self._parts = [b"\x00" if event.opcode is Opcode.BINARY else b""]
         assert self._parts is not None  # the library takes no part without a first one
         self._parts.append(bytes(event.data))
@@ -198,9 +198,9 @@ class Incoming(FrameReader):
 
     def limit_bytes(self, most: int) -> None:
         """Take at most so many bytes from the peer, whatever frames they are, until ``lift_limit``."""
-        # The peer may have sent bytes between the handshake and this call, before anybody could bound them.
+        # The peer may have sent bytes between the handshake and this call, when there was no limit.
         self._bytes_left = most - self.waiting_bytes
-        # A longer frame could never be taken whole, so it is refused by its header.
+        # A longer frame could never be accepted, so refuse it by its header.
         self.most_bytes = min(most, self._config.ws_max_size)
 
     def lift_limit(self) -> None:
@@ -224,7 +224,7 @@ class Incoming(FrameReader):
             return
         self._write_close(code, "")
         self._disconnect(code)
-        # Nothing that is still in the buffers is read.
+        # Do not read the bytes that are still in the buffers.
         self.halted = True
         self.abort()
 

@@ -37,7 +37,7 @@ from session_mgmt.consumers.uvicorn_incoming import Incoming, Message
 
 logger = logging.getLogger("uvicorn.error")
 
-# For the peer's answer to a close frame.
+# Seconds to wait for the peer's answer to a close frame.
 CLOSE_SECONDS = 10.0
 SERVICE_RESTART = 1012
 LOST_BEFORE, LOST_AFTER = 1006, 1005
@@ -65,7 +65,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
     ) -> None:
         super().__init__(config, _loop or asyncio.get_event_loop())
         self._server_state, self._app_state = server_state, app_state
-        # uvicorn's own class, where it serves this connection.
+        # uvicorn's own protocol, if it serves this connection.
         self._other: Any = None
         self._handshake: Handshake | None = None
         self._scope: Any = None
@@ -76,7 +76,8 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self._server_state.connections.add(self)
-        # What has read the handshake is done, and holds itself by its parser: only the garbage collector would end it.
+        # The protocol that read the handshake refers to itself through its parser; only the garbage collector would
+        # free it.
         before = transport.get_protocol()
         if hasattr(before, "parser"):
             before.parser = None
@@ -86,20 +87,19 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             self._other.connection_lost(exc)
             return
         self._server_state.connections.discard(self)
-        # Without effect where an end was told before.
+        # Without effect if an end was reported before.
         self._disconnect(LOST_AFTER if self.accepted else LOST_BEFORE)
         self.disconnected = True
-        # After the mark: a `send` that waits for room wakes up and has to find that the client is gone.
+        # After the flag is set: a waiting `send` wakes up, and must find that the client is gone.
         self.resume_writing()
         self._stop_timer()
         self.forget_rest()
-        # What takes the frames holds this object in turn.
+        # Break the reference cycle with the callbacks.
         self._take_frame = self._count_hidden = None
         if exc is None:
             self.transport.close()
 
-    # Returning nothing lets asyncio close the transport: a client that sends no more
-    # cannot answer a close frame either.
+    # Return None, so that asyncio closes the transport: a client that sends no more cannot answer a close frame either.
     def eof_received(self) -> None:
         pass
 
@@ -138,17 +138,17 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
 
     def _open(self, head: bytes) -> None:
         if holds_control_characters(head):
-            # uvicorn's own class would keep such a socket open without an answer.
+            # uvicorn's own protocol would keep such a socket open without an answer.
             self._refuse(b"400 Bad Request")
             self.transport.close()
             return
         handshake = read_handshake(head)
-        # Any doubt about the first bytes goes to uvicorn's own class.
+        # In case of doubt, uvicorn's own protocol handles the connection.
         if handshake is None or handshake.path != settings().websocket_path:
             self._give_over(head)
             return
         self._handshake, self._events = handshake, deque([{"type": "websocket.connect"}])
-        # Now: a socket that has been closed tells no addresses.
+        # Now, because a closed socket has no addresses.
         self._scope = self._build_scope(handshake)
         crowd().requests.begin(self._start_application)
 
@@ -183,7 +183,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             "query_string": handshake.query,
             "headers": handshake.headers,
             "subprotocols": handshake.subprotocols,
-            # The ASGI specification gives each connection a shallow copy of the state of the lifespan.
+            # The ASGI specification requires a shallow copy of the lifespan's state for each connection.
             "state": self._app_state.copy(),
             "extensions": {},
         }
@@ -194,7 +194,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         except ClientDisconnected:
             pass
         except asyncio.CancelledError:
-            # The server ends, and waited long enough.
+            # The server shuts down, and has waited long enough.
             self.transport.close()
             raise
         except BaseException:
@@ -204,7 +204,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             if not self.accepted and not self.disconnected:
                 logger.error("ASGI callable returned without completing handshake.")
                 self._refuse(b"500 Internal Server Error")
-        # While the timer runs, the peer's half of the close is still awaited.
+        # While the timer runs, the peer's close frame is still expected.
         if self._timer is None:
             self.transport.close()
 
@@ -228,9 +228,9 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
 
     async def send(self, message: Message) -> None:
         """Carry out one message of the application."""
-        # Again: another writer may have filled the transport meanwhile.
+        # In a loop, because another writer may have filled the transport again.
         while self._writable is not None:
-            # All writers share this future, and one that is cancelled must not end it.
+            # Shielded, because all writers share this future, and a cancelled writer must not end it.
             await asyncio.shield(self._writable)
         if self.disconnected:
             raise ClientDisconnected()
@@ -265,7 +265,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         self.accepted = True
         headers = [*self._server_state.default_headers, *message.get("headers", ())]
         self.transport.write(build_answer(self._handshake, message.get("subprotocol"), headers))
-        # Only that there was a handshake is of interest from now on.
+        # From now on only the fact that there was a handshake is needed, not its headers.
         self._handshake = self._handshake._replace(headers=[])
 
     def _send_data(self, message: Message) -> None:
@@ -276,6 +276,6 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
     def _close(self, code: int, reason: str) -> None:
         self._write_close(code, reason)
         self._disconnect(code, reason)
-        # Only the peer's answer is of interest now.
+        # Now only the peer's close frame matters.
         self.resume_reading()
         self._timer = self._loop.call_later(CLOSE_SECONDS, self.abort)

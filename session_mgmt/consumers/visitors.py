@@ -23,7 +23,7 @@ from session_mgmt.bridge.late_writes import LateWrites
 from session_mgmt.exceptions import Replaced
 from session_mgmt.protocol.codes import Close
 
-# Clients of one transaction.
+# Clients in one transaction.
 SLICE = 2000
 
 
@@ -44,9 +44,9 @@ class Visitor:
     attachment: Attachment
     heard_at: float
     is_flushed: bool = False
-    # Writes to the database that are under way, and will renew the lease.
+    # Number of running writes to the database that will renew the lease.
     writes: int = 0
-    # By the clock of the loop, and not before it is over in the database.
+    # By the loop's clock; never earlier than the end of the lease in the database.
     lease_ends: float = 0.0
     messages_in: int = 0
     messages_out: int = 0
@@ -104,7 +104,7 @@ class Visitors:
             await self._write(fresh[start : start + SLICE])
 
     async def _write(self, visitors: list[Visitor]) -> None:
-        # Before anything is awaited: calls go on meanwhile, and mark their clients anew.
+        # Before anything is awaited, because calls continue meanwhile and mark their clients again.
         for visitor in visitors:
             visitor.is_flushed = True
             visitor.writes += 1
@@ -126,12 +126,12 @@ class Visitors:
             v.attachment.client: Confirmed(v.attachment.generation, v.acked) for v in visitors if v.acked > v.confirmed
         }
         await bridge().call(hearing.keep_heard, list(heard.values()))
-        # The database counts from when it was told, which is later where others wrote first.
+        # The database counts from its own time of the write, which is later if other writes came first.
         late = self._loop.time() - now
         for visitor, lease in zip(visitors, leases, strict=True):
             visitor.lease_ends = max(visitor.lease_ends, lease + late)
         for visitor in visitors:
-            # Taken off and not set to 0: others may have been counted meanwhile.
+            # Subtract instead of setting 0, because other messages may have been counted meanwhile.
             if (told := heard.get(visitor.attachment.client)) is not None:
                 visitor.messages_in -= told.messages_in
                 visitor.messages_out -= told.messages_out
@@ -149,12 +149,14 @@ class Visitors:
     async def close_silent(self) -> None:
         """Close the connections of clients that were heard nowhere for the time of their lease, and forget them."""
         now = self._loop.time()
-        # Not while its lease is being renewed: a client that is forgotten then, and silent, would be closed by nobody.
+        # Not while its lease is being renewed: if such a client were forgotten and stayed silent, nothing would close
+        # it.
         silent = [v for v in self._by_client.values() if v.lease_ends < now and v.is_flushed and not v.writes]
         for visitor in silent:
             del self._by_client[visitor.attachment.client]
             if visitor.attachment.connection:
-                # Closed only if the lease in the database is over too: another process may have heard the client.
+                # Close it only if the lease in the database has ended too, because another process may have heard the
+                # client.
                 ended = self._build_end(visitor.attachment, int(Close.HEARTBEAT_LOST), "server", is_swept=True)
                 self._late_writes.add_ended(ended, visitor.attachment.client_id)
 

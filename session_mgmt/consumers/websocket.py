@@ -41,9 +41,9 @@ logger = logging.getLogger(__name__)
 Refusal: TypeAlias = Close | SessionMgmtError | None
 
 SUBPROTOCOL = "session-mgmt.v1"
-# Whoever has proved nothing is given this much memory. All positions of a session at its limits fit.
+# Memory for a client that has proved nothing. It is enough for all positions of a session at its limits.
 CONNECT_BYTES = 64 * 1024
-# A ping before ``connect`` needs no more.
+# A ping before ``connect`` needs no more bytes.
 PROBE_BYTES = 100
 
 
@@ -70,10 +70,10 @@ class SessionConsumer(AsyncConsumer):
         event = await receive()
         if event["type"] != "websocket.connect":
             return
-        # Found once: each is asked for several times while a connection opens.
+        # Find them once, because each is needed several times while a connection opens.
         self._address, self._hub = addresses.read_scope(self.scope), hub()
         address, serving = self._address, self._hub.serving
-        # Sockets without an address (of a Unix domain socket) belong to nobody who could have too many.
+        # Sockets without an address (Unix domain sockets) have no client address that could have too many.
         if address and not serving.add_socket(address):
             self._hub.denials.note(TooManyRequests(), "handshake", address=address)
             await self._serve_socket(receive, send, Close.TOO_MANY_REQUESTS)
@@ -95,12 +95,12 @@ class SessionConsumer(AsyncConsumer):
         self, receive: Callable[[], Awaitable[Any]], send: Any, refusal: Close | SessionMgmtError | None
     ) -> None:
         offered = SUBPROTOCOL if SUBPROTOCOL in self.scope.get("subprotocols", ()) else None
-        # Accept first: a handshake that is refused reaches a browser as 1006, which says nothing.
+        # Accept first, because a browser reports a refused handshake as 1006, which says nothing.
         await send({"type": "websocket.accept", "subprotocol": offered})
         outlet = Outlet(send, settings().max_outbound_bytes)
         _tell_way(outlet.own_protocol is not None)
         if outlet.guard is not None:
-            # Lifted once the client has proved a session.
+            # The limit is removed when the client has proved a session.
             outlet.guard.limit_bytes(CONNECT_BYTES)
         attached = None if refusal else await self._attach(receive, outlet)
         if attached is None:
@@ -108,7 +108,7 @@ class SessionConsumer(AsyncConsumer):
                 _send_refusal(outlet, refusal)
             elif refusal:
                 _send_bye(outlet, refusal, retry_after=pick_delay() if refusal.reconnect else None)
-            # The server drops unwritten frames when the consumer returns.
+            # The server drops frames that are not written when the consumer returns.
             await outlet.wait_until_sent()
             return
         path = find_script_name(self.scope)
@@ -123,7 +123,7 @@ class SessionConsumer(AsyncConsumer):
         where it is slow.
         """
         try:
-            # A socket that proves nothing holds memory and a descriptor, and so has a deadline.
+            # A socket that proves nothing uses memory and a descriptor, so it has a deadline.
             async with asyncio.timeout(settings().connect_timeout):
                 event = await _receive_first(receive, outlet)
         except TimeoutError:
@@ -133,21 +133,21 @@ class SessionConsumer(AsyncConsumer):
             return None
         frame = caller = None
         try:
-            # Refused before any work, where too many wait already.
+            # Refuse the client before any work if too many wait already.
             with self._hub.arrivals.admission.admit():
                 frame = frames.parse(decode(encode_text(event.get("text") or ""), most=CONNECT_BYTES))
                 if not isinstance(frame, Connect):
                     raise InvalidFrame("The first frame is connect.")
                 frame = prove_connect(frame, self.scope)
                 caller = limits.Caller(self._address, frame.token)
-                # Before any query: guessing tokens must not reach the database.
+                # Before any query, because guessed tokens must not reach the database.
                 limits.admit_caller(caller)
                 await self._hub.late_writes.wait_until_left(frame.client_id)
                 return await self._hub.arrivals.attach(frame), frame.slow
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
             if caller is not None:
-                # A refused token costs its caller more than an accepted one.
+                # A refused token counts more against its caller than an accepted one.
                 limits.fine_caller(caller, error)
                 self._hub.denials.note(error, "connect", address=caller.address)
             if isinstance(error, AuthError) and isinstance(frame, Connect):
@@ -172,12 +172,12 @@ class SessionConsumer(AsyncConsumer):
             code = await Intake(connection).run(receive)
         except asyncio.CancelledError:
             if connection.closed_with is None:
-                # Cancelled by the server, not by our own hang-up.
+                # The server cancelled the task, not our own hang-up.
                 raise
-            # The peer did not answer the good-bye and was hung up on.
+            # The peer did not answer the goodbye, so the connection was hung up.
         finally:
             connection.set_hang_up(None)
-            # After any failure too, or the row would stay open until its lease runs out.
+            # Also after a failure; otherwise the row would stay open until its lease ends.
             await connection.end(code)
 
 

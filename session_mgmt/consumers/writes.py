@@ -41,13 +41,13 @@ from session_mgmt.writes.attempts import Attempts, Way, choose_way
 
 logger = logging.getLogger(__name__)
 
-# Writes of one connection behind one that is prepared; the client sends the others again.
+# Most writes of a connection that wait for one being prepared; the client sends others again.
 MOST_WAITING = 1000
-# A document that moves this fast is soon free again.
+# A document that changes this fast is soon free again.
 RETRY_SECONDS = 0.2
-# How long a right to publish is believed; a right that was taken away ends after it.
+# Seconds for which a right to publish is kept; if it is taken away, it ends after that time.
 PERMISSION_SECONDS = 5.0
-# The rest of a text that is over every limit is not worth the time of all others.
+# Bytes of a text to digest. The rest of a text above every limit is not worth the time.
 _DIGESTED = 64 * 1024
 
 
@@ -90,15 +90,15 @@ class Writes:
     def __init__(self, connection: Writer, take_group: Callable[[Group, list[tuple[Any, Decision]]], None]) -> None:
         self._connection, self._take_group = connection, take_group
         self._documents: dict[str, int] = {}
-        # Until when each topic may be published to without another question.
+        # By topic, the time until which the client may publish without another question.
         self._publishable: dict[str, float] = {}
-        # A list: short and mostly empty, where a deque would take 760 bytes of every connection.
+        # A list, because it is short and mostly empty, and a deque would cost each connection 760 bytes.
         self._waiting: list[Numbered] = []
         self._task: asyncio.Task[None] | None = None
         self._unprepared: tuple[Update, Attempts] | None = None
-        # Writes that came after the one being prepared and were sent back by the lane, in their order.
+        # Writes that came after the one being prepared and that the lane sent back, in their order.
         self._returned: list[Numbered] = []
-        # Writes that are with the lane. Only when it is 0 may an update be prepared: those before it may change its
+        # Number of writes in the lane. An update may be prepared only when it is 0, because those writes may change its
         # document.
         self._in_flight = 0
         self._became_idle = Moment()
@@ -121,9 +121,9 @@ class Writes:
 
     def take(self, frame: Numbered) -> None:
         """Carry out a write after all earlier ones."""
-        # Counted until it is answered, in whatever way.
+        # Counted until it is answered, with any result.
         self._connection.inbox.add_frame()
-        # While a task runs even a direct write queues: it must not overtake those that wait.
+        # While a task runs, even a direct write must wait, because it must not overtake waiting ones.
         if self._task is None and self._is_direct(frame):
             self._submit(frame, self._build_work(frame))
             return
@@ -157,7 +157,7 @@ class Writes:
         unscoped = find_unscoped(self._connection.attachment.restriction, frame)
         if unscoped is not None:
             self._note_refusal(frame, unscoped)
-            # The number is used up under the digest of the write, as by any refusal.
+            # The number is used up, with the digest of the write, like by any other refusal.
             return unscoped
         try:
             if isinstance(frame, Update):
@@ -168,7 +168,7 @@ class Writes:
                 return self._build_publication(frame)
         except SessionMgmtError as error:
             return error
-        # Uses up its number, so that the client can go on with the next.
+        # Use up its number, so that the client can continue with the next one.
         assert isinstance(frame, Refused)
         return frame.error
 
@@ -190,8 +190,7 @@ class Writes:
         return Publication(frame.topic, verbs.encode_data(frame.data), frame.key)
 
     def _build_fence(self, frame: Numbered, work: Work | None = None) -> Fence:
-        # The generation goes along: a write that was taken over by a newer connection is
-        # refused in the lane (promise L4).
+        # Include the generation: if a newer connection has taken over, the lane refuses the write (promise L4).
         attachment = self._connection.attachment
         assert frame.seq is not None
         digest = _build_digest(frame, work)
@@ -200,7 +199,7 @@ class Writes:
     def _submit(self, frame: Numbered, work: Work) -> None:
         self._in_flight += 1
         write, answer = Write(work, self._build_fence(frame, work)), partial(self._take_decision, frame)
-        # A full queue is told at once and leaves the number free.
+        # A full queue is reported at once, and leaves the number free.
         if not bridge().submit(write, answer, self._take_group):
             answer(refuse_write(Busy(retry_after=1.0)))
 
@@ -214,21 +213,21 @@ class Writes:
             self._unprepared = frame, attempts
             self._start_task()
         elif isinstance(decision, Outcome):
-            # The client need not send again the writes after the one that is being prepared.
+            # The client need not send the writes after the one being prepared again.
             behind = self._unprepared is not None and isinstance(decision.error, SeqGap)
             self._returned.append(frame) if behind else self._answer(frame, decision)
 
     def _answer(self, frame: Numbered, outcome: Outcome) -> None:
         self._connection.inbox.finish_frame()
         if isinstance(outcome.error, Replaced):
-            # No receipt: the number stays free, or was decided before; only the newer connection can tell.
+            # No receipt: the number is free, or was decided earlier; only the newer connection can know.
             self._connection.stop_displaced()
             return
         text = f'{{"type":"receipt","seq":{frame.seq},{outcome.body[1:].decode()}'
         following = self._connection.followings.get(STATE + frame.doc) if isinstance(frame, Update) else None
         position = outcome.position
         if following is not None and position is not None and position.epoch == following.feed.epoch:
-            # The entry first, then the receipt: a client that hears of its write must find it in the log.
+            # First the entry, then the receipt, because a client that gets a receipt must find its write in the log.
             following.park_receipt(position.offset, text)
         else:
             self._connection.outlet.push(text)
@@ -245,9 +244,9 @@ class Writes:
                 if self._is_direct(frame):
                     self._submit(frame, self._build_work(frame))
                     continue
-                # Writes that are with the lane may still come back and go in front of this one.
+                # Wait, because writes in the lane may still come back, and then precede this one.
                 await self._wait_until_idle()
-                # One of those came back; it is older.
+                # One of them came back, and it is older.
                 if self._unprepared is not None:
                     self._waiting.insert(0, frame)
                     continue
@@ -272,7 +271,7 @@ class Writes:
         except SessionMgmtError as error:
             self._answer(self._unprepared[0], refuse_write(error))
         finally:
-            # To the front and in their order: they are older than all that wait.
+            # To the front, in their order, because they are older than all waiting ones.
             self._waiting[:0] = self._returned
             self._returned.clear()
             self._unprepared = None
@@ -287,7 +286,7 @@ class Writes:
                 await self._send(frame)
         except SessionMgmtError as error:
             self._note_refusal(frame, error)
-            # A temporary refusal leaves the number free, and so is none of the lane's business.
+            # A temporary refusal leaves the number free, so the lane need not know it.
             if error.temporary:
                 self._answer(frame, refuse_write(error))
             else:
@@ -300,7 +299,7 @@ class Writes:
     async def _find_document(self, frame: Update) -> None:
         if frame.doc not in self._documents:
             session = self._connection.attachment.session.pk
-            # Looked up once for each connection: every later update goes by the number of the row, without a query.
+            # Looked up once per connection; every later update uses the key of the row, without a query.
             attached = self._connection.attachment.claim
             self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame, attached)
         attempts = Attempts(choose_way(frame.kind, frame.replaced), retry_after=RETRY_SECONDS)
@@ -319,7 +318,7 @@ class Writes:
     async def _prepare(self, frame: Update, way: Way) -> Work:
         document, terms = self._documents[frame.doc], self._build_terms(frame)
         session = self._connection.attachment.session.pk
-        # The worker has turns by session, so one session's large documents do not hold up the others.
+        # Workers have turns by session, so large documents of one session do not delay other sessions.
         prepare_update = partial(verbs.prepare_update, run=bridge().worker_for(session))
         try:
             return await bridge().run_patiently(session, prepare_update, way, document, frame.kind, frame.change, terms)
@@ -335,10 +334,10 @@ class Writes:
         except SessionMgmtError:
             raise
         except Exception as error:
-            # Not the application's function, whose failure denies: something of the server, and so no final answer.
+            # Not an error of the application's function, which would deny the topic; so it must not be a final answer.
             logger.exception("The rights of a topic could not be asked for")
             raise Unavailable(retry_after=1.0) from error
-        # From here on the topic's publications go straight to the lane.
+        # From here on publications of the topic go directly to the lane.
         self.note_publishable(frame.topic)
         self._submit(frame, self._build_work(frame))
 
@@ -352,7 +351,7 @@ class Writes:
         except SessionMgmtError:
             raise
         except Exception as error:
-            # Nothing was kept, so that the client may send it again under the same number.
+            # Nothing was stored, so the client may send it again with the same number.
             raise Unavailable(retry_after=1.0) from error
         self._answer(frame, outcome)
 
@@ -373,7 +372,7 @@ def _ensure_document(session: Any, frame: Update, attached: Attached) -> int:
     found = bodies.find_document(using, session, frame.doc)
     if found is not None:
         return found
-    # An invalid first write must not leave an empty document behind.
+    # An invalid first write must not leave an empty document.
     prepare.check_first_change(frame.kind, frame.change)
     most, at = settings().max_documents, clock.read(using)
     return bodies.ensure_document(using, session, frame.doc, most=most, at=at, attached=attached)
@@ -382,11 +381,11 @@ def _ensure_document(session: Any, frame: Update, attached: Attached) -> int:
 def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
     if isinstance(frame, Update):
         asked = frame.doc, frame.kind, frame.change, frame.strategy
-        # Operations of strict JSON are in normal form already, so that their encoded form is that of the request.
+        # Operations from strict JSON are already in normal form, so their encoded form is that of the request.
         body = work.ops if frame.kind == "ops" and isinstance(work, updates.Update) else None
         return updates.digest_request(*asked, if_absent=frame.if_absent, atomic=frame.atomic, body=body)
     if isinstance(frame, Publish):
-        # The body is encoded already.
+        # The body is already encoded.
         body = work.data if isinstance(work, Publication) else orjson.dumps(frame.data)
         return hash_publication(frame.topic, body, frame.key)
     if isinstance(frame, Send):
