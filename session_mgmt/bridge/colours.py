@@ -17,8 +17,8 @@ def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
     @wraps(function)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        # On the thread that Django gives to the request, because another one would not be
-        # inside the caller's transaction.
+        # In the thread that Django uses for the request, because another thread would not be inside the caller's
+        # transaction.
         return await sync_to_async(function, thread_sensitive=True)(*args, **kwargs)
 
     call.__name__ = f"a{function.__name__}"

@@ -27,15 +27,15 @@ from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_tim
 
 logger = logging.getLogger("session_mgmt.connecting")
 
-# A member of a group of 128 costs little less, and in a storm of 300 the slowest writes took more than twice as long
-# beside such groups (measured).
+# A member of a group of 128 costs little less, and beside such groups the slowest writes of a storm of 300 clients took
+# more than twice as long (measured).
 MOST_TOGETHER = 32
-# Beside writes, which wait for one group. A member of a group of 16 costs the lane an eighth more than one of 32, and
-# one of 8 half as much again (measured).
+# Size beside writes, which wait for one group. In the lane a member of a group of 16 costs an eighth more than one of a
+# group of 32, and one of a group of 8 half as much again (measured).
 FEWEST_TOGETHER = 16
-# Seconds between the attempts of one group; a database that restarts takes longer, and clients come again.
+# Seconds between attempts to write a group. The restart of a database takes longer, and clients connect again.
 PAUSES = (0.05, 0.25)
-# Each holds a database connection while it waits for locks.
+# Each thread holds a database connection while it waits for locks.
 HELD_THREADS = 2
 
 Answer: TypeAlias = Attachment | Exception
@@ -77,7 +77,7 @@ class GroupSize:
 
     @property
     def most(self) -> int:
-        # Writes since the last group, or between the last two: who writes now may still wait for the gate.
+        # Writes since the last group, or between the last two: their clients may still wait for the gate.
         is_beside = self._is_beside_writes or self._count_writes() != self._written
         return FEWEST_TOGETHER if is_beside else MOST_TOGETHER
 
@@ -99,11 +99,11 @@ class ConnectingLane:
     ) -> None:
         self._using, self._enter_gate, self._emit = using, enter_gate, emit
         self._size = GroupSize(count_writes)
-        # Reentrant: to go the slow way takes it too, from inside the choice of a group.
+        # Reentrant, because the choice of a group may send members to the slow way, which takes it again.
         self._condition = threading.Condition(threading.RLock())
         self._waiting: deque[QueuedAsk] = deque()
-        # Public ids of clients on the slow way. A later ask of a client stays behind it: attached before it, the
-        # later connection would be fenced off by the earlier one.
+        # Public ids of clients on the slow way. A later ask of the same client must wait behind it: if it were attached
+        # first, the earlier ask would fence its connection off.
         self._slow_clients: Counter[str] = Counter()
         self._held = Threads("session_mgmt-held", HELD_THREADS)
         self._thread: threading.Thread | None = None
@@ -113,7 +113,7 @@ class ConnectingLane:
     def submit(self, asks: Sequence[QueuedAsk]) -> None:
         """Queue asks; the caller must limit their number."""
         with self._condition:
-            # All of a group at once, under the lock, so that the lane takes them together.
+            # All members at once, under the lock, so that the lane takes them together.
             self._waiting.extend(asks)
             if self._thread is None:
                 name = f"session_mgmt-connecting-{self._using}"
@@ -128,7 +128,7 @@ class ConnectingLane:
             self._condition.notify()
         if self._thread is not None:
             join_threads([self._thread], until)
-        # Only now: the last group may have sent members the slow way.
+        # Only now, because the last group may have sent members to the slow way.
         join_threads(self._held.finish(), until)
 
     def _run_lane(self) -> None:
@@ -136,7 +136,7 @@ class ConnectingLane:
             while group := self._take_group():
                 self._work_off(group, wait=False)
         finally:
-            # Django's connections belong to their threads, so nobody else could close this one.
+            # Django's connections belong to their threads, so no other thread can close this one.
             connections[self._using].close()
 
     def _take_group(self) -> list[QueuedAsk]:
@@ -153,13 +153,13 @@ class ConnectingLane:
                     if self._slow_clients[name]:
                         self._go_slowly(queued)
                     elif name in group:
-                        # The later one fences the earlier one off, which must have been attached by then.
+                        # The later ask fences the earlier one off, which must be attached before that.
                         again.append(queued)
                     else:
                         group[name] = queued
-                # To the front again, in their order: they wait for the next group only.
+                # Back to the front in their order, because they wait only for the next group.
                 self._waiting.extendleft(reversed(again))
-            # All of them may have gone the slow way, and then there is more to wait for.
+            # If all of them took the slow way, wait for others.
             if group or is_over:
                 return list(group.values())
 
@@ -176,7 +176,7 @@ class ConnectingLane:
         finally:
             with self._condition:
                 self._slow_clients[queued.ask.client_id] -= 1
-                # Drops the counts that are zero.
+                # This drops the counts that are zero.
                 self._slow_clients += Counter()
 
     def _work_off(self, group: list[QueuedAsk], *, wait: bool) -> None:
@@ -185,7 +185,7 @@ class ConnectingLane:
             if events:
                 self._emit(events)
         except Exception:
-            # The thread must live on: every later connect of the process comes this way.
+            # The thread must survive, because it serves every later connect of the process.
             logger.exception("The connecting lane failed outside its transaction")
 
     def carry_out(self, group: Sequence[QueuedAsk], *, wait: bool = False) -> list[EmittedEvent]:
@@ -196,15 +196,14 @@ class ConnectingLane:
         taken_at = monotonic()
         attached = self._attach([queued.ask for queued in group], wait=wait)
         if attached is None:
-            # By halves the culprit among 32 is found in five steps, and each of the
-            # others still shares its transaction.
+            # By halving, the bad member of 32 is found in five steps, and the others still share transactions.
             half = len(group) // 2
             return [*self.carry_out(group[:half], wait=wait), *self.carry_out(group[half:], wait=wait)]
         self._answer(group, attached, taken_at, wait=wait)
         try:
             attached.ring()
         except Exception:
-            # The clients have their answers; whoever did not hear of it finds out by itself.
+            # The clients have their answers; other processes find out by themselves.
             logger.exception("A group of connects could not be told to others")
         return attached.events
 
@@ -219,7 +218,7 @@ class ConnectingLane:
             try:
                 sink(Answers(results, taken_at, len(self._waiting), wait))
             except Exception:
-                # Another loop of this process may be waiting for its answers too.
+                # Another loop of this process may wait for its answers too.
                 logger.exception("A sink of the connecting lane failed")
 
     def _attach(self, asks: list[Ask], *, wait: bool) -> AttachedGroup | None:
@@ -233,10 +232,10 @@ class ConnectingLane:
                 self._note_success()
                 return attached
             except Exception as error:
-                # It may be dead, or in a failed transaction; the next attempt opens a new one.
+                # The connection may be dead or in a failed transaction; the next attempt opens a new one.
                 connections[self._using].close()
                 if not is_outage(error):
-                    # One member may be the culprit, and the others need not suffer.
+                    # One member may be the cause, and the others must not fail with it.
                     if len(asks) > 1:
                         logger.warning("A group of %d connects failed and is halved: %r", len(asks), error)
                         return None
@@ -248,7 +247,7 @@ class ConnectingLane:
                 if is_unmigrated(error):
                     logger.error("A group of %d connects was refused: %s", len(asks), refusal)
                     break
-                # Only the slow way waits for locks, and it has waited as long as it may.
+                # Only the slow way waits for locks, and it has now waited as long as allowed.
                 if is_lock_timeout(error):
                     refusal = Busy(retry_after=1.0)
                     break

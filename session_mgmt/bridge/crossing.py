@@ -41,9 +41,9 @@ from session_mgmt.worker.head_cache import Recent
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Seconds for a write or a piece of heavy work, with its time in the queue.
+# Seconds for a write or a piece of heavy work, including its time in the queue.
 WRITE_TIMEOUT = 30.0
-# Jobs in one queue of threads. More would wait longer than a caller is patient.
+# Jobs in one queue of threads. More would wait longer than their callers do.
 MOST_WAITING = 2000
 _CACHED_HEADS = 10_000
 
@@ -56,14 +56,15 @@ class Bridge:
 
     def __init__(self) -> None:
         self.using = settings().database
-        # SQLite's busy handler is unfair (3 s at worst, measured); a gate of our own makes this process's writers
-        # take turns.
+        # SQLite's busy handler is unfair (3 s at worst, measured), so a gate lets the writers of this process take
+        # turns.
         gate = Gate() if self._is_sqlite() else None
         self._gate: AbstractContextManager[Any] = gate or nullcontext()
         self._reads = Threads("session_mgmt-read", settings().read_threads)
-        # One thread is enough, and nothing else may use it: revocations and position checks must not wait for a storm.
+        # One thread is enough. Nothing else may use it, because revocations and position checks must not wait for a
+        # storm.
         self._control = Threads("session_mgmt-control", 1)
-        # Functions of the project may hang. They hold up their own kind only, and no read and no connect.
+        # Functions of the project may hang. They may delay others of their kind, but no reads and no connects.
         self._handlers = Threads("session_mgmt-handler", settings().handler_threads)
         self._patient = Threads("session_mgmt-patient", settings().read_threads)
         self._worker = HeavyWorker()
@@ -76,7 +77,7 @@ class Bridge:
             self.using,
             gate.enter_connecting if gate else nullcontext,
             self._send_events,
-            # Without a gate no write waits for a group of connects.
+            # Without a gate, no write waits for a group of connects.
             (lambda: self.lane.batches) if gate else (lambda: 0),
         )
 
@@ -181,20 +182,21 @@ class Bridge:
 
     def _run_guarded(self, work: Callable[[], R]) -> R:
         try:
-            # Receivers of signals are called elsewhere: a slow one would hold this thread,
-            # and the gate if it is entered.
+            # Receivers of signals are called elsewhere, because a slow one would hold this thread, and the gate if it
+            # is entered.
             with notify.pass_events_on(self._send_events):
                 return work()
         except Error as error:
             if is_outage(error):
-                # The connection may be dead (a restarted database); the next call opens a new one.
+                # The connection may be dead, for example after a restart of the database; the next call opens a new
+                # one.
                 connections[self.using].close()
             elif not is_unmigrated(error):
                 raise
             raise explain_outage(error) from error
 
     def _run_gated(self, work: Callable[[], R]) -> R:
-        # From before the transaction until after its commit: SQLite's lock is held for so long.
+        # From before the transaction until after its commit, because SQLite's lock is held for this time.
         with self._gate:
             return work()
 
@@ -220,10 +222,10 @@ class Bridge:
         try:
             return future.result(WRITE_TIMEOUT)
         except BrokenProcessPool as error:
-            # Somebody killed the process in the middle; the next call has a new one.
+            # The process was killed during the work; the next call gets a new one.
             raise Unavailable(retry_after=1.0) from error
         except TimeoutError as error:
-            # Nobody wants the answer any more, and work that has not begun need not begin.
+            # Nobody needs the answer any more, so work that has not begun need not begin.
             future.cancel()
             raise Busy(retry_after=1.0) from error
 
@@ -243,7 +245,7 @@ class Bridge:
         """Write now and wait for the answer; for sync code outside transactions."""
         answer: Future[Decision] = Future()
         if not self.submit(write, answer, _resolve_answers):
-            # Told at once: a queue that is full would answer later than its callers are patient.
+            # Refuse at once, because an answer from a full queue would come too late for the caller.
             return refuse_write(Busy(retry_after=1.0))
         try:
             return answer.result(WRITE_TIMEOUT)
@@ -279,17 +281,17 @@ class Bridge:
         while True:
             group = Group()
             with self._gate:
-                # Waits for locks: who calls this wants the entries applied when it returns.
+                # Wait for locks, because the caller expects the entries to be applied when this returns.
                 group_commit.write_group(self.using, [], group, wait=True, looked=looked)
             total += group.drained
             self.lane.announce(group)
             if group.drained < group_commit.DRAIN_LIMIT and not group.unmeasured:
                 return total
             if looked and not group.drained:
-                # The documents move faster than they can be looked at.
+                # The documents change faster than they can be read.
                 return total
             looked = self._look_at_documents(group.unmeasured)
-            # Each look failed for a reason that passes; the next drain tries again.
+            # Each look failed for a temporary reason; the next drain tries again.
             if group.unmeasured and not looked:
                 return total
 
@@ -302,43 +304,43 @@ class Bridge:
 
     def inside_transaction(self) -> bool:
         """Return whether the caller holds a transaction on this app's database, so that only the outbox may be used."""
-        # Whoever waited for the lane inside a transaction could wait for a lane that waits for one of their rows.
+        # A wait for the lane inside a transaction could be a deadlock, if the lane waits for a row of the transaction.
         connection = transaction.get_connection(self.using)
-        # With autocommit off all is inside one, which the project ends by itself.
+        # With autocommit off, everything is inside a transaction, which the project ends itself.
         return bool(connection.atomic_blocks) or (connection.connection is not None and not connection.autocommit)
 
     def close(self) -> None:
         """Finish waiting work and end all threads, within one common time limit."""
-        # First: what it says good-bye to is written by the others.
+        # First, because the others write the goodbyes of its clients.
         self.home.close()
         self._requests.close()
         until = monotonic() + STOP_SECONDS
-        # The connecting lane hands its events to this one.
+        # The connecting lane passes its events to this one.
         self.connecting.stop(until)
         self.lane.stop(until)
         pools = (self._reads, self._control, self._handlers, self._permissions, self._patient)
-        # Told first and waited for together: functions of the project may hang on each of their threads.
+        # End all, and then wait for all, because functions of the project may hang in each of their threads.
         join_threads([thread for pool in pools for thread in pool.finish()], until)
         self._worker.close(until)
-        # Last: all of them ring.
+        # Last, because all of them ring.
         doorbell().close()
 
 
 def _refuse_unanswered() -> Outcome:
     """Return the error for a write that the lane did not answer in time."""
-    # It may still be carried out: only its key, or its number, tells when it is sent again.
+    # It may still be written. Only when it is sent again, its key or its number shows whether it was.
     text = "The database did not say in time whether this was written."
     return refuse_write(Unavailable(text, retry_after=1.0, unknown=True))
 
 
 def _resolve_answers(group: Group, results: list[tuple[Any, Decision]]) -> None:
     for answer, decision in results:
-        # Whoever waited may have left, and an error here would leave the others of the group without their answers.
+        # The caller may have left, and an error here would leave the others of the group without answers.
         if answer.set_running_or_notify_cancel():
             answer.set_result(decision)
 
 
-# At most one. A forked child makes its own, and is asked nothing at each call: every frame crosses here.
+# At most one. A forked child makes its own; a hook clears this, because a check at each call would cost every frame.
 _bridges: dict[None, Bridge] = {}
 os.register_at_fork(after_in_child=_bridges.clear)
 
@@ -357,7 +359,7 @@ def replace_bridge(new: Bridge | None) -> Bridge | None:
 
 
 def _make_bridge() -> Bridge:
-    # Two threads may meet here; one bridge wins, and the other has started nothing yet.
+    # Two threads may get here; one bridge is kept, and the other has not started anything yet.
     doorbell().listen(_hear_ring)
     return _bridges.setdefault(None, Bridge())
 

@@ -19,13 +19,13 @@ class Gate(AbstractContextManager["Gate"]):
     """
 
     def __init__(self) -> None:
-        # Guards the queues for moments only; nobody holds it while the database works.
+        # Protects the queues, only for moments; it is never held while the database works.
         self._lock = threading.Lock()
         self._lane: _Queue = deque()
-        # The one whose turn comes next is in front.
+        # The queue whose turn is next comes first.
         self._others: deque[_Queue] = deque([deque(), deque()])
         self._connecting, self._rare = self._others
-        # Queue of the holder, and the thread that holds the gate; the thread is unknown while it still wakes up.
+        # Queue of the holder, and its thread; the thread is None while it still wakes up.
         self._serving: _Queue | None = None
         self._holder: int | None = None
         self._depth = 0
@@ -64,15 +64,15 @@ class Gate(AbstractContextManager["Gate"]):
             if self._holder == me:
                 self._depth += 1
                 return
-            # Not `_holder`: the next thread may have been given the gate and still be waking up.
+            # Not `_holder`, because the next thread may have the gate but still be waking up.
             if self._serving is None:
                 self._serve(queue)
                 self._holder, self._depth = me, 1
                 return
-            # An event for each, and not one condition for all: a release wakes the one thread whose turn it is.
+            # One event per thread instead of one condition, so that a release wakes only the thread whose turn it is.
             turn = threading.Event()
             queue.append(turn)
-        # The one who leaves sets `_serving` before it wakes this thread, so nobody takes the gate in between.
+        # The leaving thread sets `_serving` before it wakes this one, so no other thread can take the gate in between.
         turn.wait()
         with self._lock:
             self._holder, self._depth = me, 1
@@ -83,9 +83,9 @@ class Gate(AbstractContextManager["Gate"]):
             if self._depth:
                 return
             self._holder = None
-            # Handed over, so that nobody who comes meanwhile overtakes the next one.
+            # Hand the gate over, so that no thread that comes now can overtake the next one.
             others = [*self._others]
-            # Every other turn is the lane's.
+            # Every second turn is the lane's.
             order = [*others, self._lane] if self._serving is self._lane else [self._lane, *others]
             self._serving = None
             for queue in order:
@@ -97,5 +97,5 @@ class Gate(AbstractContextManager["Gate"]):
     def _serve(self, queue: _Queue) -> None:
         self._serving = queue
         if queue is self._others[0]:
-            # This one has had its turn, so the other of the two is in front now.
+            # This queue has had its turn, so the other one comes first now.
             self._others.rotate()

@@ -24,7 +24,7 @@ class HeavyWorker:
     """
 
     def __init__(self) -> None:
-        # One thread hands over one job at a time: a process that is killed takes no other job with it.
+        # One thread with one job at a time, so that a killed process takes no other job with it.
         self._turns = Threads("session_mgmt-heavy", 1)
         self._pool: ProcessPoolExecutor | None = None
 
@@ -33,13 +33,13 @@ class HeavyWorker:
         return self._turns.submit(partial(self._run_in_process, work), key)
 
     def _run_in_process(self, work: Callable[[], R]) -> R:
-        # The limits bound a document's size, and not all the work that a hostile change can make of it.
+        # Limits apply to the size of a document, but not to all the work that a hostile change can cause.
         seconds = settings().heavy_seconds
         try:
             return self._send(work).result(seconds)
         except TimeoutError as error:
             self._kill()
-            # No temporary error: sent again, it would take as long again.
+            # Not a temporary error, because a repetition would take as long.
             raise TooHeavy(f"This takes more than {seconds:g} seconds of work.", limit=seconds) from error
 
     def _send(self, work: Callable[[], R]) -> Future[R]:
@@ -52,7 +52,7 @@ class HeavyWorker:
 
     def _open_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # A fork would copy locks that other threads hold, and nobody in the copy releases them.
+            # A fork would copy locks held by other threads, which nobody in the copy would release.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=exit_with_parent)
         return self._pool
@@ -60,7 +60,7 @@ class HeavyWorker:
     def _kill(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
-            # A pool cannot stop a job that runs, and before Python 3.14 has no public way to its processes.
+            # A pool cannot stop a running job, and has no public access to its processes before Python 3.14.
             for process in list(pool._processes.values()):
                 process.kill()
             pool.shutdown(wait=False, cancel_futures=True)

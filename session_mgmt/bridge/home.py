@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 
-# Seconds for the farewell of a loop of our own.
+# Seconds for the farewell on our own loop.
 STOP_SECONDS = 10.0
 
 
@@ -42,7 +42,7 @@ class HomeLoop:
         with self._lock:
             if self._own is None:
                 self._own, self._farewell = asyncio.new_event_loop(), farewell
-                # A daemon: the end of the process must not wait for it.
+                # A daemon, because the end of the process must not wait for it.
                 self._thread = threading.Thread(target=self._own.run_forever, name="session_mgmt-home", daemon=True)
                 self._thread.start()
             return self._own

@@ -31,13 +31,13 @@ from session_mgmt.models.outages import explain_outage, is_lock_timeout, is_outa
 logger = logging.getLogger("session_mgmt.lane")
 
 Sink = Callable[[Group, list[tuple[Any, Decision]]], None]
-# Seconds between the attempts of one group; a database that restarts takes longer, and clients send again.
+# Seconds between attempts to write a group. The restart of a database takes longer, and clients send again.
 PAUSES = (0.05, 0.25)
-# Transactions whose signals wait; beyond that their receivers are too slow.
+# Most transactions whose signals wait; above it their receivers are too slow.
 MOST_SIGNALS = 10_000
 
 
-# Not frozen: that costs a microsecond for each.
+# Not frozen, because that costs a microsecond for each.
 @dataclass(slots=True, eq=False)
 class QueuedWrite:
     """Write in the queue; ``token`` comes back to ``sink`` with the decision."""
@@ -53,21 +53,22 @@ class Lane:
     def __init__(self, using: str, enter_gate: Callable[[], AbstractContextManager[Any]]) -> None:
         self._using, self._enter_gate = using, enter_gate
         self._listeners: list[Sink] = []
-        # One lock, two places to wait: a thread that is woken for the other one's work costs a switch per write.
+        # One lock with two conditions, because to wake a thread for work of the other one costs a switch per write.
         lock = threading.RLock()
         self._condition, self._slow_condition = threading.Condition(lock), threading.Condition(lock)
         self._fast: deque[QueuedWrite] = deque()
         self._slow: deque[QueuedWrite] = deque()
-        # Writes of each client on the slow way, queued or being written. While there is one, later writes follow it.
+        # By client, the number of its writes on the slow way, waiting or running. While it is not 0, later writes
+        # follow.
         self._slow_clients: Counter[int] = Counter()
         self._nudged = self._stopping = False
-        # Filled by whoever looks at documents; the next group of either lane takes all of it.
+        # Filled by whatever reads documents; the next group of either lane takes all of it.
         self._looked: dict[int, Work] = {}
-        # Ends a pause between two attempts, from which the conditions wake nobody.
+        # Ends a pause between two attempts, during which the conditions wake nobody.
         self._stopped = threading.Event()
         self._emitting = Threads("session_mgmt-signals", 1)
         self._dropping = False
-        # Whether the last transaction did not reach the database.
+        # True if the last transaction did not reach the database.
         self.is_failing = False
         self._threads: list[threading.Thread] = []
         self.batches = self.written = 0
@@ -83,7 +84,7 @@ class Lane:
     def submit(self, queued: QueuedWrite) -> bool:
         """Queue a write; False when the queue is full."""
         with self._condition:
-            # Both together: a locked write only moves from one to the other.
+            # Count both, because a locked write only moves from one queue to the other.
             if len(self._fast) + len(self._slow) >= settings().lane_queue:
                 return False
             fence = queued.write.fence
@@ -92,7 +93,7 @@ class Lane:
                 self._slow_clients[fence.client] += 1
             queue = self._slow if slow else self._fast
             queue.append(queued)
-            # Whoever queued the first one has woken the thread, which takes all that waits.
+            # The thread was woken for the first write, and takes all that wait.
             if len(queue) == 1:
                 self._wake_threads()
         return True
@@ -116,7 +117,7 @@ class Lane:
             self._stopped.set()
             self._notify_threads()
         join_threads(self._threads, until)
-        # Only now: the last groups are told to receivers.
+        # Only now, so that receivers get the signals of the last groups.
         join_threads(self._emitting.finish(), until)
 
     def _wake_threads(self) -> None:
@@ -133,7 +134,7 @@ class Lane:
 
     def _notify_threads(self) -> None:
         self._condition.notify_all()
-        # The outbox is drained by the fast thread, so a nudge does not concern the slow one.
+        # The fast thread drains the outbox, so a nudge does not concern the slow one.
         if self._slow or self._stopping:
             self._slow_condition.notify_all()
 
@@ -142,7 +143,7 @@ class Lane:
             while (batch := self._take_batch(self._slow if wait else self._fast, wait)) is not None:
                 self._carry_out(batch, wait=wait)
         finally:
-            # Django's connections belong to their threads, so nobody else could close this one.
+            # Django's connections belong to their threads, so no other thread can close this one.
             connections[self._using].close()
 
     def _take_batch(self, queue: deque[QueuedWrite], wait: bool) -> list[QueuedWrite] | None:
@@ -153,7 +154,7 @@ class Lane:
             if not queue and self._stopping:
                 return None
             if not wait:
-                # Before the group runs: a nudge that comes meanwhile asks for another look at the outbox.
+                # Before the group runs: a nudge that comes during it asks for another look at the outbox.
                 self._nudged = False
             return [queue.popleft() for _ in range(min(len(queue), settings().lane_batch))]
 
@@ -162,14 +163,14 @@ class Lane:
             group = self.write_batch(batch, wait=wait, behind=self._slow if wait else self._fast)
             self.send_signals(group)
         except Exception:
-            # The thread must live on: every later write of the process comes this way.
+            # The thread must survive, because it serves every later write of the process.
             logger.exception("The lane failed outside its transaction")
         finally:
             if wait:
                 with self._condition:
-                    # Only now, with their answers given, may the client's next write take the fast way again.
+                    # Only now, after their answers, may the client's next write take the fast way again.
                     self._slow_clients.subtract(w.write.fence.client for w in batch if w.write.fence)
-                    # Drops the counts that are zero.
+                    # This drops the counts that are zero.
                     self._slow_clients += Counter()
 
     def send_signals(self, group: Group) -> None:
@@ -206,9 +207,9 @@ class Lane:
         ]
         self._move_to_slow([queued for queued, d in zip(batch, decisions, strict=True) if isinstance(d, Locked)])
         self._answer_writes(group, answered)
-        # After the answers of this process, which need no network.
+        # After the answers for this process, because these need no network.
         notify.ring_appended(group.appended)
-        # A full portion of the outbox: there may be more.
+        # A full portion of the outbox was drained, so there may be more.
         if group.drained >= group_commit.DRAIN_LIMIT:
             self.nudge()
         return group
@@ -220,7 +221,7 @@ class Lane:
         emit_signals(group)
 
     def _answer_writes(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
-        # Listeners come first: subscribers have the new entries before their writer has the answer.
+        # Listeners come first, so that subscribers have the new entries before the writer has the answer.
         by_sink: dict[Sink, list[tuple[Any, Decision]]] = {sink: [] for sink in self._listeners}
         for queued, decision in answered:
             by_sink.setdefault(queued.sink, []).append((queued.token, decision))
@@ -228,7 +229,7 @@ class Lane:
             try:
                 sink(group, results)
             except Exception:
-                # The other sinks wait for their answers too.
+                # Other sinks wait for their answers too.
                 logger.exception("A sink of the lane failed")
 
     def _move_to_slow(self, locked: list[QueuedWrite]) -> None:
@@ -241,7 +242,8 @@ class Lane:
         clients = {queued.write.fence.client for queued in locked if queued.write.fence}
         late = set(locked)
         with self._condition:
-            # Under the lock of `submit`, so that no write slips in between. The locked ones come first, being older.
+            # Under the lock of `submit`, so that no write comes in between. Locked writes come first, because they are
+            # older.
             behind = list(self._fast)
             self._fast.clear()
             for queued in [*locked, *behind]:
@@ -261,39 +263,40 @@ class Lane:
         rest, unknown = list(batch), _Unknown()
         looked = self._take_looks()
         for pause in (*PAUSES, None):
-            # Anew for each attempt: whatever a failed one has filled in was rolled back.
+            # A new group for each attempt, because everything that a failed one has filled in was rolled back.
             group = Group()
             try:
                 with self._enter_gate():
                     if behind:
                         rest = self._fill_up(batch, behind)
-                    # Not before another attempt: nobody may know whether this one was committed.
+                    # Not in another attempt, because it may be unknown whether this one was committed.
                     behind = None
                     writes = [queued.write for queued in rest]
                     group_commit.write_group(self._using, writes, group, wait=wait, looked=looked)
                 self._note_success()
                 return group, unknown.complete(batch, rest, group.decisions)
             except Exception as error:
-                # It may be dead, or in a failed transaction; the next attempt opens a new one.
+                # The connection may be dead or in a failed transaction; the next attempt opens a new one.
                 connections[self._using].close()
                 if is_unmigrated(error):
                     return self._refuse_unmigrated(batch, error)
                 if not is_outage(error):
-                    # The database or our own code refuses one of the writes, also at COMMIT: it was rolled back.
+                    # The database or our own code refuses one of the writes, maybe at COMMIT: everything was rolled
+                    # back.
                     logger.exception("A group of %d writes failed", len(rest))
-                    # Only undecided ones: writes whose COMMIT nobody knows of were taken out before.
+                    # Only undecided writes: those with an unknown COMMIT were removed before.
                     done, decisions = self._split_batch(rest, wait=wait)
                     return done, unknown.complete(batch, rest, decisions)
                 self._note_failure(error)
                 if group.committing:
-                    # COMMIT was sent and no answer came: only writes that tell a repetition may run again.
+                    # COMMIT was sent without an answer, so only writes that recognise a repetition may run again.
                     rest, wait = unknown.keep_repeatable(rest), True
                     if not rest:
                         return Group(), unknown.complete(batch, [], [])
-                # It has waited as long as it may: twice more, and its writer would have given up long ago.
+                # It has waited as long as allowed; after two more attempts its writer would have given up long ago.
                 if pause is None or is_lock_timeout(error) or self._stopped.wait(pause):
                     break
-        # `busy` says that nothing was written, which nobody knows once COMMIT was sent.
+        # `busy` means that nothing was written, which is unknown after COMMIT was sent.
         refusal = unknown.refusal if unknown.has_happened else refuse_write(Busy(retry_after=1.0))
         return Group(), unknown.complete(batch, rest, [refusal for _ in rest])
 
@@ -313,16 +316,16 @@ class Lane:
         return looked
 
     def _refuse_unmigrated(self, batch: Sequence[QueuedWrite], error: Exception) -> tuple[Group, list[Decision]]:
-        # Neither another try nor a smaller group makes the tables.
+        # Neither another attempt nor a smaller group can create the tables.
         refusal = explain_outage(error)
         logger.error("A group of %d writes was refused: %s", len(batch), refusal)
         return Group(), [refuse_write(refusal) for _ in batch]
 
     def _split_batch(self, batch: list[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         if len(batch) <= 1:
-            # Each half hands its decisions back beside its group, so they are not joined here.
+            # Each half returns its decisions together with its group, so do not join them here.
             return Group(), [refuse_write(Unavailable()) for _ in batch]
-        # By halves one bad write among 256 is found in eight steps, and all others are still committed (promise R5).
+        # By halving, one bad write of 256 is found in eight steps, and all others are still committed (promise R5).
         half = len(batch) // 2
         first, early = self._write_group(batch[:half], wait=wait)
         second, late = self._write_group(batch[half:], wait=wait)
@@ -356,7 +359,7 @@ class _Unknown:
         self, batch: Sequence[QueuedWrite], rest: Sequence[QueuedWrite], decisions: Sequence[Decision]
     ) -> list[Decision]:
         """Return a decision for each write of the batch, given those for the rest of it."""
-        # Nothing was left out, as in nearly all groups.
+        # Nothing was left out, as for nearly all groups.
         if len(rest) == len(batch):
             return list(decisions)
         decided = dict(zip(rest, decisions, strict=True))

@@ -24,10 +24,10 @@ from session_mgmt.protocol.codes import Close
 logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.05
-# Beyond this the lease of a connection tells its end, and a receipt is only for people to see.
+# Above it the lease ends a connection, and a receipt is dropped, because only people read it.
 MOST_WAITING = 10_000
 MOST_RECEIPT_BYTES = 8 * 1024 * 1024
-# Members of one transaction: SQLite has one writer, and the others wait for it.
+# Members of one transaction: SQLite has only one writer, and others wait for it.
 GROUP = 500
 
 
@@ -49,12 +49,12 @@ class LateWrites:
         self._most, self._pauses = most, pauses
         self._ended: list[Ended] = []
         self._recovered: list[Recovered] = []
-        # `_in_hand`: ends that were taken and are not written yet; they count against the limit.
+        # `_in_hand` counts ends that were taken and are not written yet; they count against the limit.
         self._receipt_bytes = self._in_hand = 0
-        # Ends with the group that gathers now; the group takes it along, and the next one has a new future.
+        # Done when the present group is written. A group takes the future with it, and the next one gets a new future.
         self._written: asyncio.Future[None] = self._loop.create_future()
         self._leaving: dict[str, asyncio.Future[None]] = {}
-        # `_armed`: the timer runs. `_due`: it ran out while a group was being written.
+        # `_armed`: the timer runs. `_due`: the timer ended while a group was being written.
         self._armed = self._due = self._dropping = self._is_failing = False
         self._task: asyncio.Task[None] | None = None
         self._held: set[asyncio.Task[None]] = set()
@@ -65,7 +65,7 @@ class LateWrites:
             self._note_drop()
             return _finished(self._loop)
         self._ended.append(ended)
-        # After any other end the client did lose its connection, and may be counted so.
+        # After any other end the client has lost its connection, and may be counted as such.
         if ended.code == Close.NORMAL:
             self._leaving[client_id] = self._written
         self._arm()
@@ -75,7 +75,7 @@ class LateWrites:
         """Wait for the end of a connection that this client has just left, or its return would count it as lost."""
         written = self._leaving.get(client_id or "")
         if written is not None:
-            # Others wait for the same future, and a client that gives up must not cancel it.
+            # Shielded, because others wait for the same future, and a client that gives up must not cancel it.
             await asyncio.shield(written)
 
     def add_recovered(self, recovered: Recovered) -> None:
@@ -102,7 +102,7 @@ class LateWrites:
     def _start(self) -> None:
         self._armed = False
         if self._task is not None:
-            # The task that runs makes another round; two tasks would be two writers.
+            # The running task does another round, because two tasks would be two writers.
             self._due = True
         elif self._ended or self._recovered:
             self._task = self._loop.create_task(self._write_waiting(), name="late writes")
@@ -120,7 +120,7 @@ class LateWrites:
                     self._in_hand -= len(ended)
                     self._leaving = {name: future for name, future in self._leaving.items() if future is not written}
                     written.set_result(None)
-                # Ends that have come meanwhile gather until their own timer runs out.
+                # Ends that came meanwhile wait until their own timer ends.
                 if not self._due:
                     break
         finally:
@@ -132,7 +132,7 @@ class LateWrites:
         written, self._written = self._written, self._loop.create_future()
         self._in_hand += len(ended)
         self._receipt_bytes = 0
-        # There is room again, so that the next drop is told anew.
+        # There is room again, so the next drop is logged again.
         self._dropping = False
         return ended, recovered, written
 
@@ -146,7 +146,7 @@ class LateWrites:
             if len(ended) + len(recovered) <= 1:
                 logger.exception("A connection could not be marked closed")
                 return
-            # Rounded to different sides, so that one end and one receipt are parted, too.
+            # Round in different directions, so that even one end and one receipt are separated.
             half, other = len(ended) // 2, (len(recovered) + 1) // 2
             await self._write_group(ended[:half], recovered[:other], wait=wait)
             await self._write_group(ended[half:], recovered[other:], wait=wait)
@@ -160,7 +160,7 @@ class LateWrites:
             with suppress(SessionMgmtError):
                 return await bridge().call(closing.close_connections, ended, recovered, wait=False)
             await asyncio.sleep(pause)
-        # The last attempt, whose error the caller sees.
+        # The last attempt; its error is raised to the caller.
         return await bridge().call(closing.close_connections, ended, recovered, wait=False)
 
     async def _wait(self, ended: list[Ended]) -> Closed:
@@ -170,7 +170,7 @@ class LateWrites:
     def _pass_on(self, closed: Closed) -> None:
         bridge().lane.send_signals(Group(events=closed.events))
         if closed.held:
-            # Rows that others hold are waited for on the side, or one of them would hold up the next group.
+            # Wait for locked rows in another task; otherwise one of them could delay the next group.
             self._in_hand += len(closed.held)
             task = self._loop.create_task(self._write_held(closed.held), name="late writes of held sessions")
             self._held.add(task)

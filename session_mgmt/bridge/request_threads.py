@@ -15,7 +15,7 @@ from session_mgmt.bridge.threads import fulfil
 R = TypeVar("R")
 Job = tuple[Future[Any], Callable[[], Any]]
 
-# Threads kept between calls, for so many seconds; a storm has more, which end after it.
+# Threads that are kept between calls, and for how long; a storm has more of them, which end after it.
 MOST_IDLE = 16
 IDLE_SECONDS = 10.0
 
@@ -29,7 +29,7 @@ class RequestThreads:
         self._name = name
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        # Threads that wait for a job, or are on their way to one that is queued for nobody else.
+        # Number of threads that wait for a job, or that are about to take one from the queue.
         self._idle = 0
         self._closing = False
 
@@ -61,7 +61,7 @@ class RequestThreads:
                 future, work = job
                 if future.set_running_or_notify_cancel():
                     fulfil(future, work)
-                # An idle thread would keep the last job and its result alive.
+                # Otherwise an idle thread would keep the last job and its result in memory.
                 del future, work
                 job = None
                 job = self._wait_for_job() if self._may_wait() else None
@@ -84,5 +84,5 @@ class RequestThreads:
                 if self._idle:
                     self._idle -= 1
                     return None
-        # A job was queued for this thread meanwhile.
+        # Meanwhile a job was queued for this thread.
         return self._jobs.get()

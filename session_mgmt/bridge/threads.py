@@ -13,7 +13,7 @@ from django.db import connections
 
 R = TypeVar("R")
 
-# Seconds for the end of all threads of a process together: one that hangs must not keep the process from ending.
+# Seconds for the end of all threads of a process together, because a thread that hangs must not prevent the end.
 STOP_SECONDS = 10.0
 
 
@@ -28,7 +28,7 @@ class Threads:
         self._name, self._most = name, most
         self._condition = threading.Condition()
         self._jobs: dict[Hashable, deque[tuple[Future[Any], Callable[[], Any]]]] = {}
-        # Keys that have a job and no thread, in the order of their turns.
+        # Keys that have a job but no thread, in the order of their turns.
         self._ready: deque[Hashable] = deque()
         self._threads: list[threading.Thread] = []
         self._free = 0
@@ -38,19 +38,19 @@ class Threads:
     def submit(self, work: Callable[[], R], key: Hashable = None) -> Future[R]:
         """Queue a job; its future holds the result."""
         future: Future[R] = Future()
-        # A key of its own, behind which no other job waits.
+        # A unique key, so that no other job waits behind this one.
         key = object() if key is None else key
         with self._condition:
             if self._closing:
                 raise RuntimeError("The threads are closed.")
             self.waiting += 1
             if key in self._jobs:
-                # No thread is woken: the one that does the job before puts the key back into the row.
+                # Wake no thread: the one that runs the present job will put the key back into the queue.
                 self._jobs[key].append((future, work))
                 return future
             self._jobs[key] = deque([(future, work)])
             self._ready.append(key)
-            # A free thread may be on its way to an earlier job, so all jobs that are ready are counted.
+            # A free thread may be about to take an earlier job, so count all jobs that are ready.
             if self._free < len(self._ready) and len(self._threads) < self._most:
                 self._start_thread()
             self._condition.notify()
@@ -81,12 +81,12 @@ class Threads:
                 if future.set_running_or_notify_cancel():
                     fulfil(future, work)
                     _close_broken_connections()
-                # An idle thread would keep the last job and its result alive.
+                # Otherwise an idle thread would keep the last job and its result in memory.
                 del future, work
                 self._end_turn(key)
         finally:
-            # Django's connections belong to their threads: a thread that ends without this
-            # leaves them open (promise R3).
+            # Django's connections belong to their threads; without this, they stay open after the thread's end (promise
+            # R3).
             connections.close_all()
 
     def _take_turn(self) -> Hashable | None:
@@ -94,7 +94,7 @@ class Threads:
             self._free += 1
             self._condition.wait_for(lambda: self._ready or self._closing)
             self._free -= 1
-            # Also while closing: jobs that wait are finished first.
+            # Also while closing, because waiting jobs are finished first.
             return self._ready.popleft() if self._ready else None
 
     def _end_turn(self, key: Hashable) -> None:
@@ -103,7 +103,7 @@ class Threads:
             jobs = self._jobs[key]
             jobs.popleft()
             if jobs:
-                # At the end of the row, so that all other keys have their turn first.
+                # At the end of the queue, so that all other keys have their turn first.
                 self._ready.append(key)
                 self._condition.notify()
             else:
@@ -135,7 +135,7 @@ def fulfil(future: Future[R], work: Callable[[], R]) -> None:
     except Exception as error:
         future.set_exception(error)
     except BaseException as error:
-        # Raised again where it is awaited, it would end the event loop, and with it the server.
+        # If it were raised again where it is awaited, it would end the event loop and so the server.
         ended = RuntimeError(f"The work of a thread ended with {error!r}.")
         ended.__cause__ = error
         future.set_exception(ended)
