@@ -1,4 +1,4 @@
-"""Authenticate calls of clients that are connected over HTTP, and find verdicts on their logs, for many calls together.
+"""Authenticate calls of clients that are connected over HTTP, and give verdicts on their logs, for many calls together.
 
 Nothing is locked and nothing is written. The number of statements is fixed, however many calls and logs there are.
 """

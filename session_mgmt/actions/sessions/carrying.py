@@ -35,7 +35,7 @@ from session_mgmt.user_code import UnusableAnswer, call_sync
 
 logger = logging.getLogger(__name__)
 
-# Epoch and version by the row of a document.
+# Epoch and version by the id of a document.
 Places = Mapping[int, tuple[str, int]]
 
 

@@ -128,8 +128,8 @@ def read_controls(sessions: Iterable[uuid.UUID], *, now: datetime | None = None)
 def find_ends(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, SessionEnded]:
     """Return how sessions have ended, for those that have ended or do not exist.
 
-    The end of a session also removes its rows and fences its clients. Code that misses a row or finds a fenced client
-    calls this first.
+    The end of a session fences its clients, and its deletion removes its rows. Code that misses a row or finds a
+    fenced client calls this function before it reports another error.
     """
     ended: dict[uuid.UUID, SessionEnded] = {}
     for session, control in read_controls(sessions, now=now).items():

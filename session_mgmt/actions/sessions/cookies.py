@@ -64,7 +64,7 @@ def find_session(using: str, secret: str) -> uuid.UUID | None:
 
 
 def find_end(session: ClientSession, activity: SessionActivity, now: datetime) -> datetime:
-    """Return the time until which a new cookie is valid: the next check of the login, if the session has one."""
+    """Return until when a new cookie is valid: to the next check of its login, or to the end of the retention."""
     end = activity.absolute_deadline + settings().retention
     due = None if session.login is None else logins.find_due(session.login)
     return end if due is None else min(end, due)

@@ -26,7 +26,7 @@ MINIMUM_TIMEOUT = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Facts about the device of a session, as far as known; to show to people, never to make decisions."""
+    """Device of a session, as far as it is known. These values never prove who the client is."""
 
     label: str = ""
     ip: str | None = None

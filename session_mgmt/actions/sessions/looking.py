@@ -261,9 +261,7 @@ class _Logs:
         self._shared: dict[tuple[Any, ...], Log] = {}
 
     def build_all(self, view: View, *, missing: SessionMgmtError | None = None) -> dict[str, Log]:
-        """Build the logs of one wish. A missing document is denied, because it exceeded the limit, or with
-        ``missing``.
-        """
+        """Build the logs of one wish. A missing document is denied with ``missing``, by default ``DocumentLimit``."""
         found: dict[str, Log] = {}
         for place in view.list_documents():
             name = STATE + place[1]

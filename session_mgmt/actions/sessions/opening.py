@@ -124,8 +124,8 @@ class Room:
         self.surplus: list[int] = []
 
     def load_clients(self, fresh: Counter[uuid.UUID], returning: Collection[int], *, wait: bool) -> None:
-        """Count the clients of sessions with these numbers of new ones, and lock clients that may have to be
-        deleted.
+        """Count the clients of the sessions in ``fresh``, which are the numbers of new ones, and lock those clients
+        that may have to be deleted.
         """
         if not fresh:
             return

@@ -96,7 +96,7 @@ def give_back_deadline(using: str, activity: SessionActivity) -> None:
     SessionActivity.objects.using(using).filter(pk=activity.pk).update(expires_at=activity.expires_at)
 
 
-# -- verbs -------------------------------------------------------------------------------------------------------------
+# -- bindings ----------------------------------------------------------------------------------------------------------
 
 
 def rebind_session(session: uuid.UUID, user: Any) -> None:

@@ -104,7 +104,7 @@ class _Run:
         self._using, self._gate, self._given = using, gate, now
 
     def begin_events(self, limit: int) -> int:
-        """Run the handlers of up to ``limit`` new events, and return how many have run without an error."""
+        """Run the handlers of new events, oldest first, until ``limit`` have succeeded; return their number."""
         new = SessionEvent.objects.using(self._using).filter(pending=True).order_by("id").values_list("id", flat=True)
         done, tried, after = 0, 0, 0
         while done < limit and tried < limit * MOST_PAGES and (page := list(new.filter(id__gt=after)[:limit])):

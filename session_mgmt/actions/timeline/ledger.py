@@ -47,7 +47,7 @@ _Placed: TypeAlias = tuple[str, str, bytes | None, Any]
 
 
 class Record(NamedTuple):
-    """Entry to write; ``data`` is compact JSON, and ``key`` prevents that a repetition is written again."""
+    """Entry to write; ``data`` is compact JSON, and an entry with a known ``key`` is not written again."""
 
     session: uuid.UUID
     type: str

@@ -1,5 +1,5 @@
-"""Pass clients' messages to the application. Its handler has an effect once, and its writes are committed together with
-the receipt or not at all.
+"""Pass clients' messages to the application. The writes of its handler are committed once, together with the receipt,
+or not at all.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def make_mark(at: datetime) -> str:
 def prove_beginnings(
     statements: Statements, asked: Iterable[tuple[uuid.UUID, str, Position]], now: datetime
 ) -> dict[tuple[uuid.UUID, str, Position], Position]:
-    """Return the positions before the first publication since which nothing can have been missed, mapped to copies
-    without their marks.
+    """Find the positions before the first publication that are still valid, because nothing can have been missed since;
+    return them mapped to copies without their marks.
 
     Nothing was missed if the mark is younger than the retention of sessions, because a stream is never deleted earlier,
     or if the session has followed the topic since that moment, because a followed stream is not deleted. A position
