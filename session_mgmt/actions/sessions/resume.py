@@ -304,8 +304,8 @@ class _Run:
             # A missing scope is a more exact reason than the denial of the application.
             unscoped = {log: error for log, error in looked.denied.items() if isinstance(error, ScopeMissing)}
             looked.denied.update({**member.ask.denied, **unscoped})
-        # All clients that come back have missed the entry that reports the end of their connection. Reading it
-        # separately for each would cost a switch to another thread and a task.
+        # All clients that come back have missed at least the entries about their own connection. Reading them
+        # separately for each client would cost a switch to another thread and a task.
         self._timelines.load_places(
             ((m.name[0], m.looked.place.offset) for m in going_on if m.looked and m.looked.place), MOST_MISSED
         )

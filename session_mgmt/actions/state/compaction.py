@@ -155,7 +155,7 @@ class _Group:
         return gone
 
     def _keep_anchors(self, long: list[tuple[StoredHead, int]]) -> dict[int, int]:
-        """Write snapshots where logs will begin; return the first revision to keep for each log that still needs it."""
+        """Write snapshots where logs will begin; return the first revision to keep of each log that can be shortened."""
         firsts = {head.document: first for head, first in long}
         standing = _find_anchors(self._sql, firsts)
         missing = [(head, first - 1) for head, first in long if head.document not in standing]
@@ -174,7 +174,7 @@ class _Group:
             # Writers of these documents wait from here on, so all heavy work is done before.
             columns = "id, oldest_revision, version"
             rows = self._sql.select_locked(columns, tables.DOCUMENT, firsts, wait=True)
-            # Leave out logs that were shortened in the meantime, or whose backup was restored.
+            # Leave out logs that were shortened in the meantime, or whose rows come from a restored backup.
             cut = {key: oldest for key, oldest, version in rows if oldest < firsts[key] <= version + 1}
             # The snapshot may have been deleted before the lock was taken.
             standing = _find_anchors(self._sql, {key: firsts[key] for key in cut})

@@ -85,8 +85,8 @@ def read_pages(using: str, places: Sequence[tuple[uuid.UUID, int]], limit: int) 
 def read_page(using: str, session: uuid.UUID, after: int, limit: int) -> list[Entry]:
     """Return a page of the entries after a number, oldest first; it is limited by number and by bytes."""
     statements = Statements(connections[using])
-    # Each client that comes back reads this page, and the ORM would take longer to build the query than the query
-    # takes.
+    # Each client that comes back has missed at least the entries about its own connection, so this runs often. The ORM
+    # would take longer to build the query than the query takes.
     rows = statements.fetch_page(
         f"SELECT seq AS number, tag, type, data, {statements.as_utc('at')} AS at FROM {EVENT}"
         " WHERE session_id = %s AND seq > %s ORDER BY seq LIMIT %s",
