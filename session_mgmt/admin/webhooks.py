@@ -15,8 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.formats import date_format
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -213,7 +212,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
             told.append(delivery.last_error or gettext("answer %d") % delivery.last_status)
         if delivery.state == State.WAITING and delivery.attempts:
             told.append(gettext("again at %s") % _show_time(max(delivery.next_at, rests_until or delivery.next_at)))
-        return badge + SafeString("").join(map(_make_line, told))
+        return badge + format_html_join("", "{}", ((_make_line(text),) for text in told))
 
     @admin.display(description=_("payload"))
     def payload_text(self, delivery: WebhookDelivery) -> str:
