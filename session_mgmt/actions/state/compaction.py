@@ -155,7 +155,7 @@ class _Group:
         return gone
 
     def _keep_anchors(self, long: list[tuple[StoredHead, int]]) -> dict[int, int]:
-        """Write snapshots where logs will begin; return the first revision to keep of each log that can be shortened."""
+        """Write snapshots where logs will begin; return the first revision to keep of each log to shorten."""
         firsts = {head.document: first for head, first in long}
         standing = _find_anchors(self._sql, firsts)
         missing = [(head, first - 1) for head, first in long if head.document not in standing]
