@@ -1,1 +1,1 @@
-"""Carriers of frames: a WebSocket, calls over HTTP, and the choice between them."""
+"""Carriers of frames: a WebSocket, HTTP calls, and the choice between them."""

@@ -1,4 +1,4 @@
-"""Calls of a connection over HTTP (PROTOCOL section 16), and what their failures mean."""
+"""Calls of a connection over HTTP (PROTOCOL section 16), and the meaning of their failures."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _PATHS: dict[CallName, str] = {
 
 
 class CallFailure(Exception):
-    """End of a call without a good answer; `leave` is how an attachment ends by it.
+    """End of a call without a good answer; `leave` is how the attachment must go on.
 
-    `refused`: by the server, whose error is `error`. `lost`: no answer, so nobody knows what was done. `foreign`:
-    somebody else has answered, such as a portal. `is_passing`: the attachment lives on, and the same call may be sent
-    again.
+    `refused`: the server has refused the call, and `error` is its error. `lost`: there was no answer, so the effect is
+    unknown. `foreign`: something else has answered, such as a portal. If `is_passing`, the attachment still exists, and
+    the same call may be sent again.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CallFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer of a call that is no stream. `next_in`: seconds after which to poll again; `size` in bytes."""
+    """Answer of a call that is not a stream. `next_in` is the seconds before the next poll, `size` the bytes."""
 
     frames: list[Frame]
     next_in: float = 0.0
@@ -58,7 +58,7 @@ class Answer:
 
 
 class Calls:
-    """The four calls, for one server."""
+    """The four calls to one server."""
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
@@ -68,12 +68,13 @@ class Calls:
     async def open(
         self, name: CallName, text: str, *, patience: float | None, accept: str = JSON
     ) -> AsyncIterator[httpx.Response]:
-        """Send a call; give the server's good answer, unread. Raises CallFailure, in the block too.
+        """Send a call; yield the good answer of the server before its body is read. Raises CallFailure, also in the
+        block.
 
-        `patience`: seconds for which nothing may come, None if somebody else watches that.
+        `patience` is the longest time without new data, in seconds; None if something else limits it.
         """
         if name != "leave":
-            # The client may be in another session by the time that it leaves.
+            # When it leaves, the client may already be in another session.
             self._used = self._rest.token
         try:
             async with self._rest.open_call(_PATHS[name], text, accept, patience, self._used) as answer:
@@ -92,19 +93,19 @@ class Calls:
 
 
 def build_lost(name: str = "network_error") -> CallFailure:
-    """Return the failure of a call that nobody has answered."""
+    """Return the failure of a call without an answer."""
     return CallFailure("lost", Leave(1006, name, reconnect=True))
 
 
 def _build_foreign(status: int) -> CallFailure:
-    """Return the failure of a call that was answered by a proxy without the server, or by a portal."""
+    """Return the failure of a call that was answered by a proxy in front of the server, or by a portal."""
     if status >= 500 or status == 429:
         return build_lost()
     return CallFailure("foreign", Leave(1006, NOT_OURS, reconnect=True, retry_after=PORTAL_WAIT), status=status)
 
 
 def _read_answer(content: bytes) -> Answer:
-    """Return the frames of an answer. Raises CallFailure if it ends too early."""
+    """Return the frames of an answer. Raises CallFailure if the answer is cut."""
     if not content:
         return Answer([])
     try:

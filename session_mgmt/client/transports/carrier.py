@@ -1,4 +1,4 @@
-"""Interface of whatever carries the frames of a client. The link knows no other difference between transports."""
+"""Interface of carriers, which carry the frames of a client. The link sees no other difference of transports."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Frame: TypeAlias = dict[str, Any]
 LOST = Leave(1006, "connection_lost", reconnect=True)
 UNREADABLE = Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
 SILENCE = Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
-# Not an end: the carrier has let go of its attachment, and wants the next `connect`.
+# Not an end: the carrier has given its attachment up, and needs the next `connect`.
 SWITCH = Leave(0, "switch", reconnect=True)
-# Said by servers that restart or have no room, and so no fault of the way to them.
+# Close codes of servers that restart or have no room, so the network is not the reason.
 _TRY_LATER = frozenset({Close.SERVICE_RESTART.value, 1013})
 
 
@@ -30,7 +30,7 @@ def build_close(code: int, name: str = "") -> Leave:
 
 
 def is_lost(leave: Leave) -> bool:
-    """Return True for an end that no server has told: the network's, or that of something on the way."""
+    """Return True for an end that did not come from the server, but from the network or something in it."""
     return leave.code < 4000 and leave.code not in _TRY_LATER
 
 
@@ -44,10 +44,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Parts of a client that its transports use. `core` knows the places in the logs.
+    """Parts of a client that its transports use. `core` knows the positions in the logs.
 
-    `tell_missed` takes the signs of life in a row that did not come, and `tell_round_trip` milliseconds, where a
-    transport watches and measures itself.
+    A transport that watches and measures itself calls `tell_missed` with the number of missed signs of life in a row,
+    and `tell_round_trip` with milliseconds.
     """
 
     core: Core
@@ -60,7 +60,7 @@ class Host:
 
 @dataclass(slots=True)
 class Traffic:
-    """Counters of one carrier since they were read last."""
+    """Counters of one carrier since they were last read."""
 
     frames_received: int = 0
     frames_sent: int = 0
@@ -76,14 +76,14 @@ class Traffic:
         self.bytes_sent += size
 
     def move_to(self, other: Any) -> None:
-        """Add the counters to those of the same name, and begin anew, so that nothing is added twice."""
+        """Add the counters to those of the same name in `other` and reset them, so that nothing is added twice."""
         for name in ("frames_received", "frames_sent", "bytes_received", "bytes_sent"):
             setattr(other, name, getattr(other, name) + getattr(self, name))
             setattr(self, name, 0)
 
 
 class Carrier(Protocol):
-    """Carrier of one attachment, or of several that follow each other without a break."""
+    """Carrier of one attachment, or of several that follow each other directly."""
 
     @property
     def name(self) -> TransportName:
@@ -91,32 +91,32 @@ class Carrier(Protocol):
 
     @property
     def has_beats(self) -> bool:
-        """True if the server's beats are the sign of life; else the carrier watches that itself."""
+        """True if the server's beats are the sign of life; otherwise the carrier watches the connection itself."""
 
     @property
     def traffic(self) -> Traffic: ...
 
     async def open(self) -> Leave | None:
-        """Make ready for `connect`; return why that cannot be. Raises nothing."""
+        """Prepare for `connect`; return None, or the reason why that is impossible. Raises nothing."""
 
     def send_frame(self, frame: Mapping[str, Any]) -> None:
-        """Send in this order; never wait."""
+        """Send a frame after all earlier ones, without waiting."""
 
     async def receive_frame(self, patience: float | None) -> Frame | Leave:
         """Return the next frame, SILENCE after `patience` seconds without one, SWITCH, or the end.
 
-        Asking for a frame tells that the one before was handled.
+        To ask for a frame means that the frame before it was handled.
         """
 
     async def close(self, code: int, last: Mapping[str, Any] | None = None) -> None:
-        """Say good-bye with a code, behind waiting frames and a `last` one; the end is then received."""
+        """Close with a code, after waiting frames and the `last` one; `receive_frame` then returns the end."""
 
     async def abandon(self) -> None:
-        """Let go of everything without a word. Nothing is received from then on."""
+        """Drop everything without a message to the server. Nothing is received after that."""
 
 
 class Interruptible(Carrier, Protocol):
-    """Carrier that can be taken out of its wait."""
+    """Carrier whose wait can be interrupted."""
 
     def interrupt(self, leave: Leave) -> None:
-        """End the attachment with this, behind frames that have arrived already."""
+        """End the attachment with `leave`, after the frames that have already arrived."""

@@ -15,7 +15,7 @@ ALL: tuple[TransportName, ...] = get_args(TransportName)
 
 
 def check_transports(allowed: Sequence[TransportName]) -> Sequence[TransportName]:
-    """Return the names. Raises ValueError if one is unknown, or if there is none."""
+    """Return the names. Raises ValueError for an unknown name, or if there is none."""
     unknown = [name for name in allowed if name not in ALL]
     if unknown or not allowed or isinstance(allowed, str):
         raise ValueError(f"transports has at least one of {', '.join(ALL)}, not {allowed!r}")
@@ -23,7 +23,7 @@ def check_transports(allowed: Sequence[TransportName]) -> Sequence[TransportName
 
 
 def build_carrier(allowed: Sequence[TransportName], host: Host, way: Way) -> Carrier:
-    """Return what carries the next connection."""
+    """Return the carrier of the next connection."""
     if "websocket" not in allowed:
         return HttpCarrier(host, way)
     if len(set(allowed)) == 1:

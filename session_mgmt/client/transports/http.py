@@ -1,4 +1,4 @@
-"""Attachment over HTTP: an attach, polls for what is new, calls for what is written (PROTOCOL section 16)."""
+"""Attachment over HTTP: an attach, polls to receive, and calls to send (PROTOCOL section 16)."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from session_mgmt.client.transports.sender import Sender
 from session_mgmt.client.transports.way import Way
 from session_mgmt.protocol.codes import Close
 
-# Frames that have no place in a call: polls confirm receipts and are the sign of life.
+# Frames that are not sent over HTTP, because polls confirm receipts and are the sign of life.
 _NOT_SENT = frozenset({"ack", "pong", "disconnect"})
-# Members of `connect` that are the proof of the call itself.
+# Members of `connect` that the call itself proves.
 _PROOFS = frozenset({"type", "token", "auth"})
-# Bytes of a call of frames that are not frames.
+# Bytes of a call with frames that are not frames.
 ROOM = 8_192
 ATTACH_SECONDS = 15.0
 # The server answers within 20 s.
 ANSWER_SECONDS = 30.0
-# Seconds that a client which leaves waits for its last writes, and for the answer.
+# Seconds that a leaving client waits for its last writes, and for the answer.
 LEAVE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Frame of an answer; `asked` are the places that its call has named."""
+    """Frame of an answer; `asked` are the positions that its call has sent."""
 
     frame: Frame
     asked: Asked
 
 
 class HttpCarrier:
-    """Attachment over HTTP. `connect` begins it."""
+    """Attachment over HTTP, which begins with `connect`."""
 
     has_beats = False
 
@@ -59,11 +59,11 @@ class HttpCarrier:
         self._arrived: asyncio.Queue[Arrived | Leave] = asyncio.Queue()
         self._given: Arrived | None = None
         self._client: dict[str, Any] | None = None
-        # The same, while the server has to be told of the end.
+        # The same, while the server must still be told of the end.
         self._leaving: dict[str, Any] | None = None
-        # Recovery that is not complete yet.
+        # Id of the recovery, until it is complete.
         self._recovery: str | None = None
-        # Places that the calls under way have named.
+        # Positions that the running calls have sent.
         self._polled: Asked = {}
         self._sent: Asked = {}
 
@@ -82,7 +82,7 @@ class HttpCarrier:
             self.traffic.note_sent(self._sender.add(frame))
 
     async def receive_frame(self, patience: float | None) -> Frame | Leave:
-        """Return the next frame or the end. Every call has a time of its own, so nobody needs to be patient here."""
+        """Return the next frame or the end. Each call has its own time limit, so `patience` is not used."""
         self._finish_given()
         while True:
             arrived = await self._arrived.get()
@@ -97,7 +97,7 @@ class HttpCarrier:
         self._arrived.put_nowait(leave)
 
     async def pause(self) -> None:
-        """Begin no further call of frames; return when none is under way."""
+        """Start no more calls that send frames; return when none is running."""
         await self._sender.pause()
 
     def resume(self) -> None:
@@ -117,7 +117,7 @@ class HttpCarrier:
         await self._sender.stop()
 
     async def _leave(self, *, is_last: bool) -> None:
-        """Tell the server that this attachment is over, `is_last`: behind the writes that wait."""
+        """Report the end of this attachment to the server; with `is_last` first send the waiting writes."""
         client, self._leaving = self._leaving, None
         if client is None:
             return
@@ -130,7 +130,7 @@ class HttpCarrier:
     # Frames that have arrived.
 
     def _prepare(self, arrived: Arrived) -> bool:
-        """Note what a frame says of the attachment; return True if it is for the client too."""
+        """Note what a frame says about the attachment; return True if the client must receive it as well."""
         frame = arrived.frame
         if frame["type"] == "connected":
             self._take_connected(frame)
@@ -150,7 +150,7 @@ class HttpCarrier:
             self._sender.most_bytes = most - ROOM
 
     def _finish_given(self) -> None:
-        """Go on after the last frame, which was handled: the next call names the places that it led to."""
+        """Go on after the last frame was handled, so that the next call sends the new positions."""
         given, self._given = self._given, None
         if given is None:
             return
@@ -177,7 +177,7 @@ class HttpCarrier:
             answer = await self._calls.ask("connections", text, patience=ATTACH_SECONDS)
         except CallFailure as failure:
             if failure.error is not None:
-                # As on a socket: what it says of the session counts before the end does.
+                # As on a socket, the error comes before the end, because it may concern the session.
                 self._arrived.put_nowait(Arrived(failure.error, {}))
             self.fail(failure)
         else:

@@ -1,7 +1,7 @@
-"""Attachments that a socket carries where one gets through, and HTTP where none does.
+"""Attachments over a socket if one gets through, otherwise over HTTP.
 
-It is a race of reachability, never of attaches: before anything attaches, whatever was attached before it, or might
-be, is given up.
+Sockets and HTTP compete to reach the server, but never to attach: before one of them attaches, every earlier
+attachment, or possible attachment, is given up.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from session_mgmt.client.transports.socket import SocketCarrier
 from session_mgmt.client.transports.way import SocketUse, Way
 from session_mgmt.protocol.codes import Close
 
-# Seconds from the beginning within which a socket must be open, and within which it must be attached.
+# Seconds after the start within which a socket must be open, and within which it must be attached.
 OPEN_WITHIN, READY_WITHIN = 0.8, 1.5
-# Seconds for which a socket may take to open and answer while HTTP carries.
+# Seconds in which a socket must open and answer while HTTP is in use.
 PROBE_WITHIN = 10.0
-# Seconds for which a change waits for a call under way, and for which the new attachment may take.
+# Seconds that a change waits for a running call, and in which the new attachment must be ready.
 CALL_LASTS, SWITCH_WITHIN = 2.0, 3.0
-# Seconds for which an attach that was given up may still reach the server.
+# Seconds in which an abandoned attach may still reach the server.
 GHOST_LASTS = 20.0
-# Question to a server to which nothing is attached yet.
+# Ping for a server that has no attachment on this socket yet.
 QUESTION = {"type": "ping", "id": 0}
 
 Opening: TypeAlias = asyncio.Task[Leave | None]
@@ -38,21 +38,21 @@ _CHANGE = Leave(0, "change", reconnect=True)
 
 
 class HybridCarrier:
-    """Carrier that changes between a socket and HTTP; each change is told by SWITCH."""
+    """Carrier that changes between a socket and HTTP. Each change is reported by SWITCH."""
 
     def __init__(self, host: Host, way: Way) -> None:
         self.traffic = Traffic()
         self._host, self._way = host, way
-        # One of the two has the attachment, or the attach that is under way.
+        # Exactly one of the two has the attachment, or the running attach.
         self._socket: SocketCarrier | None = None
         self._http: HttpCarrier | None = None
-        # Socket that answers, and that HTTP gives way to.
+        # Socket that has answered, to which HTTP will change.
         self._next: SocketCarrier | None = None
         self._attached = asyncio.Event()
-        # Until the first attachment. A socket that is lost here is the transport's fault, if HTTP gets through.
+        # True until the first attachment. If a socket is lost before it and HTTP gets through, sockets are the problem.
         self._is_racing = True
         self._has_lost = False
-        # An attach that was given up may still reach the server, and take over.
+        # True while an abandoned attach may still reach the server, and replace the present attachment.
         self._has_ghost = False
         self._use: SocketUse | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -137,7 +137,7 @@ class HybridCarrier:
             self._search = asyncio.create_task(self._look_for_socket())
 
     async def _take_end(self, leave: Leave) -> Leave:
-        """Return how to go on after the end of the present attachment, or of an attach."""
+        """Return how to go on after the end of the present attachment, or of a running attach."""
         if leave is _CHANGE:
             return await self._change_to_socket()
         if self._http is not None or self._attached.is_set() or not is_lost(leave):
@@ -153,8 +153,8 @@ class HybridCarrier:
         return SWITCH
 
     def _take_failure(self, leave: Leave) -> Leave | None:
-        """Go on over HTTP after a socket that was lost in the race; return why not, if that would be no use."""
-        # A proxy that knows no sockets refuses the handshake as a server does.
+        """Change to HTTP after a socket was lost before the first attachment; return the end if HTTP would not help."""
+        # A proxy that does not support sockets refuses the handshake in the same way as a server.
         if not is_lost(leave) and leave.code != Close.ORIGIN_DENIED:
             return leave
         if self._way.blames_server():
@@ -168,7 +168,7 @@ class HybridCarrier:
         self._socket, self._http = None, HttpCarrier(self._host, self._way)
 
     async def _change_to_socket(self) -> Leave:
-        """Attach to the socket that answers; nothing is under way any more."""
+        """Attach to the socket that has answered; no call is running any more."""
         await self._carrier.abandon()
         socket, self._next = self._next, None
         assert socket is not None
@@ -178,7 +178,7 @@ class HybridCarrier:
         return SWITCH
 
     async def _is_own_ghost(self, bye: Frame) -> bool:
-        """Attach anew if what took over is an attach of this client that was given up; else return False."""
+        """Attach again if an abandoned attach of this client replaced the attachment; otherwise return False."""
         if not (self._has_ghost and self._attached.is_set() and bye.get("code") == Close.REPLACED):
             return False
         self._has_ghost = False
@@ -188,7 +188,7 @@ class HybridCarrier:
         return True
 
     def _give_up(self, socket: SocketCarrier) -> None:
-        """Give an attach up that has no answer; it may still reach the server."""
+        """Abandon an attach that has no answer; it may still reach the server."""
         if socket is self._socket and not self._attached.is_set():
             socket.interrupt(_GIVEN_UP)
 
@@ -203,10 +203,10 @@ class HybridCarrier:
     def _call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         self._timers.append(self._host.clock.call_later(seconds, callback))
 
-    # The search for a socket while HTTP carries.
+    # The search for a socket while HTTP is in use.
 
     async def _look_for_socket(self, late: SocketCarrier | None = None, opening: Opening | None = None) -> None:
-        """Find a socket that answers, first one that is slow to open; then let HTTP give way to it."""
+        """Find a socket that answers, beginning with one that opens slowly; then change from HTTP to it."""
         if late is not None and opening is not None:
             if await self._prove(late, opening) and await self._give_way(late):
                 return
@@ -219,7 +219,7 @@ class HybridCarrier:
                 return
 
     async def _prove(self, socket: SocketCarrier, opening: Opening) -> bool:
-        """Return True for a socket that opens and answers in time."""
+        """Return True if a socket opens and answers in time."""
         is_proved = False
         try:
             async with limit_time(self._host.clock, PROBE_WITHIN):
@@ -233,9 +233,9 @@ class HybridCarrier:
         return is_proved
 
     async def _give_way(self, socket: SocketCarrier) -> bool:
-        """End HTTP with the change to a socket; return False if it was lost meanwhile."""
+        """End HTTP for the change to a socket; return False if the socket was lost meanwhile."""
         self._next = socket
-        # What attaches is never given up for another attach.
+        # Wait for the running attach, because it must not be abandoned for another one.
         await self._attached.wait()
         http = self._http
         assert http is not None
@@ -258,7 +258,7 @@ class HybridCarrier:
 
 
 async def _is_answering(socket: SocketCarrier) -> bool:
-    """Return True if a question is answered by a socket to which nothing is attached."""
+    """Return True if a socket without an attachment answers a ping."""
     socket.send_frame(QUESTION)
     while True:
         received = await socket.receive_frame(None)

@@ -1,4 +1,4 @@
-"""Knowledge of the way to a server, for later connections and, with a file as storage, for later processes."""
+"""Knowledge about the way to a server, for later connections and, with a file as storage, for later processes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from session_mgmt.client.storage import Saved
 
 BEGIN_SECONDS = 600.0
 MOST_SECONDS = 86_400.0
-# Failures after which a connection begins without a socket.
+# Number of failures after which a connection begins without a socket.
 ENOUGH_FAILURES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Facts about the way that `of` names. `failures` counts sockets that failed where HTTP did not.
+    """Facts about the way that `of` names. `failures` counts sockets that failed while HTTP got through.
 
-    No socket is tried first until `blocked_until`, which was chosen `blocked_for` seconds ahead; no stream until
-    `buffered_until`.
+    No connection begins with a socket before `blocked_until`, which was `blocked_for` seconds ahead when it was chosen;
+    no stream is tried before `buffered_until`.
     """
 
     of: str
@@ -31,7 +31,7 @@ class Known:
 
 
 class Memory:
-    """Facts in the storage; `save` stores it."""
+    """Facts in the storage; `save` stores them."""
 
     def __init__(self, saved: Saved, of: str, clock: Clock, save: Callable[[], None]) -> None:
         self._saved, self._of, self._clock, self._save = saved, of, clock, save
@@ -54,17 +54,17 @@ class Memory:
         self._write(known)
 
     def note_buffered(self) -> None:
-        """Note that something on the way holds streams back."""
+        """Note that something on the way buffers streams."""
         self._write(replace(self._read(), buffered_until=self._clock.now() + MOST_SECONDS))
 
     def clear_failures(self) -> None:
-        """Forget that sockets failed: one was of use."""
+        """Forget failures of sockets, because one was useful."""
         known = self._read()
         if known.failures:
             self._write(replace(known, failures=0, blocked_until=0.0, blocked_for=0.0))
 
     def _is_ahead(self, until: float) -> bool:
-        # Not longer than a time may be, or a clock that was set back would make it last for years.
+        # Limit the time, or a clock that was set back would extend it to years.
         return 0.0 < until - self._clock.now() <= MOST_SECONDS
 
     def _read(self) -> Known:

@@ -1,4 +1,4 @@
-"""Logs of an attachment over HTTP: which ones it may poll, from where, and by what right."""
+"""Logs of an attachment over HTTP: which of them it may poll, their positions, and their grants."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from session_mgmt.client.transports.carrier import Frame
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.position import Position
 
-# Places that a call has named.
+# Positions that a call has sent.
 Asked: TypeAlias = dict[str, Position | None]
 _PLACED = frozenset({"entries", "snapshot", "gap"})
 
 
 class Places:
-    """Logs that the server knows of, each with its grant if it has one.
+    """Logs that the server knows, each with its grant if it has one.
 
-    `find_logs` returns the places that the client has reached, and `find_wishes` how it wishes to read them, by the
-    wish; `tell_change` is called when the list becomes another.
+    `find_logs` returns the positions that the client has reached. `find_wishes` returns by wish how the client wants to
+    read its logs. `tell_change` is called when the list changes.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Places:
     ) -> None:
         self._find_logs, self._find_wishes, self._tell_change = find_logs, find_wishes, tell_change
         self._grants: dict[str, str | None] = {}
-        # Logs that were asked for or left, by the id of the question.
+        # Logs that the client asked to follow or to leave, by the id of the request.
         self._questions: dict[int, str] = {}
 
     def take_connected(self, frame: Frame) -> None:
@@ -46,7 +46,7 @@ class Places:
         self._questions[id_] = log
 
     def note_frame(self, frame: Frame) -> None:
-        """Note what a frame says of the logs, before it is handled."""
+        """Note what a frame says about logs, before it is handled."""
         if frame["type"] == "grants":
             for log, grant in frame["grants"].items():
                 if log in self._grants:
@@ -55,7 +55,7 @@ class Places:
             self._grants.pop(str(frame.get("log")), None)
 
     def note_answer(self, frame: Frame) -> None:
-        """Note the answer to a question about a log, after it was handled."""
+        """Note the answer to a request about a log, after it was handled."""
         if frame["type"] not in ("reply", "error") or frame.get("id") is None:
             return
         log = self._questions.pop(frame["id"], None)
@@ -66,7 +66,7 @@ class Places:
         self._tell_change()
 
     def describe_for_poll(self) -> tuple[Asked, dict[str, Any]]:
-        """Return the places of all logs, and the `logs` of a poll."""
+        """Return the positions of all logs, and the `logs` of a poll."""
         asked = self.list_places(self._grants)
         logs: dict[str, dict[str, Any]] = {log: {"position": place and place.as_json()} for log, place in asked.items()}
         wishes = self._find_wishes()
@@ -77,14 +77,14 @@ class Places:
         return asked, logs
 
     def list_places(self, logs: Iterable[str]) -> Asked:
-        """Return the places of these logs, as far as they are followed."""
+        """Return the positions of these logs, if they are followed."""
         known = self._find_logs()
         return {log: known[log] for log in logs if log in known and log in self._grants}
 
     def is_stale(self, frame: Frame, asked: Asked) -> bool:
-        """Return True for a frame about an older place than the client has reached meanwhile, by another call.
+        """Return True for a frame about an older position than the client has reached by another call.
 
-        Entries say by their offsets what is known already.
+        Entries need no such check, because their offsets show what is known.
         """
         if frame["type"] not in ("snapshot", "gap"):
             return False
@@ -95,6 +95,6 @@ class Places:
         return told is None or told.epoch != place.epoch or told.offset <= place.offset
 
     def advance(self, frame: Frame, asked: Asked) -> None:
-        """Note the place to which a frame has brought a log: the next frame of the same call goes on from there."""
+        """Note the position to which a frame has brought a log, because the call's next frame begins there."""
         if frame["type"] in _PLACED and frame["log"] in asked and frame["log"] in self._find_logs():
             asked[frame["log"]] = self._find_logs()[frame["log"]]

@@ -1,6 +1,6 @@
-"""Polls of an attachment, one after the other, as long as it lives.
+"""Polls of an attachment, one after another, until it ends.
 
-A stream is a poll that keeps talking: it ends by itself, and the next one follows.
+A stream is a poll with a long answer: it ends by itself, and the next one follows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from session_mgmt.client.transports.stream import FIRST_BYTES_WITHIN, FlowWatch,
 
 Mode: TypeAlias = Literal["sse", "longpoll"]
 
-# Seconds to wait for an answer beyond the time for which the server holds it back.
+# Seconds to wait for an answer in addition to the time for which the server may hold it.
 ANSWER_WITHIN = 10.0
-# Seconds to wait for an answer in doubt.
+# Seconds to wait for an answer if the connection is in doubt.
 SIGN_WITHIN = 3.0
-# Seconds between polls that should have been held back and were not.
+# Seconds between polls that the server should have held but did not.
 SHORTEST = 1.0
 LONGEST_HOLD = 55.0
 AGAIN_AFTER = 1.0
 ATTEMPTS = 2
-# Name of the failure of a stream that something on the way holds back.
+# Name of the failure if something on the way buffers a stream.
 BUFFERED = "stream_buffered"
 
 
@@ -40,10 +40,10 @@ class PollerPort(Protocol):
         """Poll once. Raises CallFailure."""
 
     def open_stream(self, hold: float) -> AbstractAsyncContextManager[httpx.Response]:
-        """Poll for a stream; give the answer. Raises CallFailure."""
+        """Poll for a stream; yield its answer. Raises CallFailure."""
 
     async def take_polled(self, frames: list[Frame], size: int) -> None:
-        """Take frames; return when they were handled."""
+        """Handle frames; return when this is done."""
 
     def fail(self, failure: CallFailure) -> None:
         """End the attachment."""
@@ -52,13 +52,13 @@ class PollerPort(Protocol):
         """Note that streams do not get through."""
 
     def tell_missed(self, missed: int) -> None:
-        """Tell that so many polls in a row were not answered."""
+        """Report how many polls in a row had no answer."""
 
     def tell_round_trip(self, milliseconds: float) -> None: ...
 
 
 class Poller:
-    """Polling that goes on until `stop`. `hold` is in seconds."""
+    """Polling until `stop`. `hold` is in seconds."""
 
     def __init__(self, clock: Clock, mode: Mode, port: PollerPort, chance: Callable[[], float] = random.random) -> None:
         self._clock, self._port, self._chance = clock, port, chance
@@ -67,7 +67,7 @@ class Poller:
         self._round_trip = 0.0
         self._running: asyncio.Task[None] | None = None
         self._turn: asyncio.Task[None] | None = None
-        # The next poll is answered at once: a network that is gone must not keep it waiting.
+        # True if the next poll must be answered at once, because the network may be gone.
         self._is_in_doubt = False
         self._lost = 0
 
@@ -76,12 +76,12 @@ class Poller:
             self._running = asyncio.create_task(self._run())
 
     def restart(self) -> None:
-        """Poll anew, with another list of logs."""
+        """Cancel the running poll and start a new one, because the list of logs has changed."""
         if self._turn is not None:
             self._turn.cancel()
 
     def note_round_trip(self, begun: float) -> None:
-        """Take the answer to a call that began at a time and was answered at once."""
+        """Measure a call that began at this time and was answered at once."""
         # The clock may have been set back.
         self._round_trip = max(self._clock.now() - begun, 0.0)
         self._port.tell_round_trip(self._round_trip * 1000)
@@ -96,7 +96,7 @@ class Poller:
         while True:
             self._turn = asyncio.create_task(self._take_turn())
             await asyncio.wait([self._turn])
-            # Cancelled to be sent anew.
+            # Cancelled by `restart`, so poll again.
             if self._turn.cancelled():
                 continue
             failure = self._turn.exception()
@@ -109,7 +109,7 @@ class Poller:
                 return
 
     async def _take_turn(self) -> None:
-        """Poll once, and wait as long as the next poll should."""
+        """Poll once, and wait until the next poll is due."""
         begun, is_held = self._clock.now(), not self._is_in_doubt
         if is_held and self.mode == "sse":
             has_frames, next_in = await self._read_stream(), 0.0
@@ -137,7 +137,7 @@ class Poller:
         return answer
 
     async def _read_stream(self) -> bool:
-        """Hand over the frames of a stream until it ends; return whether there were any."""
+        """Pass on the frames of a stream until it ends; return True if there were any."""
         watch, has_frames, begun = FlowWatch(self._clock), False, self._clock.now()
         try:
             async with asyncio.timeout(None) as within:
@@ -156,7 +156,7 @@ class Poller:
         return has_frames
 
     async def _get_over(self, failure: CallFailure) -> bool:
-        """Wait as long as a failure asks for; return False if the attachment ends by it."""
+        """Wait after a failure as long as necessary; return False if it ends the attachment."""
         if self.mode == "sse" and (failure.leave.name == BUFFERED or failure.status == 406):
             self.mode = "longpoll"
             self._port.leave_streams()

@@ -1,6 +1,6 @@
-"""Frames of a client on their way over HTTP: one call at a time, and what comes meanwhile goes into the next.
+"""Sending over HTTP: one call at a time. Frames that come meanwhile are sent with the next call.
 
-A call without an answer is sent again as it was: only a receipt decides.
+A call without an answer is repeated unchanged, because only a receipt decides about a write.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from session_mgmt.client.transports.carrier import Frame
 from session_mgmt.client.writing import FRAME_BYTES, STATE
 
 MOST_FRAMES = 100
-# Seconds before a call is sent again that had no answer, or frames that the answer has left out.
+# Seconds before a call without an answer, or frames that an answer has left out, are sent again.
 AGAIN_AFTER = 1.0
-# The same after many answers that have left out all of them.
+# The same after many answers that have left out all frames.
 LONGEST_REST = 16.0
 ATTEMPTS = 2
 
@@ -32,7 +32,7 @@ class SenderPort(Protocol):
         """Send frames, given as JSON texts. Raises CallFailure."""
 
     async def take_sent(self, answer: Answer) -> None:
-        """Take the answer; return when its frames were handled."""
+        """Handle the answer; return when its frames were handled."""
 
     def fail(self, failure: CallFailure) -> None:
         """End the attachment."""
@@ -40,7 +40,7 @@ class SenderPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Frame that waits, as it is sent."""
+    """Waiting frame, and the text that is sent."""
 
     frame: Mapping[str, Any]
     text: str
@@ -48,12 +48,12 @@ class Item:
 
     @property
     def is_answered_twice(self) -> bool:
-        """True if it may be sent again: a message without a number could be seen twice."""
+        """True if it may be sent twice; a message without a number could take effect twice."""
         return self.frame.get("id") is not None or self.frame.get("seq") is not None
 
 
 class Sender:
-    """Queue of frames. `most_bytes` bounds those of one call."""
+    """Queue of frames. `most_bytes` limits the frames of one call."""
 
     def __init__(self, clock: Clock, port: SenderPort, chance: Callable[[], float] = random.random) -> None:
         self._clock, self._port, self._chance = clock, port, chance
@@ -63,7 +63,7 @@ class Sender:
         self._flight: asyncio.Task[None] | None = None
 
     def add(self, frame: Mapping[str, Any]) -> int:
-        """Send a frame with the next call; return the bytes of its text."""
+        """Send a frame with the next call; return the size of its text in bytes."""
         text = json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
         self._queue.append(Item(dict(frame), text, size + 1))
@@ -71,12 +71,12 @@ class Sender:
         return size
 
     async def finish(self) -> None:
-        """Return when nothing waits and no call is under way."""
+        """Return when no frame waits and no call is running."""
         if self._flight is not None:
             await asyncio.wait([self._flight])
 
     async def pause(self) -> None:
-        """Begin no further call; return when none is under way."""
+        """Start no more calls; return when none is running."""
         self._is_paused = True
         await self.finish()
 
@@ -92,7 +92,7 @@ class Sender:
             await asyncio.gather(self._flight, return_exceptions=True)
 
     def _take_off(self) -> None:
-        # As a task, so that what is written in one turn goes in one call.
+        # In a task, so that all frames of one turn of the loop go into one call.
         if self._flight is None and self._queue and not self._is_paused:
             self._flight = asyncio.create_task(self._fly())
             self._flight.add_done_callback(self._land)
@@ -101,7 +101,7 @@ class Sender:
         self._flight = None
         if not flight.cancelled() and (error := flight.exception()) is not None:
             raise error
-        # Something may have come after the last look.
+        # Frames may have come after the last check.
         self._take_off()
 
     async def _fly(self) -> None:
@@ -115,7 +115,7 @@ class Sender:
             await self._port.take_sent(answer)
             left = _list_unanswered(batch, answer.frames)
             self._queue[:0] = left
-            # What was left out in part goes on.
+            # The server makes progress if it left out only a part.
             if len(left) < len(batch):
                 rest = AGAIN_AFTER
             if left:
@@ -123,7 +123,7 @@ class Sender:
                 rest = min(LONGEST_REST, 2 * rest)
 
     async def _send_batch(self, batch: list[Item]) -> Answer | None:
-        """Send until there is an answer; None if the attachment has ended."""
+        """Send until there is an answer; return None if the attachment has ended."""
         lost = 0
         while True:
             try:
@@ -149,12 +149,12 @@ class Sender:
 
 
 def _list_documents(batch: list[Item]) -> list[str]:
-    """Return the logs of the documents that frames write to."""
+    """Return the logs of the documents that these frames change."""
     return list(dict.fromkeys(STATE + item.frame["doc"] for item in batch if item.frame["type"] == "update"))
 
 
 def _list_unanswered(batch: list[Item], answers: list[Frame]) -> list[Item]:
-    """Return the frames that wait for an answer and have none."""
+    """Return the frames that still need an answer."""
     numbers = {answer.get("seq") for answer in answers}
     ids = {answer.get("id") for answer in answers}
 

@@ -27,7 +27,7 @@ from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close
 
 SUBPROTOCOL = Subprotocol("session-mgmt.v1")
 OPEN_SECONDS = 15.0
-# Statuses of a server that has no room or restarts, and so no fault of the way to it.
+# Statuses of a server that restarts or has no room, so the network is not the reason.
 _TRY_LATER = frozenset({429, 503})
 _REFUSALS = frozenset({401, 403, 404})
 
@@ -53,7 +53,7 @@ class SocketCarrier:
 
     async def open(self) -> Leave | None:
         try:
-            # Awaited and not iterated: retries are the client's own.
+            # Awaited instead of iterated, because the client itself retries.
             self._socket = await _begin_handshake(self._address)
         except (OSError, TimeoutError, WebSocketException) as error:
             return explain_failure(error)
@@ -68,7 +68,7 @@ class SocketCarrier:
         if self._interruption is not None:
             return self._interruption
         try:
-            # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of the connection.
+            # Not wait_for: in Python 3.11 it swallows a cancellation at the moment of the connection's end.
             async with asyncio.timeout(patience) as self._waiting:
                 message = await self._socket.recv()
         except TimeoutError:
@@ -89,7 +89,7 @@ class SocketCarrier:
         assert self._socket is not None
         if last is not None:
             self.send_frame(last)
-            # Before the close frame, behind which nothing may be sent.
+            # Before the close frame, because nothing may follow it.
             await self._outgoing.join()
         await self._socket.close(code if code in {1000, CLIENT_HEARTBEAT_LOST} or 4100 <= code < 4200 else 1000)
 
@@ -98,7 +98,7 @@ class SocketCarrier:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
         if self._socket is not None:
-            # A peer that does not answer must not keep the next attachment waiting.
+            # Without a close handshake, because a silent peer must not delay the next attachment.
             self._socket.transport.abort()
             await self._socket.wait_closed()
 
@@ -117,7 +117,7 @@ class SocketCarrier:
 
 
 class _Handshake(connect):
-    """Handshake that follows no redirect: what is sent next is the session's token."""
+    """Handshake that follows no redirect, because the next frame contains the session's token."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
@@ -128,13 +128,13 @@ def _begin_handshake(address: Address) -> connect:
         address.url,
         subprotocols=[SUBPROTOCOL],
         additional_headers=dict(address.headers),
-        # The server declines it: one encoding serves all its readers.
+        # The server declines it, so that one encoded text serves all its clients.
         compression=None,
         open_timeout=OPEN_SECONDS,
-        # No pings of the library: the heartbeat belongs to the protocol, and a second one would hide its loss.
+        # No pings of the library: the protocol has its own heartbeat, and a second one would hide its loss.
         ping_interval=None,
         close_timeout=2,
-        # Where no REST side is mounted, the snapshot of a large document is one frame.
+        # Without the REST API, the snapshot of a large document is a single frame.
         max_size=None,
         proxy=None,
     )
@@ -155,7 +155,7 @@ def _read_close(closed: ConnectionClosed) -> Leave:
 
 
 def explain_failure(error: OSError | WebSocketException) -> Leave:
-    """Return why a connection could not be opened; a server that answered and refused would refuse again."""
+    """Return the end for a failed handshake. A server that answered and refused would refuse again."""
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         if status in _REFUSALS:

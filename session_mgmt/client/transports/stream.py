@@ -1,4 +1,4 @@
-"""Frames of a stream of events, read from the body of an answer."""
+"""Frames of an event stream, read from the body of an answer."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import AsyncIterator
 from session_mgmt.client.clock import Clock
 from session_mgmt.client.transports.carrier import Frame
 
-# Seconds for the first bytes, beyond a round trip, and after them for the first `ping`.
+# Seconds for the first bytes, in addition to a round trip, and then for the first `ping`.
 FIRST_BYTES_WITHIN = 2.0
 PING_WITHIN = 3.0
 SILENCE_SECONDS = 35.0
 
 
 class FlowWatch:
-    """Times within which a stream must show that it flows."""
+    """Time limits in which a stream must show that data arrives."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._within: asyncio.Timeout | None = None
-        # True until the first `ping`: before it, silence means that something holds the stream back.
+        # True until the first `ping`: before it, silence means that something buffers the stream.
         self.is_in_test = True
         self._has_bytes = False
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, within: asyncio.Timeout, patience: float) -> None:
-        """Watch from now on; end the block of `within` if nothing comes in time, first within `patience` seconds."""
+        """Start to watch. If nothing comes in time, at first within `patience` seconds, end the block of `within`."""
         self._within = within
         self._plan(patience)
 
@@ -55,11 +55,11 @@ class FlowWatch:
 
 
 async def read_events(chunks: AsyncIterator[bytes], watch: FlowWatch) -> AsyncIterator[tuple[Frame, int]]:
-    """Yield the frames of a stream, each with its bytes, as they come."""
+    """Yield the frames of a stream as they arrive, each with its size in bytes."""
     rest = b""
     async for chunk in chunks:
         watch.note_bytes()
-        # Decoded event by event: the bytes of one character may come in two parts.
+        # Decode complete events only, because the bytes of one character may arrive in two parts.
         *events, rest = (rest + chunk).split(b"\n\n")
         for event in events:
             if (frame := _read_event(event)) is None:

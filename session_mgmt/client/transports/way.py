@@ -1,4 +1,4 @@
-"""Way of one client to its server, over all its connections: whether sockets are worth a try, and when the next is."""
+"""Experience of a client with its transports over all connections: whether and when to try a socket."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from session_mgmt.client.effects import Leave
 from session_mgmt.client.transports.carrier import Frame, TransportName, is_lost
 from session_mgmt.client.transports.memory import Memory
 
-# Seconds after which a socket that lives has been of use.
+# Seconds after which a living socket counts as useful.
 USEFUL_AFTER = 10.0
-# Sockets in a row that opened and died, after which the next connection is over HTTP.
+# Number of useless sockets in a row after which the next connection begins over HTTP.
 ENOUGH_USELESS = 3
-# Sockets in a row that are lost, where some got through, before HTTP is tried.
+# Number of lost sockets in a row before HTTP is tried, if earlier sockets got through.
 ENOUGH_FAILURES = 3
-# Seconds before the tries for a socket while HTTP carries; the last one again and again.
+# Seconds before each attempt to open a socket while HTTP is in use; the last one is repeated.
 PROBES = (5.0, 30.0, 120.0, 600.0)
-# Seconds before the first one of a client whose sockets got through: its server may just have started again.
+# Seconds before the first attempt if sockets got through before, because the server may just have restarted.
 FIRST_PROBE = 0.2
 
 
@@ -35,14 +35,14 @@ class Way:
     ) -> None:
         self._allowed, self._memory, self._clock, self._chance = allowed, memory, clock, chance
         self.useless = 0
-        # Of a client that never had a socket, too many.
+        # Before the first socket of a client there are no failures to wait for, so begin at the limit.
         self._failures = ENOUGH_FAILURES
         self._has_carried = False
         self._failed_probes = 0
 
     @property
     def is_open_to_sockets(self) -> bool:
-        """False where a socket would only cost time."""
+        """False if a socket would only cost time."""
         return self.useless < ENOUGH_USELESS and not self._memory.is_blocked
 
     @property
@@ -61,39 +61,39 @@ class Way:
         self._has_carried, self._failures = True, 0
 
     def blames_server(self) -> bool:
-        """Note that a socket was lost before it carried; return True while that is rather the server's fault.
+        """Note that a socket was lost before it carried frames; return True while this is probably the server's fault.
 
-        A moment ago sockets got through, and a server that starts again refuses them for a while.
+        Sockets got through before, and a restarting server refuses them for a while.
         """
         self._failures += 1
         return self._failures <= ENOUGH_FAILURES
 
     def note_use(self) -> None:
-        """Note that a socket was of use."""
+        """Note that a socket was useful."""
         self.useless = self._failed_probes = 0
         self._memory.clear_failures()
 
     def note_useless(self) -> None:
-        """Note that a socket was lost before it was of use."""
+        """Note that a socket was lost before it was useful."""
         self.useless += 1
         if self.useless >= ENOUGH_USELESS:
             self._memory.note_failure()
 
     def watch_use(self) -> SocketUse:
-        """Watch whether a socket that is attached now is of use."""
+        """Watch whether the socket that was attached now is useful."""
         return SocketUse(self, self._clock)
 
     def choose_probe_wait(self) -> float:
-        """Return the seconds before the next try for a socket."""
+        """Return the seconds before the next attempt to open a socket."""
         is_first = self._has_carried and self.is_open_to_sockets and self._failed_probes == 0
         wait = FIRST_PROBE if is_first else PROBES[min(self._failed_probes, len(PROBES) - 1)]
-        # It fails, until it has succeeded.
+        # Counts as failed until it succeeds.
         self._failed_probes += 1
         return wait * (0.8 + 0.4 * self._chance())
 
 
 class SocketUse:
-    """Use of one attached socket: its first beat shows it, or its age."""
+    """Watch of one attached socket, which is useful after its first beat or after some time."""
 
     def __init__(self, way: Way, clock: Clock) -> None:
         self._way = way
@@ -105,7 +105,7 @@ class SocketUse:
             self._note_use()
 
     def end(self, leave: Leave | None) -> None:
-        """Take the end; None if this client has ended it."""
+        """Handle the end of the socket; `leave` is None if this client has ended it."""
         if self._timer is not None:
             self._timer.cancel()
         if not self._is_useful and leave is not None and is_lost(leave):
