@@ -1,3 +1,3 @@
-"""Live connections. ``websocket`` moves bytes, ``connection`` knows no transport, ``hub`` assembles everything that
-this process serves.
+"""Live connections. ``websocket`` receives and sends bytes, ``connection`` does not depend on the transport, and
+``hub`` holds everything that this process serves.
 """

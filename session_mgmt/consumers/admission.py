@@ -1,6 +1,6 @@
-"""Admission of connects: a client that would wait too long is refused before any work, and told when to come again.
+"""Admission of connects: a client that would wait too long is refused before any work, with the time to come again.
 
-So a storm slows connected clients down by single groups only, and no connected client is sent away.
+So a storm delays connected clients only by single groups, and no connected client is sent away.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEASURED_SECONDS = 10.0
 
 
 class _Group(NamedTuple):
-    """Group that was measured: its members, the seconds that they took, and when they were answered."""
+    """Measured group: its members, the seconds that it took, and when it was answered."""
 
     members: int
     seconds: float
@@ -43,7 +43,7 @@ class _Group(NamedTuple):
 
 
 class Admission:
-    """Pace of connects, measured by the last groups, and the number of those that wait."""
+    """Pace of connects, measured by the last groups, and the number of waiting connects."""
 
     def __init__(self, clock: Callable[[], float], spread: Callable[[], float] = random.random) -> None:
         self._clock, self._spread = clock, spread
@@ -53,7 +53,7 @@ class Admission:
 
     @property
     def pace(self) -> float:
-        """Return how many connects a second are answered under load."""
+        """Connects per second that are answered under load."""
         while self._groups and self._groups[0].measured_at + MEASURED_SECONDS <= self._clock():
             self._groups.popleft()
         members = sum(group.members for group in self._groups)
@@ -61,7 +61,7 @@ class Admission:
         return members / seconds if seconds else FIRST_PACE
 
     def _find_forgiven(self) -> float:
-        """Return the seconds that hiccups have added to the groups."""
+        """Return the seconds that short delays have added to the groups."""
         # If too few groups were measured, use the assumed pace for the missing ones.
         costs = sorted([*(group.cost for group in self._groups), *[1 / FIRST_PACE] * HICCUPS], reverse=True)
         added = sum(max(0.0, group.seconds - group.members * costs[HICCUPS]) for group in self._groups)
@@ -69,7 +69,7 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count a connect as waiting. Raises ``Busy``, with the time after which to try again."""
+        """Count a connect as waiting. Raises ``Busy`` with the time after which to try again."""
         # Admit every client that fits into the next group, even if the last groups were slow: the first connects of a
         # process are slow, and a group costs little more than they do.
         if self.waiting >= ALWAYS_ADMITTED and (self.waiting + 1) / (pace := self.pace) >= LONGEST_WAIT:
@@ -84,7 +84,7 @@ class Admission:
 
     @contextmanager
     def step_aside(self, count: int = 1) -> Iterator[None]:
-        """Do not count admitted connects while they wait for the application, which delays no others."""
+        """Do not count admitted connects while they wait for the application, which delays nobody else."""
         self.waiting -= count
         try:
             yield
@@ -92,9 +92,10 @@ class Admission:
             self.waiting += count
 
     def note_group(self, members: int, *, taken_at: float, is_under_load: bool) -> None:
-        """Measure a group whose answers have reached the event loop, with whatever else the loop did meanwhile.
+        """Measure a group whose answers have reached the event loop, including other work of the loop meanwhile.
 
-        A group after which nobody waited may have been small for want of clients: it counts only if it was faster.
+        If nobody waited after a group, it may have been small because few clients came: it counts only if it was
+        faster.
         """
         now = self._clock()
         # Groups overlap: the time until the last answer was counted for the previous group.

@@ -1,4 +1,4 @@
-"""Connects of one event loop on their way to the database: those that arrive together are written together."""
+"""Connects of one event loop on their way to the database. Connects that arrive together are written together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GATHER_SECONDS = 0.04
 
 
 class _Arrival:
-    """Connect without an answer."""
+    """Connect that has no answer yet."""
 
     __slots__ = ("access_version", "answer", "connect", "question", "transport")
 
@@ -45,7 +45,7 @@ class _Arrival:
 
 
 class Arrivals:
-    """Clients that connect here and have no answer yet."""
+    """Clients that are connecting here and have no answer yet."""
 
     def __init__(
         self, server: str, size: CrowdSize, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -62,7 +62,7 @@ class Arrivals:
         self._answers: deque[tuple[asyncio.Future[Attachment], Attachment | Exception]] = deque()
 
     async def attach(self, connect: Connect, transport: str = WEBSOCKET) -> Attachment:
-        """Connect a client, together with others that arrive at the same time. Raises its refusal."""
+        """Connect a client, together with others that arrive at the same time. Raises the error if it is refused."""
         arrival = _Arrival(connect, transport, self._loop.create_future())
         self._arrived.append(arrival)
         if self._bringing is None:
@@ -70,7 +70,9 @@ class Arrivals:
         return await arrival.answer
 
     async def _bring_all(self) -> None:
-        """Connect groups until nobody waits. While one is proved and the application is asked, the next one gathers."""
+        """Connect groups until nobody waits. While one group is proved and the application is asked, the next one
+        gathers.
+        """
         while self._arrived:
             gathered = self._loop.time() + GATHER_SECONDS
             group, self._arrived = self._arrived[:MOST_TOGETHER], self._arrived[MOST_TOGETHER:]
@@ -104,7 +106,7 @@ class Arrivals:
         self._send(ready)
 
     async def _ask_application(self, group: list[_Arrival]) -> list[_Arrival]:
-        """Ask who may follow what, before the transaction, which must not wait for it; return who was asked."""
+        """Ask who may follow which topics, before the transaction, which must not wait for it; return who was asked."""
         proofs = await self._prove([arrival.connect.token for arrival in group])
         asked: list[_Arrival] = []
         for arrival in group:
@@ -120,7 +122,7 @@ class Arrivals:
         return asked
 
     async def _prove(self, tokens: list[str]) -> Mapping[str, LiveSession | Exception]:
-        """Read the sessions of tokens together; a failure is everybody's."""
+        """Read the sessions of tokens together; an error is raised for all of them."""
         try:
             return await bridge().read(_prove_sessions, tokens) if tokens else {}
         except Exception as error:
@@ -149,7 +151,7 @@ class Arrivals:
             bridge().connect(asks)
 
     def _take_answers(self, answers: Answers) -> None:
-        """On the lane's thread."""
+        """Take the answers, in the lane's thread."""
         # The thread of the lane may outlive its loop, and a closed loop accepts no calls.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._hand_out, answers)

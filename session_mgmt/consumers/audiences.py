@@ -1,4 +1,4 @@
-"""Live followers of a topic with filters: each distinct filter is evaluated once for all followers who share it."""
+"""Live followers of a topic with filters. Each different filter is evaluated once for all followers that share it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ F = TypeVar("F")
 
 @dataclass(slots=True)
 class _Audience(Generic[F]):
-    """Followers with one filter. ``told`` is the offset since which the log has had nothing for them."""
+    """Followers with one filter. ``told`` is the offset up to which they know the log; later entries
+    were not for them.
+    """
 
     told: int
     followers: dict[F, None] = field(default_factory=dict)
@@ -35,17 +37,17 @@ class Audiences(Generic[F]):
         return bool(self._audiences)
 
     def has(self, follower: F, only: Filter) -> bool:
-        """Return whether a follower is served."""
+        """Return True if a follower is served."""
         audience = self._audiences.get(only)
         return audience is not None and follower in audience.followers
 
     def add(self, follower: F, only: Filter, head: int) -> None:
-        """Add a follower who stands at the head of the feed."""
+        """Add a follower that is at the head of the feed."""
         # No follower of an audience has been told of anything beyond its head, so its next frame begins there.
         self._audiences.setdefault(only, _Audience(head)).followers[follower] = None
 
     def discard(self, follower: F, only: Filter) -> None:
-        """Remove a follower, who may have left before."""
+        """Remove a follower, if it has not left before."""
         audience = self._audiences.get(only)
         if audience is not None:
             audience.followers.pop(follower, None)
@@ -57,7 +59,7 @@ class Audiences(Generic[F]):
         return [follower for audience in self._audiences.values() for follower in audience.followers]
 
     def select(self, name: str, entries: Sequence[Entry], at: Position) -> Iterator[tuple[Shared, list[F]]]:
-        """Return the frames of the entries up to where the feed stands now, each with the audience that it is for."""
+        """Return the frames of the entries up to the feed's position, each with its audience."""
         bodies = [orjson.loads(entry.body) for entry in entries]
         # Iterate over a copy, because a follower that is behind leaves while it is served.
         for only, audience in tuple(self._audiences.items()):
@@ -70,7 +72,7 @@ class Audiences(Generic[F]):
                 yield frame, list(audience.followers)
 
     def select_ephemeral(self, messages: Iterable[tuple[bytes, Any]]) -> Iterator[tuple[Shared, list[F]]]:
-        """Return the messages that are kept nowhere, each given with its data, as ``select`` does."""
+        """Return ephemeral messages with their audiences, like ``select``."""
         listed = list(messages)
         for only, audience in tuple(self._audiences.items()):
             wanted = [message for message, data in listed if only.matches(data)]

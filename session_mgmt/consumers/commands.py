@@ -50,7 +50,7 @@ NOT_UTF8 = 1007
 
 
 def decode(payload: bytes, *, most: int | None = None) -> Any:
-    """Decode a frame of strict JSON, at most ``most`` bytes or a frame's limit. Raises ``SessionMgmtError``."""
+    """Decode a frame of strict JSON, at most ``most`` bytes or the limit of a frame. Raises ``SessionMgmtError``."""
     most = settings().max_frame_bytes if most is None else min(most, settings().max_frame_bytes)
     # Before the text is parsed, so that its size limits the work for a hostile text.
     if len(payload) > most:
@@ -68,7 +68,7 @@ class Commands:
         self._filled_at = self._read_time()
 
     def receive(self, payload: bytes) -> None:
-        """Handle one text message. Every refusal is answered, and none ends in a traceback."""
+        """Handle one text message. Every refusal is answered, and none raises."""
         now = self._read_time()
         self._connection.count_message(len(payload), now)
         # Also before the text is parsed, so that a flood costs no more than its bytes.
@@ -112,7 +112,7 @@ class Commands:
         return self._tokens >= 0
 
     def _refuse_frame(self, message: Any, payload: bytes, error: SessionMgmtError) -> None:
-        """Refuse a numbered frame under its number, so that the client can go on with the next."""
+        """Refuse a numbered frame with its number, so that the client can continue with the next one."""
         try:
             text = payload.decode()
         except UnicodeDecodeError:
@@ -140,8 +140,8 @@ def _take_write(connection: Connection, frame: Update | Publish | Send) -> None:
 
 
 def _take_ephemeral(connection: Connection, frame: Publish) -> None:
-    """Send a message to all who are there: at once where the answers are known, so that those that come together go
-    out together.
+    """Send an ephemeral message to all followers: at once if the answers are known, so that messages that come together
+    are sent together.
     """
     unscoped = find_unscoped(connection.attachment.restriction, frame)
     if unscoped is not None:
@@ -224,7 +224,7 @@ def _refuse_second_connect(connection: Connection, frame: Connect) -> None:
 
 
 def refuse_unmapped(connection: Connection, frame: Frame) -> None:
-    """Refuse a frame that the table of scopes does not name."""
+    """Refuse a frame that is not in the table of scopes."""
     connection.push_error(PermissionDenied())
 
 
@@ -244,9 +244,9 @@ _HANDLERS: dict[type, Handler] = {
 
 
 def map_frames(handlers: dict[type, Handler]) -> dict[type, Handler]:
-    """Return the handlers with a refusal for each frame that the table of scopes does not name.
+    """Return the handlers, with a refusal for each frame that is not in the table of scopes.
 
-    Once and for all, at no cost for a frame: a frame that nobody has thought of is not allowed.
+    This is done once, so it costs nothing per frame: a frame that was forgotten in the table is not allowed.
     """
     return {k: one if k.__name__.lower() in scopes.FRAMES else refuse_unmapped for k, one in handlers.items()}
 

@@ -1,5 +1,5 @@
-"""Newest entry of each key in a range of a log, for a reader that is behind: what came in between is left out, and the
-frame says which range it stands for.
+"""Newest entry of each key in a range of a log, for a reader that is behind. Entries in between are left out, and the
+frame names the range.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Conflation:
-    """Entries after a place, of each key the newest. An entry without the key replaces none and is replaced by none.
+    """Entries after a position, only the newest of each key. An entry without the key replaces no other entry.
 
-    With a filter, of the entries that it wants.
+    With a filter, only the entries that match it.
     """
 
     def __init__(self, name: str, member: str, after: Position, only: Filter | None = None) -> None:
@@ -63,7 +63,7 @@ class Conflation:
 
 
 async def conflate(feed: Feed, member: str, after: Position, only: Filter | None = None) -> Conflation:
-    """Read from a place to where the feed stands now, or as far as one frame reaches."""
+    """Read from a position up to the feed's position, or as far as one frame reaches."""
     found, until = Conflation(feed.name, member, after, only), feed.head
     while found.last.offset < until and found.size < settings().replay_page_bytes:
         page = await feed.pages.read(found.last)

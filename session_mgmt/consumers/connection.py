@@ -116,7 +116,7 @@ class Connection:
         self.hub.denials.note(error, call, address=self._address, user_id=session.user_id, session=session.pk, log=log)
 
     def build_document_url(self, name: str) -> str | None:
-        """Build the address of a large document; ``None`` if the REST side is not mounted."""
+        """Build the URL of a large document; None if the REST API is not mounted."""
         return info.find_document_address(self.attachment.session.pk, name, self._script_name)
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -154,14 +154,18 @@ class Connection:
                 recovery.complete()
 
     def tells_recovered(self, log: str) -> bool:
-        """Tell whether the last frame of a log's replay says so: it promises a whole range (promise T6)."""
+        """Return True if the last frame of a log's replay says `recovered`, which promises a complete range (promise
+        T6).
+        """
         return True
 
     def require_room(self) -> None:
-        """Require that one more page may be sent. A socket is given it once its client has read the one before."""
+        """Check that one more page may be sent; a socket sends it when its client has read the page before."""
 
     def starts_behind(self, log: str) -> bool:
-        """Tell whether a reader that has missed something is behind: only a poll has no queue that would tell."""
+        """Return True if a reader that has missed entries counts as slow: only a poll, which has no
+        queue to measure.
+        """
         return False
 
     def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
@@ -173,8 +177,8 @@ class Connection:
         self.followings.join(log).start()
 
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
-        """Stop following a log that the client may no longer follow, and tell the client; do nothing if it is not
-        followed.
+        """Stop following a log that the client may no longer follow, and send the client an error; do nothing if it is
+        not followed.
         """
         if name in self.followings:
             self.followings.leave(name)
@@ -222,7 +226,7 @@ class Connection:
 
     @property
     def beat_at(self) -> float:
-        """Return when to look for signs of life the next time."""
+        """Time of the next check for signs of life."""
         return self.heartbeat.due_at
 
     def configure(self, wishes: Mapping[str, float]) -> Configuration:
@@ -237,7 +241,7 @@ class Connection:
         return self.read_config()
 
     def judge_wishes(self, wishes: Mapping[str, float]) -> Configuration:
-        """Return the configuration with these wishes. Raises ``InvalidField`` for one outside its range."""
+        """Return the configuration with these wishes. Raises ``InvalidField`` for a value outside its range."""
         return apply_wishes(self.read_config(), wishes, build_ranges())
 
     def read_config(self) -> Configuration:
@@ -252,11 +256,11 @@ class Connection:
 
     @property
     def has_no_room(self) -> bool:
-        """Tell that the client is to be read no further: its answers wait for it, or its frames to be worked off."""
+        """Return True if no more frames of the client may be read, because answers or frames of it wait."""
         return self.slot.is_awaited or self.outlet.is_backed_up or self.inbox.is_full
 
     async def wait_for_room(self) -> None:
-        """Wait until the client may be read further: it has read its answers, and its frames are worked off."""
+        """Wait until the client has read its answers and its frames are handled, so that more of them may be read."""
         if not self.has_no_room:
             return
         self._paused = True
@@ -296,14 +300,14 @@ class Connection:
             self._hang_up.cancel()
 
     def stop_displaced(self, code: Close = Close.REPLACED) -> None:
-        """Close, because a row that this connection goes by is gone or somebody else's; find out why."""
+        """Close, because a row of this connection was deleted or belongs to another connection; find out the reason."""
         if self.closed_with is None and not self.is_fenced:
             self.is_fenced = True
             self.side_work.start(partial(self.stop_with_reason, code))
 
     async def stop_with_reason(self, otherwise: Close) -> None:
-        """Close with the reason for which a row is gone: the end of the session takes all its rows along, and whoever
-        has sent the client away raises its generation. Otherwise with the given code.
+        """Close with the reason for the loss of a row: the end of the session, which deletes all its rows, or a newer
+        generation of the client. Otherwise close with the given code.
         """
         session, client, reason = self.attachment.session.pk, self.attachment.client, ""
         try:
@@ -317,7 +321,7 @@ class Connection:
         self.stop(code or otherwise, reason=reason)
 
     def set_hang_up(self, task: asyncio.Task[Any] | None) -> None:
-        """Set the task to cancel when a good-bye is not answered."""
+        """Set the task to cancel if the goodbye is not answered."""
         self._hang_up = task
 
     async def end(self, code: int) -> None:

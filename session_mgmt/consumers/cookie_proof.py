@@ -1,4 +1,4 @@
-"""Proof of a socket where pages keep their sessions in a cookie: the cookie of its handshake."""
+"""Proof of a socket if pages have a cookie for their session: the cookie of its handshake."""
 
 from __future__ import annotations
 

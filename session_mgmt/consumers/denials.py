@@ -1,7 +1,7 @@
-"""Notes for the audit trail of what sockets were refused: rights that a client lacks, and limits that it passes.
+"""Audit entries about refusals on sockets: missing rights, and exceeded limits.
 
-A hostile client is refused thousands of times a second. So a kind is news once in a while for each address, at no cost
-in between, and the trail holds to the same bound over all processes.
+A hostile client is refused thousands of times per second. So a kind of refusal is recorded only once in a while for
+each address, at no cost in between, and the audit trail has the same limit over all processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 class Denials:
-    """One per event loop. Notes outlive their connection: whoever hangs up at once is written down too."""
+    """Refusals to record, one object per event loop. They outlive their connection, so a client cannot
+    avoid its entry.
+    """
 
     def __init__(self) -> None:
         # Kept, because an event loop holds its tasks by weak references only.
@@ -37,7 +39,7 @@ class Denials:
         session: uuid.UUID | None = None,
         log: str | None = None,
     ) -> None:
-        """Have a missing right or a limit written down; any other refusal is nobody's news."""
+        """Record a missing right or an exceeded limit; ignore any other refusal."""
         kind = incidents.find_kind(error)
         if kind is None or not limits.is_news(address, kind):
             return
@@ -49,7 +51,7 @@ class Denials:
         task.add_done_callback(self._tasks.discard)
 
     async def _write(self, record: partial[None]) -> None:
-        """Write a note; a failure of that changes no answer."""
+        """Write an entry; a failure of this changes no answer."""
         try:
             await bridge().call(record)
         except SessionMgmtError:

@@ -1,4 +1,4 @@
-"""Live end of a log in this process: one place, one read and one encoding for all who follow it."""
+"""Live end of a log in this process: one position, one read and one encoding for all followers."""
 
 from __future__ import annotations
 
@@ -32,26 +32,28 @@ FAR = 2**63
 
 
 class Follower(Protocol):
-    """Face of whoever is served by a feed; with ``only`` it is given no other entries."""
+    """Interface of a follower of a feed; with ``only`` it receives only matching entries."""
 
     only: Filter | None
 
     def deliver(self, feed: Feed, frame: Shared) -> None:
-        """Take a frame with the next entries; ``feed`` stands at its last one."""
+        """Receive a frame with the next entries; the position of ``feed`` is its last entry."""
 
     def deliver_ephemeral(self, frame: Shared) -> None:
-        """Take a message that is kept nowhere."""
+        """Receive an ephemeral message, which is not stored."""
 
     def tell_place(self) -> None:
-        """Tell how far the log has come, where nothing of it was wanted."""
+        """Report how far the log has come if no entry matched."""
 
     def handle_loss(self, feed: Feed, position: Position) -> None:
-        """Go on from ``position``: the log has lost the entries between the last delivered one and there."""
+        """Continue at ``position``: the log has lost the entries between the last delivered one and this position."""
 
 
 @dataclass(slots=True)
 class Feed:
-    """State of one feed: ``head`` is the newest entry handed on, ``row`` tells where the log is stored."""
+    """State of one feed: ``head`` is the offset of the newest delivered entry, ``row`` the place where the log is
+    stored.
+    """
 
     row: LogRow
     epoch: str
@@ -85,7 +87,7 @@ class Feed:
 
     @property
     def position(self) -> Position:
-        """Return the place of the newest entry that was handed on."""
+        """Position of the newest delivered entry."""
         # Shared by all followers, because to make it for each would cost a tenth of a delivery.
         known = self._place
         if known is None or known.offset != self.head or known.tag != self.tag or known.epoch != self.epoch:
@@ -93,7 +95,7 @@ class Feed:
         return known
 
     def append(self, entries: Sequence[Entry]) -> bool:
-        """Hand on new entries; return False if there is a hole before them, which is then read."""
+        """Deliver new entries; return False if entries before them are missing, which are then read."""
         # Entries come from the lane, from reads and from replays, so some were delivered already (promise T3).
         fresh = [entry for entry in entries if entry.offset > self.head]
         if not fresh:
@@ -117,21 +119,21 @@ class Feed:
         return True
 
     def add_live(self, follower: Follower) -> None:
-        """Serve a follower who stands where the feed stands."""
+        """Serve a follower whose position is that of the feed."""
         if follower.only is None:
             self.live[follower] = None
         else:
             self.audiences.add(follower, follower.only, self.head)
 
     def remove_live(self, follower: Follower) -> None:
-        """Serve a follower no longer; nothing happens if it is not served."""
+        """Stop serving a follower; do nothing if it is not served."""
         if follower.only is None:
             self.live.pop(follower, None)
         else:
             self.audiences.discard(follower, follower.only)
 
     def hand_on_ephemeral(self, payload: Any) -> None:
-        """Hand on an ephemeral message: its data, under this topic's own name, whatever else a doorbell carries."""
+        """Deliver an ephemeral message with its data and this topic's own name, whatever else a doorbell contains."""
         if not (self.live or self.audiences) or not self.name.startswith(TOPIC):
             return
         data = read_ephemeral(payload)
@@ -143,7 +145,7 @@ class Feed:
             self._ephemeral.append(orjson.dumps(message))
 
     def _deliver_ephemeral(self) -> None:
-        """Deliver the messages of one turn of the loop, with one write for each reader if they are not large."""
+        """Deliver the messages of one turn of the loop, with one write per reader if they are not large."""
         messages, self._ephemeral = self._ephemeral, []
         while messages:
             count, size = 1, len(messages[0])
@@ -161,7 +163,7 @@ class Feed:
                         follower.deliver_ephemeral(frame)
 
     def join(self, head: Position) -> None:
-        """Count one more follower, who knows that the log stands at ``head``."""
+        """Count one more follower, which knows that the log is at ``head``."""
         if not self.following and head.offset > self.head:
             # Nobody followed the feed, so nobody expects these entries from it; clients that missed them replay them.
             self.head, self.tag = head.offset, head.tag
@@ -172,12 +174,12 @@ class Feed:
             self.catch_up()
 
     def hear_of(self, head: int) -> None:
-        """Take the news that the log has come to ``head``, or, with 0, to somewhere."""
+        """Note that the log has reached ``head``, or with 0 an unknown offset."""
         if head == 0 or head > self.head:
             self.catch_up(head or FAR)
 
     def catch_up(self, to: int = FAR) -> None:
-        """Read new entries, soon; several calls become one read. While nobody follows, it is left to the next one."""
+        """Read new entries soon; several calls cause one read. Without followers, the next follower causes the read."""
         if not self.following:
             self._unread_to = max(self._unread_to, to)
             return
@@ -212,16 +214,19 @@ class Feed:
             self._reading = None
 
     async def _jump_to_head(self) -> None:
-        """Go to where the log stands, and say so to everybody: entries that nobody here has seen are gone."""
+        """Move to the log's position and report it to all followers, because entries that were not read
+        here are gone.
+        """
         position, _ = await self.ask_position()
         if position is not None:
             self._start_anew(position)
 
     async def ask_position(self) -> tuple[Position | None, int]:
-        """Read where the log stands now, once for all who ask in this moment; return also the head of that time.
+        """Read the log's present position, once for all callers of this moment; return also the head at the time of
+        asking.
 
-        Whoever asks while a read is running has the answer of the next one: an older one could not tell what has
-        been written since.
+        A caller that comes while a read is running gets the answer of the next one, because an older answer may lack
+        entries that were written since.
         """
         loop = asyncio.get_running_loop()
         if self._position is None:
@@ -243,10 +248,10 @@ class Feed:
         self._asking = None
 
     def correct(self, position: Position, *, asked_at: int | None = None) -> None:
-        """Compare with where the database says that the log stands.
+        """Compare the feed with the log's position in the database.
 
         A feed that is behind reads; another epoch or a smaller head means that history was lost. ``asked_at`` is the
-        head when the database was asked: entries handed on since then are newer than the answer, not missing from it.
+        head when the database was asked: entries delivered since then are newer than the answer, not missing from it.
         """
         known = self.head if asked_at is None else asked_at
         if position.epoch != self.epoch or position.offset < known:
@@ -258,7 +263,7 @@ class Feed:
             self._start_anew(position)
 
     def _start_anew(self, position: Position) -> None:
-        """Stand at another place of the log, or of another log: no page from before holds any more."""
+        """Move to another position of the log, or to another history; all earlier pages become invalid."""
         # First, because entries that a follower has passed are not lost.
         for follower in self.audiences.list_followers():
             follower.tell_place()

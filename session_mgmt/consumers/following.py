@@ -1,7 +1,7 @@
-"""Place of one connection in one log: replay until it stands where the feed stands, then join the feed in the same
-turn of the loop.
+"""Position of one connection in one log: replay up to the feed's position, then join the feed in the same turn of the
+loop.
 
-A client that reads too slowly falls back to replay: nothing is kept for it, because everything is in the log.
+A client that reads too slowly returns to replay. Nothing is buffered for it, because everything is in the log.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """Face of the connection that follows a log."""
+    """Interface of the connection that follows a log."""
 
     outlet: Outlet
     replay_turn: asyncio.Lock
@@ -49,29 +49,29 @@ class Reader(Protocol):
         """Send a frame."""
 
     def push_error(self, error: SessionMgmtError) -> None:
-        """Tell an error that answers no request."""
+        """Send an error that answers no request."""
 
     def stop(self, code: Close) -> None:
-        """Say good-bye and close."""
+        """Say goodbye and close."""
 
     async def stop_with_reason(self, otherwise: Close) -> None:
-        """Close with the reason for which a row is gone, or otherwise with this code."""
+        """Close with the reason for the loss of a row, or otherwise with this code."""
 
     def tells_recovered(self, log: str) -> bool:
-        """Tell whether the last frame of a log's replay says so."""
+        """Return True if the last frame of a log's replay says `recovered`."""
 
     def starts_behind(self, log: str) -> bool:
-        """Tell whether a reader that has missed entries of a log counts as slow."""
+        """Return True if a reader that has missed entries of a log counts as slow."""
 
     def build_document_url(self, name: str) -> str | None:
-        """Build the address of a large document."""
+        """Build the URL of a large document."""
 
 
 @asynccontextmanager
 async def take_replay_turn(reader: Reader) -> AsyncIterator[None]:
-    """Wait until the client has read everything sent to it: one page or snapshot at a time is made.
+    """Wait until the client has read everything sent to it, because only one page or snapshot is made at a time.
 
-    So a client gets no more of the server's memory by following more logs, or by following them again and again.
+    So a client cannot use more of the server's memory by following more logs, or by following them again and again.
     """
     async with reader.replay_turn:
         await reader.outlet.wait_until_sent()
@@ -79,7 +79,7 @@ async def take_replay_turn(reader: Reader) -> AsyncIterator[None]:
 
 
 class Following:
-    """State of one followed log: ``place`` is the last entry that went out to the client."""
+    """State of one followed log: ``place`` is the position of the last entry that was sent to the client."""
 
     def __init__(self, connection: Reader, feed: Feed, log: Log) -> None:
         self._connection, self.feed, self.log = connection, feed, log
@@ -96,7 +96,7 @@ class Following:
 
     @property
     def sent(self) -> int:
-        """Return the last offset that went out to the client."""
+        """Last offset that was sent to the client."""
         return self.place.offset
 
     @property
@@ -104,7 +104,7 @@ class Following:
         return self.log.key.startswith(DOCUMENT_KEY)
 
     def start(self, missed: Sequence[Entry] = ()) -> asyncio.Task[bool] | None:
-        """Bring the client to the present, at once if nothing has to be waited for: then there is no task.
+        """Bring the client to the present; return a task, or None if nothing has to be waited for.
 
         The task's result is False if it was impossible. ``missed`` are the next entries, if they were read.
         """
@@ -148,12 +148,12 @@ class Following:
         self._release_receipts()
 
     def handle_loss(self, feed: Feed, position: Position) -> None:
-        """Send a snapshot or a gap, then go on from there: the live log lost entries."""
+        """Send a snapshot or a gap, because the live log lost entries, and continue from there."""
         feed.remove_live(self)
         self._restart(reason="history_lost" if position.offset <= self.sent else "trimmed", at=position)
 
     def tell_place(self) -> None:
-        """Tell a client that wants a part of the log how far it has come, so that nothing of that counts as missed."""
+        """Report to a client with a filter how far the log has come, so that earlier entries do not count as missed."""
         place = self.feed.position
         if self.only is None or self.place == place or not self.feed.audiences.has(self, self.only):
             return
@@ -163,13 +163,13 @@ class Following:
             self.place = place
 
     def deliver_ephemeral(self, frame: Shared) -> None:
-        """Pass a message on unless the client is behind: a message without a log must not pile up either."""
+        """Pass a message on unless the client is behind, because messages without a log must not pile up either."""
         if not self._connection.outlet.is_full:
             self._connection.outlet.push(frame)
 
     @property
     def has_parked(self) -> bool:
-        """Tell whether receipts wait for entries that have not gone out."""
+        """True if receipts wait for entries that were not sent yet."""
         return bool(self._parked)
 
     async def wait_for_replay(self) -> None:
@@ -178,13 +178,13 @@ class Following:
             await asyncio.wait([self._task])
 
     def tell_loss(self) -> None:
-        """Tell the gap of the verdict, where no ``connected`` and no ``reply`` has told it."""
+        """Report the gap of the verdict, if no ``connected`` and no ``reply`` has reported it."""
         if self.lost_range is not None:
             verdict = {name: value for name, value in verdicts.build_verdict(self.log).items() if name != "mode"}
             self._connection.push({"type": "gap", "log": self.log.name, **verdict})
 
     def park_receipt(self, offset: int, frame: str) -> None:
-        """Keep a receipt until the client has been given the entries up to its offset."""
+        """Keep a receipt until the client has received the entries up to its offset."""
         if self.stopped or offset <= self.sent:
             self._connection.outlet.push(frame)
         else:
@@ -265,8 +265,8 @@ class Following:
     def _find_promised(self, marked: bool) -> int:
         """Return the offset up to which the verdict has promised entries.
 
-        A feed may stand where the client does and still be behind the verdict: promised entries are replayed, not left
-        to come live.
+        A feed at the client's position may still be behind the verdict. Promised entries are replayed; they do not come
+        as live ones.
         """
         return self.log.head.offset if marked else 0
 
@@ -345,7 +345,7 @@ class Following:
             return page is not None
 
     async def _push_latest(self, member: str) -> bool:
-        """Send the newest entry of each key, up to where the feed stands or as far as one frame reaches."""
+        """Send the newest entry of each key, up to the feed's position or as far as one frame reaches."""
         conflation = await conflate(self.feed, member, self.place, self.only)
         if conflation.is_empty:
             return False
@@ -376,7 +376,7 @@ class Following:
         return is_last
 
     async def _skip_purged_entries(self) -> None:
-        """Go to where the log stands after a purge between two pages."""
+        """Move to the log's position after a purge between two pages."""
         position, asked_at = await self.feed.ask_position()
         if position is None or (position.offset == self.sent and position.epoch == self.feed.epoch):
             self.feed.correct(position or Position(self.feed.epoch, self.sent, ""), asked_at=asked_at)

@@ -17,7 +17,7 @@ from session_mgmt.protocol.logs import STATE
 
 
 class Joiner(Reader, Protocol):
-    """Face of the connection that follows logs."""
+    """Interface of the connection that follows logs."""
 
     attachment: Attachment
     writes: Writes
@@ -36,7 +36,7 @@ class Followings(dict[str, Following]):
         self._judging_turn = asyncio.Lock()
 
     def join(self, log: Log) -> Following:
-        """Join a log; one that is followed already is followed anew from the given place."""
+        """Join a log; if it is followed already, follow it again from the given position."""
         # The old following must not send anything after the new one has begun.
         self.leave(log.name)
         connection = self._connection
@@ -51,7 +51,7 @@ class Followings(dict[str, Following]):
         return following
 
     def leave(self, name: str) -> None:
-        """Leave a log; nothing happens if it is not followed."""
+        """Leave a log; do nothing if it is not followed."""
         following = self.pop(name, None)
         if following is not None:
             following.stop()
@@ -64,12 +64,12 @@ class Followings(dict[str, Following]):
         self._connection = None
 
     def tell_places(self) -> None:
-        """Tell how far logs have come of which the client wants a part, where nothing was in it."""
+        """Report how far logs with filters have come if no entry matched."""
         for following in self.values():
             following.tell_place()
 
     def list_lost(self) -> dict[str, list[int | None]]:
-        """Return the range of each log that the client was not given and that is lost."""
+        """Return for each log the range of entries that are lost and were not sent."""
         return {name: list(f.lost_range) for name, f in self.items() if f.lost_range}
 
     def list_replayed(self) -> dict[str, list[int]]:

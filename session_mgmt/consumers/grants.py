@@ -1,6 +1,6 @@
-"""Answers of the application to who may follow which topic, kept for the seconds of one storm.
+"""Answers of the application about who may follow which topic, kept for the seconds of a storm.
 
-The project's functions may be slow or fail; they run on threads of their own, before anything is locked.
+Functions of the project may be slow or fail, so they run in threads of their own, before anything is locked.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Question:
 
 
 class Grants:
-    """Answers for one event loop; a (session, topic) is asked once in a storm."""
+    """Answers for one event loop; in a storm, each pair of session and topic is asked only once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._clock = loop, loop.time
@@ -83,7 +83,7 @@ class Grants:
         return Question(topics, answers, job)
 
     async def wait(self, questions: Iterable[Question], seconds: float | None = None) -> None:
-        """Wait until all are answered, but no longer than that, or than any answer may take."""
+        """Wait until all are answered, at most ``seconds`` (by default ``LONGEST_ANSWER``)."""
         jobs = [question.job for question in questions if question.job is not None and not question.job.done()]
         if not jobs:
             return
@@ -93,7 +93,7 @@ class Grants:
         await asyncio.wait([countdown.over], timeout=LONGEST_ANSWER if seconds is None else seconds)
 
     def forget(self, session: uuid.UUID) -> None:
-        """Ask anew: something about the session has changed."""
+        """Forget the answers, because something about the session has changed."""
         self._kept.pop(session, None)
 
     def _find_answers(self, session: LiveSession) -> Answers:

@@ -49,7 +49,7 @@ _ANYBODY = str(uuid.UUID(int=0))
 def build_connected(
     attachment: Attachment, verdict: str, reason: str, *, config: Configuration, script_name: str
 ) -> dict[str, Any]:
-    """Build the ``connected`` frame: who the client is, and where each of its logs stands."""
+    """Build the ``connected`` frame: the client's name, and the position of each of its logs."""
     denied = {name: {"mode": "denied", "error": error.as_dict()} for name, error in attachment.denied.items()}
     return {
         "type": "connected",
@@ -72,7 +72,7 @@ def build_connected(
 
 
 def build_endpoints(session: uuid.UUID, script_name: str) -> dict[str, str]:
-    """Build the addresses of a session, as ``info.list_endpoints`` does, for somebody who speaks no language yet."""
+    """Build the URLs of a session, like ``info.list_endpoints``, for a client whose language is not known yet."""
     found = _find_endpoints(script_name, django_settings.ROOT_URLCONF)
     # Only once, because the text of a UUID is made in Python.
     key = str(session)
@@ -136,7 +136,7 @@ def _build_retry() -> dict[str, float]:
 
 
 def build_bye(code: Close, *, retry_after: float | None = None, reason: str = "") -> dict[str, Any]:
-    """Build the ``bye`` frame that goes before a close."""
+    """Build the ``bye`` frame that is sent before a close."""
     return {
         "type": "bye",
         "code": int(code),

@@ -1,6 +1,6 @@
-"""Signs of life of one connection: beats that were answered, beats that were missed, and how long an answer took.
+"""Signs of life of one connection: beats that were answered, beats that were missed, and how long answers took.
 
-A pure state machine: time is an argument, and whoever turns it sends the ping and closes the connection.
+A pure state machine: time is an argument, and the caller sends the pings and closes the connection.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Heartbeat:
         self.due_at = min(self.due_at, self._beat_at)
 
     def rest(self, now: float) -> None:
-        """Count no silence up to now: the peer's answers could not be heard."""
+        """Do not count the silence up to now, because the peer's answers could not be read."""
         self.heard_at = now
 
     def turn(self, now: float) -> Turn:
-        """Look at the connection; ``next_at`` tells when to look again."""
+        """Check the connection; ``next_at`` of the result is the time of the next check."""
         self._leave_out_standstill(now)
         missed = self._count_missed(now)
         is_lost = self.missed_in_a_row >= self.missed_limit
@@ -73,7 +73,7 @@ class Heartbeat:
         return Turn(self.due_at, is_due, missed, is_lost)
 
     def build_ping(self) -> dict[str, Any]:
-        """Build the beat that is due; it tells the client the last round trip."""
+        """Build the beat that is due; it contains the last round trip."""
         return {"type": "ping", "ping": self.beats, "rtt_ms": self.rtt_ms}
 
     def take_pong(self, ping: int, now: float) -> None:
@@ -89,7 +89,7 @@ class Heartbeat:
 
     @property
     def rtt_ms(self) -> float | None:
-        """Return the last round trip."""
+        """Last round trip in milliseconds."""
         return self._rtts[-1] if self._rtts else None
 
     @property
@@ -125,7 +125,7 @@ class Heartbeat:
             self.heard_at = min(now, self.heard_at + held_up)
 
     def _count_missed(self, now: float) -> int:
-        """Count at most one beat, and only after one was asked for that nothing has answered."""
+        """Count at most one beat, and only if one was sent and has no answer yet."""
         if self.heard_at >= self._unanswered_since:
             self.missed_in_a_row = 0
             return 0

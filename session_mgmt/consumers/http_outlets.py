@@ -1,6 +1,6 @@
 """Ends of an outlet over HTTP: a basket that gathers the frames of one answer, and a stream of events.
 
-Both take the messages that an outlet sends into a socket. So whoever follows logs need not know what carries frames.
+Both take the messages that an outlet sends to a socket, so code that follows logs does not depend on the transport.
 """
 
 from __future__ import annotations

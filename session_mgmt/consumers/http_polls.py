@@ -1,7 +1,7 @@
-"""Polls of clients over HTTP, and streams, which are polls that keep talking.
+"""Polls of clients over HTTP, and streams, which are polls with a long answer.
 
-A poll proves itself, looks at its logs as a resume does, and follows them in the ordinary way until its answer goes.
-Nothing of it is left behind: the client knows its positions, and the next poll may come to any process.
+A poll proves itself, checks its logs like a resume, and follows them as usual until its answer is sent. No state of it
+stays: the client knows its positions, and the next poll may come to any process.
 """
 
 from __future__ import annotations

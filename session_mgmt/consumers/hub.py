@@ -1,7 +1,7 @@
-"""Hub of one process: its connections and feeds, its rounds, and the notifications that it hears.
+"""Hub of one process: its connections and feeds, its rounds, and the notifications that it receives.
 
-Doorbells and the lane tell that a log has moved; position checks find the rest. The truth is always
-read from the database.
+Doorbells and the lane report that a log has grown; position checks find the rest. The entries are always read from
+the database.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FLUSH_SECONDS = 5.0
 
 
 class Hub:
-    """One per event loop; starts with its first connection."""
+    """Connections and feeds, one hub per event loop; it starts with its first connection."""
 
     def __init__(self) -> None:
         gc_tuning.freeze_loaded_objects()
@@ -78,7 +78,7 @@ class Hub:
     # -- events --------------------------------------------------------------------------------------------------
 
     def take_group(self, group: Group, results: list[tuple[Answer, Decision]]) -> None:
-        """On the lane's thread: entries first, then answers, in one turn of the loop."""
+        """Take a group in the lane's thread, and handle its entries before its answers, in one turn of the loop."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._hand_on, group, results)
 
@@ -102,7 +102,7 @@ class Hub:
             self.rounds.schedule_look(waiting)
 
     def _take_ring(self, heads: dict[str, int], payload: Any) -> None:
-        """On whatever thread rings."""
+        """Take a ring, in the thread that rings."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._handle_ring, heads, payload)
 
@@ -121,7 +121,7 @@ class Hub:
                 feed.hear_of(head)
 
     def _note_missed(self) -> None:
-        """Look at once for what other processes may have rung for while nobody listened."""
+        """Check at once for rings of other processes that were missed while nobody listened."""
         self.rounds.catch_up()
 
     def _handle_control(self, orders: Orders) -> None:
@@ -138,8 +138,8 @@ class Hub:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Send everybody away, to come back spread over some seconds: by then another process is there, and all of
-        them at once would be a storm for it.
+        """Send all clients away, and spread their return over some seconds: by then another process is there, and all
+        of them at once would be a storm for it.
         """
         # First, because clients that are sent away must not be admitted here again.
         self.draining = True
@@ -147,7 +147,7 @@ class Hub:
             connection.stop(Close.DRAINING, retry_after=pick_delay())
 
     async def stop(self) -> None:
-        """Send everybody away and end."""
+        """Send all clients away and end."""
         self.drain()
         with suppress(TimeoutError):
             # A database that does not answer must not delay the shutdown; leases end the remaining connections.
@@ -166,7 +166,7 @@ class Hub:
 
 
 def pick_delay() -> float:
-    """Pick the seconds after which one of many clients is to come back."""
+    """Choose the seconds after which one of many clients should come back."""
     return random.uniform(0, settings().drain_spread)
 
 

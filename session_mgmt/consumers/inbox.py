@@ -26,7 +26,7 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether the client is to be read no further until it has its answers."""
+        """Return True if no more frames of the client may be read until it has its answers."""
         return self._frames >= MOST_FRAMES or self._open_bytes > MOST_BYTES
 
     def note_message(self, size: int) -> None:

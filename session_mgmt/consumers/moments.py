@@ -6,7 +6,9 @@ import asyncio
 
 
 class Moment:
-    """Event that is made when somebody waits for it: an ``asyncio.Event`` takes 900 bytes of every connection."""
+    """Event that is created when something waits for it, because an ``asyncio.Event`` costs 900 bytes
+    per connection.
+    """
 
     __slots__ = ("_comes",)
 
@@ -21,7 +23,7 @@ class Moment:
         await asyncio.shield(self._comes)
 
     def come(self) -> None:
-        """Let all who wait go on."""
+        """Wake all that wait."""
         if self._comes is not None:
             self._comes.set_result(None)
             self._comes = None

@@ -18,9 +18,8 @@ from session_mgmt.writes import verbs
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Sessions whose connections are to close, each with code and reason, the clients of which older generations are to
-    close, each with the code, the sessions that may stand no longer as they did, and those of which answers of the
-    application are to be forgotten.
+    """Sessions whose connections must close, each with code and reason; clients whose older generations must close,
+    each with the code; sessions that must be checked; and sessions whose answers of the application must be forgotten.
     """
 
     stops: tuple[tuple[uuid.UUID, Close, str], ...] = ()

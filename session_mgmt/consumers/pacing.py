@@ -51,7 +51,7 @@ class Slot:
 
     @property
     def is_awaited(self) -> bool:
-        """Tell that a request waits for its slot."""
+        """Return True if a request waits for its slot."""
         return self._came is not None
 
     def take(self, act: Callable[[], None]) -> None:
@@ -105,7 +105,7 @@ class Turns:
 
     @asynccontextmanager
     async def take(self, name: str) -> AsyncIterator[None]:
-        """Wait until everything asked for before is done."""
+        """Wait until all earlier work for the name is done."""
         self._asked[name] += 1
         try:
             async with self._locks.setdefault(name, asyncio.Lock()):

@@ -165,7 +165,7 @@ class Shelf:
         self._wait()
 
     def drop(self, page: Page) -> None:
-        """Forget a page; whoever is being given it keeps it alive."""
+        """Forget a page; requests that still use it keep it in memory."""
         pages, _ = self._kept.pop(page)
         pages.remove(page)
         self.bytes -= page.size

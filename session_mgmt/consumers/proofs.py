@@ -21,7 +21,9 @@ MOST_WAITING = 10_000
 
 
 class Proofs:
-    """One per event loop. While a group is proved the next one gathers; whoever comes alone waits for nobody."""
+    """Proofs of calls, one object per event loop. While a group is proved, the next one gathers; a single call need not
+    wait.
+    """
 
     def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._sleep = sleep

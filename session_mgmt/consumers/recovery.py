@@ -16,7 +16,7 @@ from session_mgmt.consumers.outlet import Outlet
 
 
 class Recovering(Protocol):
-    """Face of the connection of a client that has come back."""
+    """Interface of the connection of a client that has come back."""
 
     attachment: Attachment
     outlet: Outlet

@@ -61,7 +61,7 @@ class Report:
 
     @property
     def has_news(self) -> bool:
-        """Tell whether the figures have changed since they were told to the database."""
+        """Return True if the figures have changed since they were sent to the database."""
         return self._told != self._count_all()
 
     def take_figures(self) -> Beat:
@@ -70,7 +70,7 @@ class Report:
         return self.build_figures()
 
     def tell_again(self) -> None:
-        """Have the figures told by the next flush: the last one failed."""
+        """Send the figures again with the next flush, because the last one failed."""
         self._told = -1
 
     def _count_all(self) -> int:
@@ -85,13 +85,13 @@ class Report:
         self._wrote_at = self._loop.time()
 
     def find_active(self) -> datetime | None:
-        """Return when the session was last active here, unless the database has been told of it."""
+        """Return when the session was last active here; None if the database already knows it."""
         if settings().reading_is_activity:
             return self._lifetime.read_server_time()
         return None if self._wrote_at is None else self._lifetime.find_server_time(self._wrote_at)
 
     def forget_active(self, told: datetime) -> None:
-        """Forget activity up to a moment of which the database knows now."""
+        """Forget activity up to a moment that the database knows now."""
         # Not earlier, because after a failed flush it must be sent again, or the session would end too early (promise
         # L3).
         if self._wrote_at is not None and self._lifetime.find_server_time(self._wrote_at) <= told:

@@ -43,7 +43,7 @@ SHORTEST_INTERVAL = 2.0
 
 
 class Served(Protocol):
-    """Face of a connection towards the hub and its rounds."""
+    """Interface of a connection for the hub and its rounds."""
 
     attachment: Attachment
     lifetime: Lifetime
@@ -65,7 +65,7 @@ class Served(Protocol):
         """Close, because a row that this connection goes by is gone: with this code, if nothing else is the reason."""
 
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
-        """Leave a log that may be followed no longer, and tell the client."""
+        """Leave a log that may no longer be followed, and send the client an error."""
 
     def forget_rights(self) -> None:
         """Ask the application anew before the next publication."""
@@ -112,7 +112,7 @@ class Serving:
     # -- connections -----------------------------------------------------------------------------------------------
 
     def add_connection(self, connection: Served) -> None:
-        """Serve a connection; an older one of the same client is told that it was replaced."""
+        """Serve a connection; an older one of the same client is closed as replaced."""
         attachment = connection.attachment
         self.added += 1
         self.connections.add(connection)
@@ -150,7 +150,7 @@ class Serving:
                 del self._known[attachment.session.pk]
 
     def stop_session(self, session: uuid.UUID, code: Close, reason: str = "") -> None:
-        """Close every connection of a session here; why it ended is told when its client comes back."""
+        """Close every connection of a session here; a client gets the reason of the end when it comes back."""
         # A copy, because a connection that stops may remove itself.
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code, reason=reason)
@@ -290,7 +290,7 @@ class Serving:
                 moved.correct(position, asked_at=asked[key][1])
 
     def unfollow_log(self, feed: Feed) -> None:
-        """Count one follower less; the feed stays for a minute, in case somebody comes back."""
+        """Count one follower less; keep the feed for a minute, because clients may come back."""
         feed.following -= 1
         if feed.following == 0:
             feed.idle_since = self._loop.time()
@@ -304,7 +304,7 @@ class Serving:
                 connection.stop_displaced(Close.INSUFFICIENT_STATE)
 
     async def drop_idle_feeds(self) -> None:
-        """Forget feeds that nobody has followed for a minute."""
+        """Forget feeds that had no follower for a minute."""
         limit = self._loop.time() - KEEP_IDLE_FEED
         for key, feed in list(self.feeds.items()):
             if feed.following == 0 and feed.idle_since is not None and feed.idle_since < limit:

@@ -21,12 +21,12 @@ Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Worker(Protocol):
-    """Face of the connection on whose side the work is done."""
+    """Interface of the connection for which the work is done."""
 
     inbox: Inbox
 
     def push_error(self, error: SessionMgmtError) -> None:
-        """Tell an error that answers no request."""
+        """Send an error that answers no request."""
 
     def stop(self, code: Close) -> None:
         """Say good-bye and close."""

@@ -1,4 +1,6 @@
-"""Ways in which a reader goes on that is behind: as it wished, of those that its topic names, else by the first one."""
+"""Ways to go on for a reader that is behind: the way it asked for, if its topic allows it, else the
+topic's first one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_way(name: str, wishes: Mapping[str, Any]) -> str:
-    """Return how a reader of this log goes on where it is behind; ``wishes`` are ways by log."""
+    """Return the way to go on for a reader of this log that is behind; ``wishes`` are ways by log."""
     topic = _find_topic(name)
     return REPLAY if topic is None else wishes.get(name) or topic.slow[0]
 

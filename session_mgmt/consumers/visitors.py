@@ -28,7 +28,7 @@ SLICE = 2000
 
 
 class Counted(Protocol):
-    """Face of the work of one call, which has counted it."""
+    """Interface of the work of one call, with its counters."""
 
     def build_figures(self) -> Beat:
         """Build the figures of a lease flush."""
@@ -66,7 +66,9 @@ class Visitors:
         self._by_client: dict[int, Visitor] = {}
 
     def hear(self, attachment: Attachment, *, acked: int = 0) -> Visitor:
-        """Note that a client has called. Raises ``Replaced`` if it has attached anew here since the call was proved."""
+        """Note that a client has called. Raises ``Replaced`` if it has attached again here since the
+        call was proved.
+        """
         visitor = self._by_client.get(attachment.client)
         if visitor is not None and attachment.is_overtaken_by(visitor.attachment):
             raise Replaced()
@@ -98,7 +100,9 @@ class Visitors:
     # -- rounds ----------------------------------------------------------------------------------------------------
 
     async def flush(self) -> None:
-        """Tell the database who was heard, what was counted, who was active, and which receipts may be forgotten."""
+        """Write to the database which clients called, the counters, activity, and the receipts that may
+        be forgotten.
+        """
         fresh = [visitor for visitor in self._by_client.values() if not visitor.is_flushed]
         for start in range(0, len(fresh), SLICE):
             await self._write(fresh[start : start + SLICE])

@@ -64,7 +64,7 @@ Numbered: TypeAlias = Update | Publish | Send | Refused
 
 
 class Writer(Protocol):
-    """Face of the connection that writes."""
+    """Interface of the connection that writes."""
 
     attachment: Attachment
     outlet: Outlet
