@@ -1,7 +1,7 @@
-"""The crossing from async code to the ORM, and the lane that writes in groups.
+"""Crossing from async code to the ORM, and the lane that writes in groups.
 
-``await bridge().read(verb, …)`` and ``await bridge().call(verb, …)`` run a sync verb on a bounded pool;
-``bridge().write(…)`` is the writer lane's sync face and ``bridge().submit(…)`` its async one.
+``await bridge().read(verb, …)`` and ``await bridge().call(verb, …)`` run a sync function in a limited pool of threads.
+``bridge().write(…)`` writes through the lane from sync code, ``bridge().submit(…)`` from async code.
 """
 
 from session_mgmt.backends.rings import RemoteListener

@@ -1,4 +1,4 @@
-"""Async versions of sync functions, as Django's own ``aget`` and ``asave``."""
+"""Async versions of sync functions, like Django's own ``aget`` and ``asave``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Return a coroutine function that runs the function on the thread of the request, or of the test."""
+    """Return a coroutine function that runs the function in the thread of the request, or of the test."""
 
     @wraps(function)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,7 +1,7 @@
-"""Connecting lane: connects that wait go into one transaction together, on a thread and a connection of their own.
+"""Connecting lane: waiting connects are written in one transaction, in their own thread with its own connection.
 
-While one group runs the next gathers. A member whose row is locked by somebody else takes the slow way, which waits for
-locks; a failing member is refused alone.
+While one group is written, the next one gathers. A member whose row is locked takes the slow way, which waits for
+locks; a member that fails is refused alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Answers:
     """Answers of one transaction, by the tokens of their asks.
 
     ``taken_at`` is the monotonic time when its group was taken; ``left`` is the number of asks that wait behind it.
-    ``is_held``: the group was a member that waited for somebody's locks, and says nothing about the pace.
+    ``is_held`` is True for a member that waited for locks, whose time says nothing about the pace.
     """
 
     results: list[tuple[Any, Answer]]
@@ -60,7 +60,7 @@ Sink = Callable[[Answers], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueuedAsk:
-    """Ask in the queue; ``token`` comes back to ``sink`` with the answer, on the lane's thread."""
+    """Ask in the queue. ``sink`` receives ``token`` with the answer, in the lane's thread."""
 
     ask: Ask
     token: Any
@@ -68,7 +68,7 @@ class QueuedAsk:
 
 
 class GroupSize:
-    """Largest size of the next group; ``count_writes`` counts the groups of writes that pass the same gate."""
+    """Limit for the size of the next group; ``count_writes`` counts the groups of writes that use the same gate."""
 
     def __init__(self, count_writes: Callable[[], int]) -> None:
         self._count_writes = count_writes
@@ -88,7 +88,7 @@ class GroupSize:
 
 
 class ConnectingLane:
-    """Connects of one process; they may be run again whenever nobody knows whether they were committed."""
+    """Connects of one process. One may be written again if it is unknown whether it was committed."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class ConnectingLane:
             self._condition.notify()
 
     def stop(self, until: float | None = None) -> None:
-        """Finish waiting work and end the threads; ``until`` is when nobody waits any longer."""
+        """Finish waiting work and end the threads; wait at most until ``until``."""
         with self._condition:
             self._stopping.set()
             self._condition.notify()
@@ -140,7 +140,7 @@ class ConnectingLane:
             connections[self._using].close()
 
     def _take_group(self) -> list[QueuedAsk]:
-        """Take the asks that wait, up to the size of a group and each client once; nothing at the end."""
+        """Take the waiting asks, up to the size of a group and only one of each client; return none at the end."""
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._waiting or self._stopping.is_set())
@@ -164,7 +164,7 @@ class ConnectingLane:
                 return list(group.values())
 
     def _go_slowly(self, queued: QueuedAsk) -> None:
-        """Move a member to the slow way, where members of one client are carried out one after the other."""
+        """Move a member to the slow way, where members of one client are written one after another."""
         name = queued.ask.client_id
         with self._condition:
             self._slow_clients[name] += 1
@@ -189,9 +189,9 @@ class ConnectingLane:
             logger.exception("The connecting lane failed outside its transaction")
 
     def carry_out(self, group: Sequence[QueuedAsk], *, wait: bool = False) -> list[EmittedEvent]:
-        """Attach a group and answer its members; return the events, whose receivers are left to the caller.
+        """Attach a group and answer its members; return the events, whose receivers the caller must call.
 
-        A group that the database refuses is halved until the culprit is alone.
+        A group that the database refuses is halved until the bad member is alone.
         """
         taken_at = monotonic()
         attached = self._attach([queued.ask for queued in group], wait=wait)
@@ -257,7 +257,7 @@ class ConnectingLane:
         return AttachedGroup([refusal] * len(asks))
 
     def _explain_failure(self, error: Exception) -> Exception:
-        """Return the answer to a connect that failed; a fault of this app is answered as such."""
+        """Return the answer to a connect that failed; an error of this app is answered as such."""
         if is_unmigrated(error):
             return explain_outage(error)
         if isinstance(error, SessionMgmtError):
@@ -271,7 +271,7 @@ class ConnectingLane:
             logger.warning("Connects reach the database again")
 
     def _note_failure(self, error: Exception) -> None:
-        """Log the change of state and not each failure. Deadlocks are the price of many writers, and pass."""
+        """Log only the change of state, not each failure. Deadlocks are normal with many writers, and temporary."""
         if not self._is_failing and not is_deadlock(error):
             self._is_failing = True
             logger.error("Connects do not reach the database; they are tried again: %s", error)

@@ -91,23 +91,23 @@ class Bridge:
     # -- clients over HTTP -----------------------------------------------------------------------------------------
 
     def run_at_home(self, work: Callable[[], Coroutine[Any, Any, R]], farewell: Callable[[], Awaitable[None]]) -> R:
-        """Run work on the loop that serves clients over HTTP, for a view on a thread; ``farewell`` ends a loop of
-        our own.
+        """Run work on the loop that serves clients over HTTP, for a view in a thread; ``farewell`` ends a loop of our
+        own.
         """
         return self.home.run(work, farewell)
 
     def start_request(self, work: Callable[[], R]) -> Future[R]:
-        """Run a request of a client over HTTP on a thread that it has for itself."""
+        """Run a request of a client over HTTP in a thread of its own."""
         return self._requests.submit(work)
 
     # -- doorbells -------------------------------------------------------------------------------------------------
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` on every ring of this process, on the ringing thread; return a function that stops it."""
+        """Call ``listener`` for every ring of this process, in the ringing thread; return a function that stops it."""
         return doorbell().listen(listener)
 
     def remote_listener(self, heard: Listener, miss: Callable[[], None]) -> RemoteListener | None:
-        """Return a listener for doorbells of other processes, or ``None`` if there is no carrier.
+        """Return a listener for doorbells of other processes; None if there is no carrier.
 
         It calls ``miss`` if it may have missed some.
         """
@@ -134,37 +134,39 @@ class Bridge:
         return await self._run_on(self._reads, partial(self._run_gated, partial(verb, *args, **kwargs)))
 
     async def take_turn(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a rare verb of a session, one at a time and in their order; it enters the gate itself where it writes.
+        """Run a rare function of a session, one at a time and in order. It must enter the gate itself if it writes.
 
-        So a session's sockets do not add up, and a verb that turns out to need no write waits for no writer.
+        So a session cannot use more threads with more sockets, and a function that need not write waits for no writer.
         """
         return await self._run_on(self._reads, partial(verb, *args, **kwargs), session)
 
     async def control(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a verb that must not queue behind a storm.
+        """Run a function that must not wait behind a storm.
 
-        Revocation and position checks have a thread and a connection of their own.
+        Revocation and position checks have their own thread and connection.
         """
         return await self._run_on(self._control, partial(verb, *args, **kwargs))
 
     async def run_user_code(self, key: Hashable, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a verb that calls functions of the project, one at a time for a key, which is a session or its token.
+        """Run a function that calls code of the project, one at a time for a key, which is a session or its token.
 
-        They may be slow, so they have threads of their own, and the verb must hold no lock while it calls them.
+        Code of the project may be slow, so it has threads of its own, and the function must hold no lock during the
+        call.
         """
         return await self._run_on(self._handlers, partial(verb, *args, **kwargs), key)
 
     def ask_application(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Run a verb that asks the project for permission, one at a time for a session.
+        """Run a function that asks the project for permission, one at a time for a session.
 
-        Whoever connects waits for the answer, so no other function of the project holds it up.
+        Connecting clients wait for the answer, so other code of the project must not delay it.
         """
         if self._permissions.waiting > MOST_WAITING:
             raise Busy(retry_after=1.0)
         return self._permissions.submit(partial(self._run_guarded, partial(verb, *args, **kwargs)), session)
 
     async def run_patiently(self, key: Hashable, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a verb that may wait for the worker process, one at a time for a key, which is a session or a document.
+        """Run a function that may wait for the worker process, one at a time for a key, which is a session or a
+        document.
 
         Connecting clients need the threads for reading, and must not wait for heavy work of others.
         """
@@ -214,7 +216,7 @@ class Bridge:
         return partial(self._run_in_worker, key)
 
     def run_in_worker(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run pure work in the worker process and wait for it; for edges that run in threads."""
+        """Run pure work in the worker process and wait for it; for code that runs in threads."""
         return self._run_in_worker(None, work, *args, **kwargs)
 
     def _run_in_worker(self, key: Hashable, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -238,7 +240,7 @@ class Bridge:
     # -- hot writes ------------------------------------------------------------------------------------------------
 
     def submit(self, write: Write, token: Any, sink: Sink) -> bool:
-        """Queue a write on the lane; ``sink`` is called on the lane's thread. False: the queue is full."""
+        """Queue a write in the lane; its ``sink`` is called in the lane's thread. Return False if the queue is full."""
         return self.lane.submit(QueuedWrite(write, token, sink))
 
     def write(self, write: Write) -> Decision:
@@ -264,9 +266,9 @@ class Bridge:
             return _refuse_unanswered()
 
     async def drain_waiting(self) -> None:
-        """Apply the outbox if anything waits in it: a reader's place then counts everything committed before.
+        """Apply the outbox if it is not empty, so that a reader's position includes everything committed before.
 
-        Without that it comes a little later, live. So nobody hears of a failure here.
+        Otherwise these entries come a little later, live. So an error is not raised here.
         """
         with suppress(Error, SessionMgmtError):
             if await self.read(handlers.outbox_waits):
@@ -303,7 +305,9 @@ class Bridge:
         return {entry: work for entry, work in works.items() if work is not None}
 
     def inside_transaction(self) -> bool:
-        """Return whether the caller holds a transaction on this app's database, so that only the outbox may be used."""
+        """Return True if the caller is in a transaction on this app's database, in which only the
+        outbox may be used.
+        """
         # A wait for the lane inside a transaction could be a deadlock, if the lane waits for a row of the transaction.
         connection = transaction.get_connection(self.using)
         # With autocommit off, everything is inside a transaction, which the project ends itself.
@@ -351,7 +355,7 @@ def bridge() -> Bridge:
 
 
 def replace_bridge(new: Bridge | None) -> Bridge | None:
-    """Replace this process's bridge, and return the previous one; with ``None`` a new one is made when needed."""
+    """Replace this process's bridge and return the previous one; after None, a new one is made when needed."""
     before = _bridges.pop(None, None)
     if new is not None:
         _bridges[None] = new

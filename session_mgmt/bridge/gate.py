@@ -11,11 +11,11 @@ _Queue = deque[threading.Event]
 
 
 class Gate(AbstractContextManager["Gate"]):
-    """Lock with three queues, each in the order of arrival: the lane of writes, the connecting lane, rare verbs.
+    """Lock with three queues, each in the order of arrival: the lane of writes, the connecting lane, rare functions.
 
-    The lane has every other turn, and the two others share the rest. So a write waits for one group of connects or
-    one rare verb, however many want to write, and a busy lane starves none of them. A thread that holds the gate may
-    enter it again.
+    Every second turn is the lane's; the two others share the rest. So a write waits for one group of connects or one
+    rare function, for any number of waiting writers, and a busy lane does not block the others. A thread that holds the
+    gate may enter it again.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Gate(AbstractContextManager["Gate"]):
             self._leave()
 
     def count_waiting(self) -> tuple[int, int, int]:
-        """Return how many wait: of the lane, of the connecting lane, and of the rare verbs."""
+        """Return the number of waiting threads: of the lane, of the connecting lane, and of rare functions."""
         with self._lock:
             return len(self._lane), len(self._connecting), len(self._rare)
 

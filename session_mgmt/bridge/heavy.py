@@ -1,4 +1,4 @@
-"""Process for heavy work: decoding 5 MB in a thread stalls the event loop for 400 ms (measured)."""
+"""Process for heavy work, because decoding 5 MB in a thread blocks the event loop for 400 ms (measured)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ R = TypeVar("R")
 
 
 class HeavyWorker:
-    """One process, started at first use, that does pure work for this one.
+    """One process, started at first use, that does pure work.
 
-    Jobs of one key run one after the other, and keys take turns. A job that takes too long is killed with its process.
+    Jobs of one key run one after another, and keys take turns. A job that takes too long is killed with its process.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class HeavyWorker:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self, until: float | None = None) -> None:
-        """End the process; work that has not begun is given up. ``until`` is when nobody waits any longer."""
+        """End the process and drop work that has not begun; wait at most until ``until``."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         join_threads(self._turns.finish(), until)

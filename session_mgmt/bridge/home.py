@@ -1,7 +1,7 @@
-"""Event loop of one process on which clients over HTTP are served, also for views that run on threads.
+"""Event loop of a process that serves clients over HTTP, also for views that run in threads.
 
-Under ASGI it is the loop of the server. A process of a WSGI server has none; it gets one on a thread of its own when
-the first client comes, so that one implementation serves both.
+With ASGI it is the server's loop. A process of a WSGI server has none, so it gets one in a thread when the first
+client comes. So the same code serves both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STOP_SECONDS = 10.0
 
 
 class HomeLoop:
-    """Run work of threads on the loop; ``farewell`` is awaited there before a loop of our own ends."""
+    """Run work of threads on the loop; ``farewell`` is awaited before a loop of our own ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class HomeLoop:
         self._server = asyncio.get_running_loop()
 
     def run(self, work: Callable[[], Coroutine[Any, Any, R]], farewell: Callable[[], Awaitable[None]]) -> R:
-        """Run work on the loop, and wait on this thread for its result."""
+        """Run work on the loop, and wait in this thread for its result."""
         return asyncio.run_coroutine_threadsafe(work(), self._find_loop(farewell)).result()
 
     def _find_loop(self, farewell: Callable[[], Awaitable[None]]) -> asyncio.AbstractEventLoop:

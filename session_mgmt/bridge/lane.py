@@ -1,8 +1,7 @@
-"""Writer lane: all hot writes of a process share one thread and one connection.
+"""Writer lane: all frequent writes of a process share one thread and one connection.
 
-Writes that wait for a commit go into one transaction together (measured: 24 to 27 times the acknowledged updates). A
-write whose row is locked by somebody else moves to a slow lane, which waits for locks; a failing write is refused
-alone.
+Writes that wait for a commit share one transaction (measured: 24 to 27 times as many acknowledged updates). A write
+whose row is locked moves to a slow lane, which waits for locks; a write that fails is refused alone.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ MOST_SIGNALS = 10_000
 # Not frozen, because that costs a microsecond for each.
 @dataclass(slots=True, eq=False)
 class QueuedWrite:
-    """Write in the queue; ``token`` comes back to ``sink`` with the decision."""
+    """Write in the queue. ``sink`` receives ``token`` with the decision."""
 
     write: Write
     token: Any
@@ -48,7 +47,7 @@ class QueuedWrite:
 
 
 class Lane:
-    """Lanes of one database alias in this process: the fast one, and the slow one for rows that others hold."""
+    """Lanes of one database alias in this process: the fast one, and the slow one for locked rows."""
 
     def __init__(self, using: str, enter_gate: Callable[[], AbstractContextManager[Any]]) -> None:
         self._using, self._enter_gate = using, enter_gate
@@ -74,7 +73,7 @@ class Lane:
         self.batches = self.written = 0
 
     def listen(self, sink: Sink) -> Callable[[], None]:
-        """Call ``sink`` with the entries that every transaction appended, before its writes are answered.
+        """Call ``sink`` with the entries of every transaction, before its writes are answered.
 
         Returns a function that stops it.
         """
@@ -105,13 +104,13 @@ class Lane:
             self._wake_threads()
 
     def keep_look(self, entry: int, work: Work) -> None:
-        """Apply an entry of the outbox in the form that was prepared from its document."""
+        """Keep an entry of the outbox that was prepared from its document; the next group applies it."""
         with self._condition:
             self._looked[entry] = work
         self.nudge()
 
     def stop(self, until: float | None = None) -> None:
-        """Finish waiting work and end the threads; ``until`` is when nobody waits any longer."""
+        """Finish waiting work and end the threads; wait at most until ``until``."""
         with self._condition:
             self._stopping = True
             self._stopped.set()
@@ -147,7 +146,7 @@ class Lane:
             connections[self._using].close()
 
     def _take_batch(self, queue: deque[QueuedWrite], wait: bool) -> list[QueuedWrite] | None:
-        """Take all that waits, up to the batch size; ``None`` to stop."""
+        """Take all waiting writes, up to the batch size; return None to stop."""
         condition = self._slow_condition if wait else self._condition
         with condition:
             condition.wait_for(lambda: queue or self._stopping or (self._nudged and not wait))
@@ -174,12 +173,12 @@ class Lane:
                     self._slow_clients += Counter()
 
     def send_signals(self, group: Group) -> None:
-        """Call the project's receivers on a thread of their own, in the order of commits: they may be slow."""
+        """Call the project's receivers in a thread of their own, because they may be slow, in the order of commits."""
         if notify.has_listeners(group.events):
             self._emit(partial(emit_signals, group))
 
     def send_signal(self, signal: Signal, **facts: Any) -> None:
-        """Call the project's receivers of one signal on that thread."""
+        """Call the project's receivers of one signal in that thread."""
         if signal.has_listeners():
             self._emit(partial(notify.send_signal, signal, **facts))
 
@@ -195,9 +194,9 @@ class Lane:
     def write_batch(
         self, batch: list[QueuedWrite], *, wait: bool = False, behind: deque[QueuedWrite] | None = None
     ) -> Group:
-        """Write a batch, answer its writes and ring; signals are left to the caller.
+        """Write a batch, answer its writes and ring; the caller must send the signals.
 
-        While the batch waits for the gate it takes along what comes ``behind`` it.
+        While the batch waits for the gate, writes that come ``behind`` it are added.
         """
         group, decisions = self._write_group(batch, wait=wait, behind=behind)
         self.batches += 1
@@ -233,9 +232,9 @@ class Lane:
                 logger.exception("A sink of the lane failed")
 
     def _move_to_slow(self, locked: list[QueuedWrite]) -> None:
-        """Send writes to the slow lane, and behind them later writes of the same clients.
+        """Move writes to the slow lane, followed by later writes of the same clients.
 
-        On the fast lane those would overtake them and be refused by ``seq_gap``.
+        In the fast lane the later ones would be written first, and be refused with ``seq_gap``.
         """
         if not locked:
             return
@@ -259,7 +258,7 @@ class Lane:
     def _write_group(
         self, batch: list[QueuedWrite], *, wait: bool, behind: deque[QueuedWrite] | None = None
     ) -> tuple[Group, list[Decision]]:
-        """Run the transaction; retry safe failures, and halve a failing batch until the culprit is alone."""
+        """Run the transaction; retry safe failures, and halve a failing batch until the bad write is alone."""
         rest, unknown = list(batch), _Unknown()
         looked = self._take_looks()
         for pause in (*PAUSES, None):
@@ -301,9 +300,9 @@ class Lane:
         return Group(), unknown.complete(batch, rest, [refusal for _ in rest])
 
     def _fill_up(self, batch: list[QueuedWrite], behind: deque[QueuedWrite]) -> list[QueuedWrite]:
-        """Take along what has come while the batch waited for its turn, and return all of it.
+        """Add the writes that came while the batch waited for its turn, and return all of them.
 
-        Left behind, a write would wait for this group and for one more group of connects.
+        Otherwise a write would wait for this group, and for one more group of connects.
         """
         with self._condition:
             while behind and len(batch) < settings().lane_batch:
@@ -337,28 +336,28 @@ class Lane:
             logger.warning("Writes reach the database again")
 
     def _note_failure(self, error: Exception) -> None:
-        """Log the change of state and not each failure, of which a dead database makes hundreds a second."""
+        """Log only the change of state, not each failure, because a dead database makes hundreds per second."""
         if not self.is_failing:
             self.is_failing = True
             logger.error("Writes do not reach the database; they are tried again: %s", error)
 
 
 class _Unknown:
-    """Writes of a batch whose commit is undecided: they may or may not have been written."""
+    """Writes of a batch with an unknown commit: they may or may not have been written."""
 
     def __init__(self) -> None:
         self.refusal = refuse_write(Unavailable("The database did not say whether this was written.", unknown=True))
         self.has_happened = False
 
     def keep_repeatable(self, writes: list[QueuedWrite]) -> list[QueuedWrite]:
-        """Return the writes whose receipts or keys tell the result when they are run again."""
+        """Return the writes that may run again, because their receipts or keys show an earlier result."""
         self.has_happened = True
         return [queued for queued in writes if queued.write.fence or getattr(queued.write.work, "key", None)]
 
     def complete(
         self, batch: Sequence[QueuedWrite], rest: Sequence[QueuedWrite], decisions: Sequence[Decision]
     ) -> list[Decision]:
-        """Return a decision for each write of the batch, given those for the rest of it."""
+        """Return a decision for each write of the batch, from the decisions for the remaining ones."""
         # Nothing was left out, as for nearly all groups.
         if len(rest) == len(batch):
             return list(decisions)

@@ -1,7 +1,7 @@
-"""Writes that may come a little later: connections that have ended, and receipts of recoveries.
+"""Writes that may come a little later: ends of connections, and receipts of recoveries.
 
-Many end and come back at once, and a transaction for each would be most of what that costs. So they are gathered for
-a moment and written as one group. A process that dies in between is covered by the leases.
+Many connections end and come back together, and a transaction for each would be most of the cost. So they are gathered
+for a moment and written as one group. If the process dies in between, the leases end the connections.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ GROUP = 500
 
 
 class Timer(Protocol):
-    """Face of the event loop's timers."""
+    """Interface of the event loop's timers."""
 
     def __call__(self, seconds: float, callback: Callable[[], None]) -> Any:
         """Call back after so many seconds."""
 
 
 class LateWrites:
-    """Ends and receipts of one event loop until they are written; of each there are at most ``most``."""
+    """Ends and receipts of one event loop until they are written; at most ``most`` of each."""
 
     def __init__(
         self, *, call_later: Timer | None = None, most: int = MOST_WAITING, pauses: Sequence[float] = PAUSES
@@ -60,7 +60,7 @@ class LateWrites:
         self._held: set[asyncio.Task[None]] = set()
 
     def add_ended(self, ended: Ended, client_id: str) -> asyncio.Future[None]:
-        """Close a client's connection with the next group; the future ends when that is written, or given up."""
+        """Close a client's connection with the next group; the future is done when that is written or given up."""
         if len(self._ended) + self._in_hand >= self._most:
             self._note_drop()
             return _finished(self._loop)
@@ -72,14 +72,16 @@ class LateWrites:
         return self._written
 
     async def wait_until_left(self, client_id: str | None) -> None:
-        """Wait for the end of a connection that this client has just left, or its return would count it as lost."""
+        """Wait until the end of a connection that its client has left is written, or its return would
+        count it as lost.
+        """
         written = self._leaving.get(client_id or "")
         if written is not None:
             # Shielded, because others wait for the same future, and a client that gives up must not cancel it.
             await asyncio.shield(written)
 
     def add_recovered(self, recovered: Recovered) -> None:
-        """Keep the receipt of a recovery with the next group."""
+        """Store the receipt of a recovery with the next group."""
         size = len(recovered.receipt)
         if len(self._recovered) >= self._most or self._receipt_bytes + size > MOST_RECEIPT_BYTES:
             self._note_drop()
@@ -137,7 +139,7 @@ class LateWrites:
         return ended, recovered, written
 
     async def _write_group(self, ended: list[Ended], recovered: list[Recovered], *, wait: bool = False) -> None:
-        """Write a group; halve one that the database refuses, so that a member is refused alone."""
+        """Write a group; halve a group that the database refuses, so that a bad member is refused alone."""
         try:
             closed = await (self._wait(ended) if wait else self._try(ended, recovered))
         except SessionMgmtError as error:
@@ -164,7 +166,7 @@ class LateWrites:
         return await bridge().call(closing.close_connections, ended, recovered, wait=False)
 
     async def _wait(self, ended: list[Ended]) -> Closed:
-        """Write a group whose sessions others have locked, on threads that nobody needs who connects."""
+        """Write a group whose sessions are locked, in threads that connecting clients do not need."""
         return await bridge().run_patiently("held sessions", partial(closing.close_connections, ended))
 
     def _pass_on(self, closed: Closed) -> None:
@@ -183,13 +185,13 @@ class LateWrites:
             self._in_hand -= len(held)
 
     def _note_failure(self, error: SessionMgmtError) -> None:
-        """Log the change of state and not each failure."""
+        """Log only the change of state, not each failure."""
         if not self._is_failing:
             self._is_failing = True
             logger.warning("Connections could not be marked closed; their leases run out: %s", error)
 
     def _note_drop(self) -> None:
-        """Log the first of those for which there is no room."""
+        """Log only the first member for which there is no room."""
         if not self._dropping:
             self._dropping = True
             logger.error("Too many connections end at once; the others are left to their leases")

@@ -1,4 +1,4 @@
-"""Threads for requests that wait on them: as many as there are requests, and a few that stay for the next ones."""
+"""Threads for requests that wait: as many as there are requests, and a few that stay for later ones."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ IDLE_SECONDS = 10.0
 
 
 class RequestThreads:
-    """Each thread works on one request from its begin to its end, so requests that wait for each other never stand
-    in a row.
+    """Threads that each run one request from start to end, so that requests that wait for each other
+    are never queued.
     """
 
     def __init__(self, name: str) -> None:

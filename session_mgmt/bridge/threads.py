@@ -18,10 +18,10 @@ STOP_SECONDS = 10.0
 
 
 class Threads:
-    """A few threads, started when needed.
+    """Small pool of threads, started when needed.
 
-    Jobs of one key run one at a time and in their order; keys take turns, so that one with many jobs does not hold up
-    the others. Jobs without a key run as soon as a thread is free.
+    Jobs of one key run one at a time and in order; keys take turns, so that a key with many jobs does not delay others.
+    Jobs without a key run as soon as a thread is free.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -111,17 +111,17 @@ class Threads:
 
 
 def join_threads(threads: Iterable[threading.Thread], until: float | None = None) -> None:
-    """Wait for the end of threads, of all together for ``STOP_SECONDS`` or until a moment of the monotonic clock."""
+    """Wait for the end of threads, together at most ``STOP_SECONDS`` or until a time of the monotonic clock."""
     until = monotonic() + STOP_SECONDS if until is None else until
     for thread in threads:
         thread.join(max(0.0, until - monotonic()))
 
 
 def _close_broken_connections() -> None:
-    """Let the next job open a new connection to a database that has failed meanwhile.
+    """Let the next job open a new connection if a database has failed meanwhile.
 
-    The job may have handled the error, and a function of the project may use a database of its own; Django looks at
-    this only at the end of a request.
+    The job may have handled the error, and code of the project may use another database; Django checks this only at the
+    end of a request.
     """
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred:
