@@ -1,7 +1,7 @@
-"""Bytes of a WebSocket client taken apart (RFC 6455 section 5).
+"""Reader of a WebSocket client's bytes (RFC 6455 section 5).
 
-Nearly all frames of a client are whole masked texts; they are read here. Every other frame is cut out and left to a
-complete parser: controls, parts of a message, and whatever breaks a rule.
+Nearly all frames of a client are whole masked texts, and are read here. Every other frame is passed unchanged to a
+complete parser: control frames, parts of a message, and frames that break a rule.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class FrameReader:
         raise NotImplementedError
 
     def take_other(self, frame: bytes) -> None:
-        """Take any other frame as it came; of one that breaks a rule, and after it, bytes as they come."""
+        """Take any other frame unchanged; of a frame that breaks a rule, and after it, the bytes as they come."""
         raise NotImplementedError
 
     def pass_turn(self) -> None:
-        """Halt, and go on after other connections had their turn."""
+        """Halt, and continue when other connections have had their turn."""
         raise NotImplementedError
 
     @property
@@ -63,7 +63,7 @@ class FrameReader:
             self._rest = bytearray(data[at:])
 
     def go_on(self) -> None:
-        """Read on after a halt."""
+        """Continue to read after a halt."""
         self.halted = False
         # Bytes that arrived during the halt were stored, and may contain complete frames.
         self._needed = 0
@@ -74,7 +74,7 @@ class FrameReader:
         self._rest = None
 
     def _read_frames(self, data: bytes) -> int:
-        """Read frames until one is not whole, and return where that one starts; its size is noted as needed."""
+        """Read frames until one is incomplete, and return where it starts; note how many bytes it needs."""
         at, size, left = 0, len(data), LOT
         self._needed = 0
         while not self.halted:

@@ -1,5 +1,5 @@
-"""Calls of clients in front of Django: polls and streams, for which it would hold a thread each, are answered here, and
-for the others its middleware and views are run on one thread.
+"""Calls of clients before Django: polls and streams, for which Django would hold a thread each, are answered here; for
+other calls, its middleware and views run in one thread.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ EVENTS = b"text/event-stream; charset=utf-8"
 
 
 class HttpApplication:
-    """Answer polls and streams, pass calls through Django in the short way, and leave every other request to it."""
+    """Answer polls and streams, pass other calls of clients through Django in one thread, and leave all other requests
+    to it.
+    """
 
     def __init__(self, django_application: Any) -> None:
         self._django = django_application
@@ -112,7 +114,7 @@ class _Gone(Exception):
 
 
 async def _answer_unless_gone(request: Request, receive: Receive, send: Send) -> None:
-    """Answer, and leave off when the client goes."""
+    """Answer, and stop when the client is gone."""
     answering = asyncio.ensure_future(_answer_poll(request, send))
     leaving = asyncio.ensure_future(_wait_until_gone(receive))
     try:

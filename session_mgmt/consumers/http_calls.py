@@ -45,9 +45,9 @@ def serve_leave(request: Request) -> bytes:
 
 
 def serve_poll(request: Request, *, has_loop: bool) -> bytes:
-    """Answer ``connections/poll/`` where no ASGI application of ours does; a poll that is held takes a thread.
+    """Answer ``connections/poll/`` if none of our ASGI applications does; a held poll occupies a thread.
 
-    ``has_loop``: the server is an ASGI server. Raises ``SessionMgmtError``.
+    ``has_loop`` is True if the server is an ASGI server. Raises ``SessionMgmtError``.
     """
     may_hold = has_loop or settings().wsgi_hold > 0
     most = None if has_loop else settings().wsgi_hold
@@ -71,7 +71,7 @@ async def _answer_and_record(answer: Callable[[Request], Coroutine[Any, Any, byt
 
 
 async def record_refusal(request: Request, error: AuthError) -> None:
-    """Record a refused token in its session's log or in the audit trail; a failure of that changes no answer."""
+    """Record a refused token in its session's log or in the audit trail; an error in this changes no answer."""
     try:
         await bridge().call(incidents.record_refusal, request.find_token(), error, ip=request.address)
     except SessionMgmtError:

@@ -1,7 +1,7 @@
-"""Frames of clients over HTTP: what a socket would bring one by one comes as the body of a call, and so do the answers.
+"""Frames of clients over HTTP: a call contains the frames that a socket would bring one by one, and gets their answers.
 
-The call names the places of the documents that it writes to. Their entries come first and then the receipts, as on a
-socket, so that no promise of a receipt waits for a poll.
+The call names the positions of the documents that it changes. Their entries come before the receipts, as on a socket,
+so that a receipt need not wait for a poll.
 """
 
 from __future__ import annotations
@@ -73,16 +73,16 @@ class Exchanging(Connection):
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def tells_recovered(self, log: str) -> bool:
-        """Deny it: what was promised comes by polls."""
+        """Return False, because promised entries come with polls."""
         return False
 
     def require_room(self) -> None:
-        """Require that one more page may be sent: nobody reads before the answer goes. Raises ``Busy``."""
+        """Check that one more page may be sent; the client reads nothing before the answer is sent. Raises ``Busy``."""
         if self.outlet.bytes >= MOST_BYTES:
             raise Busy(retry_after=0.1)
 
     def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
-        """Tell the verdict on one more log, with the right to it; its entries come by the poll, which says ``slow``."""
+        """Send the verdict on one more log, with its grant; its entries come with the poll, which says ``slow``."""
         grant = {"grant": make_grant(self.attachment, log.name)} if log.name.startswith(TOPIC) else {}
         self.push({"type": "reply", "id": request, "verdict": {**verdicts.build_verdict(log), **grant}})
 
@@ -94,12 +94,14 @@ class Exchanging(Connection):
             self._ended.set_result(None)
 
     def configure(self, wishes: Mapping[str, float]) -> Configuration:
-        """Change nothing: polls are the beats here, and this connection ends with its call. Raises ``InvalidField``."""
+        """Only check the values: polls replace beats here, and this connection ends with its call. Raises
+        ``InvalidField``.
+        """
         self.judge_wishes(wishes)
         return self.read_config()
 
     async def work_off(self, frames: list[Any]) -> None:
-        """Work on frames in their order, until all are answered or the call has to end."""
+        """Handle frames in their order, until all are answered or the call must end."""
         commands = Commands(self)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -1,7 +1,7 @@
-"""Django's handler for calls of clients, which runs all middleware and the view on one thread, as WSGI does.
+"""Django's handler for calls of clients, which runs all middleware and the view in one thread, as with WSGI.
 
-Under ASGI Django goes to a thread and back for each method of each middleware: sixteen times a call with those of a
-new project.
+With ASGI, Django enters and leaves a thread for each method of each middleware: sixteen times per call with the
+middleware of a new project.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from session_mgmt.bridge import bridge
 
 
 class CallHandler(ASGIHandler):
-    """Handler of Django that takes one thread for a request, and leaves it once."""
+    """Handler of Django that enters a thread once for a request, and leaves it once."""
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Load the middleware in the form that needs no event loop."""
         super().load_middleware(is_async=False)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request. It is worked on to its end, whether or not the client waits for it."""
+        """Answer one request. It is handled completely, even if the client no longer waits."""
         try:
             body = await self.read_body(receive)
         except RequestAborted:
@@ -57,7 +57,7 @@ class CallHandler(ASGIHandler):
 
 
 def build_call_handler(django_application: Any) -> CallHandler | None:
-    """Build the handler for calls beside Django's own application; ``None`` where it is not the plain one, or where a
+    """Build the handler for calls beside Django's own application; None if that is not the plain one, or if a
     middleware needs the event loop.
     """
     if type(django_application) is not ASGIHandler:

@@ -20,9 +20,9 @@ FIRST_BYTES = b":" + b" " * 1024 + b"\n\n"
 
 
 class Basket:
-    """Answer that gathers frames: the first one ends the wait for others soon, and a full basket takes no more.
+    """Answer that gathers frames. The first frame soon ends the wait for others, and a full basket takes no more.
 
-    What is left over waits in the outlet, where it tells those who read logs to read no further.
+    Other frames wait in the outlet, which then stops the reading of logs.
     """
 
     def __init__(self, *, most_bytes: int | None = MOST_BYTES) -> None:
@@ -47,24 +47,24 @@ class Basket:
             self._loop.call_later(GATHER_SECONDS, self.end)
 
     def end(self) -> None:
-        """Let the answer go with what is there."""
+        """Let the answer be sent with the present frames."""
         if not self.over.done():
             self.over.set_result(None)
 
     async def wait_beside(self, replays: Sequence[asyncio.Future[bool]], seconds: float) -> None:
-        """Wait until all replays are done or the answer is to go, at most so many seconds."""
+        """Wait until all replays are done or the answer must be sent, at most this many seconds."""
         present: asyncio.Future[Any] = asyncio.gather(*replays, return_exceptions=True)
         either: list[asyncio.Future[Any]] = [present, self.over]
         await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until the answer is to go, at most so many seconds."""
+        """Wait until the answer must be sent, at most this many seconds."""
         if seconds > 0:
             await asyncio.wait([self.over], timeout=seconds)
 
 
 class Stream:
-    """Answer that is sent as it comes, each frame as one event."""
+    """Answer that is sent piece by piece, each frame as one event."""
 
     def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         self._loop = asyncio.get_running_loop()

@@ -58,15 +58,15 @@ class HeldPoll(Connection):
         self._streams = streams
 
     def starts_behind(self, log: str) -> bool:
-        """Tell whether entries may be left out: a stream has an outlet that may be full, and a promise is kept."""
+        """Return True if entries may be left out: a stream's outlet may be full, but promised entries are sent."""
         return not self._streams and log not in self._owed
 
     def tells_recovered(self, log: str) -> bool:
-        """Tell whether the entries of a log include some that ``connected`` has promised."""
+        """Return True if the entries of a log include some that ``connected`` has promised."""
         return log in self._owed
 
     def _find_owed(self) -> frozenset[str]:
-        """Return the logs that have not reached what ``connected`` promised."""
+        """Return the logs that have not reached the position that ``connected`` promised."""
         promised = receipts.find_promised(self._proved.receipt)
         return frozenset(
             name
@@ -76,7 +76,7 @@ class HeldPoll(Connection):
         )
 
     def begin(self) -> list[asyncio.Task[bool]]:
-        """Follow all logs; return the replays that are under way."""
+        """Follow all logs; return the running replays."""
         older = self.hub.serving.clients.get(self.attachment.client)
         if isinstance(older, HeldPoll) and older.attachment.generation == self.attachment.generation:
             older.give_way()
@@ -103,7 +103,7 @@ class HeldPoll(Connection):
         return list(replays.values())
 
     def give_way(self) -> None:
-        """End with what is there: the client has begun another poll."""
+        """End with the present frames, because the client has begun another poll."""
         self.outlet.close(1000, "polled again")
 
     def _complete_recovery(self) -> None:
@@ -115,7 +115,7 @@ class HeldPoll(Connection):
 
 
 async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, str]]:
-    """Return a poll's attachment with its logs, and fresh permits for topics that the application was asked about."""
+    """Return a poll's attachment with its logs, and new grants for topics that the application was asked about."""
     call = Call(request.find_token(), poll.claim, poll.logs, poll.grants, poll.slow, poll.filters)
     if hub().draining:
         raise Draining(retry_after=pick_delay())
@@ -137,7 +137,7 @@ async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, st
 
 
 def make_grant(attachment: Attachment, name: str) -> str:
-    """Make the permit for a topic; it lasts as long as a right is believed that nobody has taken away."""
+    """Make the grant for a topic, which is valid as long as a right is kept without asking again."""
     lifetime, topic = timedelta(seconds=find_interval(name)), name.removeprefix(TOPIC)
     return permits.make_permit(attachment.holder, topic, now=attachment.at, lifetime=lifetime)
 
@@ -175,7 +175,7 @@ def _read_hold(poll: Poll, most_seconds: float | None) -> float:
 
 
 def _choose_pause(empty_polls: int) -> float:
-    """Return the seconds until the next poll where none is held: fewer while something comes."""
+    """Return the seconds until the next poll if none is held: fewer while frames come."""
     return float(min(3 + 3 * max(empty_polls - 1, 0), 15))
 
 

@@ -1,7 +1,7 @@
 """Incoming messages of one connection: pass them to the commands, and read only as many as there is room for.
 
-Where the server hands messages to a callback, no task wakes for them; any other ASGI server is asked for one after the
-other.
+If the server passes messages to a callback, no task wakes for them; from any other ASGI server they are received one
+by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ABNORMAL = 1006
 
 
 def encode_text(text: str) -> bytes:
-    """Encode a text message; a lone surrogate, which no socket can bring, becomes bytes that are no UTF-8."""
+    """Encode a text message; a lone surrogate, which no socket can deliver, becomes bytes that are not valid UTF-8."""
     return text.encode(errors="surrogatepass")
 
 

@@ -1,6 +1,6 @@
-"""Start and end of a server (ASGI lifespan): a server that is told to end says good-bye to its clients first.
+"""Start and end of a server (ASGI lifespan): a server that shuts down first says goodbye to its clients.
 
-Servers close their sockets before they tell an application to shut down, so the signal itself is handled.
+Servers close their sockets before they report the shutdown to an application, so the signal itself is handled.
 """
 
 from __future__ import annotations

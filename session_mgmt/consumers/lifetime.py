@@ -1,4 +1,4 @@
-"""Times of one connection: since when it is open, how late it is by the database's clock, when its token is over."""
+"""Times of a connection: when it was opened, the present time of the database's clock, and when its token ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ TOKEN_GRACE = 30.0
 
 
 class Lifetime:
-    """All moments are of the event loop's clock, which only counts on, unless they are a ``datetime``.
+    """Times of one connection, in seconds of the event loop's clock, which never goes back, unless they are a
+    ``datetime``.
 
-    The wall clock of this process is not asked: it may be wrong, and may be put back.
+    The clock of this machine is not used, because it may be wrong, and may be set back.
     """
 
     __slots__ = ("_at", "_clock", "_timestamp_offset", "opened_at", "token_over_at")
@@ -24,7 +25,7 @@ class Lifetime:
         self._timestamp_offset = at.timestamp() - now
 
     def read_server_time(self) -> datetime:
-        """Return the database's clock, carried on from the time of connecting; no query."""
+        """Return the database's time, computed from the time of connecting, without a query."""
         return self.find_server_time(self._clock())
 
     def find_server_time(self, moment: float) -> datetime:
@@ -36,9 +37,9 @@ class Lifetime:
         return self._timestamp_offset + self._clock()
 
     def note_refresh(self, expires_in: float) -> None:
-        """Note that the client has a new token, which counts for so many seconds from now on."""
+        """Note that the client has a new token, which is valid for this many seconds from now on."""
         self.token_over_at = max(self.token_over_at, self._clock() + expires_in)
 
     def is_token_over(self, now: float) -> bool:
-        """Return whether the client's token has expired, and the time to refresh it as well."""
+        """Return True if the client's token has expired, and the time to refresh it is over as well."""
         return now >= self.token_over_at + TOKEN_GRACE

@@ -1,6 +1,7 @@
-"""Requests of a connected client about one log: to follow or leave it, to read its past or its value, to be in it.
+"""Requests of a connected client about one log: to follow or leave it, to read its history or value, to become a
+member.
 
-Each is answered on the side, in the pace of its session; a refusal is written down for the people of the site.
+Each is answered in the background, in the pace of its session; a refusal is recorded for the people of the site.
 """
 
 from __future__ import annotations
@@ -93,9 +94,10 @@ async def _leave_log(connection: Connection, frame: Unsubscribe) -> Reply:
 
 
 async def _run_in_turn(connection: Connection, log: str, verb: Callable[..., R], *args: Any) -> R:
-    """Run a verb that follows or leaves a log, in the order of the session's requests.
+    """Run a function that follows or leaves a log, in the order of the session's requests.
 
-    For a topic the application is asked. It may hang, so those verbs have threads that no connecting client needs.
+    For a topic the application is asked. It may hang, so these functions have threads that connecting clients do not
+    need.
     """
     if log.startswith(TOPIC):
         return await _ask_application(connection, verb, *args)

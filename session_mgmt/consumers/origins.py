@@ -1,4 +1,4 @@
-"""Origin of a handshake: no page of another site opens a socket, and the server answers to its own names only."""
+"""Origin of a handshake: pages of other sites cannot open a socket, and the server answers only to its own names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SHOWN = 200
 
 
 def check_origin(scope: Mapping[str, Any], *, is_required: bool = False) -> None:
-    """Check where a handshake comes from, and whom it asks. Raises ``OriginDenied``, which names both sides.
+    """Check the origin and the host of a handshake. Raises ``OriginDenied``, which names both.
 
-    A client that is no browser sends no origin; it proves itself by its token. Where a cookie is the proof one is
-    required, because a browser adds cookies to whatever a foreign page asks for. The scheme is that of
+    A client that is not a browser sends no origin; it proves itself by its token. With a cookie as the proof, an origin
+    is required, because a browser adds cookies to all requests of foreign pages. The scheme is that of
     ``SECURE_PROXY_SSL_HEADER`` or of the server, as for Django's own requests.
     """
     headers = read_headers(scope)
@@ -46,8 +46,8 @@ def check_origin(scope: Mapping[str, Any], *, is_required: bool = False) -> None
 
 
 def build_answer_headers(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Build the headers of an answer to a call of a connection: kept by nobody, and readable for pages of the origins
-    that may ask.
+    """Build the headers of an answer to a call of a connection: not stored by caches, and readable for pages of allowed
+    origins.
     """
     found = {
         "Cache-Control": "no-store, no-transform",
@@ -76,9 +76,10 @@ def _is_listed(origin: str) -> bool:
 
 
 def read_headers(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a handshake by their names in lower case; a name that comes twice is joined, as by Django.
+    """Return the headers of a handshake by their names in lower case; values of a repeated name are joined, as in
+    Django.
 
-    So nobody can add a second value that is read in place of the first.
+    So nobody can add a second value that is read instead of the first.
     """
     found: dict[str, str] = {}
     for raw_name, raw_value in scope.get("headers", ()):
@@ -91,7 +92,7 @@ def read_headers(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_host(headers: Mapping[str, str]) -> str:
-    """Return the host that was asked, by the same headers as Django's own requests."""
+    """Return the host of the request, from the same headers as Django."""
     forwarded = headers.get("x-forwarded-host") if django_settings.USE_X_FORWARDED_HOST else None
     return headers.get("host", "") if forwarded is None else forwarded
 
@@ -115,7 +116,7 @@ def _is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
 
 
 def read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
-    """Return the scheme of the page that may ask, ``http`` or ``https``, by the proxy that is trusted."""
+    """Return the scheme of allowed pages, ``http`` or ``https``, as the trusted proxy reports it."""
     trusted = django_settings.SECURE_PROXY_SSL_HEADER
     if trusted:
         name, secure = trusted

@@ -49,9 +49,10 @@ BACKLOG = 64 * 1024
 
 
 class Outlet:
-    """Queue of frames: at most ``most_bytes`` wait, beyond that it is full and logs are read again later.
+    """Queue of frames. At most ``most_bytes`` wait; above that it is full, and logs are read again later.
 
-    ``waiting_since`` tells when the peer stopped taking anything, and ``full_since`` when the queue became full.
+    ``waiting_since`` is the time since which the peer takes nothing, and ``full_since`` the time since which it is
+    full.
     """
 
     # On the class, because nearly no connection gathers frames: its seconds, the frames that wait, and its timer.
@@ -163,7 +164,7 @@ class Outlet:
         self._enqueue({"type": "websocket.close", "code": code, "reason": reason}, 0)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Call once when nothing waits."""
+        """Call a function once when nothing waits."""
         if self._task is None:
             callback()
         else:
@@ -175,24 +176,24 @@ class Outlet:
             await asyncio.wait([self._task])
 
     def forget_waiting(self) -> None:
-        """Forget the frames that wait; the one that is being sent stays."""
+        """Forget the frames that wait, except the one that is being sent."""
         self._forget_gathered()
         self._queue = ()
         self._queued = 0
         self.full_since = None
 
     def abort(self) -> None:
-        """Drop the transport, where the server allows it; its peer does not read."""
+        """Drop the transport, if the server allows it, because its peer does not read."""
         if self.guard is not None:
             self.guard.abort()
 
     def fail(self, code: int) -> None:
-        """Close at once for a bad frame of the peer, where frames reach us unchecked."""
+        """Close at once for a bad frame of the peer, if frames arrive here unchecked."""
         if self.own_protocol is not None:
             self.own_protocol.fail(code)
 
     def abandon(self) -> None:
-        """Forget all that waits: the connection is gone."""
+        """Forget all frames that wait, because the connection is gone."""
         self.broken = True
         self.forget_waiting()
         if self._task is not None:

@@ -1,4 +1,4 @@
-"""Pace of a session: many requests at once after a rest, and then a steady number a second. Turns of a connection."""
+"""Pace of a session: many requests at once after a rest, then a steady number per second; and turns of connections."""
 
 from __future__ import annotations
 

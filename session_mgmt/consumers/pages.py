@@ -1,8 +1,7 @@
-"""Pages of a log, shared by all clients that replay it: each is read and encoded once, and kept for a moment for the
-next ones.
+"""Pages of a log, shared by all clients that replay it: each is read and encoded once, and kept for a moment.
 
-A client that stands inside a page gets the rest of it. A page stays true when the log moves on, because a log only
-grows at its end, and when entries are purged, because entries that were read are entries.
+A client whose position is inside a page gets the rest of the page. A page stays valid when the log grows, because it
+grows only at its end, and when entries are purged, because the page still has them.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ MOST_FILTERS = 256
 
 
 class Page:
-    """Entries that follow one another, as the frame that carries them."""
+    """Consecutive entries, with the frame that contains them."""
 
     __slots__ = ("_body", "_frames", "_head", "_starts", "_tags", "_wanted", "after", "last", "size")
 
@@ -64,7 +63,7 @@ class Page:
         self.size = COPIES * len(self._body) + OVERHEAD * len(entries)
 
     def continues(self, place: Position) -> bool:
-        """Tell whether entries of this page are the ones after a place, which its tag has to prove."""
+        """Return True if this page has the entries after a position; the position's tag must prove it."""
         at = place.offset - self.after.offset
         if not 0 <= at < len(self._tags) or place.epoch != self.after.epoch:
             return False
@@ -72,13 +71,13 @@ class Page:
         return place.tag == (self._tags[at - 1] if at else self.after.tag)
 
     def list_entries(self, place: Position) -> Iterator[bytes]:
-        """Return the entries after a place in this page, each as clients are given it."""
+        """Return the entries after a position in this page, each in the form that clients receive."""
         ends = [start - 1 for start in self._starts[1:]] + [len(self._body)]
         for at in range(place.offset - self.after.offset, len(self._starts)):
             yield self._body[self._starts[at] : ends[at]]
 
     def build_frame(self, place: Position, *, recovered: bool) -> Shared:
-        """Return the frame for somebody at ``place``; all who stand before the page are given the same one."""
+        """Return the frame for a client at ``place``; all clients before the page receive the same frame."""
         end = END_RECOVERED if recovered else END
         at = place.offset - self.after.offset
         if at:
@@ -88,7 +87,7 @@ class Page:
         return self._frames[end]
 
     def build_filtered_frame(self, place: Position, only: Filter, *, recovered: bool) -> Shared:
-        """Return the frame for somebody at ``place`` who wants a part of the entries, which may be none of them."""
+        """Return the frame for a client at ``place`` with a filter; it may contain no entries."""
         if (wanted := self._wanted.get(only)) is None:
             if len(self._wanted) >= MOST_FILTERS:
                 self._wanted.clear()
@@ -100,7 +99,7 @@ class Page:
 
 
 class Reads:
-    """Reads of pages of many logs: those of one turn of the loop go to a thread together."""
+    """Reads of pages of many logs. All reads of one turn of the loop run together in one call to a thread."""
 
     def __init__(self) -> None:
         self._asked: list[tuple[LogRow, int, asyncio.Future[list[Entry]]]] = []
@@ -141,7 +140,7 @@ class Reads:
 
 
 class Shelf:
-    """Pages that a process keeps, oldest first: together they have so many bytes, and each goes after its time."""
+    """Pages that a process keeps, oldest first; their bytes together, and the time of each, are limited."""
 
     def __init__(self, clock: Callable[[], float], call_later: Callable[[float, Callable[[], None]], Any]) -> None:
         self._clock, self._call_later = clock, call_later
@@ -151,7 +150,7 @@ class Shelf:
         self.bytes = 0
 
     def keep(self, page: Page, pages: list[Page]) -> None:
-        """Put a page at the end of a log's ``pages``; the oldest ones make room for it."""
+        """Add a page at the end of a log's ``pages``, and remove the oldest ones if there is no room."""
         # Such a page would replace all others, and then be removed itself.
         if page.size > MOST_BYTES:
             return
@@ -185,7 +184,7 @@ class Shelf:
 
 
 class Pages:
-    """Pages of one log. One read runs at a time, for all who wait for it; one who leaves cancels nobody's."""
+    """Pages of one log. Only one read runs at a time, for all callers; a caller that gives up does not cancel it."""
 
     def __init__(self, row: LogRow, shelf: Shelf, hand_on: Callable[[Sequence[Entry]], object]) -> None:
         self._row, self._shelf, self._hand_on = row, shelf, hand_on
@@ -196,11 +195,11 @@ class Pages:
         self._task: asyncio.Task[None] | None = None
 
     def find(self, place: Position) -> Page | None:
-        """Return a page that is ready and continues a place."""
+        """Return an existing page that continues a position."""
         return next((page for page in self._kept if page.continues(place)), None)
 
     async def read(self, place: Position) -> Page | None:
-        """Return the page that continues a place; ``None`` if the log has none, or its history was lost meanwhile."""
+        """Return the page that continues a position; None if the log has none, or its history was lost meanwhile."""
         # Another client may have asked for it meanwhile, and then no wait is needed.
         page = self.find(place)
         if page is not None:
@@ -215,7 +214,7 @@ class Pages:
         return await asyncio.shield(answer)
 
     def drop(self) -> None:
-        """Forget all pages, also the one that is being read: the log has another history now."""
+        """Forget all pages, also the one being read, because the log has another history now."""
         for page in tuple(self._kept):
             self._shelf.drop(page)
         if self._task is not None:
@@ -248,9 +247,9 @@ class Pages:
         return page
 
     def _choose_place(self) -> Position:
-        """Return the place of whoever waits longest, or an earlier one from which a page may reach it.
+        """Return the position of the caller that waits longest, or an earlier one from which a page may reach it.
 
-        It may not, if the entries are large; nobody is passed over twice.
+        If entries are large, the page may not reach it; but no caller is passed over twice.
         """
         longest = next(iter(self._asked))
         if longest == self._passed:

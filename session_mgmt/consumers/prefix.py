@@ -1,4 +1,4 @@
-"""Prefix under which a project is served: the server names it (``root_path``), or Django's ``FORCE_SCRIPT_NAME``."""
+"""Prefix under which a project is served, set by the server (``root_path``) or by Django's ``FORCE_SCRIPT_NAME``."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from django.urls import re_path
 
 
 def find_script_name(scope: Mapping[str, Any]) -> str:
-    """Return the prefix of a connection's address, without a slash at its end."""
+    """Return the prefix of a connection's path, without a slash at its end."""
     return str(scope.get("root_path") or settings.FORCE_SCRIPT_NAME or "").rstrip("/")
 
 
 def strip_script_name(scope: Mapping[str, Any]) -> str:
-    """Return the path behind the prefix. A proxy may have taken the prefix away, and Django reads both alike."""
+    """Return the path after the prefix. A proxy may have removed the prefix; like Django, accept both."""
     path, prefix = str(scope.get("path", "")), find_script_name(scope)
     return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
 
 
 class SocketRouter:
-    """Routes of WebSockets below the prefix. Any other address is refused, without an error in the server's log."""
+    """Routes of WebSockets below the prefix. Any other path is refused without an error in the server's log."""
 
     def __init__(self, patterns: list[Any]) -> None:
         refusal: Any = _refuse
@@ -35,6 +35,6 @@ class SocketRouter:
 
 
 async def _refuse(scope: Any, receive: Any, send: Any) -> None:
-    """Close before the handshake: the server answers 403, as it does wherever nothing is."""
+    """Close before the handshake, so that the server answers 403, as for every unknown path."""
     await receive()
     await send({"type": "websocket.close"})

@@ -33,7 +33,7 @@ def find_entered(log: str) -> str | None:
 
 
 class Presences:
-    """Moves that wait, and the work of this process for all logs of presence."""
+    """Waiting moves, and the work of this process for all presence logs."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -48,7 +48,7 @@ class Presences:
             raise error
 
     def leave_denied(self, log: str, attached: Attached) -> None:
-        """Let a client leave soon what it may not enter any more, because it may not follow a log."""
+        """Let a client leave soon a topic that it may no longer enter, because it may not follow a log."""
         topic = find_entered(log)
         if topic is not None:
             # No caller waits for this move.
@@ -84,11 +84,11 @@ class Presences:
             return [InternalError()] * len(moves)
 
     def has_logs(self) -> bool:
-        """Return whether there are logs of presence at all."""
+        """Return True if there are any presence logs."""
         return bool(registry.presences)
 
     async def tell(self) -> None:
-        """Remove clients that are gone, and publish what has changed; nothing is written unless a read finds some."""
+        """Remove clients that are gone, and publish the changes; write only if a read finds some."""
         if self._loop.time() >= self._look_at:
             started = self._loop.time()
             gone = await bridge().read(leaving.find_gone)

@@ -1,4 +1,4 @@
-"""Proofs of calls over HTTP: those that wait at one time go to the database together."""
+"""Proofs of calls over HTTP. Calls that wait at the same time are proved together by the database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Proofs:
         self._proving: asyncio.Task[None] | None = None
 
     async def prove(self, call: Call) -> Proved:
-        """Prove a call and look at its logs. Raises its refusal, or ``Busy``."""
+        """Prove a call and check its logs. Raises the error of a refusal, or ``Busy``."""
         if len(self._waiting) >= MOST_WAITING:
             raise Busy(retry_after=1.0)
         answer: asyncio.Future[Proved] = self._loop.create_future()

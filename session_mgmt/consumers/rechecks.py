@@ -1,7 +1,7 @@
-"""Ask the application again who may follow what: when rights have changed, and once in a while because they may have.
+"""Ask the application again who may follow which topics: when rights have changed, and regularly in case they have.
 
-Each question gets a user object that has been read for it, so no permission is remembered in one. A topic that is
-allowed no longer is left at once, and its client is told.
+Each question gets a user object that was read for it, so it contains no remembered permissions. A topic that is no
+longer allowed is left at once, and its client receives an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ASK_LATER = 1.0
 
 
 class Rechecks:
-    """Topics that are followed here, each at the place of the wheel where it is due."""
+    """Topics that are followed here, each in the slot of the wheel in which it is due."""
 
     def __init__(self, serving: Serving, grants: Grants, *, clock: Callable[[], float] | None = None) -> None:
         self._serving, self._grants = serving, grants
@@ -39,7 +39,7 @@ class Rechecks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch_log(self, session: UUID, name: str) -> None:
-        """Ask about a log that is followed from now on, if it is a topic."""
+        """Ask regularly about a log that is followed from now on, if it is a topic."""
         if name.startswith(TOPIC) and (session, name) not in self._watched:
             self._watched.add((session, name))
             self._schedule(session, name, find_interval(name) * random.uniform(1 - SPREAD, 1))
@@ -52,11 +52,11 @@ class Rechecks:
         self._begin(session, self._list_followed(session))
 
     def has_due(self) -> bool:
-        """Return whether the time of any topic has come."""
+        """Return True if any topic is due."""
         return bool(self._wheel) and min(self._wheel) <= int(self._clock() / TICK)
 
     async def ask_due(self) -> None:
-        """Ask about the topics whose time has come."""
+        """Ask about the topics that are due."""
         due: dict[UUID, set[str]] = {}
         for slot in [slot for slot in self._wheel if slot <= int(self._clock() / TICK)]:
             for session, name in self._wheel.pop(slot):
@@ -109,7 +109,7 @@ def _leave_logs(connections: Iterable[Served], denied: dict[str, SessionMgmtErro
 
 
 def find_interval(name: str) -> float:
-    """Return the seconds after which a topic is asked about again."""
+    """Return the seconds after which to ask about a topic again."""
     declared = registry.find_topic(name.removeprefix(TOPIC))
     recheck = declared[0].recheck if declared is not None else None
     return (recheck or settings().topic_recheck).total_seconds()

@@ -1,4 +1,4 @@
-"""Recovery of one client: from its verdict to the receipt, which the client and the administrator are given alike."""
+"""Recovery of one client, from its verdict to the receipt, which the client and the administrator both get."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Recovering(Protocol):
 
 
 class Recovery:
-    """Begins with the verdict; its receipt is sent when every log is at the present."""
+    """Recovery, which begins with the verdict; its receipt is sent when every log has reached the present."""
 
     __slots__ = ("_connection", "_loop", "_reason", "_started", "_verdict")
 
@@ -57,7 +57,7 @@ class Recovery:
 
 
 async def complete_when_replayed(replays: list[asyncio.Task[bool]], complete: Callable[[], None]) -> None:
-    """Complete a recovery when all replays are at the present."""
+    """Complete a recovery when all replays have reached the present."""
     # If the client leaves a log, its replay is cancelled; the others still get their receipt.
     ended = await asyncio.gather(*replays, return_exceptions=True)
     # A log that could not be replayed has sent its own error, so the recovery was not complete.
@@ -66,7 +66,7 @@ async def complete_when_replayed(replays: list[asyncio.Task[bool]], complete: Ca
 
 
 def send_receipt(connection: Recovering, receipt: dict[str, Any]) -> None:
-    """Send a receipt to the client, and have it stored for the administrator."""
+    """Send a receipt to the client, and store it for the administrator."""
     text = orjson.dumps(receipt).decode()
     connection.outlet.push('{"type":"recovery","receipt":' + text + "}")
     # Do not wait for the row: the client has its receipt, and people read the stored copy much later.

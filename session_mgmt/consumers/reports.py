@@ -15,7 +15,7 @@ from session_mgmt.consumers.outlet import Outlet
 
 
 class Report:
-    """Collects while the connection lives; the flush of leases and the end of the connection read it."""
+    """Figures that are collected while the connection lives; lease flushes and the end of the connection read them."""
 
     __slots__ = (
         "_acked",
@@ -65,7 +65,7 @@ class Report:
         return self._told != self._count_all()
 
     def take_figures(self) -> Beat:
-        """Build the figures of a lease flush, which tells them to the database."""
+        """Build the figures of a lease flush, and count them as sent to the database."""
         self._told = self._count_all()
         return self.build_figures()
 
@@ -81,7 +81,7 @@ class Report:
     # -- activity --------------------------------------------------------------------------------------------------
 
     def note_write(self) -> None:
-        """Count a write as activity of the session; beats and polls are none."""
+        """Count a write as activity of the session; beats and polls do not count."""
         self._wrote_at = self._loop.time()
 
     def find_active(self) -> datetime | None:

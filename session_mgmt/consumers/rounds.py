@@ -1,7 +1,8 @@
-"""Recurring work of a process for all its connections together: beats, leases, positions, revocations, the outbox,
-snapshots, presence.
+"""Recurring work of a process for all its connections: beats, leases, positions, revocations, the outbox, snapshots,
+presence.
 
-One timer wheel and one statement each, whatever the number of connections; nothing is written per beat.
+There is one timer wheel, and one statement for each kind of work, for any number of connections; no beat causes a
+write.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Rounds:
             task.cancel()
 
     def catch_up(self) -> None:
-        """Let the rounds that make lost doorbells good run now, and not when they are due."""
+        """Run the rounds that find missed doorbells now, instead of when they are due."""
         self._overdue.set()
 
     def _start(
@@ -132,9 +133,9 @@ class Rounds:
         await self._work_off_backlog()
 
     async def tick(self) -> None:
-        """Send the beats that are due, and begin the other work for which the time has come.
+        """Send the beats that are due, and begin other work that is due.
 
-        One timer for all: to wake up costs an idle process more than what is done then.
+        One timer for all, because to wake up costs an idle process more than the work itself.
         """
         self._beat_due()
         for has_work, begins in self._on_ticks:
@@ -144,7 +145,7 @@ class Rounds:
     # -- beats -----------------------------------------------------------------------------------------------------
 
     def schedule_beat(self, connection: Served) -> None:
-        """Give a connection its place on the wheel; its older place counts no more."""
+        """Put a connection into its slot of the wheel; its earlier slot no longer counts."""
         due = connection.beat_at
         # To add and to remove an entry costs the same for any number of connections.
         self._wheel.setdefault(int(due / TICK), []).append((connection, due))
@@ -207,7 +208,7 @@ class Rounds:
     # -- positions and revocations ---------------------------------------------------------------------------------
 
     async def check_positions(self) -> None:
-        """Compare every served log with where the database says that it stands, in slices."""
+        """Compare every served log with its position in the database, in slices."""
         keys = [key for key, feed in self._serving.feeds.items() if feed.following]
         for start in range(0, len(keys), SLICE):
             await self._serving.check_positions(keys[start : start + SLICE], bridge().control)
@@ -215,7 +216,7 @@ class Rounds:
     async def check_sessions(self) -> None:
         """Close connections of sessions that were revoked, and of clients that attached elsewhere or were sent away.
 
-        If the database cannot say for 5 s, nobody is served: fail closed.
+        If the database cannot answer for 5 s, close all connections, because a revoked one may be among them.
         """
         self._close_expired_tokens()
         serving, added = list(self._serving.sessions), self._serving.added
@@ -247,7 +248,7 @@ class Rounds:
         self._judge_sessions(await bridge().control(controls.read_controls, sessions))
 
     def look_soon(self, sessions: Iterable[UUID]) -> None:
-        """Look at sessions that may stand no longer as they did; those of one moment together."""
+        """Check sessions that may have ended or changed; the sessions of one moment are checked together."""
         self._to_look_at.update(sessions)
         if self._looking is None:
             self._looking = self._loop.create_task(self._look_now(), name="session_mgmt look")
@@ -266,7 +267,7 @@ class Rounds:
             self._looking = None
 
     async def look_at_sessions(self, known: Mapping[UUID, Known]) -> None:
-        """Find out whether sessions that are served here may go on, by one query."""
+        """Check with one query whether sessions that are served here may continue."""
         self._judge_sessions(await bridge().control(controls.find_controls, known))
 
     def _judge_sessions(self, found: Mapping[UUID, Control]) -> None:
@@ -277,9 +278,9 @@ class Rounds:
                 self._faulty.add(session)
 
     async def settle_sessions(self) -> None:
-        """Store the findings about sessions that stand no longer; nobody serves them any more.
+        """Store that sessions have ended for a fault that was found; no process serves them any more.
 
-        In small groups, so that writers come in between, however many users were deactivated at once.
+        In small groups, so that other writers can write in between, even if many users were deactivated at once.
         """
         while self._faulty:
             done = await bridge().call(standing.settle_sessions, list(islice(self._faulty, SETTLED)))
@@ -304,11 +305,11 @@ class Rounds:
             await bridge().run_user_code(None, handlers.run_pending, gate=bridge().gate)
 
     def schedule_look(self, waiting: Unmeasured) -> None:
-        """Look at a document for an entry of the outbox, soon."""
+        """Check soon whether an entry of the outbox fits its document."""
         self._unmeasured[waiting.entry.id] = waiting
 
     async def look_at_documents(self) -> None:
-        """Prepare the entries of which only their documents tell whether they fit, and drain again."""
+        """Prepare the entries that only fit after a look at their documents, and drain again."""
         while self._unmeasured:
             entry, waiting = self._unmeasured.popitem()
             look = partial(drains.look_at_document, bridge().using, waiting, cache=bridge().head_cache)
@@ -322,9 +323,9 @@ class Rounds:
         self._snapshots.add(document)
 
     async def _take_snapshots(self) -> None:
-        """Compact documents one after the other, in a tenth of the time.
+        """Compact documents one after another, in a tenth of the time.
 
-        Each takes a commit, for which writers wait; a few hundred revisions more cost a reader milliseconds.
+        Each needs a commit, for which other writers wait, while some hundred more revisions cost a reader milliseconds.
         """
         while self._snapshots:
             started = self._loop.time()
@@ -334,7 +335,7 @@ class Rounds:
 
 
 def _find_activity(served: Iterable[Served]) -> dict[UUID, datetime]:
-    """Return when each session was last active on any of its connections here, unless that has been told."""
+    """Return when each session was last active on any of its connections here, if the database does not know it yet."""
     found: dict[UUID, datetime] = {}
     for connection in served:
         at = connection.report.find_active()

@@ -1,4 +1,4 @@
-"""Connections and feeds of one process, found by client, by session and by log; the bookkeeping of the hub."""
+"""Connections and feeds of one process, by client, by session and by log."""
 
 from __future__ import annotations
 
@@ -52,26 +52,26 @@ class Served(Protocol):
 
     @property
     def beat_at(self) -> float:
-        """Return when to call ``beat`` the next time."""
+        """Time of the next call of ``beat``."""
 
     @property
     def followings(self) -> Mapping[str, Any]:
         """Return the logs that the client follows, by name."""
 
     def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
-        """Say good-bye and close."""
+        """Say goodbye and close."""
 
     def stop_displaced(self, code: Close) -> None:
-        """Close, because a row that this connection goes by is gone: with this code, if nothing else is the reason."""
+        """Close, because a row of this connection is gone: with this code, unless there is another reason."""
 
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
         """Leave a log that may no longer be followed, and send the client an error."""
 
     def forget_rights(self) -> None:
-        """Ask the application anew before the next publication."""
+        """Ask the application again before the next publication."""
 
     def beat(self, now: float) -> None:
-        """Look for signs of life, and ask for one if that is due."""
+        """Check for signs of life, and send a ping if one is due."""
 
 
 def _slice(whole: dict[K, V]) -> Iterator[dict[K, V]]:
@@ -87,7 +87,7 @@ def _slice(whole: dict[K, V]) -> Iterator[dict[K, V]]:
 
 
 class Serving:
-    """Who is connected here, and which logs are followed by any of them."""
+    """Connections of this process, and the logs that any of them follows."""
 
     def __init__(self, remote_listener: RemoteListener | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -156,7 +156,7 @@ class Serving:
             connection.stop(code, reason=reason)
 
     def judge_session(self, session: uuid.UUID, control: Control) -> bool:
-        """Close the connections of a session here that may not go on; return whether its rights have changed."""
+        """Close the connections of a session here that may not continue; return True if its rights have changed."""
         for connection in list(self.sessions.get(session, ())):
             code = control.judge_connection(connection.attachment.auth_version)
             if code is not None:
@@ -168,20 +168,20 @@ class Serving:
         return control.known.access_version != before.access_version
 
     def forget_activity(self, session: uuid.UUID, told: datetime) -> None:
-        """Forget the activity of a session here up to a moment of which the database knows now."""
+        """Forget the activity of a session here up to a moment that the database knows now."""
         for connection in self.sessions.get(session, ()):
             connection.report.forget_active(told)
 
     def list_generations(self) -> Iterator[dict[int, int]]:
-        """Return the generations of all clients, as they are connected here, in slices."""
+        """Return the generations of all connected clients, in slices."""
         return _slice(self._generations)
 
     def list_all_known(self) -> Iterator[dict[uuid.UUID, Known]]:
-        """Return how all sessions that are served here were found the last time, in slices."""
+        """Return the last known state of all sessions that are served here, in slices."""
         return _slice(self._known)
 
     def list_known(self, sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Known]:
-        """Return how sessions were found the last time, if they are served here."""
+        """Return the last known state of these sessions, if they are served here."""
         return {session: known for session in sessions if (known := self._known.get(session)) is not None}
 
     def find_access_version(self, session: uuid.UUID) -> int | None:
@@ -190,7 +190,7 @@ class Serving:
         return None if known is None else known.access_version
 
     def stop_fenced(self, client: int, generation: int, code: Close = Close.REPLACED) -> None:
-        """Close the connection of a client that is older than this generation: it may write no longer."""
+        """Close the connection of a client if it is older than this generation, because it may no longer write."""
         connection = self.clients.get(client)
         if connection is not None and connection.attachment.generation < generation:
             connection.stop(code)
@@ -198,10 +198,11 @@ class Serving:
     # -- quiet connections -----------------------------------------------------------------------------------------
 
     def note_quiet_loss(self, client: str, lived: float) -> None:
-        """Remember a connection that was lost before its first beat: something on the way cuts quiet connections.
+        """Remember a connection that was lost before its first beat, because something in the network may cut quiet
+        ones.
 
-        No beat would have saved one that lived shorter than the first could come. Whatever ended it, a network that
-        flaps or a crowd that was cut, did not wait for silence.
+        A beat could not have saved a connection that ended before the first beat could come. Such an end has another
+        reason, for example an unstable network.
         """
         if lived * QUIET_SHARE < SHORTEST_INTERVAL:
             return
@@ -211,18 +212,20 @@ class Serving:
             del self._quiet_lives[next(iter(self._quiet_lives))]
 
     def choose_interval(self, client: str) -> float:
-        """Return how often a client's connection gets a beat: oftener than its quiet connections were cut."""
+        """Return the interval of beats for a client: shorter than the time after which its quiet
+        connections were cut.
+        """
         return self.bound_interval(client, settings().heartbeat_interval)
 
     def bound_interval(self, client: str, wanted: float) -> float:
-        """Return the interval that a client wants, or a shorter one if its quiet connections were cut before that."""
+        """Return the interval that a client wants, or a shorter one if its quiet connections were cut earlier."""
         lived = self._quiet_lives.get(client)
         return wanted if lived is None else min(wanted, max(lived * QUIET_SHARE, SHORTEST_INTERVAL))
 
     # -- sockets ---------------------------------------------------------------------------------------------------
 
     def add_socket(self, address: str) -> bool:
-        """Count a socket of an address, proved or not; return False if it has as many as one address may."""
+        """Count a socket of an address, proved or not; return False if the address has reached its limit."""
         most = settings().max_sockets_per_address
         if most and self._sockets[address] >= most:
             return False
@@ -235,7 +238,7 @@ class Serving:
         return True
 
     def remove_socket(self, address: str) -> None:
-        """Count a socket as gone."""
+        """Count one socket of an address less."""
         self._sockets[address] -= 1
         if not self._sockets[address]:
             del self._sockets[address]
@@ -243,9 +246,9 @@ class Serving:
     # -- feeds -----------------------------------------------------------------------------------------------------
 
     def follow_log(self, row: LogRow, head: Position) -> Feed:
-        """Return the feed of a log, made at first use.
+        """Return the feed of a log; create it at first use.
 
-        Nobody was told of moves before the feed existed, so a new feed asks at once.
+        A new feed has missed all news about its log, so it asks the database at once.
         """
         feed = self.feeds.get(row.key)
         if feed is None:
@@ -261,7 +264,7 @@ class Serving:
         return feed
 
     async def _open_feeds(self) -> None:
-        """Hear of moves from now on, and ask where the logs of new feeds stand: one query of each kind for many."""
+        """Join the groups of new feeds, and read the positions of their logs, with one query of each kind for many."""
         try:
             while self._unopened:
                 keys = [feed.row.key for feed in self._unopened[:SLICE]]
@@ -277,7 +280,7 @@ class Serving:
             self._opening = None
 
     async def check_positions(self, keys: Iterable[str], run: Run) -> None:
-        """Compare feeds with where the database says that their logs stand."""
+        """Compare feeds with the positions of their logs in the database."""
         asked = {key: (feed.epoch, feed.head, feed.tag) for key in keys if (feed := self.feeds.get(key)) is not None}
         for key, position in (await run(logs.find_moved, asked)).items():
             moved = self.feeds.get(key)
@@ -296,7 +299,7 @@ class Serving:
             feed.idle_since = self._loop.time()
 
     def drop_feed(self, feed: Feed) -> None:
-        """Forget the feed of a log that was deleted; its followers come back and follow the new one."""
+        """Forget the feed of a deleted log; its followers reconnect and follow the new one."""
         self.feeds.pop(feed.row.key, None)
         feed.stop()
         for connection in list(self.connections):

@@ -29,7 +29,7 @@ class Worker(Protocol):
         """Send an error that answers no request."""
 
     def stop(self, code: Close) -> None:
-        """Say good-bye and close."""
+        """Say goodbye and close."""
 
 
 class SideWork:

@@ -31,7 +31,7 @@ def find_latest_by(name: str) -> str | None:
 
 
 async def find_window(feed: Feed, place: Position, head: int) -> Position | None:
-    """Return the place after which a topic's newest page begins; ``None`` if one page has all after ``place``."""
+    """Return the position before a topic's newest page; None if all entries after ``place`` fit into one page."""
     page = await feed.pages.read(place)
     if page is None or page.last.offset >= max(feed.head, head):
         return None

@@ -1,8 +1,8 @@
-"""Text frames written straight into the transport, where the server is uvicorn with its sans-I/O WebSockets.
+"""Text frames written directly into the transport, if the server is uvicorn with its sans-I/O WebSockets.
 
-The ASGI way costs a coroutine, a frame object and a copy for each message and reader; a frame that is encoded once and
-written to a thousand transports costs a fifth of that, and the event loop joins the writes of one turn into one system
-call. Any other server, version, wrapper or extension is noticed and served in the portable way.
+With ASGI, each message costs a coroutine, a frame object and a copy per reader. A frame that is encoded once and
+written to a thousand transports costs a fifth of that, and the event loop joins the writes of a turn into one system
+call. With any other server, version, wrapper or extension the portable way is used.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def build_frame(payload: bytes) -> bytes:
 
 
 def find_protocol(send: Any) -> Any:
-    """Find uvicorn's protocol object behind ``send``; ``None`` where the server is another one."""
+    """Find uvicorn's protocol object behind ``send``; None if the server is another one."""
     return _find_owner(send, _PROTOCOL)
 
 
 def find_own_protocol(send: Any) -> WebSocketProtocol | None:
-    """Find the object of our own class behind ``send``; ``None`` where uvicorn was not given it."""
+    """Find the object of our own protocol class behind ``send``; None if uvicorn does not use it."""
     found: WebSocketProtocol | None = _find_owner(send, _OWN)
     return found
 
@@ -48,7 +48,9 @@ def _find_owner(send: Any, wanted: tuple[str, str]) -> Any:
 
 
 def find_writer(send: Any) -> Callable[[bytes], bool] | None:
-    """Find the way past ``send``: a function that writes a frame, or returns False while it may not; else ``None``."""
+    """Return a function that writes a frame directly, or returns False if it may not now; None if there
+    is no such way.
+    """
     own = find_own_protocol(send)
     if own is not None:
         return own.write_frame
@@ -72,7 +74,7 @@ def find_writer(send: Any) -> Callable[[bytes], bool] | None:
 
 
 def _is_usable(protocol: Any) -> bool:
-    """Tell an open connection without extensions; compression would need another frame."""
+    """Return True for an open connection without extensions; compression would need another frame."""
     return (
         protocol.handshake_complete is True
         and protocol.close_sent is False

@@ -1,8 +1,8 @@
-"""Bounds that ASGI has no words for, where the server is uvicorn with its sans-I/O WebSockets.
+"""Limits that ASGI cannot express, if the server is uvicorn with its sans-I/O WebSockets.
 
-An application is shown whole messages only. Pings, which a server answers by itself, parts of a message, and a first
-message of any size never reach it, and a transport whose peer does not read stays full after a close. Other servers
-keep these bounds themselves or not at all (``docs/howto/deploy.md``).
+An application receives only complete messages. It never sees pings, which the server answers, parts of a message, and
+a first message that is too large; and a transport whose peer does not read stays full after a close. Other servers
+have these limits themselves or not at all (``docs/howto/deploy.md``).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class UvicornGuard:
         self._take_data, self._left = protocol.conn.receive_data, 0
 
     def limit_bytes(self, most: int) -> None:
-        """Take at most so many bytes from the peer, whatever frames they are, until ``lift_limit``."""
+        """Accept at most this many bytes from the peer, in frames of any kind, until ``lift_limit``."""
         self._left = most
         self._protocol.conn.receive_data = self._take_limited
 
     def lift_limit(self) -> None:
-        """Leave the size of messages to the server's own limit again."""
+        """Use the server's own limit for the size of messages again."""
         self._protocol.conn.receive_data = self._take_data
 
     def _take_limited(self, data: bytes) -> None:
@@ -43,7 +43,7 @@ class UvicornGuard:
             self._take_data(data)
 
     def count_hidden_frames(self, take: Callable[[], bool]) -> None:
-        """Ask ``take`` about every ping and every part of a message; close where it says no."""
+        """Call ``take`` for every ping and every part of a message; close if it returns False."""
         protocol = self._protocol
         answer_ping, take_part = protocol.handle_ping, protocol.handle_cont
 
@@ -63,7 +63,7 @@ class UvicornGuard:
         protocol.handle_ping, protocol.handle_cont = handle_ping, handle_cont
 
     def _fail(self, code: int) -> None:
-        """Close at once; nothing that the peer has sent or would have to read is kept."""
+        """Close at once, and drop everything that the peer has sent or would have to read."""
         protocol = self._protocol
         # Nothing may follow a close frame (RFC 6455 section 5.5.1).
         if protocol.close_sent or protocol.disconnected:
@@ -74,7 +74,7 @@ class UvicornGuard:
         self.abort()
 
     def abort(self) -> None:
-        """Drop the transport with all that its peer did not read."""
+        """Drop the transport with everything that its peer did not read."""
         self._protocol.transport.abort()
 
 

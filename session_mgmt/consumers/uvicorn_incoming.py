@@ -1,4 +1,4 @@
-"""Messages of one WebSocket under uvicorn, from its bytes: to the events of an ASGI application, or to a callback.
+"""Bytes of one WebSocket with uvicorn, turned into events of an ASGI application or calls of a callback.
 
 Whole text frames are read here; the parser of uvicorn's library reads every other frame.
 """
@@ -25,7 +25,7 @@ POLICY_VIOLATION, BAD_UTF8, TOO_BIG = 1008, 1007, 1009
 
 
 class Incoming(FrameReader):
-    """Receiving side of one connection, with its bounds and its end."""
+    """Receiving side of one connection, with its limits and its end."""
 
     __slots__ = (
         "_bytes_left",
@@ -66,9 +66,9 @@ class Incoming(FrameReader):
     # -- frames by callback ----------------------------------------------------------------------------------------
 
     def take_frames(self, take: Callable[[bytes | None], None]) -> asyncio.Future[int]:
-        """Hand messages to ``take`` from now on: text as bytes that may not be UTF-8, ``None`` for any other.
+        """Pass messages to ``take`` from now on: text as bytes that may not be UTF-8, None for any other message.
 
-        Returns the future of the code with which the connection ends.
+        Returns the future of the close code of the connection.
         """
         self._take_frame, self._end = take, self._loop.create_future()
         # Frames may have arrived before the application registered its callback.
@@ -83,7 +83,7 @@ class Incoming(FrameReader):
         return self._end
 
     def write_frame(self, frame: bytes) -> bool:
-        """Write a frame that is encoded already; False while it must wait, or if nothing goes out any more."""
+        """Write an encoded frame; return False if it must wait, or if nothing can be sent any more."""
         # Nothing may overtake frames that wait for the transport, and nothing may follow a close frame.
         if self._writable is not None or self.close_sent or self.disconnected:
             return False
@@ -91,14 +91,14 @@ class Incoming(FrameReader):
         return True
 
     def pause_reading(self) -> None:
-        """Read nothing more of the peer, not even data that has arrived."""
+        """Stop reading from the peer, also data that has already arrived."""
         if not self.halted and not self.transport.is_closing():
             self.halted = True
             # The kernel's buffers then fill up, and the peer must wait.
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on where reading was paused."""
+        """Continue to read after a pause."""
         if self.halted and not self.transport.is_closing():
             self.transport.resume_reading()
             # First read frames that have already arrived, before the transport delivers others.
@@ -197,14 +197,14 @@ class Incoming(FrameReader):
     # -- bounds ----------------------------------------------------------------------------------------------------
 
     def limit_bytes(self, most: int) -> None:
-        """Take at most so many bytes from the peer, whatever frames they are, until ``lift_limit``."""
+        """Accept at most this many bytes from the peer, in frames of any kind, until ``lift_limit``."""
         # The peer may have sent bytes between the handshake and this call, when there was no limit.
         self._bytes_left = most - self.waiting_bytes
         # A longer frame could never be accepted, so refuse it by its header.
         self.most_bytes = min(most, self._config.ws_max_size)
 
     def lift_limit(self) -> None:
-        """Leave the size of messages to the server's own limit again."""
+        """Use the server's own limit for the size of messages again."""
         self._bytes_left, self.most_bytes = None, self._config.ws_max_size
 
     def _has_room_for(self, data: bytes) -> bool:
@@ -215,11 +215,11 @@ class Incoming(FrameReader):
         return self._bytes_left >= 0
 
     def count_hidden_frames(self, take: Callable[[], bool]) -> None:
-        """Ask ``take`` about every frame that is no whole message; close where it says no."""
+        """Call ``take`` for every frame that is not a whole message; close if it returns False."""
         self._count_hidden = take
 
     def fail(self, code: int) -> None:
-        """Close at once; nothing that the peer has sent or would have to read is kept."""
+        """Close at once, and drop everything that the peer has sent or would have to read."""
         if self.close_sent or self.disconnected:
             return
         self._write_close(code, "")
@@ -229,7 +229,7 @@ class Incoming(FrameReader):
         self.abort()
 
     def abort(self) -> None:
-        """Drop the transport with all that its peer did not read."""
+        """Drop the transport with everything that its peer did not read."""
         self.transport.abort()
 
     def _finish(self, code: int, reason: str) -> None:
@@ -251,7 +251,7 @@ class Incoming(FrameReader):
             self._timer = None
 
     def _put(self, event: Message) -> None:
-        """Give the application an event."""
+        """Pass an event to the application."""
         if self._events is None:
             return
         self._events.append(event)
@@ -259,7 +259,7 @@ class Incoming(FrameReader):
             self._wakes.set_result(None)
 
     def _disconnect(self, code: int, reason: str = "") -> None:
-        """Tell the application how the connection ended; only the first end counts."""
+        """Report to the application how the connection ended; only the first end counts."""
         self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
         if self._end is not None and not self._end.done():
             self._end.set_result(code)

@@ -1,9 +1,9 @@
-"""WebSockets of session clients without a library between them and their frames, as a class for uvicorn's ``--ws``.
+"""WebSockets of session clients as a protocol class for uvicorn's ``--ws``, without a library for ordinary frames.
 
-It opens connections to the address of the consumer, reads whole text frames, and hands them to a callback as bytes.
-Any other address and unusual handshakes are left to uvicorn's own class, which is fed the same bytes; frames of any
-other kind are left to the parser of its library. Offers of compression are declined, so that one encoding serves all
-readers, and no keep-alive pings are sent: the consumer has beats of its own.
+It serves the path of the consumer, reads whole text frames, and passes them to a callback as bytes. For any other path
+and for unusual handshakes, uvicorn's own class gets the same bytes; frames of other kinds are read by the parser of its
+library. Compression is declined, so that one encoding serves all readers, and no keep-alive pings are sent, because the
+consumer has its own beats.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LOST_BEFORE, LOST_AFTER = 1006, 1005
 
 
 class WebSocketProtocol(Incoming, asyncio.Protocol):
-    """One connection: an ASGI application's ``receive`` and ``send``, until it asks for its frames by callback."""
+    """One connection: ``receive`` and ``send`` of an ASGI application, until it asks for frames by callback."""
 
     __slots__ = (
         "__weakref__",
@@ -125,7 +125,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             self._writable = None
 
     def shutdown(self) -> None:
-        """End the connection, because the server ends."""
+        """End the connection, because the server shuts down."""
         self._stop_timer()
         if self.accepted and not self.close_sent:
             self._write_close(SERVICE_RESTART, "")
@@ -153,7 +153,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         crowd().requests.begin(self._start_application)
 
     def _start_application(self) -> bool:
-        """Let the application serve the connection; False if it has ended while it waited for this turn."""
+        """Let the application serve the connection; return False if it ended while it waited for this turn."""
         if self.disconnected or self.close_sent:
             return False
         task = self._loop.create_task(self._run(self._scope))
@@ -162,7 +162,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         return True
 
     def _give_over(self, head: bytes) -> None:
-        """Let uvicorn's own class serve the connection, from its first byte on."""
+        """Let uvicorn's own class serve the connection, beginning with its first byte."""
         self._server_state.connections.discard(self)
         self._other = WebSocketsSansIOProtocol(self._config, self._server_state, self._app_state, self._loop)
         self._other.connection_made(self.transport)
@@ -216,7 +216,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
     # -- ASGI ------------------------------------------------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """Return the next event; the peer is read no further while one waits."""
+        """Return the next event; while one waits, nothing is read from the peer."""
         assert self._events is not None  # frames go to the callback
         while not self._events:
             self._wakes = self._loop.create_future()
@@ -227,7 +227,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         return event
 
     async def send(self, message: Message) -> None:
-        """Carry out one message of the application."""
+        """Handle one message of the application."""
         # In a loop, because another writer may have filled the transport again.
         while self._writable is not None:
             # Shielded, because all writers share this future, and a cancelled writer must not end it.

@@ -1,4 +1,4 @@
-"""Verdicts in the form that clients are given (PROTOCOL sections 2 and 4)."""
+"""Verdicts in the form that clients receive (PROTOCOL sections 2 and 4)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def judge_attachment(attachment: Attachment) -> tuple[str, str]:
 
 
 def build_verdict(log: Log) -> dict[str, Any]:
-    """Build one log's verdict; a client must know which logs it may not keep in clear."""
+    """Build one log's verdict, which also says if a client must not store the log unencrypted."""
     more = {} if log.complete else {"complete": False}
     return {**_build_mode(log), **more, **({"encrypted": True} if log.encrypted else {})}
 
 
 def build_verdict_at(log: Log, place: Position) -> dict[str, Any]:
-    """Build the verdict of a log that the client follows already, at the place that it was given last."""
+    """Build the verdict of a log that the client follows already, at its last position."""
     return {
         "mode": "up_to_date",
         "position": log.show_place(place),

@@ -1,7 +1,7 @@
-"""Clients over HTTP as this process has heard them: when each called last, and what was counted since the last flush.
+"""Clients over HTTP as this process knows them: the time of their last call, and counters since the last flush.
 
-Any process answers any call, so this is no state of a connection. What is lost with the process is some figures; the
-lease of a client that goes on calling is renewed by whichever process hears it next.
+Any process can answer any call, so this is not the state of a connection. If the process dies, only some figures are
+lost; any process that gets the client's next call renews its lease.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Counted(Protocol):
 
 @dataclass(slots=True)
 class Visitor:
-    """Client as it called the last time; the figures are those since the last flush."""
+    """Client as of its last call; the figures are those since the last flush."""
 
     attachment: Attachment
     heard_at: float
@@ -59,7 +59,7 @@ class Visitor:
 
 
 class Visitors:
-    """One per event loop."""
+    """Clients over HTTP, one object per event loop."""
 
     def __init__(self, late_writes: LateWrites) -> None:
         self._loop, self._late_writes = asyncio.get_running_loop(), late_writes
@@ -79,7 +79,7 @@ class Visitors:
         return visitor
 
     def add_figures(self, visitor: Visitor, counted: Counted) -> None:
-        """Add what a call has counted, now that it has ended."""
+        """Add the counters of a call that has ended."""
         figures = counted.build_figures()
         visitor.messages_in += figures.messages_in
         visitor.messages_out += figures.messages_out
@@ -89,7 +89,7 @@ class Visitors:
         visitor.is_flushed = False
 
     async def leave(self, attachment: Attachment) -> None:
-        """Close the connection of a client that leaves for good."""
+        """Close the connection of a client that leaves permanently."""
         visitor = self._by_client.pop(attachment.client, None)
         if visitor is not None:
             await self._write([visitor])
@@ -151,7 +151,7 @@ class Visitors:
             visitor.confirmed = max(visitor.confirmed, visitor.acked if visitor.attachment.client in confirmed else 0)
 
     async def close_silent(self) -> None:
-        """Close the connections of clients that were heard nowhere for the time of their lease, and forget them."""
+        """Close the connections of clients that called no process during their lease, and forget them."""
         now = self._loop.time()
         # Not while its lease is being renewed: if such a client were forgotten and stayed silent, nothing would close
         # it.

@@ -1,7 +1,7 @@
-"""WebSocket transport: a Channels consumer whose loop does nothing but move frames.
+"""WebSocket transport: a Channels consumer whose loop only moves frames.
 
-Channels' own dispatch makes a thread hop for every message (37 to 56 % of a consumer's time, measured) and keeps a
-channel layer for every connection; this one does neither, and is otherwise an ordinary consumer: ``as_asgi()``,
+Channels' own dispatch changes the thread for every message (37 to 56 % of a consumer's time, measured) and keeps a
+channel layer for every connection. This one does neither; otherwise it is an ordinary consumer: ``as_asgi()``,
 ``scope``, and ``WebsocketCommunicator`` in tests.
 """
 
@@ -55,7 +55,7 @@ class SessionConsumer(AsyncConsumer):
         await self._serve(receive, send)
 
     async def may_open(self) -> Refusal:
-        """Return why this handshake is refused, or ``None``.
+        """Return the reason why this handshake is refused, or None.
 
         The page's origin must be the host's own or in ``allowed_origins``, and the host one of ``ALLOWED_HOSTS``.
         """
@@ -119,8 +119,8 @@ class SessionConsumer(AsyncConsumer):
     async def _attach(
         self, receive: Callable[[], Awaitable[Any]], outlet: Outlet
     ) -> tuple[Attachment, Mapping[str, Any]] | None:
-        """Wait for the first frame: in time, and a ``connect`` that proves a session; return also what it wishes for
-        where it is slow.
+        """Wait for the first frame, which must come in time and be a ``connect`` that proves a session; return also the
+        ways to go on that it asks for.
         """
         try:
             # A socket that proves nothing uses memory and a descriptor, so it has a deadline.
@@ -158,7 +158,7 @@ class SessionConsumer(AsyncConsumer):
         return None
 
     async def _record_refusal(self, token: str, error: AuthError) -> None:
-        """Record a refused token in its session's log or in the audit trail; a failure of that changes no answer."""
+        """Record a refused token in its session's log or in the audit trail; an error in this changes no answer."""
         try:
             await bridge().call(incidents.record_refusal, token, error, ip=self._address)
         except SessionMgmtError:
@@ -182,7 +182,7 @@ class SessionConsumer(AsyncConsumer):
 
 
 async def _receive_first(receive: Callable[[], Awaitable[Any]], outlet: Outlet) -> Any:
-    """Return the first message that is no bare ping. One of those is answered: it asks whether sockets work here, and
+    """Return the first message that is not only a ping. One ping is answered: it tests whether sockets work here, and
     proves nothing.
     """
     event = await receive()
@@ -199,7 +199,7 @@ async def _receive_first(receive: Callable[[], Awaitable[Any]], outlet: Outlet) 
 
 @lru_cache
 def _tell_way(own: bool) -> None:
-    """Log once for each way how connections are served; the cheaper one is easily lost by an option."""
+    """Log once for each way how connections are served, because a wrong option can switch the faster one off."""
     if own:
         logger.info("WebSockets are read by session_mgmt.uvicorn:WebSocketProtocol.")
     else:

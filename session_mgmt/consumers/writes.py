@@ -1,6 +1,6 @@
 """Numbered writes of a client, in their order.
 
-Most go straight to the lane; a write that needs a read or user code first holds up the ones after it.
+Most go directly to the lane; a write that first needs a read or code of the project delays the ones after it.
 """
 
 from __future__ import annotations
@@ -75,17 +75,17 @@ class Writer(Protocol):
         """Logs that the client follows, by name."""
 
     def stop(self, code: Close) -> None:
-        """Say good-bye and close."""
+        """Say goodbye and close."""
 
     def stop_displaced(self) -> None:
         """Close, because this client may no longer write here."""
 
     def note_refusal(self, error: SessionMgmtError, call: str, log: str | None = None) -> None:
-        """Have a right that the client lacks written down."""
+        """Record a right that the client lacks."""
 
 
 class Writes:
-    """Writes of one connection; ``take_group`` is called on the lane's thread with the results of a transaction."""
+    """Writes of one connection; ``take_group`` is called in the lane's thread with the results of a transaction."""
 
     def __init__(self, connection: Writer, take_group: Callable[[Group, list[tuple[Any, Decision]]], None]) -> None:
         self._connection, self._take_group = connection, take_group
@@ -104,23 +104,23 @@ class Writes:
         self._became_idle = Moment()
 
     def add_document(self, name: str, row: int) -> None:
-        """Remember the row of a document, so that updates need no look-up."""
+        """Remember the row of a document, so that updates need no query."""
         self._documents[name] = row
 
     def may_publish(self, topic: str) -> bool:
-        """Return whether the application has allowed it a moment ago."""
+        """Return True if the application has allowed it a moment ago."""
         return self._publishable.get(topic, 0.0) > asyncio.get_running_loop().time()
 
     def note_publishable(self, topic: str) -> None:
-        """Remember for a moment that the application allows to publish to a topic."""
+        """Remember for a moment that the client may publish to a topic."""
         self._publishable[topic] = asyncio.get_running_loop().time() + PERMISSION_SECONDS
 
     def forget_publishable(self) -> None:
-        """Ask the application again before the next publication: rights have changed."""
+        """Ask the application again before the next publication, because rights have changed."""
         self._publishable.clear()
 
     def take(self, frame: Numbered) -> None:
-        """Carry out a write after all earlier ones."""
+        """Write after all earlier writes."""
         # Counted until it is answered, with any result.
         self._connection.inbox.add_frame()
         # While a task runs, even a direct write must wait, because it must not overtake waiting ones.
@@ -258,7 +258,7 @@ class Writes:
             self._task = None
 
     async def _wait_until_idle(self) -> None:
-        """Wait until the lane has decided all that it was given."""
+        """Wait until the lane has decided all writes that it has."""
         if self._in_flight:
             await self._became_idle.wait()
 
@@ -309,7 +309,7 @@ class Writes:
             await self._prepare_and_write(frame, attempts)
 
     async def _prepare_and_write(self, frame: Update, attempts: Attempts) -> None:
-        """Compute the change from the document; again if the document moves meanwhile."""
+        """Compute the change from the document; repeat it if the document changes meanwhile."""
         while attempts.outcome is None:
             work = await self._prepare(frame, attempts.way)
             attempts.record_decision(await bridge().awrite(Write(work, self._build_fence(frame))))
@@ -360,7 +360,7 @@ _NEEDS = {kind: scopes.FRAMES.get(kind.__name__.lower()) for kind in (Update, Pu
 
 
 def find_unscoped(restriction: Restriction | None, frame: Numbered) -> ScopeMissing | None:
-    """Return the refusal of a write for which the token lacks the scope, or ``None``; hardly any token lacks one."""
+    """Return the error for a write if the token lacks the scope, or None; hardly any token lacks one."""
     if restriction is None or isinstance(frame, Refused):
         return None
     need = _NEEDS[type(frame)]
@@ -394,5 +394,5 @@ def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
 
 
 def build_text_digest(text: str) -> bytes:
-    """Build the digest that a repetition of an unreadable frame must equal."""
+    """Build the digest by which a repetition of an unreadable frame is recognised."""
     return hashlib.sha256(f"refused\0{len(text)}\0{text[:_DIGESTED]}".encode(errors="replace")).digest()
