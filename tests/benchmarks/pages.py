@@ -178,7 +178,7 @@ def describe(results: dict[str, list[Table]]) -> str:
             f" {everybody} clients are back with 50 missed entries each in {back.facts['seconds']:.2g} s,"
             f" {back.facts['x Socket.IO']:.2g} times as fast as Socket.IO, {lost:.0f} lost;"
             f" {half} after a SIGKILL in {killed.facts['seconds']:.2g} s; a round trip costs"
-            f" {1 / question.facts['x Socket.IO, core']:.2g} of Socket.IO's CPU;"
+            f" {1 / question.facts['x Socket.IO, core']:.1f} times the CPU of Socket.IO;"
             f" an idle connection has {idle.value:.0f} kB, {idle.ratio:.2g} of plain Channels'"
             " ([all figures](docs/topics/performance.md))."
         )
