@@ -1,4 +1,6 @@
-"""Trim many logs by portions: how many are locked for one portion, how much of each goes, and when a log is done."""
+"""Trim many logs in portions: decide how many logs one portion locks, how many rows of each it deletes, and when a log
+is finished.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,16 @@ from session_mgmt.models.sql import Statements
 
 K = TypeVar("K")
 
-# To look at a log costs as much as to delete so many of its rows.
+# Cost of reading the front of a log, in deleted rows.
 _ROWS_OF_LOG = 8
-# Of a log so many times as many rows are looked at as the last ones had: more would be looked at in vain, where the
-# portion is full before.
+# Rows that are read at the front of a log, as a multiple of the average of the last logs. With more, many would be read
+# in vain when the portion is full.
 _GROWTH = 4
 
 
 class Bounds(NamedTuple):
-    """Where a log begins, the first of its rows that are not too many, the first that never goes, and since when a row
-    is young enough.
+    """Limits of one log: its first number; the first number within the limit of rows; the first number that is never
+    deleted; and the moment after which rows are young enough to stay.
     """
 
     oldest: int
@@ -31,7 +33,7 @@ class Bounds(NamedTuple):
 
 
 class Front(NamedTuple):
-    """First row that a log has, and the number of those from it on that may go."""
+    """First row that a log has, and how many rows from there on may be deleted."""
 
     begun: int
     rows: int
@@ -42,7 +44,7 @@ _NOTHING = Front(0, 0)
 
 @dataclass(slots=True)
 class Queue(Generic[K]):
-    """Logs that wait to be trimmed. ``share`` is how many rows the last ones had to lose, on average."""
+    """Logs that wait to be trimmed. ``share`` is the average number of rows that the last logs had to lose."""
 
     logs: deque[K]
     share: int = field(default=_ROWS_OF_LOG, init=False)
@@ -52,18 +54,18 @@ class Queue(Generic[K]):
         return cls(deque(logs))
 
     def take(self, limit: int) -> list[K]:
-        """Return the logs in front that are looked at for a portion of ``limit`` rows; they stay where they are."""
-        # Rounded up: even the smallest portion looks at one log.
+        """Return the next logs for a portion of ``limit`` rows, without taking them off the queue."""
+        # Rounded up, so that even the smallest portion has one log.
         return list(islice(self.logs, -(-limit // self.share)))
 
     def find_most(self, limit: int) -> int:
-        """Return how many rows of each log are looked at for a portion of ``limit`` rows."""
+        """Return how many rows are read at the front of each log for a portion of ``limit`` rows."""
         return min(limit, self.share * _GROWTH)
 
     def settle(self, found: Mapping[K, Front], *, limit: int) -> dict[K, Front]:
-        """Return what goes of each log, up to ``limit`` rows together, by what was found at the front of each.
+        """Return the rows to delete from each log, at most ``limit`` in all, given the rows found at its front.
 
-        Logs that are done, or gone, are taken off the queue.
+        Logs that are finished, or that no longer exist, are taken off the queue.
         """
         going: dict[K, Front] = {}
         more, most, room, looked = [], self.find_most(limit), limit, 0
@@ -77,7 +79,7 @@ class Queue(Generic[K]):
             room -= rows
             if rows:
                 going[log] = Front(front.begun, rows)
-            # As many as were looked at, or as there was room for: this log may have more.
+            # If all rows that were read go, or the portion is full, this log may have more.
             if rows == most or (rows and not room):
                 more.append(log)
         self.logs.extendleft(reversed(more))
@@ -94,12 +96,12 @@ def find_fronts(
     most: int,
     kept: str = "1 = 0",
 ) -> dict[Any, Front]:
-    """Find up to ``most`` rows at the front of each log that may go, by one query for all.
+    """Find up to ``most`` rows at the front of each log that may be deleted, with one query for all logs.
 
-    ``key`` names the log's and the number's column. Rows for which ``kept`` holds stay in any case.
+    ``key`` maps the names of the log's and the number's column to their types. Rows that match ``kept`` always stay.
     """
     (log, kind), (number, _) = key.items()
-    # From the front on, up to the first that stays: a log with a hole could not be replayed.
+    # Only rows before the first one that stays, because a log with a hole could not be replayed.
     first = (
         f'SELECT r."{number}" FROM {table} r WHERE r."{log}" = begun.log AND r."{number}" >= begun.first'
         f' AND r."{number}" < begun.first + {int(most)} AND r."{number}" < begun.beyond'

@@ -119,7 +119,7 @@ def _is_login_middleware(name: str) -> bool:
 
 @register_check()
 def check_cleanup_schedule(**_: Any) -> list[CheckMessage]:
-    """Check that Celery beat starts the cleanup as often as ``cleanup_interval`` says (W026): it reads no setting."""
+    """Check that Celery beat starts the cleanup at ``cleanup_interval`` (W026): beat does not read the setting."""
     wanted = conf.settings().cleanup_interval.total_seconds()
     entries = (getattr(django_settings, "CELERY_BEAT_SCHEDULE", None) or {}).values()
     known = [entry for entry in entries if isinstance(entry, dict)]

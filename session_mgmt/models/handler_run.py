@@ -1,4 +1,4 @@
-"""Durable handlers that an event has still to be given to."""
+"""Durable handlers that still have to run for an event."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from session_mgmt.models.session import ClientSession
 
 
 class HandlerRun(models.Model):
-    """One durable handler of one event, which has failed or has still to run; the row goes when it has run.
+    """One durable handler of one event that has failed or still has to run. The row is deleted when it has run.
 
-    It holds the event itself, so that the log can be trimmed meanwhile. ``handler`` is module and name of a function;
-    ``next_at`` is when it may run.
+    The row holds a copy of the event, so that the log can be trimmed in the meantime. ``handler`` is the module and
+    name of a function; ``next_at`` is the earliest moment of the next attempt.
     """
 
     id = models.BigAutoField(primary_key=True)
