@@ -14,7 +14,7 @@ from typing import Any
 
 from session_mgmt.actions.addresses import veil_address
 from session_mgmt.conf import settings
-from session_mgmt.models import AuditEntry, clock
+from session_mgmt.models import AuditEntry, ClientSession, clock
 from session_mgmt.models.isolation import call_after_commit
 from session_mgmt.security_log import log_event
 
@@ -55,9 +55,11 @@ def add_entries(
 ) -> list[AuditEntry]:
     """Write an entry for each of the sessions with which somebody did the same."""
     using = settings().database
-    address, at = veil_address(ip), clock.read(using)
+    address, at, listed = veil_address(ip), clock.read(using), list(sessions)
+    owners = {} if user is not None or ip is None or "user_id" in data else _find_owners(using, listed)
     entries = [
-        AuditEntry(action=action, actor=user, session=session, ip=address, data=data, at=at) for session in sessions
+        AuditEntry(action=action, actor=user, session=key, ip=address, data=data | owners.get(key, {}), at=at)
+        for key in listed
     ]
     # In the transaction of the action, if it has one, so that neither is stored without the other.
     AuditEntry.objects.using(using).bulk_create(entries)
@@ -66,6 +68,14 @@ def add_entries(
     for entry in entries:
         log_committed(using, action, level=level, user=user_id, session=entry.session, ip=address, **data)
     return entries
+
+
+def _find_owners(using: str, sessions: list[uuid.UUID | None]) -> dict[uuid.UUID | None, dict[str, str]]:
+    """Return the users of sessions as facts of entries that hold an address of theirs: an export and an erasure must
+    still find the entry when the session's row is gone.
+    """
+    rows = ClientSession.objects.using(using).filter(pk__in=[key for key in sessions if key], user__isnull=False)
+    return {key: {"user_id": str(user)} for key, user in rows.values_list("pk", "user_id")}
 
 
 def log_committed(using: str, event: str, **facts: Any) -> None:

@@ -15,10 +15,12 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from session_mgmt.actions import audit
+from session_mgmt.actions.agents import Agent
 from session_mgmt.actions.privacy import erasure
 from session_mgmt.actions.privacy.erasure import erase_user
 from session_mgmt.actions.privacy.export import export_user
-from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.sessions import deletion, lifecycle
+from session_mgmt.actions.sessions.fresh_devices import Change, note_change
 from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.actions.topics import telling
 from session_mgmt.actions.topics.presence import Move, move_all
@@ -233,6 +235,39 @@ def test_the_logins_of_a_user_go_too(personal: None) -> None:
     assert not Login.objects.exists()
 
 
+def test_entries_of_others_about_a_user_are_exported_without_their_address(alice: Any, bob: Any) -> None:
+    made = lifecycle.create_session(user=alice)
+    audit.add_entry(audit.READ_STATE, user=bob, session=made.session.pk, ip="198.51.100.9", name="main")
+    audit.add_entry(audit.LIMIT_REACHED, ip="192.0.2.7", user_id=str(alice.pk))
+    looked, refused = (record for record in export_user(alice) if record["kind"] == "audit")
+    assert looked["data"] == {"name": "main"} and "ip" not in looked
+    assert refused["ip"] == "192.0.2.7"
+    assert [record.get("ip") for record in export_user(bob)] == ["198.51.100.9"]
+
+
+def test_an_entry_with_an_address_is_found_after_its_session_was_purged(alice: Any) -> None:
+    made = lifecycle.create_session(user=alice, device=Device(label="", ip="192.0.2.7", user_agent=""))
+    agents = Agent("Firefox", "Linux"), Agent("Safari", "iOS")
+    note_change(Change(made.session.pk, "audit", *agents, "198.51.100.9", ("device",)))
+    audit.add_entry(audit.REFRESH_REUSED, session=made.session.pk, ip="198.51.100.9")
+    deletion.delete_sessions("default", [made.session.pk])
+    assert [record["action"] for record in export_user(alice)] == [audit.DEVICE_CHANGED, audit.REFRESH_REUSED]
+    assert erase_user(alice).audit == 2
+    assert not AuditEntry.objects.filter(ip__isnull=False).exists()
+
+
+def test_publications_that_wait_for_a_personal_topic_without_a_stream_go_too(
+    alice: Any, bob: Any, personal: None
+) -> None:
+    now = clock.read("default")
+    for topic_ in (f"inbox:{alice.pk}", f"inbox:{bob.pk}", "news:today"):
+        Outbox.objects.create(kind="publish", target=topic_, payload=b'{"mail": 1}', refused="x", created_at=now)
+    found = [record for record in export_user(alice) if record["kind"] == "outbox"]
+    assert found == [{"kind": "outbox", "target": f"inbox:{alice.pk}", "data": {"mail": 1}}]
+    erase_user(alice)
+    assert set(Outbox.objects.values_list("target", flat=True)) == {f"inbox:{bob.pk}", "news:today"}
+
+
 def run(*words: Any, **options: Any) -> str:
     out = StringIO()
     call_command(*words, stdout=out, stderr=StringIO(), **options)
@@ -243,9 +278,10 @@ def test_the_commands_tell_people_and_programs(alice: Any, personal: None) -> No
     live_through(alice, "of alice")
     counted = json.loads(run("export_user", "alice", dry_run=True))["records"]
     lines = [json.loads(line) for line in run("export_user", "alice").splitlines()]
-    # The first export is an entry of the trail, but none that alice has made.
+    # The export itself is an entry of the trail about alice.
+    counted["audit"] += 1
     assert {kind: [line["kind"] for line in lines].count(kind) for kind in counted} == counted
-    assert len(json.loads(run("export_user", "alice", json=True))["records"]) == len(lines)
+    assert len(json.loads(run("export_user", "alice", json=True))["records"]) == len(lines) + 1
     assert json.loads(run("erase_user", "alice", dry_run=True, json=True))["sessions"] == 1
     assert ClientSession.objects.exists()
     assert "sessions       1" in run("erase_user", "alice")

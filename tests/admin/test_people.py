@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 from django.test import Client
 
+from session_mgmt.actions import audit
 from session_mgmt.admin import people
 from session_mgmt.models import AuditEntry, ClientSession, StateDocument
 from session_mgmt.shortcuts import create_session, state
@@ -65,7 +66,10 @@ def test_the_file_holds_all_of_one_person_and_nothing_of_another(operator: Clien
 
 
 def test_a_person_without_anything_is_a_file_too(operator: Client, alice: Any) -> None:
-    assert read_file(operator.post(page_of(alice, "export/"))) == {"user": str(alice.pk), "records": []}
+    found = read_file(operator.post(page_of(alice, "export/")))
+    assert found["user"] == str(alice.pk)
+    # The export itself is an entry of the trail about this person.
+    assert [(record["kind"], record["action"]) for record in found["records"]] == [("audit", audit.EXPORT_USER)]
 
 
 def test_erasing_takes_all_of_one_person_once_the_name_was_typed(operator: Client, alice: Any) -> None:

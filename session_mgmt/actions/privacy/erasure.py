@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from django.db.models import Q
-
 from session_mgmt.actions import audit
 from session_mgmt.actions.pacing import make_pace
-from session_mgmt.actions.privacy.personal import find_streams, find_waiting
+from session_mgmt.actions.privacy import personal
 from session_mgmt.actions.sessions import deletion
 from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
-from session_mgmt.models import AuditEntry, ClientSession, Login, Outbox, Publication, Stream
+from session_mgmt.models import ClientSession, Login, Outbox, Publication, Stream
 from session_mgmt.models.isolation import open_transaction
 
 Progress = Callable[[str, int], None]
@@ -73,7 +71,7 @@ class _Erasure:
     def count_rows(self) -> ErasureReport:
         """Count the rows that would be erased."""
         self._gone = list(self._find_sessions().values_list("pk", flat=True))
-        streams = [stream.pk for stream in find_streams(self._using, self._user)]
+        streams = [stream.pk for stream in personal.find_streams(self._using, self._user)]
         publications = Publication.objects.using(self._using).filter(stream__in=streams).count()
         entries = self._find_entries(self._gone).count()
         return ErasureReport(len(self._gone), self._find_logins().count(), publications, entries)
@@ -90,7 +88,7 @@ class _Erasure:
                 self._veil(self._find_entries(chunk))
                 deletion.delete_sessions(self._using, chunk)
                 # It would be refused now, and kept for people to look at.
-                find_waiting(self._using, chunk).delete()
+                personal.find_waiting(self._using, chunk).delete()
             self._count_rows("sessions", len(chunk))
         return len(chunk)
 
@@ -107,9 +105,11 @@ class _Erasure:
 
     def erase_publications(self) -> None:
         """Delete the logs of personal topics: who follows one again learns that its history is lost."""
-        for stream in find_streams(self._using, self._user):
+        for stream in personal.find_streams(self._using, self._user):
             self._work_off(partial(self._erase_some_publications, stream.pk))
             self._count_rows("publications", self._erase_stream(stream))
+        # Also those to topics that have no stream yet.
+        personal.find_waiting_publications(self._using, self._user).delete()
 
     def _erase_some_publications(self, stream: int, limit: int) -> int:
         count = retention.cut_front(self._using, stream, limit=limit)
@@ -148,8 +148,7 @@ class _Erasure:
         return Login.objects.using(self._using).filter(user=self._user.pk)
 
     def _find_entries(self, sessions: list[uuid.UUID]) -> Any:
-        theirs = Q(actor=self._user.pk) | Q(data__user_id=str(self._user.pk)) | Q(session__in=sessions)
-        return AuditEntry.objects.using(self._using).filter(theirs).exclude(data__has_key="erased")
+        return personal.find_entries(self._using, self._user, sessions).exclude(data__has_key="erased")
 
     def _count_rows(self, step: str, rows: int) -> None:
         setattr(self.report, step, getattr(self.report, step) + rows)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from session_mgmt.actions.outbox import OutboxEntry
-from session_mgmt.actions.privacy.personal import find_streams, find_waiting
+from session_mgmt.actions.privacy import personal
 from session_mgmt.actions.state import bodies, conflicts, history
 from session_mgmt.actions.timeline import reading as timeline
 from session_mgmt.actions.topics import reading as topics
@@ -16,10 +16,10 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import (
     Attendance,
-    AuditEntry,
     ClientSession,
     Connection,
     Login,
+    Outbox,
     StateDocument,
     Subscription,
     WebhookDelivery,
@@ -41,10 +41,21 @@ def export_user(user: Any) -> Iterator[dict[str, Any]]:
         yield from _export_session(using, session)
     for row in Login.objects.using(using).filter(user=user.pk).order_by("pk").values(*_LOGIN):
         yield _make_record("login", row)
-    for row in AuditEntry.objects.using(using).filter(actor=user.pk).order_by("pk").values(*_ENTRY).iterator(PAGE):
-        yield _make_record("audit", row)
-    for stream in find_streams(using, user):
+    yield from _export_entries(using, user)
+    for stream in personal.find_streams(using, user):
         yield from _export_stream(using, stream.topic)
+    for row in personal.find_waiting_publications(using, user).order_by("pk"):
+        yield _export_waiting(row)
+
+
+def _export_entries(using: str, user: Any) -> Iterator[dict[str, Any]]:
+    """Yield the entries of the audit trail that a user has made, or that are about the user."""
+    sessions = ClientSession.objects.using(using).filter(user=user.pk).values("pk")
+    for row in personal.find_entries(using, user, sessions).order_by("pk").values("actor", *_ENTRY).iterator(PAGE):
+        if row.pop("actor") not in (user.pk, None):
+            # The address of the other person, who has acted, is not this person's.
+            del row["ip"]
+        yield _make_record("audit", row)
 
 
 def _export_session(using: str, session: ClientSession) -> Iterator[dict[str, Any]]:
@@ -69,8 +80,8 @@ def _export_session(using: str, session: ClientSession) -> Iterator[dict[str, An
         # What was told is the event of the log; who was told is the endpoint, if that was not deleted since.
         told = {"event": delivery.event, "state": delivery.state, "recorded_at": delivery.recorded_at}
         yield _make_record("delivery", {"session": session.pk, "endpoint": _name_endpoint(delivery), **told})
-    for row in find_waiting(using, [session.pk]).order_by("pk"):
-        yield _export_waiting(session, OutboxEntry(row.pk, row.kind, row.target, bytes(row.payload), row.key))
+    for row in personal.find_waiting(using, [session.pk]).order_by("pk"):
+        yield _export_waiting(row, session=session.pk)
 
 
 def _find_attendances(using: str, session: ClientSession) -> Any:
@@ -85,8 +96,9 @@ def _name_endpoint(delivery: WebhookDelivery) -> str | None:
         return None
 
 
-def _export_waiting(session: ClientSession, entry: OutboxEntry) -> dict[str, Any]:
-    facts = {"session": session.pk, "target": entry.target}
+def _export_waiting(row: Outbox, **facts: Any) -> dict[str, Any]:
+    entry = OutboxEntry(row.pk, row.kind, row.target, bytes(row.payload), row.key)
+    facts["target"] = entry.target
     try:
         return _make_record("outbox", {**facts, "data": entry.read_payload()})
     except StateUnreadable as error:
