@@ -1,4 +1,4 @@
-/** Object that an application holds. It joins the parts; each of them knows one thing. */
+/** Client that an application holds. It builds the parts of the client, and connects them with each other. */
 
 import type { Adoption } from "./adoption";
 import { Auth } from "./auth";
@@ -42,6 +42,7 @@ import type { Json } from "./values";
 import { watchUpdates, type Updates } from "./updates";
 import type { Writer, WriterPort } from "./writer";
 
+/** Session of this page. Make it with `SessionClient.start`. */
 export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly state: StateDocument<TypeOf<A, "state">>;
   readonly topics: Topics<TypeOf<A, "topics">>;
@@ -71,9 +72,9 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly #unwatch: Unsubscribe;
 
   /**
-   * Resume this tab's client, or join the browser's session, or create one; resolves without waiting for the
-   * connection. Rejects if a session is needed and the server refuses or does not answer, and with `slot_taken` if
-   * another client of this tab uses the same `slot`.
+   * Resume the client of this tab, or join the session of this browser, or create a session. Resolves without waiting
+   * for the connection. Rejects if the page needs a session and the server refuses it or does not answer, and with
+   * `slot_taken` if another client of this tab uses the same `slot`.
    */
   static async start<A extends ApplicationTypes = AnyApplication>(
     options: StartOptions = {},
@@ -83,7 +84,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     return client;
   }
 
-  /** Remove everything that this browser keeps for an address, without a session; its tabs end. */
+  /** Remove everything that this browser keeps for an address; no session is needed. Clients in open tabs end. */
   static async forget(options: Pick<StartOptions, "url" | "name"> & Surroundings = {}): Promise<void> {
     const [env, scope] = [readEnvironment(options), nameScope(options)];
     for (const store of [env.local, env.session]) new Shelf(store, scope).clear();
@@ -136,12 +137,12 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     });
   }
 
-  /** Id of the session; empty while nobody knows whether it is this page's. */
+  /** Id of the session; empty until the server has confirmed that this page may use the session. */
   get id(): string {
     return this.#identity.isHidden ? "" : this.#credentials.session.session_id;
   }
 
-  /** Name that the server gave this tab; null before the first connection. */
+  /** Id that the server gave to the client of this tab; null before the first connection. */
   get clientId(): string | null {
     return this.#record.client;
   }
@@ -154,67 +155,76 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     return this.#connection.status;
   }
 
-  /** Why the status is what it is; null if nothing has ended. */
+  /** Reason of the present status; null if no connection has ended. */
   get reason(): StatusReason | null {
     return this.#connection.reason;
   }
 
-  /** Number of writes without an answer, those of closed tabs of this browser included. */
+  /** Number of writes without an answer, including those of closed tabs of this browser. */
   get pending(): number {
     return this.#pending.count;
   }
 
-  /** Let the browser ask before the page is left while writes wait; return the function that ends it. */
+  /**
+   * Let the browser ask the user before the page is left while writes are unanswered. Returns a function that ends it.
+   */
   warnBeforeLeaving(): Unsubscribe {
     return askBeforeLeaving(this.#env.page, () => this.pending > 0);
   }
 
+  /** Call `callback` for each event of this type. Returns a function that ends the registration. */
   on<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe {
     return this.#emitter.on(type, callback);
   }
 
-  /** Call back at the next event of a type only. */
+  /** Call `callback` for the next event of this type only. */
   once<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe {
     return this.#emitter.once(type, callback);
   }
 
-  /** End what `on` began with this callback; what it returned does so too. */
+  /** End every registration of `callback` that `on` made; the function that `on` returned ends one registration. */
   off<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): void {
     this.#emitter.off(type, callback);
   }
 
-  /** Call back for messages that the server sent to this session. */
+  /** Call `callback` for each message that the server sends to this session. */
   onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.on("message", callback);
   }
 
-  /** Call the server's handler exactly once, over drops and reloads; resolves with what it returned. */
+  /**
+   * Call the server's message handler exactly once, also over lost connections and reloads. Resolves with its answer.
+   */
   send<const Message extends Sent<A>>(data: Message, { signal }: WriteOptions = {}): Promise<Returned<A, Message>> {
     return silenceRejection(this.#writer.sendMessage(data, signal));
   }
 
-  /** Send the updates that delayed synchronisation holds back. */
+  /** Send the updates that delayed synchronisation has collected. */
   flush(): void {
     this.#writer.flush();
   }
 
-  /** Return a named document; `main` is `state`. */
+  /** Return a named document; `main` is the same document as `state`. */
   document<const Name extends string>(name: Name): StateDocument<DocumentOf<A, Name>> {
     return this.#documents.getDocument(name);
   }
 
-  /** Go on after a login without a page load, in the session that the server names. Rejects with its refusal. */
+  /**
+   * Continue after a login without a page load, in the session that the server names. Rejects if the server refuses.
+   */
   async login({ user }: { user?: string | number | null } = {}): Promise<void> {
     await this.#life.change((changes) => changes.enterAgain(user));
     void this.#connection.connect();
   }
 
-  /** End the session, before a logout: sends what waits for at most 2 s, then leaves nothing in this browser. */
+  /**
+   * End the session, before a logout: send unanswered writes for at most 2 s, then remove everything from this browser.
+   */
   logout(): Promise<void> {
     return this.#life.change((changes) => changes.leave());
   }
 
-  /** Remove the local copies of this session from the browser and keeps no more; for a button that logs out. */
+  /** Remove the local copies of this session from the browser, and keep no more of them; for a logout button. */
   async clearCache(): Promise<void> {
     await this.#copies?.wipeRecords();
   }
@@ -229,8 +239,8 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   }
 
   /**
-   * Show what this client does, in a panel over the page: frames, positions, outbox and verdicts, without tokens.
-   * Resolves with the function that takes it away.
+   * Show a panel over the page with what this client does: frames, positions, outbox and verdicts, but no tokens.
+   * Resolves with a function that removes the panel.
    */
   async debug(): Promise<Unsubscribe> {
     const { openPanel } = await loadDebug();
@@ -238,8 +248,8 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   }
 
   /**
-   * End this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
-   * tab.
+   * End this object: none of its callbacks, timers and listeners is left. Unanswered writes stay for the next start in
+   * this tab.
    */
   close(): void {
     this.#writer.flush();
@@ -259,7 +269,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#copies?.close();
   }
 
-  /** Hold nothing that other pages want, or that keeps this one out of its browser's cache. */
+  /** Release everything that other pages may need, or that keeps this page out of the browser's back/forward cache. */
   #leavePage(): void {
     this.flush();
     this.#connection.leavePage();

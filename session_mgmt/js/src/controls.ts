@@ -1,4 +1,4 @@
-/** Connection as the application controls it. */
+/** Controls of the connection for the application. */
 
 import { isAmount, requireThat } from "./arguments";
 import type { RetryPolicy } from "./backoff";
@@ -13,17 +13,17 @@ import type { WriteOptions } from "./state";
 import type { Json } from "./values";
 
 export interface ConnectionConfig extends Partial<RetryPolicy> {
-  /** Seconds without a frame after which the connection counts as dead. */
+  /** Seconds without a frame after which the connection counts as lost. */
   deadline?: number;
   /** Seconds between two beats of the server. */
   interval?: number;
-  /** Beats in a row that may be missed. */
+  /** Number of beats that may be missed in a row. */
   missedLimit?: number;
-  /** Seconds for which the server gathers what it sends. */
+  /** Seconds for which the server collects frames before it sends them together. */
   batch?: number;
 }
 
-/** What holds for a connection, in seconds. */
+/** Present settings of a connection; times in seconds. */
 export interface ConnectionSettings {
   interval: number;
   missedLimit: number;
@@ -31,7 +31,7 @@ export interface ConnectionSettings {
   deadline: number;
 }
 
-// Timers of a page that nobody looks at ring once a minute.
+// Browsers run the timers of a hidden page once a minute.
 const HIDDEN_EVERY = 60;
 
 export interface ControlsPort {
@@ -45,7 +45,7 @@ export class ConnectionControls {
   readonly #clock: Clock;
   readonly #port: ControlsPort;
   #beat: unknown = null;
-  /** Asked of the server anew for each connection. */
+  /** Settings to request from the server on each connection. */
   #wishes: Record<string, number> = {};
 
   constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort) {
@@ -53,16 +53,16 @@ export class ConnectionControls {
     this.#emitter = emitter;
     this.#clock = clock;
     this.#port = port;
-    // Also after a change of the transport, of which the status tells nothing.
+    // A change of the transport does not change the status, so `status` events would not be enough.
     connection.attaching.add(() => void this.#askForWishes().catch((error) => emitter.emit("error", error)));
   }
 
-  /** Connect; resolves when connected. */
+  /** Connect. Resolves when the client is connected. */
   connect(): Promise<void> {
     return this.#connection.connect();
   }
 
-  /** Disconnect and stay away until `connect`; writes wait meanwhile. */
+  /** Disconnect, and stay disconnected until `connect`. Writes wait meanwhile. */
   disconnect(): void {
     this.#connection.disconnect();
   }
@@ -87,7 +87,7 @@ export class ConnectionControls {
     return this.#port.stats();
   }
 
-  /** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
+  /** Request a sign of life from the server every `interval` seconds. Returns a function that ends it. */
   setupHeartbeat(interval = 25): Unsubscribe {
     requireThat(isAmount(interval) && interval > 0, "interval is a number above 0");
     this.stopHeartbeat();
@@ -106,8 +106,9 @@ export class ConnectionControls {
   }
 
   /**
-   * Go before what the server says; beats and batching are asked of the server, now and for each later connection.
-   * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
+   * Override settings that the server gives. `interval`, `missedLimit` and `batch` are requested from the server, now
+   * and on each later connection. Resolves with the settings in effect, or with null without a connection. Rejects with
+   * the allowed range if a value is outside it.
    */
   setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null> {
     for (const [name, value] of Object.entries(config)) requireThat(value === undefined || isAmount(value), `${name} is a number`);
@@ -123,7 +124,7 @@ export class ConnectionControls {
     try {
       return await (await loadRequests()).askForWishes(this.#connection, this.#clock, this.#wishes);
     } catch (error) {
-      // Asked for again, it would be refused at each connection.
+      // The server would refuse the same request on each connection.
       if (!(error as SessionError).temporary) this.#wishes = {};
       throw error;
     }

@@ -1,14 +1,14 @@
-/** Devices of a user: sessions as people know them (PROTOCOL section 13). */
+/** Devices of a user: sessions, described for people (PROTOCOL section 13). */
 
 import type { Status } from "./events";
 
 export interface Device {
   sessionId: string;
-  /** Name that the user gave it. */
+  /** Name that the user gave to the device. */
   label: string;
   browser: string;
   system: string;
-  /** Place as the project knows it; empty if it does not. */
+  /** Place, if the project can tell it; otherwise empty. */
   place: string;
   firstSeen: string;
   lastSeen: string;

@@ -1,10 +1,10 @@
-/** Surroundings of a client, looked up when it starts, so that importing is safe on a server. */
+/** Environment of a client. It is read at the start and not at import, so that a server can import the module. */
 
 import type { PageLike } from "./page";
 import { MemoryStore, type StoreLike } from "./storage";
 
 export interface Clock {
-  /** Wall-clock milliseconds; a jump tells that the machine slept. */
+  /** Milliseconds of the wall clock. A jump shows that the machine slept. */
   now(): number;
   setTimeout(callback: () => void, milliseconds: number): unknown;
   clearTimeout(handle: unknown): void;
@@ -36,12 +36,12 @@ export interface ChannelLike {
   close(): void;
 }
 
-/** Replaceable parts of the surroundings; the page gives the others. */
+/** Replaceable parts of the environment; by default those of the page. */
 export interface Surroundings {
-  /** Null for none: HTTP carries the connection. */
+  /** WebSocket class; null for none, so that HTTP carries the connection. */
   WebSocket?: unknown;
   fetch?: Fetch;
-  /** `local` is shared by the tabs, `session` belongs to one tab. */
+  /** Stores: `local` is shared by all tabs, `session` belongs to one tab. */
   storage?: { local?: StoreLike; session?: StoreLike };
   clock?: Clock;
   random?: () => number;
@@ -52,7 +52,7 @@ export interface Surroundings {
 }
 
 export interface Environment {
-  /** Null where there is none, as in Node 20. */
+  /** WebSocket class; null where there is none, as in Node 20. */
   readonly Socket: SocketClass | null;
   readonly fetch: Fetch;
   readonly local: StoreLike;
@@ -91,10 +91,13 @@ function findLocks(): LocksLike | null {
   return typeof navigator === "undefined" ? null : ((navigator as { locks?: LocksLike }).locks ?? null);
 }
 
-/** Return what a page has; null where it is missing, and elsewhere: Node has globals of these names too. */
+/**
+ * Return an object of the page; null where it is missing. Outside of a page always null: Node has globals with these
+ * names too.
+ */
 function findOfPage<T>(find: () => T | undefined): T | null {
   try {
-    // Reading the property throws where the user blocks storage.
+    // If the user blocks storage, reading the property throws.
     return typeof document === "undefined" ? null : (find() ?? null);
   } catch {
     return null;

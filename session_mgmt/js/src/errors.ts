@@ -1,4 +1,7 @@
-/** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
+/**
+ * Errors of the client; they have one class. Programs branch on `name` or `code`, never on `message` (PROTOCOL section
+ * 11).
+ */
 
 export interface ErrorFields {
   code?: number;
@@ -10,13 +13,13 @@ export interface ErrorFields {
 }
 
 export class SessionError extends Error {
-  /** Number of the error; 0 for one that this client found itself. */
+  /** Number of the error; 0 if the client itself found it. */
   readonly code: number;
   /** True if the same request may succeed later. */
   readonly temporary: boolean;
-  /** Seconds, if the server said when to come back. */
+  /** Seconds until the next attempt, if the server told them. */
   readonly retryAfter: number | null;
-  /** Further fields of the server, such as `position` of a conflict. */
+  /** More fields of the server's answer, such as `position` of a conflict. */
   readonly facts: Record<string, unknown>;
 
   constructor(fields: ErrorFields) {
@@ -34,17 +37,17 @@ export class SessionError extends Error {
   }
 }
 
-/** Return an error with these facts in place of its own. */
+/** Return a copy of an error with other facts. */
 export function replaceFacts({ code, name, temporary, message }: SessionError, facts: object): SessionError {
   return new SessionError({ code, name, temporary, message, ...facts });
 }
 
-/** Return what was thrown as an error of this client. */
+/** Return a thrown value as an error of this client. */
 export function toFailure(error: unknown): SessionError {
   return error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));
 }
 
-/** Prevent an unhandled rejection: refusals are reported by the `error` event as well. */
+/** Prevent an unhandled rejection; refusals are also reported by the event `error`. */
 export function silenceRejection<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;

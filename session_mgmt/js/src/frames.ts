@@ -1,4 +1,4 @@
-/** Frames of PROTOCOL sections 2-10, as this client writes and reads them. */
+/** Frames of PROTOCOL sections 2 to 10, as this client writes and reads them. */
 
 import { isText } from "./arguments";
 import type { RetryPolicy } from "./backoff";
@@ -8,11 +8,11 @@ import type { Replaced } from "./replaced";
 import type { Json, JsonObject } from "./values";
 
 export const SUBPROTOCOL = "session-mgmt.v1";
-/** Version of this client, and of the server that serves it. */
+/** Version of this client and of the server that delivers it. */
 export const VERSION = "0.1.0";
 export const AGENT = `js/${VERSION}`;
 
-/** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
+/** Position in a log. Two positions are equal only if epoch, offset and tag are equal. */
 export type Position = readonly [epoch: string, offset: number, tag: string];
 
 export function isPosition(value: unknown): value is Position {
@@ -28,11 +28,11 @@ export interface Verdict {
   to?: number | null;
   position?: Position;
   error?: ErrorFields;
-  /** False if entries since the moment that was wished for are gone. */
+  /** False if entries since the requested time are no longer kept. */
   complete?: boolean;
-  /** Proof of the right to a topic, for polls. */
+  /** Proof of the right to read a topic, for polls. */
   grant?: string;
-  /** The server stores this document encrypted. */
+  /** True if the server stores this document encrypted. */
   encrypted?: boolean;
 }
 
@@ -63,25 +63,25 @@ export interface ConnectedFrame {
   limits?: Record<string, number>;
   retry?: RetryPolicy;
   endpoints?: Endpoints;
-  /** Id of this recovery, which polls repeat until it is complete. */
+  /** Id of this recovery. Polls repeat it until the recovery is complete. */
   recovery?: string | null;
-  /** Version of the client that this server serves; absent if it is older than this field. */
+  /** Version of the client that this server delivers; absent on servers that are older than this field. */
   sdk?: string;
 }
 
-/** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */
+/** Heartbeat of a connection: seconds between two beats, beats that may be missed, and the silence that ends it. */
 export interface Beats {
   interval: number;
   missed_limit: number;
   deadline: number;
-  /** Seconds for which the server gathers frames. */
+  /** Seconds for which the server collects frames. */
   batch?: number;
 }
 
 export interface Endpoints {
   websocket: string;
   session: string;
-  /** Calls of connections over HTTP; absent if this server has none, or was asked by an older client. */
+  /** Address of the calls for connections over HTTP; absent if the server has none, or if an older client asked. */
   connections?: string;
   poll?: string;
   frames?: string;
@@ -94,10 +94,12 @@ export interface EntriesFrame {
   epoch: string;
   entries: [offset: number, tag: string, body: Json][];
   recovered?: boolean;
-  /** The frame stands for all entries from the one after this offset up to `position`, and has not every one. */
+  /**
+   * The frame stands for all entries from the one after this offset up to `position`, but does not contain all of them.
+   */
   prev?: number;
   position?: Position;
-  /** What is left out has a newer entry of its key in the frame. */
+  /** Each omitted entry has a newer entry with the same key in the frame. */
   conflated?: boolean;
 }
 
@@ -125,13 +127,13 @@ export interface ReceiptFrame {
   dropped?: string[];
   overwrote?: string[];
   conflicts?: Conflict[];
-  /** Conflicts that the report had no room for. */
+  /** Number of conflicts that the report leaves out. */
   more?: number;
   data?: Json;
   error?: ErrorFields;
 }
 
-/** Conflict of two changes of one path. Absent values are omitted; `cut` says that values were left out. */
+/** Conflict of two changes of one path. Absent values are omitted; `cut` tells that values were left out. */
 export interface Conflict {
   path: string;
   kept: "server" | "client" | "resolver";
@@ -139,7 +141,7 @@ export interface Conflict {
   server?: Json;
   client?: Json;
   cut?: boolean;
-  /** Record that `manual` keeps. */
+  /** Id of the record that `manual` keeps. */
   id?: string;
 }
 
@@ -166,7 +168,7 @@ export interface RecoveryReceipt {
   queries: number;
 }
 
-/** Receipt of an expired session's successor. */
+/** Receipt of a session that succeeds an expired one. */
 export interface SuccessorReceipt {
   verdict: "state_only" | "none";
   reason: string;
@@ -178,7 +180,7 @@ export interface SuccessorReceipt {
 export interface ErrorFrame extends ErrorFields {
   type: "error";
   id?: number;
-  /** Log that the server has left: it may be followed no longer. */
+  /** Log that the server stopped following, because the client may no longer read it. */
   log?: string;
   seq?: number;
 }
@@ -199,7 +201,7 @@ export type ServerFrame =
   | { type: "pong"; id: number; server_time?: string }
   | { type: "ephemeral"; topic: string; data: Json };
 
-/** Numbered write without its number: stored and sent again unchanged except for its base. */
+/** Write without its number. It is stored, and sent again unchanged except for its base. */
 export type WriteFrame = UpdateFrame | PublishFrame | SendFrame;
 
 export interface UpdateFrame {
@@ -207,16 +209,16 @@ export interface UpdateFrame {
   doc: string;
   base?: number;
   epoch?: string;
-  /** Proves that the base belongs to the server's history. */
+  /** Tag that proves that the base belongs to the server's history. */
   tag?: string;
   strategy?: Strategy;
-  /** Refuse all of it unless every operation takes effect. */
+  /** Refuse the whole update unless every operation takes effect. */
   atomic?: boolean;
-  /** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
+  /** Digests of the replaced values. They are sent only if `unseen` is true; `unseen` itself is never sent. */
   replaced?: Replaced;
   /** Write only if the document was never written. */
   if_absent?: boolean;
-  /** True if the base that it was made on is gone. */
+  /** True if the base of the update is gone. */
   unseen?: boolean;
   ops?: Operation[];
   merge?: Json;
@@ -235,7 +237,7 @@ export interface SendFrame {
   data: Json;
 }
 
-/** Return a server frame, or null for text that is not a JSON object with a `type`. */
+/** Return a frame of the server, or null for text that is not a JSON object with a `type`. */
 export function decodeFrame(text: unknown): ServerFrame | null {
   if (!isText(text)) return null;
   try {

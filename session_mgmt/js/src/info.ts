@@ -1,4 +1,4 @@
-/** Facts about a session, in JavaScript's spelling. */
+/** Facts about a session, in camel case. */
 
 import type { Status } from "./events";
 import type { SessionFields } from "./frames";
@@ -12,7 +12,7 @@ export interface SessionInfo {
   lastActiveAt: string;
   expiresAt: string;
   connectionState: Status;
-  /** Name that people give this browser. */
+  /** Name of this browser, for people. */
   label: string;
   metadata: JsonObject;
 }

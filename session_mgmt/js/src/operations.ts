@@ -1,6 +1,6 @@
 /**
- * Total operations of PROTOCOL section 6: applied to any JSON value they give a value, never an error, and the same
- * as on the server (`tests/documents/vectors/operations.json`).
+ * Operations of PROTOCOL section 6. They are total: applied to any JSON value they give a value and never an error, the
+ * same one as on the server (`tests/documents/vectors/operations.json`).
  */
 
 import { SessionError } from "./errors";
@@ -17,13 +17,13 @@ export type Operation =
 
 type Name = Operation[0];
 
-/** Result of an operation that changes nothing; then nothing is copied. */
+/** Result of an operation that changes nothing, so that nothing is copied. */
 const NOTHING = Symbol("nothing");
 type Outcome = Json | typeof NOTHING;
 
 const LENGTHS: Record<string, number> = { set: 3, del: 2, ins: 3, inc: 3, obj: 2 };
 
-/** Return the document after the operations. The input is not modified; unchanged parts are shared with it. */
+/** Return the document after the operations. The input is not modified; the result shares its unchanged parts. */
 export function applyOperations(document: Json, operations: readonly Operation[]): Json {
   let result = document;
   for (const [name, path, argument] of operations) {
@@ -33,7 +33,7 @@ export function applyOperations(document: Json, operations: readonly Operation[]
   return result;
 }
 
-/** Return a normalised copy of the operations. Throws `invalid_patch`, `invalid_path` or an error of a value. */
+/** Return a normalised copy of the operations. Throws `invalid_patch`, `invalid_path`, or the error of a value. */
 export function checkOperations(operations: readonly Operation[], limits: ValueLimits): Operation[] {
   if (!Array.isArray(operations)) throw SessionError.local("invalid_patch", "An update is no array: write [[\"set\", path, value], …].");
   return operations.map((operation) => checkOperation(operation, limits));
@@ -59,7 +59,7 @@ function applyAt(node: Json | undefined, tokens: readonly string[], at: number, 
   const last = at === tokens.length - 1;
   if (last && name === "del") return removeMember(node, token);
   if (Array.isArray(node)) return applyInArray(node, tokens, at, name, argument);
-  // Appending needs no array to be there. In an object `-` is a key like any other.
+  // Appending creates the array if there is none. In an object `-` is an ordinary key.
   if (last && token === "-" && !isObject(node)) return applyInArray([], tokens, at, name, argument);
   const inner = last
     ? computeValue(name, pointer.getMember(node, token), argument)
@@ -93,9 +93,9 @@ function removeMember(node: Json | undefined, token: string): Outcome {
   return copy;
 }
 
-/** Set a member of any name, as an assignment does for most names. */
+/** Set a member. An assignment would not work for every name. */
 export function setMember(node: JsonObject, token: string, value: Json): JsonObject {
-  // Assigning to this name would set the prototype.
+  // An assignment to this name would set the prototype.
   if (token !== "__proto__") node[token] = value;
   else Object.defineProperty(node, token, { value, enumerable: true, configurable: true, writable: true });
   return node;

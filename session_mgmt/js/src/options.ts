@@ -1,4 +1,4 @@
-/** Options of the start. */
+/** Options of `SessionClient.start`. */
 
 import type { SyncOptions } from "./batch";
 import type { TokenMode } from "./credentials";
@@ -14,11 +14,11 @@ import type { JsonObject } from "./values";
 export interface CreateOptions {
   metadata?: JsonObject;
   config?: JsonObject;
-  /** Name that people give this browser. */
+  /** Name of this browser, for people. */
   label?: string;
 }
 
-/** Document of a visitor's session, for the question whether its user takes it over. */
+/** Document of a visitor's session. The user decides whether to take over the session with these documents. */
 export interface VisitorDocument {
   name: string;
   version: number;
@@ -26,71 +26,82 @@ export interface VisitorDocument {
 
 export interface CacheOptions {
   store: "indexeddb";
-  /** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
+  /** Also keep copies of documents that the server stores encrypted. The copies in this browser are not encrypted. */
   encrypted?: boolean;
 }
 
 export interface StartOptions extends Surroundings {
-  /** Address where `session_mgmt.urls` is included. */
+  /** Address where the site includes `session_mgmt.urls`. */
   url?: string;
-  /** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
+  /** With `browser` all tabs of a browser share one session; with `tab` each tab has its own session. */
   share?: "browser" | "tab";
-  /** Separates several sessions of one site. */
+  /** Name that separates several sessions of one site. */
   name?: string;
   /**
-   * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
-   * a cookie that no script can read proves its session, which all tabs share.
+   * Only kind of proof that the page accepts; by default the kind that the server uses. With `cookie` the page holds no
+   * secret: a cookie that no script can read proves the session, and all tabs share it.
    */
   tokenMode?: TokenMode;
-  /** Separates several clients of one page, or of frames of one tab; each needs its own. */
+  /** Name that separates several clients of one page, or of frames in one tab. Each of them needs its own. */
   slot?: string;
-  /** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
+  /** Return more headers for calls that use the page's own login, such as a CSRF token with another header name. */
   headers?: () => Record<string, string>;
   create?: CreateOptions;
   autoConnect?: boolean;
   outbox?: Partial<OutboxBounds>;
-  /** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+  /** Strategy for conflicts of updates that name no strategy; by default the settings of the server decide. */
   strategy?: Strategy;
-  /** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
+  /** Send updates at once, or collect them first (by default for 200 ms, at most 2000 ms). */
   sync?: SyncOptions;
-  /** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
+  /** Keep documents in this browser, to show them before the server answers and without a network. */
   cache?: "indexeddb" | CacheOptions;
   /**
-   * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
-   * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
+   * Key of the user for whom the server made the page; null for nobody. It only makes the start faster: without it, the
+   * client asks the server before it shows anything. If another user is logged in, the start rejects with
+   * `login_mismatch`.
    */
   user?: string | number | null;
   /**
-   * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
-   * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
+   * What to do if the server does not answer and the kept session belongs to a user. `wait` (default) shows nothing
+   * until the server has confirmed who is logged in. `kept` shows the local copies at once; use it for a device that
+   * belongs to one person.
    */
   whenOffline?: "wait" | "kept";
-  /** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
+  /**
+   * Option `credentials` of `fetch`: `include` is for an API on another origin that accepts the cookies of this page.
+   */
   credentials?: "same-origin" | "include";
-  /** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
+  /**
+   * Decide what happens to a visitor's session when the visitor logs in, if the server asks. By default the user starts
+   * with a new session.
+   */
   onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
   /**
-   * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
-   * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
+   * Transports that the page allows; by default all. The client prefers a WebSocket. Where none can connect, it uses
+   * HTTP: streams (`sse`), or long polls (`longpoll`) where a proxy holds streams back. The code for HTTP is loaded
+   * when it is needed.
    */
   transports?: readonly TransportName[];
   /**
-   * One connection for all tabs of the session: one of them leads, the others take from it what the server says, and
-   * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
+   * Use one connection for all tabs of the session: one tab leads and passes on what the server sends; the other tabs
+   * write over HTTP. This needs Web Locks and BroadcastChannel. Without them each tab has its own connection, as by
+   * default.
    */
   oneSocket?: boolean;
   /**
-   * Parts that are in the page's own scripts and not loaded later. To name them here is enough: a bundler makes one
-   * module of such a part and of the one that the client loads.
+   * Parts that are in the page's own scripts, so that the client does not load them later. It is enough to name them
+   * here: a bundler makes one module of the named part and of the part that the client loads.
    */
   parts?: readonly Part[];
-  /** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
+  /** End the start, which then rejects with the reason of the signal. It has no effect after the start. */
   signal?: AbortSignal;
   /**
-   * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
-   * that does is shown, and told as an `error`.
+   * Check the document `main`. A write that would break the schema is refused with `schema_mismatch`. A value of the
+   * server that breaks it is shown, and reported as an `error`.
    */
   schema?: Schema;
-  /** Hears every error from the start on, as a listener of `error` does that was there before the start. */
+  /**
+   * Receive every error from the beginning of the start, like a listener of `error` that was there before the start.
+   */
   onError?: (error: SessionError) => void;
 }

@@ -1,4 +1,4 @@
-/** Answers about a document and its history over HTTP (PROTOCOL section 13), in this client's spelling. */
+/** Answers of the REST API about a document and its history (PROTOCOL section 13), in camel case. */
 
 import type { Position, ReceiptFrame } from "./frames";
 import type { Json } from "./values";
@@ -9,14 +9,17 @@ export interface DocumentHead {
   version: number;
   position: Position;
   lastModified: string;
-  /** Client that made the newest version; null for the server itself. */
+  /** Client that wrote the newest version; null for the server. */
   lastWriter: string | null;
-  /** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
+  /**
+   * SHA-256 of the RFC 8785 text at `checksumVersion`, which may be an older version. Opaque if the document is
+   * encrypted.
+   */
   checksum: string | null;
   checksumVersion: number | null;
   compressed: boolean;
   encrypted: boolean;
-  /** Bytes of compact JSON, an upper bound. */
+  /** Size in bytes as compact JSON; an upper bound. */
   size: number;
 }
 
@@ -24,32 +27,32 @@ export interface ClientState extends DocumentHead {
   data: Json;
 }
 
-/** Bytes on the server. */
+/** Sizes in bytes on the server. */
 export interface DocumentSizes {
   version: number;
-  /** Of compact JSON; an upper bound unless `exact`. */
+  /** Size as compact JSON; an upper bound unless `exact`. */
   size: number;
   exact: boolean;
-  /** Of snapshots, as they are stored. */
+  /** Size of the stored snapshots. */
   stored: number;
-  /** Of the operations in the log. */
+  /** Size of the operations in the log. */
   log: number;
   compressed: boolean;
 }
 
 export interface HistoryOptions {
-  /** Versions below this one; `next` of the page before. */
+  /** Only versions below this one; `next` of the previous page. */
   before?: number;
   limit?: number;
 }
 
-/** Description of a version. */
+/** Version with its origin. */
 export interface HistoryEntry {
   version: number;
   tag: string;
   kind: "patch" | "replace" | "clear" | "restore" | "merge";
   at: string;
-  /** Null for the server itself. */
+  /** Client that wrote the version; null for the server. */
   clientId: string | null;
   seq: number | null;
   paths: string[];
@@ -57,19 +60,19 @@ export interface HistoryEntry {
   labels: string[];
 }
 
-/** Newest first. */
+/** Versions, newest first. */
 export interface HistoryPage {
   results: HistoryEntry[];
-  /** Oldest version that can be read. */
+  /** Oldest readable version. */
   oldest: number;
-  /** `before` of the next page; null on the last. */
+  /** `before` of the next page; null on the last page. */
   next: number | null;
 }
 
 export interface Checkpoint {
   label: string;
   version: number;
-  /** Null in the answer of `persist`. */
+  /** Time of the checkpoint; null in the answer of `persist`. */
   at: string | null;
 }
 
@@ -81,7 +84,7 @@ export interface PatchOperation {
   value?: Json;
 }
 
-/** Conflict that `manual` kept. Absent values are omitted. */
+/** Conflict that the strategy `manual` has kept. Absent values are omitted. */
 export interface KeptConflict {
   id: string;
   path: string;
@@ -101,11 +104,13 @@ export type Keep = "server" | "client" | "value";
 export interface UpdateResult {
   version: number;
   position: Position | null;
-  /** True if the document was so already, or was not absent. */
+  /** True if the document already had this value, or if `createIfAbsent` found it written. */
   unchanged: boolean;
-  /** Paths of operations that did nothing: somebody else changed the place, or an `inc` left the range of numbers. */
+  /**
+   * Paths of operations that had no effect: another client changed the value, or an `inc` left the range of numbers.
+   */
   dropped: string[];
-  /** Paths where values of others were overwritten. */
+  /** Paths where values of other clients were overwritten. */
   overwrote: string[];
   conflicts: NonNullable<ReceiptFrame["conflicts"]>;
 }

@@ -1,4 +1,4 @@
-/** Document on the client's side: the confirmed value, and on top of it the writes that are on their way. */
+/** Copy of a document in the client: the confirmed value, and the unanswered writes on top of it. */
 
 import { requireFunction } from "./arguments";
 import { runGuarded, type Unsubscribe } from "./emitter";
@@ -11,7 +11,7 @@ import { shareParts } from "./sharing";
 import type { Json } from "./values";
 
 export interface Change {
-  /** `cache` is a value of the local copy, from before the server has answered. */
+  /** Source of the change; `cache` is a value of the local copy, from before the server has answered. */
   origin: "local" | "server" | "cache";
   version: number;
 }
@@ -29,21 +29,24 @@ export class Replica {
   position: Position | null = null;
   #confirmed: Json = {};
   #view: Json = {};
-  /** True while a snapshot is on its way: receipts may then be ahead of the confirmed value. */
+  /** True until a requested snapshot arrives: receipts may be ahead of the confirmed value. */
   #loading = true;
-  /** True once listeners know the value of the start. */
+  /** True when listeners know the value of the start. */
   #told = true;
-  /** Version at which the local copy equals the server's; null if the value is not a local copy. */
+  /** Version at which the local copy equals the server's value; null if the value is not a local copy. */
   #awaited: number | null = null;
   readonly #pending = new Map<Write, Position | null>();
   readonly #watches = new Set<Watch>();
 
-  /** Value that the application sees; a part of it is another object only if it is another value. Operations are total, so pending ones apply to any confirmed value. */
+  /**
+   * Value that the application sees. A part of it is replaced by another object only if its value changes. Operations
+   * are total, so unanswered ones can be applied to any confirmed value.
+   */
   get view(): Json {
     return this.#view;
   }
 
-  /** Value that the server confirmed. */
+  /** Value that the server has confirmed. */
   get confirmed(): Json {
     return this.#confirmed;
   }
@@ -56,12 +59,12 @@ export class Replica {
     return this.#pending.size;
   }
 
-  /** True while the server has neither confirmed the local copy nor sent what it lacks. */
+  /** True until the server has confirmed the local copy, or has sent the changes since. */
   get fromCache(): boolean {
     return this.#awaited !== null;
   }
 
-  /** Take a local copy as the confirmed value, as if a connection had been lost there. */
+  /** Take a local copy as the confirmed value, as if a connection had been lost at that version. */
   restoreCopy(data: Json, position: Position): void {
     this.#confirmed = this.#view = data;
     this.moveTo(position);
@@ -69,7 +72,7 @@ export class Replica {
     this.#told = false;
   }
 
-  /** Show the local copy to those who began to listen right after the start. */
+  /** Report the local copy to listeners that were registered right after the start. */
   announceCopy(): void {
     if (this.#told) return;
     this.#told = true;
@@ -79,15 +82,15 @@ export class Replica {
   on(path: string, listener: Listener): Unsubscribe {
     const tokens = pointer.parse(path);
     requireFunction(listener, "the callback");
-    // Before the server has said anything, only this tab's unanswered writes of an earlier page can be here: the
-    // listener has not been shown them, and a value that stays what they made it would never be told.
+    // Before the server has answered, the value can only consist of unanswered writes of an earlier page. The listener
+    // has not seen them, and if the value never changes again, it would never be called.
     const value = this.position === null || !this.#told ? undefined : pointer.getValue(this.#view, tokens);
     const watch: Watch = { tokens, value, listener };
     this.#watches.add(watch);
     return () => void this.#watches.delete(watch);
   }
 
-  /** Return true if a write is shown already. */
+  /** Return true if the value already shows a write. */
   holdsWrite(write: Write): boolean {
     return this.#pending.has(write);
   }
@@ -105,7 +108,7 @@ export class Replica {
     this.#notifyWatches(origin);
   }
 
-  /** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
+  /** Settle an answered write. The confirmed value contains its effect once it has reached `position`. */
   settleWrite(write: Write, position: Position | null): void {
     if (!this.#pending.has(write)) return;
     if (position && this.#loading) this.#pending.set(write, position);
@@ -120,26 +123,26 @@ export class Replica {
     this.#loading = position === null;
   }
 
-  /** Expect a snapshot: until it comes receipts may be ahead of the value here. */
+  /** Expect a snapshot. Until it arrives, receipts may be ahead of the confirmed value. */
   awaitSnapshot(): void {
     this.#loading = true;
   }
 
-  /** Take the server's verdict on the position of the local copy. */
+  /** Handle the server's verdict on the position of the local copy. */
   takeVerdict({ mode, to }: Verdict): void {
     if (this.#awaited === null) return;
     if (mode === "up_to_date") this.#awaited = null;
     else this.#awaited = mode === "entries" ? (to ?? Infinity) : Infinity;
   }
 
-  /** Apply one version's operations; `own` is the number of this client's write that made it. */
+  /** Apply the operations of one version; `own` is the number of the write if this client made it. */
   applyVersion(operations: readonly Operation[], own: number | null): void {
     this.#confirmed = applyOperations(this.#confirmed, operations);
-    // Its receipt comes later; until then the write would count twice.
+    // The receipt arrives later; until then the write would be applied twice.
     if (own !== null) this.#forgetPending((write) => write.seq === own);
   }
 
-  /** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
+  /** Replace the value by a snapshot. Writes up to `decided` were answered before, so the snapshot contains them. */
   takeSnapshot(data: Json, decided: number): void {
     this.#confirmed = shareParts(this.#confirmed, data);
     this.#awaited = null;
@@ -156,7 +159,7 @@ export class Replica {
     this.#notifyWatches("server");
   }
 
-  /** Remove the value: this client may not see it any more. */
+  /** Remove the value, because this client may no longer see it. */
   resetValue(): void {
     this.#confirmed = {};
     this.#awaited = null;
@@ -187,13 +190,13 @@ export class Replica {
       behind = true;
     }
     this.#view = shareParts(this.#view, view);
-    // Two equal values in different objects would be compared again with every change.
+    // Equal values in different objects would be compared again at each change.
     if (this.#pending.size === 0) this.#confirmed = this.#view;
   }
 
-  /** Return the value with a write on top; `behind`: another write waits before it. */
+  /** Return the value after a write. `behind`: another write is before it. */
   #showWrite(view: Json, write: Write, behind: boolean): Json {
-    // A first value that comes too late must not be seen for as long as its answer takes.
+    // If the document has a value already, the first value of this write must not be visible until its answer comes.
     const late = (write.frame as UpdateFrame).if_absent && (behind || this.version > 0);
     return late ? view : applyWrite(view, write);
   }

@@ -3,12 +3,12 @@
 import { SessionError } from "./errors";
 import type { Json } from "./values";
 
-/** As many libraries of schemas have it: throws for a value that does not fit. What it returns is not used. */
+/** Schema as many libraries define it: `parse` throws if a value does not fit. Its result is not used. */
 export interface Schema {
   parse(value: unknown): unknown;
 }
 
-/** Return the error of a value that the schema refuses, or null. */
+/** Return the error if the schema refuses a value, else null. */
 export function findMismatch(schema: Schema, value: Json): SessionError | null {
   try {
     schema.parse(value);

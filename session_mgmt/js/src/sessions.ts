@@ -1,4 +1,4 @@
-/** Calls about sessions, over HTTP; what makes them is loaded at the first one. */
+/** Calls about sessions, over HTTP. The code that makes the requests is loaded with the first call. */
 
 import type { Credentials } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
@@ -13,11 +13,11 @@ import type { Json } from "./values";
 
 export interface Validation {
   valid: boolean;
-  /** Why not; null if valid. */
+  /** Reason why the session is not valid; null if it is. */
   reason: string | null;
 }
 
-/** Connection as the server keeps it; times are ISO 8601, latencies milliseconds. */
+/** Connection as the server has recorded it. Times are ISO 8601, latencies are milliseconds. */
 export interface ConnectionFigures {
   client_id: string;
   generation: number;
@@ -31,7 +31,7 @@ export interface ConnectionFigures {
   beats: { sent: number; missed: number };
   messages: { in: number; out: number };
   bytes: { in: number; out: number };
-  /** Verdict of the recovery with which it began, if there was one. */
+  /** Verdict of the recovery at its beginning; null if there was none. */
   recovery: "full" | "state_only" | "none" | null;
 }
 
@@ -61,7 +61,7 @@ export class Sessions {
     lendMethods<Sessions, SessionRequests>(Sessions.prototype, LENT, (self) => self.#load());
   }
 
-  /** `ended`: this client's own session is no more. */
+  /** `ended`: called when the session of this client has been terminated. */
   constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>) {
     this.#ended = ended;
     this.#rest = rest;
@@ -69,13 +69,13 @@ export class Sessions {
     this.#emitter = emitter;
   }
 
-  /** Call back for every event of this session's log. */
+  /** Call `listener` for every event in the log of this session. */
   onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.#emitter.on("*", listener);
   }
 
   async #load(): Promise<SessionRequests> {
-    // The session may be another one by the time that the part is here.
+    // The session may change before the part is loaded.
     const { session_id: own } = this.#credentials.session;
     const { SessionRequests } = await loadRequests();
     return new SessionRequests(this.#rest, this.#credentials, own, this.#ended);

@@ -1,4 +1,4 @@
-/** Document as the application uses it: read at once, written at once, confirmed by the server later. */
+/** Document as the application uses it: reads and writes take effect at once, the server confirms writes later. */
 
 import type { NumberPlace, OperationsOn, Place, Read, Written } from "./application";
 import { checksumOf } from "./digest";
@@ -17,20 +17,20 @@ import { findMismatch, type Schema } from "./schema";
 import { byteLength, normalizeValue, type Json, type JsonObject, type ValueLimits } from "./values";
 
 export interface WriteOptions {
-  /** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
+  /** Abort to take the write back before it is sent. Later, aborting only ends the waiting for the answer. */
   signal?: AbortSignal;
 }
 
 export interface UpdateOptions extends WriteOptions {
-  /** Settles a conflict with others; by default the client's strategy, else the document's own. */
+  /** Strategy for a conflict with other writers; by default the client's strategy, else the document's own. */
   strategy?: Strategy;
-  /** All or nothing: refused with `conflict` unless every operation takes effect. */
+  /** Refuse the whole update with `conflict` unless every operation takes effect. */
   atomic?: boolean;
 }
 
 export interface StatePort {
   sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-  /** Call a path under `state/{name}/`; return the answer's body. */
+  /** Call a path under `state/{name}/`; return the body of the answer. */
   callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
   syncDocument(): Promise<void>;
   readLimits(): ValueLimits;
@@ -40,12 +40,12 @@ export interface StatePort {
 }
 
 export interface RestoreOptions {
-  /** Restore only if the document is exactly there; else `precondition_failed`. */
+  /** Restore only if the document is exactly at this position; otherwise reject with `precondition_failed`. */
   ifMatch?: Position;
 }
 
 export interface ConflictOptions {
-  /** List decided conflicts as well. */
+  /** Also list conflicts that are resolved. */
   includeResolved?: boolean;
 }
 
@@ -73,7 +73,7 @@ export class StateDocument<S = Json> {
     this.#port = port;
   }
 
-  /** Number of the last change that this client has seen. */
+  /** Newest version that this client has seen. */
   get version(): number {
     return this.#replica.version;
   }
@@ -82,24 +82,26 @@ export class StateDocument<S = Json> {
     return this.#replica.position;
   }
 
-  /** True while the value is the local copy (option `cache`) and the server has not said what it lacks. */
+  /** True while the value is the local copy (option `cache`) and the server has not yet sent the changes since. */
   get fromCache(): boolean {
     return this.#replica.fromCache;
   }
 
-  /** Updates that the server has not answered. */
+  /** Number of updates without an answer of the server. */
   get pending(): number {
     return this.#replica.pending;
   }
 
-  /** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
+  /**
+   * Return the value at a path (RFC 6901), including unanswered writes; undefined if there is none. Do not modify it.
+   */
   get(): Read<S, "">;
   get<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
   get(path = ""): Json {
     return pointer.getValue(this.#replica.view, pointer.parse(path));
   }
 
-  /** Call back when the value at the path has changed, by this client or by the server. */
+  /** Call `listener` when the value at a path has changed, because of this client or of the server. */
   on<const Path extends string>(path: Path & Place<S, Path>, listener: Listener<Read<S, Path>>): Unsubscribe {
     return this.#replica.on(path, listener as Listener);
   }
@@ -116,7 +118,7 @@ export class StateDocument<S = Json> {
     return this.#applyOperations([["del", path]], options);
   }
 
-  /** Add to a number. Additions of several clients to one place all count. */
+  /** Add to a number. Concurrent additions of several clients all count. */
   inc<const Path extends string>(
     path: Path & NumberPlace<S, Path>,
     amount = 1,
@@ -125,7 +127,7 @@ export class StateDocument<S = Json> {
     return this.#applyOperations([["inc", path, amount]], options);
   }
 
-  /** Insert into an array before the index at the end of the path; `-` appends. */
+  /** Insert into an array before the index that ends the path; `-` appends. */
   insert<const Path extends string>(
     path: Path & Place<S, Path>,
     value: Written<S, NoInfer<Path>>,
@@ -134,7 +136,7 @@ export class StateDocument<S = Json> {
     return this.#applyOperations([["ins", path, value]], options);
   }
 
-  /** Merge an object by RFC 7396: members replace, null removes. */
+  /** Merge an object by RFC 7396: members of the patch replace others, null removes them. */
   merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ merge: normalizeValue(patch, this.#port.readLimits()) }), options);
   }
@@ -153,30 +155,33 @@ export class StateDocument<S = Json> {
   }
 
   /**
-   * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
-   * can be overwritten by defaults. A document that was cleared is not absent.
+   * Give the document its first value; do nothing if it was ever written. So default values never overwrite what
+   * another tab has written. A cleared document is not absent.
    */
   createIfAbsent(data: S, options?: WriteOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ if_absent: true, data: normalizeValue(data, this.#port.readLimits()) }), options);
   }
 
-  /** Make it `{}`; an ordinary new version. */
+  /** Set the document to `{}`; this makes an ordinary new version. */
   clear(options?: UpdateOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ data: {} }), options);
   }
 
-  /** Ask the server for what is missing, over HTTP. */
+  /** Fetch missing changes over HTTP, without a connection. Resolves with the version. */
   async sync(): Promise<number> {
     await this.#port.syncDocument();
     return this.version;
   }
 
-  /** Return the bytes of the document as compact JSON. */
+  /** Return the size of the document in bytes as compact JSON. */
   size(): number {
     return byteLength(JSON.stringify(this.#replica.view) ?? "");
   }
 
-  /** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
+  /**
+   * Return the SHA-256 of the value's RFC 8785 text, in hexadecimal. It is the server's checksum if the values are
+   * equal.
+   */
   async checksum(): Promise<string> {
     return checksumOf(this.#replica.view);
   }
@@ -218,7 +223,7 @@ export class StateDocument<S = Json> {
   #buildFrame(content: UpdateContent, { strategy = this.#port.strategy, atomic }: UpdateOptions): UpdateFrame {
     const { position, view } = this.#replica;
     this.#checkResult(view, content);
-    // A condition on there being no version goes without one.
+    // `if_absent` is a condition by itself, so the frame needs no base.
     const [epoch, base, tag] = (!content.if_absent && position) || [];
     const seen = epoch === undefined ? {} : { base, epoch, tag };
     const terms = { ...(strategy ? { strategy } : {}), ...(atomic ? { atomic } : {}) };
@@ -227,7 +232,7 @@ export class StateDocument<S = Json> {
     return frame;
   }
 
-  /** Throw `schema_mismatch` for an update after which the value would not fit. */
+  /** Throw `schema_mismatch` if the value after an update would not fit the schema. */
   #checkResult(view: Json, content: UpdateContent): void {
     const { schema } = this.#port;
     const mismatch = schema && findMismatch(schema, applyOperations(view, operationsOf(content)));

@@ -1,9 +1,9 @@
-/** Counters of one client since it was started. */
+/** Counters of one client since its start. */
 
 import type { Carrier } from "./transport";
 
 export interface ClientStats {
-  /** What carries the frames, or carried the last ones; null before the first connection. */
+  /** Present or last transport; null before the first connection. */
   transport: Carrier | null;
   connections: number;
   reconnects: number;
@@ -12,22 +12,23 @@ export interface ClientStats {
   /** Characters of JSON text. */
   charactersSent: number;
   charactersReceived: number;
-  /** Recoveries by the server's verdict. */
+  /** Recoveries by the verdict of the server. */
   recoveries: Record<"full" | "state_only" | "none", number>;
   gaps: number;
   messages: number;
   publications: number;
   receipts: number;
   refusals: number;
-  /** Beats of the server that did not come. */
+  /** Beats of the server that were missed. */
   missedBeats: number;
   latency: Latency;
   pending: number;
 }
 
 /**
- * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
- * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
+ * Round-trip times in milliseconds; null before the first one. Over a WebSocket the server measures each beat; over
+ * HTTP the client measures calls that are answered at once. `jitter_ms` is the average difference between two
+ * consecutive times.
  */
 export interface Latency {
   last_ms: number | null;

@@ -1,6 +1,6 @@
-/** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
+/** Storage that never fails: values that the browser refuses stay in memory, and the application is told once. */
 
-/** Part of the web's `Storage` that is used. */
+/** Members of the web's `Storage` that the client uses. */
 export interface StoreLike {
   readonly length: number;
   key(index: number): string | null;
@@ -33,12 +33,12 @@ export class MemoryStore implements StoreLike {
   }
 }
 
-/** JSON values under one prefix. */
+/** JSON values whose keys have one prefix. */
 export class Shelf {
   readonly #store: StoreLike;
   readonly #prefix: string;
   readonly #onFailure: (error: unknown) => void;
-  /** Values that the store refused, by key: a part of the shelf shares them. */
+  /** Values that the store refused, by key. A shelf shares them with those that `under` returns. */
   readonly #memory: Map<string, string>;
 
   constructor(
@@ -63,7 +63,7 @@ export class Shelf {
     }
   }
 
-  /** Store a value; `keepsOld`: the one before does no harm if it comes back after a reload. */
+  /** Store a value. `keepsOld`: the old value does no harm if it comes back after a reload. */
   set(name: string, value: unknown, keepsOld = false): void {
     const key = this.#prefix + name;
     const text = JSON.stringify(value);
@@ -71,7 +71,7 @@ export class Shelf {
       this.#store.setItem(key, text);
       this.#memory.delete(key);
     } catch (error) {
-      // An old value left behind would come back after a reload as if it were the newest.
+      // After a reload, an old value would look like the newest one.
       if (!keepsOld) this.#attempt(() => this.#store.removeItem(key));
       this.#memory.set(key, text);
       this.#onFailure(error);
@@ -95,7 +95,7 @@ export class Shelf {
     return [...found];
   }
 
-  /** Return the part of the shelf whose names begin with `start`. */
+  /** Return a shelf for the names that begin with `start`. */
   under(start: string): Shelf {
     return new Shelf(this.#store, this.#prefix + start, this.#onFailure, this.#memory);
   }

@@ -14,8 +14,8 @@ import type { Stats } from "./stats";
 import { isObject, normalizeValue, type Json } from "./values";
 
 /**
- * Place of a publication in its topic; an ephemeral one has none. `live` is false for what was published before the
- * server followed the topic on this connection.
+ * Place of a publication in its topic; an ephemeral one has no position. `live` is false for publications from before
+ * the server followed the topic on this connection.
  */
 export type PublicationPlace = { live: boolean } & (
   | { epoch: string; offset: number; tag: string; ephemeral: false }
@@ -25,60 +25,64 @@ export type PublicationPlace = { live: boolean } & (
 export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
 
 export interface PublishOptions {
-  /** Publications of one topic with one key are one publication. */
+  /** Idempotency key: publications of one topic with the same key count as one publication. */
   key?: string;
-  /** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
+  /**
+   * Deliver only to clients that are connected now. The publication is not kept or repeated, and is dropped without a
+   * connection.
+   */
   ephemeral?: boolean;
   signal?: AbortSignal;
 }
 
 export type FilterValue = string | number | boolean | null;
 
-/** Members of a publication, each with the value that it must have, or several of which it must have one. */
+/** Required value of each named member of a publication; with `in` one of several values. */
 export type TopicFilter<Data = Json> = {
   [Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | { in: Extract<Data[Key], FilterValue>[] };
 };
 
 export interface SubscribeOptions<Data = Json> {
   /**
-   * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
-   * several subscribers of one topic the first decides.
+   * How to continue if this tab reads too slowly, one of the ways that the topic allows; by default its first one. If a
+   * topic has several subscribers, the first one decides.
    */
   slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
   /**
-   * Where to begin. After a position, which the page was made for: it counts before the place where this tab left the
-   * topic. If the tab has no place: with the first publication that is not older than a moment, or so many before the
-   * newest (at most 1,000). Of several subscribers the first decides.
+   * Where to begin. `position`, usually rendered into the page, is preferred to the place where this tab left the
+   * topic. The other two count only if the tab has no such place: `time` begins with the first publication that is not
+   * older, `last` with that many publications before the newest (at most 1,000). If a topic has several subscribers,
+   * the first one decides.
    */
   since?: { position: Position } | { time: string | Date } | { last: number };
   /**
-   * Only publications with these members, of the keys that the topic names: `{ region: "eu" }`, or
-   * `{ region: { in: ["eu", "us"] } }`. Of several subscribers the first decides.
+   * Deliver only publications with these members, which the topic must declare as filters: `{ region: "eu" }`, or `{
+   * region: { in: ["eu", "us"] } }`. If a topic has several subscribers, the first one decides.
    */
   filter?: TopicFilter<Data>;
   /**
-   * Called before all publications with the value that they change, of topics that have one, and again after a gap. A
-   * refusal rejects `subscribed`.
+   * Receive the value that the publications change, before all publications and again after a gap; for topics that have
+   * a value. A refusal rejects `subscribed`.
    */
   snapshot?: (value: Json) => void;
 }
 
 export interface PastOptions {
-  /** Only publications before this place; `position` of the first one of the page after. */
+  /** Only publications before this position. For the next page give the `position` of the first entry. */
   before?: Position | null;
-  /** At most 200; 50 by default. */
+  /** Number of publications: at most 200, by default 50. */
   limit?: number;
 }
 
-/** Page of a topic's past, the newest publication last. */
+/** Page of past publications of a topic, the newest one last. */
 export interface PastPage {
-  /** `at` is ISO 8601. */
+  /** Publications of the page; `at` is ISO 8601. */
   entries: { data: Json; position: Position; at: string }[];
-  /** Older ones are kept. */
+  /** True if older publications are kept. */
   more: boolean;
 }
 
-/** Answer to `history`. */
+/** Reply to `history`. */
 export interface PastReply {
   epoch: string;
   entries: [offset: number, tag: string, data: Json, at: string][];
@@ -86,9 +90,9 @@ export interface PastReply {
 }
 
 export interface TopicsPort {
-  /** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
+  /** Ask over the connection. Resolves with null without a connection or a reply. Rejects if the server refuses. */
   askSocket<Answer>(frame: object): Promise<Answer | null>;
-  /** Aborted, with the error, once the client is closed. */
+  /** Aborted with the error when the client is closed. */
   readonly closed: AbortSignal;
   readonly events: { on(type: "status", callback: (status: Status) => void): Unsubscribe };
   publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
@@ -96,12 +100,12 @@ export interface TopicsPort {
   tellDenied(topic: string, error: SessionError): void;
 }
 
-/** Ends the subscription when it is called. */
+/** Subscription; call it to end it. */
 export type Subscription = Unsubscribe & {
   /**
-   * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
-   * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`. A refusal
-   * for now (`busy`) is an `error`, and the server is asked again.
+   * Settled when the server follows the topic; from then on nothing is missed. Resolves with false if publications
+   * since `since.time` are no longer kept. Rejects if the server refuses, with `unsubscribed`, and with `closed`. A
+   * temporary refusal (`busy`) is reported as an `error`, and the client asks again.
    */
   readonly subscribed: Promise<boolean>;
 };
@@ -111,26 +115,29 @@ interface Waiting {
   reject(error: SessionError): void;
 }
 
-/** Topic that is followed, for its subscribers. */
+/** Topic that the client follows, with its subscribers. */
 class Followed {
   count = 0;
-  /** Once the server follows it, whether nothing of the wish is gone; its refusal; null until it has answered. */
+  /**
+   * Answer of the server: whether everything that `since` asks for is still kept, or the refusal; null before the
+   * answer.
+   */
   #answer: boolean | SessionError | null = null;
   #waiting = new Set<Waiting>();
 
-  /** Settle all who wait, and those who come. */
+  /** Settle the waiting subscribers and the later ones. */
   settle(answer: boolean | SessionError): void {
     this.#answer = answer;
     for (const waiting of this.#waiting) settleWaiting(waiting, answer);
     this.#waiting.clear();
   }
 
-  /** Forget a refusal: the server is asked anew. */
+  /** Forget a refusal, because the client asks the server again. */
   askAgain(): void {
     this.#answer = null;
   }
 
-  /** Return a promise of the answer, and the function that ends the waiting for it. */
+  /** Return a promise of the answer, and a function that ends the waiting. */
   wait(): [subscribed: Promise<boolean>, stop: (error: SessionError) => void] {
     let stop = (_: SessionError): void => undefined;
     const subscribed = new Promise<boolean>((resolve, reject) => {
@@ -176,7 +183,10 @@ export class Topics<T = Json> {
     this.#port = port;
   }
 
-  /** Follow a topic from the page's position, else from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
+  /**
+   * Follow a topic. It begins at the position of `since`, else where this tab left the topic, else as `since` says,
+   * else with the next publication. A refusal is also reported as an `error` with `facts.topic`.
+   */
   subscribe<const Topic extends string>(
     topic: Topic & KnownTopic<T, Topic>,
     listener: TopicListener<PublicationOf<T, Topic>>,
@@ -185,7 +195,7 @@ export class Topics<T = Json> {
     requireText(topic, "a topic");
     requireFunction(listener, "the callback of a topic");
     const { snapshot } = options;
-    // A copy, for it goes into the first frame of each connection.
+    // The wishes go into the first frame of each connection, so later changes of the given object must not reach them.
     const wishes: SubscribeOptions = normalizeValue({ slow: options.slow, since: options.since, filter: options.filter });
     const filter = wishes.filter ?? {};
     requireThat(isObject(wishes.since ?? {}) && isObject(filter), "since and filter are objects");
@@ -199,7 +209,7 @@ export class Topics<T = Json> {
     }
     const wanted = Object.entries<Json>(filter);
     const stop = this.#listeners.on(topic, (data, place) => {
-      // Here too: one socket for several tabs, or subscribers, brings all of a topic.
+      // The connection may bring all publications of the topic, for other tabs or other subscribers.
       if (wanted.every(([key, value]) => (value?.in ?? [value]).includes((data as Json)?.[key]))) listener(data, place);
     });
     const log = nameLog(topic);
@@ -208,7 +218,7 @@ export class Topics<T = Json> {
     if (this.#port.closed.aborted) followed.settle(this.#port.closed.reason);
     const isDenied = this.#logbook.isDenied(log);
     if (isDenied) followed.askAgain();
-    // A denied one is asked for anew: the rights may have come back.
+    // After a denial the client asks again, because the rights may have changed.
     if (!followed.count || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed, wishes));
     followed.count += 1;
     const [subscribed, stopWaiting] = followed.wait();
@@ -224,7 +234,7 @@ export class Topics<T = Json> {
     return Object.assign(leave, { subscribed });
   }
 
-  /** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
+  /** Publish. Resolves with the position when the server has stored it; with null at once if it is ephemeral. */
   publish<const Topic extends string>(
     topic: Topic & KnownTopic<T, Topic>,
     data: PublicationOf<T, NoInfer<Topic>>,
@@ -238,7 +248,10 @@ export class Topics<T = Json> {
     return silenceRejection(publish());
   }
 
-  /** Return the place after which the next publication of a topic comes; null if it is not followed, or not yet. */
+  /**
+   * Return the position after which the next publication comes; null if the topic is not followed, or has no position
+   * yet.
+   */
   position(topic: string): Position | null {
     return this.#logbook.position(nameLog(topic));
   }
@@ -247,7 +260,7 @@ export class Topics<T = Json> {
     return this.#gaps.on("gap", listener);
   }
 
-  /** Take an `ephemeral` frame. */
+  /** Deliver the data of an `ephemeral` frame. */
   takeEphemeral(topic: string, data: Json): void {
     this.#listeners.emit(topic, data, NOWHERE);
   }
@@ -260,14 +273,15 @@ export class Topics<T = Json> {
 
   #buildReader(topic: string, followed: Followed, wishes: SubscribeOptions): Reader {
     const log = nameLog(topic);
-    // Last offset that was there before.
+    // Publications up to this offset were published before the server followed the topic.
     let replayed = 0;
     return {
       start: wishes.since && "position" in wishes.since ? wishes.since.position : this.#record.readPosition(log),
       wishes,
       moveTo: (position) => {
         this.#record.setPosition(log, position);
-        // Left at the end of the turn. Who has come back before goes on with the answer that there is.
+        // The topic is removed at the end of the turn. Someone who subscribes again before that keeps the present
+        // answer.
         if (!position && !followed.count) this.#followed.delete(topic);
       },
       takeGap: (gap) => {

@@ -10,8 +10,8 @@ export interface PageLike {
 		readonly visibilityState?: string;
 	};
 }
-/** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
-/** Part of the web's `Storage` that is used. */
+/** Storage that never fails: values that the browser refuses stay in memory, and the application is told once. */
+/** Members of the web's `Storage` that the client uses. */
 export interface StoreLike {
 	readonly length: number;
 	key(index: number): string | null;
@@ -23,17 +23,17 @@ declare class Shelf {
 	#private;
 	constructor(store: StoreLike, prefix: string, onFailure?: (error: unknown) => void, memory?: Map<string, string>);
 	get<T>(name: string): T | null;
-	/** Store a value; `keepsOld`: the one before does no harm if it comes back after a reload. */
+	/** Store a value. `keepsOld`: the old value does no harm if it comes back after a reload. */
 	set(name: string, value: unknown, keepsOld?: boolean): void;
 	remove(name: string): void;
 	/** List the names that begin with `start`. */
 	listNames(start: string): string[];
-	/** Return the part of the shelf whose names begin with `start`. */
+	/** Return a shelf for the names that begin with `start`. */
 	under(start: string): Shelf;
 	clear(start?: string): void;
 }
 export interface Clock {
-	/** Wall-clock milliseconds; a jump tells that the machine slept. */
+	/** Milliseconds of the wall clock. A jump shows that the machine slept. */
 	now(): number;
 	setTimeout(callback: () => void, milliseconds: number): unknown;
 	clearTimeout(handle: unknown): void;
@@ -67,12 +67,12 @@ export interface ChannelLike {
 	postMessage(message: unknown): void;
 	close(): void;
 }
-/** Replaceable parts of the surroundings; the page gives the others. */
+/** Replaceable parts of the environment; by default those of the page. */
 export interface Surroundings {
-	/** Null for none: HTTP carries the connection. */
+	/** WebSocket class; null for none, so that HTTP carries the connection. */
 	WebSocket?: unknown;
 	fetch?: Fetch;
-	/** `local` is shared by the tabs, `session` belongs to one tab. */
+	/** Stores: `local` is shared by all tabs, `session` belongs to one tab. */
 	storage?: {
 		local?: StoreLike;
 		session?: StoreLike;
@@ -85,7 +85,7 @@ export interface Surroundings {
 	indexedDB?: IDBFactory | null;
 }
 export interface Environment {
-	/** Null where there is none, as in Node 20. */
+	/** WebSocket class; null where there is none, as in Node 20. */
 	readonly Socket: SocketClass | null;
 	readonly fetch: Fetch;
 	readonly local: StoreLike;
@@ -116,7 +116,10 @@ declare class Backoff {
 	nextWait(atLeast?: number): number | null;
 	reset(): void;
 }
-/** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
+/**
+ * Errors of the client; they have one class. Programs branch on `name` or `code`, never on `message` (PROTOCOL section
+ * 11).
+ */
 export interface ErrorFields {
 	code?: number;
 	name?: string;
@@ -126,13 +129,13 @@ export interface ErrorFields {
 	[fact: string]: unknown;
 }
 export declare class SessionError extends Error {
-	/** Number of the error; 0 for one that this client found itself. */
+	/** Number of the error; 0 if the client itself found it. */
 	readonly code: number;
 	/** True if the same request may succeed later. */
 	readonly temporary: boolean;
-	/** Seconds, if the server said when to come back. */
+	/** Seconds until the next attempt, if the server told them. */
 	readonly retryAfter: number | null;
-	/** Further fields of the server, such as `position` of a conflict. */
+	/** More fields of the server's answer, such as `position` of a conflict. */
 	readonly facts: Record<string, unknown>;
 	constructor(fields: ErrorFields);
 	static local(name: string, message: string, temporary?: boolean): SessionError;
@@ -169,7 +172,7 @@ export type Operation = readonly [
 declare function applyOperations(document: Json, operations: readonly Operation[]): Json;
 export type Replaced = Record<string, string | null>;
 declare function digestReplaced(view: Json, operations: readonly Operation[]): Replaced;
-/** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
+/** Position in a log. Two positions are equal only if epoch, offset and tag are equal. */
 export type Position = readonly [
 	epoch: string,
 	offset: number,
@@ -182,11 +185,11 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
-	/** False if entries since the moment that was wished for are gone. */
+	/** False if entries since the requested time are no longer kept. */
 	complete?: boolean;
-	/** Proof of the right to a topic, for polls. */
+	/** Proof of the right to read a topic, for polls. */
 	grant?: string;
-	/** The server stores this document encrypted. */
+	/** True if the server stores this document encrypted. */
 	encrypted?: boolean;
 }
 export interface SessionFields {
@@ -215,23 +218,23 @@ export interface ConnectedFrame {
 	limits?: Record<string, number>;
 	retry?: RetryPolicy;
 	endpoints?: Endpoints;
-	/** Id of this recovery, which polls repeat until it is complete. */
+	/** Id of this recovery. Polls repeat it until the recovery is complete. */
 	recovery?: string | null;
-	/** Version of the client that this server serves; absent if it is older than this field. */
+	/** Version of the client that this server delivers; absent on servers that are older than this field. */
 	sdk?: string;
 }
-/** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */
+/** Heartbeat of a connection: seconds between two beats, beats that may be missed, and the silence that ends it. */
 export interface Beats {
 	interval: number;
 	missed_limit: number;
 	deadline: number;
-	/** Seconds for which the server gathers frames. */
+	/** Seconds for which the server collects frames. */
 	batch?: number;
 }
 export interface Endpoints {
 	websocket: string;
 	session: string;
-	/** Calls of connections over HTTP; absent if this server has none, or was asked by an older client. */
+	/** Address of the calls for connections over HTTP; absent if the server has none, or if an older client asked. */
 	connections?: string;
 	poll?: string;
 	frames?: string;
@@ -247,10 +250,12 @@ export interface EntriesFrame {
 		body: Json
 	][];
 	recovered?: boolean;
-	/** The frame stands for all entries from the one after this offset up to `position`, and has not every one. */
+	/**
+	 * The frame stands for all entries from the one after this offset up to `position`, but does not contain all of them.
+	 */
 	prev?: number;
 	position?: Position;
-	/** What is left out has a newer entry of its key in the frame. */
+	/** Each omitted entry has a newer entry with the same key in the frame. */
 	conflated?: boolean;
 }
 export interface SnapshotFrame {
@@ -275,12 +280,12 @@ export interface ReceiptFrame {
 	dropped?: string[];
 	overwrote?: string[];
 	conflicts?: Conflict[];
-	/** Conflicts that the report had no room for. */
+	/** Number of conflicts that the report leaves out. */
 	more?: number;
 	data?: Json;
 	error?: ErrorFields;
 }
-/** Conflict of two changes of one path. Absent values are omitted; `cut` says that values were left out. */
+/** Conflict of two changes of one path. Absent values are omitted; `cut` tells that values were left out. */
 export interface Conflict {
 	path: string;
 	kept: "server" | "client" | "resolver";
@@ -288,7 +293,7 @@ export interface Conflict {
 	server?: Json;
 	client?: Json;
 	cut?: boolean;
-	/** Record that `manual` keeps. */
+	/** Id of the record that `manual` keeps. */
 	id?: string;
 }
 export type Strategy = "merge" | "server_wins" | "client_wins" | "reject" | "manual";
@@ -317,7 +322,7 @@ export interface RecoveryReceipt {
 	duration_ms: number;
 	queries: number;
 }
-/** Receipt of an expired session's successor. */
+/** Receipt of a session that succeeds an expired one. */
 export interface SuccessorReceipt {
 	verdict: "state_only" | "none";
 	reason: string;
@@ -328,7 +333,7 @@ export interface SuccessorReceipt {
 export interface ErrorFrame extends ErrorFields {
 	type: "error";
 	id?: number;
-	/** Log that the server has left: it may be followed no longer. */
+	/** Log that the server stopped following, because the client may no longer read it. */
 	log?: string;
 	seq?: number;
 }
@@ -358,23 +363,23 @@ export type ServerFrame = ConnectedFrame | EntriesFrame | SnapshotFrame | GapFra
 	topic: string;
 	data: Json;
 };
-/** Numbered write without its number: stored and sent again unchanged except for its base. */
+/** Write without its number. It is stored, and sent again unchanged except for its base. */
 export type WriteFrame = UpdateFrame | PublishFrame | SendFrame;
 export interface UpdateFrame {
 	type: "update";
 	doc: string;
 	base?: number;
 	epoch?: string;
-	/** Proves that the base belongs to the server's history. */
+	/** Tag that proves that the base belongs to the server's history. */
 	tag?: string;
 	strategy?: Strategy;
-	/** Refuse all of it unless every operation takes effect. */
+	/** Refuse the whole update unless every operation takes effect. */
 	atomic?: boolean;
-	/** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
+	/** Digests of the replaced values. They are sent only if `unseen` is true; `unseen` itself is never sent. */
 	replaced?: Replaced;
 	/** Write only if the document was never written. */
 	if_absent?: boolean;
-	/** True if the base that it was made on is gone. */
+	/** True if the base of the update is gone. */
 	unseen?: boolean;
 	ops?: Operation[];
 	merge?: Json;
@@ -747,7 +752,7 @@ export interface SessionInfo {
 	lastActiveAt: string;
 	expiresAt: string;
 	connectionState: Status;
-	/** Name that people give this browser. */
+	/** Name of this browser, for people. */
 	label: string;
 	metadata: JsonObject;
 }
@@ -757,61 +762,64 @@ export interface DocumentHead {
 	version: number;
 	position: Position;
 	lastModified: string;
-	/** Client that made the newest version; null for the server itself. */
+	/** Client that wrote the newest version; null for the server. */
 	lastWriter: string | null;
-	/** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
+	/**
+	 * SHA-256 of the RFC 8785 text at `checksumVersion`, which may be an older version. Opaque if the document is
+	 * encrypted.
+	 */
 	checksum: string | null;
 	checksumVersion: number | null;
 	compressed: boolean;
 	encrypted: boolean;
-	/** Bytes of compact JSON, an upper bound. */
+	/** Size in bytes as compact JSON; an upper bound. */
 	size: number;
 }
 export interface ClientState extends DocumentHead {
 	data: Json;
 }
-/** Bytes on the server. */
+/** Sizes in bytes on the server. */
 export interface DocumentSizes {
 	version: number;
-	/** Of compact JSON; an upper bound unless `exact`. */
+	/** Size as compact JSON; an upper bound unless `exact`. */
 	size: number;
 	exact: boolean;
-	/** Of snapshots, as they are stored. */
+	/** Size of the stored snapshots. */
 	stored: number;
-	/** Of the operations in the log. */
+	/** Size of the operations in the log. */
 	log: number;
 	compressed: boolean;
 }
 export interface HistoryOptions {
-	/** Versions below this one; `next` of the page before. */
+	/** Only versions below this one; `next` of the previous page. */
 	before?: number;
 	limit?: number;
 }
-/** Description of a version. */
+/** Version with its origin. */
 export interface HistoryEntry {
 	version: number;
 	tag: string;
 	kind: "patch" | "replace" | "clear" | "restore" | "merge";
 	at: string;
-	/** Null for the server itself. */
+	/** Client that wrote the version; null for the server. */
 	clientId: string | null;
 	seq: number | null;
 	paths: string[];
 	bytes: number;
 	labels: string[];
 }
-/** Newest first. */
+/** Versions, newest first. */
 export interface HistoryPage {
 	results: HistoryEntry[];
-	/** Oldest version that can be read. */
+	/** Oldest readable version. */
 	oldest: number;
-	/** `before` of the next page; null on the last. */
+	/** `before` of the next page; null on the last page. */
 	next: number | null;
 }
 export interface Checkpoint {
 	label: string;
 	version: number;
-	/** Null in the answer of `persist`. */
+	/** Time of the checkpoint; null in the answer of `persist`. */
 	at: string | null;
 }
 /** Operation of RFC 6902. */
@@ -821,7 +829,7 @@ export interface PatchOperation {
 	from?: string;
 	value?: Json;
 }
-/** Conflict that `manual` kept. Absent values are omitted. */
+/** Conflict that the strategy `manual` has kept. Absent values are omitted. */
 export interface KeptConflict {
 	id: string;
 	path: string;
@@ -839,11 +847,13 @@ export type Keep = "server" | "client" | "value";
 export interface UpdateResult {
 	version: number;
 	position: Position | null;
-	/** True if the document was so already, or was not absent. */
+	/** True if the document already had this value, or if `createIfAbsent` found it written. */
 	unchanged: boolean;
-	/** Paths of operations that did nothing: somebody else changed the place, or an `inc` left the range of numbers. */
+	/**
+	 * Paths of operations that had no effect: another client changed the value, or an `inc` left the range of numbers.
+	 */
 	dropped: string[];
-	/** Paths where values of others were overwritten. */
+	/** Paths where values of other clients were overwritten. */
 	overwrote: string[];
 	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
 }
@@ -1009,7 +1019,7 @@ declare class Heartbeat {
 	noteLoss(): void;
 }
 export interface ClientStats {
-	/** What carries the frames, or carried the last ones; null before the first connection. */
+	/** Present or last transport; null before the first connection. */
 	transport: Carrier | null;
 	connections: number;
 	reconnects: number;
@@ -1018,21 +1028,22 @@ export interface ClientStats {
 	/** Characters of JSON text. */
 	charactersSent: number;
 	charactersReceived: number;
-	/** Recoveries by the server's verdict. */
+	/** Recoveries by the verdict of the server. */
 	recoveries: Record<"full" | "state_only" | "none", number>;
 	gaps: number;
 	messages: number;
 	publications: number;
 	receipts: number;
 	refusals: number;
-	/** Beats of the server that did not come. */
+	/** Beats of the server that were missed. */
 	missedBeats: number;
 	latency: Latency;
 	pending: number;
 }
 /**
- * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
- * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
+ * Round-trip times in milliseconds; null before the first one. Over a WebSocket the server measures each beat; over
+ * HTTP the client measures calls that are answered at once. `jitter_ms` is the average difference between two
+ * consecutive times.
  */
 export interface Latency {
 	last_ms: number | null;
@@ -1444,7 +1455,7 @@ declare class Copies {
 	close(): void;
 }
 export interface Change {
-	/** `cache` is a value of the local copy, from before the server has answered. */
+	/** Source of the change; `cache` is a value of the local copy, from before the server has answered. */
 	origin: "local" | "server" | "cache";
 	version: number;
 }
@@ -1453,61 +1464,64 @@ declare class Replica {
 	#private;
 	/** Position of the confirmed value; null until the server has sent it. */
 	position: Position | null;
-	/** Value that the application sees; a part of it is another object only if it is another value. Operations are total, so pending ones apply to any confirmed value. */
+	/**
+	 * Value that the application sees. A part of it is replaced by another object only if its value changes. Operations
+	 * are total, so unanswered ones can be applied to any confirmed value.
+	 */
 	get view(): Json;
-	/** Value that the server confirmed. */
+	/** Value that the server has confirmed. */
 	get confirmed(): Json;
 	get version(): number;
 	get pending(): number;
-	/** True while the server has neither confirmed the local copy nor sent what it lacks. */
+	/** True until the server has confirmed the local copy, or has sent the changes since. */
 	get fromCache(): boolean;
-	/** Take a local copy as the confirmed value, as if a connection had been lost there. */
+	/** Take a local copy as the confirmed value, as if a connection had been lost at that version. */
 	restoreCopy(data: Json, position: Position): void;
-	/** Show the local copy to those who began to listen right after the start. */
+	/** Report the local copy to listeners that were registered right after the start. */
 	announceCopy(): void;
 	on(path: string, listener: Listener): Unsubscribe;
-	/** Return true if a write is shown already. */
+	/** Return true if the value already shows a write. */
 	holdsWrite(write: Write): boolean;
 	/** Show a write before the server has answered it. */
 	expectWrite(write: Write): void;
 	/** Show the new content of an unsent write. */
 	showAmended(origin: Change["origin"]): void;
-	/** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
+	/** Settle an answered write. The confirmed value contains its effect once it has reached `position`. */
 	settleWrite(write: Write, position: Position | null): void;
 	/** Set the position of the confirmed value; null when another epoch begins. */
 	moveTo(position: Position | null): void;
-	/** Expect a snapshot: until it comes receipts may be ahead of the value here. */
+	/** Expect a snapshot. Until it arrives, receipts may be ahead of the confirmed value. */
 	awaitSnapshot(): void;
-	/** Take the server's verdict on the position of the local copy. */
+	/** Handle the server's verdict on the position of the local copy. */
 	takeVerdict({ mode, to }: Verdict): void;
-	/** Apply one version's operations; `own` is the number of this client's write that made it. */
+	/** Apply the operations of one version; `own` is the number of the write if this client made it. */
 	applyVersion(operations: readonly Operation[], own: number | null): void;
-	/** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
+	/** Replace the value by a snapshot. Writes up to `decided` were answered before, so the snapshot contains them. */
 	takeSnapshot(data: Json, decided: number): void;
 	/** Show the confirmed value after versions or a snapshot. */
 	showConfirmed(): void;
-	/** Remove the value: this client may not see it any more. */
+	/** Remove the value, because this client may no longer see it. */
 	resetValue(): void;
 	dropPending(): void;
 	clearWatches(): void;
 }
-/** As many libraries of schemas have it: throws for a value that does not fit. What it returns is not used. */
+/** Schema as many libraries define it: `parse` throws if a value does not fit. Its result is not used. */
 export interface Schema {
 	parse(value: unknown): unknown;
 }
 export interface WriteOptions {
-	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
+	/** Abort to take the write back before it is sent. Later, aborting only ends the waiting for the answer. */
 	signal?: AbortSignal;
 }
 export interface UpdateOptions extends WriteOptions {
-	/** Settles a conflict with others; by default the client's strategy, else the document's own. */
+	/** Strategy for a conflict with other writers; by default the client's strategy, else the document's own. */
 	strategy?: Strategy;
-	/** All or nothing: refused with `conflict` unless every operation takes effect. */
+	/** Refuse the whole update with `conflict` unless every operation takes effect. */
 	atomic?: boolean;
 }
 export interface StatePort {
 	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-	/** Call a path under `state/{name}/`; return the answer's body. */
+	/** Call a path under `state/{name}/`; return the body of the answer. */
 	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
 	syncDocument(): Promise<void>;
 	readLimits(): ValueLimits;
@@ -1516,11 +1530,11 @@ export interface StatePort {
 	schema: Schema | undefined;
 }
 export interface RestoreOptions {
-	/** Restore only if the document is exactly there; else `precondition_failed`. */
+	/** Restore only if the document is exactly at this position; otherwise reject with `precondition_failed`. */
 	ifMatch?: Position;
 }
 export interface ConflictOptions {
-	/** List decided conflicts as well. */
+	/** Also list conflicts that are resolved. */
 	includeResolved?: boolean;
 }
 export interface StateDocument<S = Json> extends Pick<DocumentRequests, keyof DocumentRequests> {
@@ -1529,42 +1543,47 @@ export declare class StateDocument<S = Json> {
 	#private;
 	readonly name: string;
 	constructor(name: string, replica: Replica, port: StatePort);
-	/** Number of the last change that this client has seen. */
+	/** Newest version that this client has seen. */
 	get version(): number;
 	get position(): Position | null;
-	/** True while the value is the local copy (option `cache`) and the server has not said what it lacks. */
+	/** True while the value is the local copy (option `cache`) and the server has not yet sent the changes since. */
 	get fromCache(): boolean;
-	/** Updates that the server has not answered. */
+	/** Number of updates without an answer of the server. */
 	get pending(): number;
-	/** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
+	/**
+	 * Return the value at a path (RFC 6901), including unanswered writes; undefined if there is none. Do not modify it.
+	 */
 	get(): Read<S, "">;
 	get<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
-	/** Call back when the value at the path has changed, by this client or by the server. */
+	/** Call `listener` when the value at a path has changed, because of this client or of the server. */
 	on<const Path extends string>(path: Path & Place<S, Path>, listener: Listener<Read<S, Path>>): Unsubscribe;
 	set<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
 	delete<const Path extends string>(path: Path & Place<S, Path>, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Add to a number. Additions of several clients to one place all count. */
+	/** Add to a number. Concurrent additions of several clients all count. */
 	inc<const Path extends string>(path: Path & NumberPlace<S, Path>, amount?: number, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Insert into an array before the index at the end of the path; `-` appends. */
+	/** Insert into an array before the index that ends the path; `-` appends. */
 	insert<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Merge an object by RFC 7396: members replace, null removes. */
+	/** Merge an object by RFC 7396: members of the patch replace others, null removes them. */
 	merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Replace the whole document. */
 	replace(data: S, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Apply several operations as one version. */
 	update<const Given extends readonly Operation[]>(operations: Given & OperationsOn<S, Given>, options?: UpdateOptions): Promise<UpdateResult>;
 	/**
-	 * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
-	 * can be overwritten by defaults. A document that was cleared is not absent.
+	 * Give the document its first value; do nothing if it was ever written. So default values never overwrite what
+	 * another tab has written. A cleared document is not absent.
 	 */
 	createIfAbsent(data: S, options?: WriteOptions): Promise<UpdateResult>;
-	/** Make it `{}`; an ordinary new version. */
+	/** Set the document to `{}`; this makes an ordinary new version. */
 	clear(options?: UpdateOptions): Promise<UpdateResult>;
-	/** Ask the server for what is missing, over HTTP. */
+	/** Fetch missing changes over HTTP, without a connection. Resolves with the version. */
 	sync(): Promise<number>;
-	/** Return the bytes of the document as compact JSON. */
+	/** Return the size of the document in bytes as compact JSON. */
 	size(): number;
-	/** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
+	/**
+	 * Return the SHA-256 of the value's RFC 8785 text, in hexadecimal. It is the server's checksum if the values are
+	 * equal.
+	 */
 	checksum(): Promise<string>;
 	getState(): Read<S, "">;
 	getState<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
@@ -1814,8 +1833,8 @@ declare class ClientRecord {
 	releaseLock(): void;
 }
 /**
- * Place of a publication in its topic; an ephemeral one has none. `live` is false for what was published before the
- * server followed the topic on this connection.
+ * Place of a publication in its topic; an ephemeral one has no position. `live` is false for publications from before
+ * the server followed the topic on this connection.
  */
 export type PublicationPlace = {
 	live: boolean;
@@ -1832,14 +1851,17 @@ export type PublicationPlace = {
 });
 export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
 export interface PublishOptions {
-	/** Publications of one topic with one key are one publication. */
+	/** Idempotency key: publications of one topic with the same key count as one publication. */
 	key?: string;
-	/** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
+	/**
+	 * Deliver only to clients that are connected now. The publication is not kept or repeated, and is dropped without a
+	 * connection.
+	 */
 	ephemeral?: boolean;
 	signal?: AbortSignal;
 }
 export type FilterValue = string | number | boolean | null;
-/** Members of a publication, each with the value that it must have, or several of which it must have one. */
+/** Required value of each named member of a publication; with `in` one of several values. */
 export type TopicFilter<Data = Json> = {
 	[Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | {
 		in: Extract<Data[Key], FilterValue>[];
@@ -1847,14 +1869,15 @@ export type TopicFilter<Data = Json> = {
 };
 export interface SubscribeOptions<Data = Json> {
 	/**
-	 * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
-	 * several subscribers of one topic the first decides.
+	 * How to continue if this tab reads too slowly, one of the ways that the topic allows; by default its first one. If a
+	 * topic has several subscribers, the first one decides.
 	 */
 	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
 	/**
-	 * Where to begin. After a position, which the page was made for: it counts before the place where this tab left the
-	 * topic. If the tab has no place: with the first publication that is not older than a moment, or so many before the
-	 * newest (at most 1,000). Of several subscribers the first decides.
+	 * Where to begin. `position`, usually rendered into the page, is preferred to the place where this tab left the
+	 * topic. The other two count only if the tab has no such place: `time` begins with the first publication that is not
+	 * older, `last` with that many publications before the newest (at most 1,000). If a topic has several subscribers,
+	 * the first one decides.
 	 */
 	since?: {
 		position: Position;
@@ -1864,37 +1887,37 @@ export interface SubscribeOptions<Data = Json> {
 		last: number;
 	};
 	/**
-	 * Only publications with these members, of the keys that the topic names: `{ region: "eu" }`, or
-	 * `{ region: { in: ["eu", "us"] } }`. Of several subscribers the first decides.
+	 * Deliver only publications with these members, which the topic must declare as filters: `{ region: "eu" }`, or `{
+	 * region: { in: ["eu", "us"] } }`. If a topic has several subscribers, the first one decides.
 	 */
 	filter?: TopicFilter<Data>;
 	/**
-	 * Called before all publications with the value that they change, of topics that have one, and again after a gap. A
-	 * refusal rejects `subscribed`.
+	 * Receive the value that the publications change, before all publications and again after a gap; for topics that have
+	 * a value. A refusal rejects `subscribed`.
 	 */
 	snapshot?: (value: Json) => void;
 }
 export interface PastOptions {
-	/** Only publications before this place; `position` of the first one of the page after. */
+	/** Only publications before this position. For the next page give the `position` of the first entry. */
 	before?: Position | null;
-	/** At most 200; 50 by default. */
+	/** Number of publications: at most 200, by default 50. */
 	limit?: number;
 }
-/** Page of a topic's past, the newest publication last. */
+/** Page of past publications of a topic, the newest one last. */
 export interface PastPage {
-	/** `at` is ISO 8601. */
+	/** Publications of the page; `at` is ISO 8601. */
 	entries: {
 		data: Json;
 		position: Position;
 		at: string;
 	}[];
-	/** Older ones are kept. */
+	/** True if older publications are kept. */
 	more: boolean;
 }
 export interface TopicsPort {
-	/** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
+	/** Ask over the connection. Resolves with null without a connection or a reply. Rejects if the server refuses. */
 	askSocket<Answer>(frame: object): Promise<Answer | null>;
-	/** Aborted, with the error, once the client is closed. */
+	/** Aborted with the error when the client is closed. */
 	readonly closed: AbortSignal;
 	readonly events: {
 		on(type: "status", callback: (status: Status) => void): Unsubscribe;
@@ -1903,12 +1926,12 @@ export interface TopicsPort {
 	publishEphemeral(topic: string, data: Json): Promise<null>;
 	tellDenied(topic: string, error: SessionError): void;
 }
-/** Ends the subscription when it is called. */
+/** Subscription; call it to end it. */
 export type Subscription = Unsubscribe & {
 	/**
-	 * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
-	 * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`. A refusal
-	 * for now (`busy`) is an `error`, and the server is asked again.
+	 * Settled when the server follows the topic; from then on nothing is missed. Resolves with false if publications
+	 * since `since.time` are no longer kept. Rejects if the server refuses, with `unsubscribed`, and with `closed`. A
+	 * temporary refusal (`busy`) is reported as an `error`, and the client asks again.
 	 */
 	readonly subscribed: Promise<boolean>;
 };
@@ -1917,58 +1940,64 @@ export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequest
 export declare class Topics<T = Json> {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
-	/** Follow a topic from the page's position, else from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
+	/**
+	 * Follow a topic. It begins at the position of `since`, else where this tab left the topic, else as `since` says,
+	 * else with the next publication. A refusal is also reported as an `error` with `facts.topic`.
+	 */
 	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions<PublicationOf<T, NoInfer<Topic>>>): Subscription;
-	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
+	/** Publish. Resolves with the position when the server has stored it; with null at once if it is ephemeral. */
 	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
-	/** Return the place after which the next publication of a topic comes; null if it is not followed, or not yet. */
+	/**
+	 * Return the position after which the next publication comes; null if the topic is not followed, or has no position
+	 * yet.
+	 */
 	position(topic: string): Position | null;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;
-	/** Take an `ephemeral` frame. */
+	/** Deliver the data of an `ephemeral` frame. */
 	takeEphemeral(topic: string, data: Json): void;
 	clearListeners(): void;
 }
 declare class DocumentRequests {
 	#private;
-	/** `readVersion`: return the last version that the client has seen. */
+	/** `readVersion`: return the newest version that the client has seen. */
 	constructor(call: StatePort["callServer"], readVersion: () => number);
-	/** Fetch the document as the server has it, with the facts about it. */
+	/** Fetch the stored document with facts about it. */
 	info(): Promise<ClientState>;
-	/** Fetch the bytes on the server: of the document, its snapshots and its log. */
+	/** Fetch the sizes in bytes of the document, its snapshots and its log on the server. */
 	sizes(): Promise<DocumentSizes>;
-	/** List what made each version, newest first. */
+	/** List the versions with their origins, newest first. */
 	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
-	/** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
+	/** Fetch the value at a version or a label. Rejects with `not_found` if it is no longer kept. */
 	readAt(version: number | string): Promise<Json>;
-	/** Compare two versions, or a version with the newest. */
+	/** Compare two versions; by default the second one is the newest. */
 	diff(from: number, to?: number): Promise<PatchOperation[]>;
-	/** Keep the present version for good, under a label (`v<version>` if none is given). */
+	/** Keep the present version as a checkpoint with a label (by default `v<version>`). */
 	persist(label?: string): Promise<Checkpoint>;
 	/** List the checkpoints, oldest first. */
 	checkpoints(): Promise<Checkpoint[]>;
-	/** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
+	/** Remove a checkpoint. Rejects with `not_found` if no checkpoint has this label. */
 	forget(label: string): Promise<void>;
-	/** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
+	/** Write an earlier version or a checkpoint again, as the newest version. The change arrives like any other. */
 	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
-	/** Store a snapshot now and shortens a log that is over its limits. */
+	/** Store a snapshot now, and shorten the log if it exceeds its limits. */
 	compress(): Promise<DocumentSizes>;
-	/** List the conflicts that `manual` kept and nobody has decided, newest first. */
+	/** List the unresolved conflicts that `manual` has kept, newest first. */
 	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
-	/** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
+	/** Resolve a conflict. `"value"` keeps the given value, or removes it if none is given. */
 	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
 	/** Keep the present version on the server as a checkpoint. */
 	persistState(body?: JsonObject): Promise<Json>;
-	/** Make an earlier version the newest; the change arrives like any other. */
+	/** Write an earlier version again, as the newest one. The change arrives like any other. */
 	restoreState(body?: JsonObject): Promise<Json>;
 	compressState(): Promise<DocumentSizes>;
 }
 export interface Device {
 	sessionId: string;
-	/** Name that the user gave it. */
+	/** Name that the user gave to the device. */
 	label: string;
 	browser: string;
 	system: string;
-	/** Place as the project knows it; empty if it does not. */
+	/** Place, if the project can tell it; otherwise empty. */
 	place: string;
 	firstSeen: string;
 	lastSeen: string;
@@ -1981,107 +2010,118 @@ export type Part = (shared: never) => object;
 export interface CreateOptions {
 	metadata?: JsonObject;
 	config?: JsonObject;
-	/** Name that people give this browser. */
+	/** Name of this browser, for people. */
 	label?: string;
 }
-/** Document of a visitor's session, for the question whether its user takes it over. */
+/** Document of a visitor's session. The user decides whether to take over the session with these documents. */
 export interface VisitorDocument {
 	name: string;
 	version: number;
 }
 export interface CacheOptions {
 	store: "indexeddb";
-	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
+	/** Also keep copies of documents that the server stores encrypted. The copies in this browser are not encrypted. */
 	encrypted?: boolean;
 }
 export interface StartOptions extends Surroundings {
-	/** Address where `session_mgmt.urls` is included. */
+	/** Address where the site includes `session_mgmt.urls`. */
 	url?: string;
-	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
+	/** With `browser` all tabs of a browser share one session; with `tab` each tab has its own session. */
 	share?: "browser" | "tab";
-	/** Separates several sessions of one site. */
+	/** Name that separates several sessions of one site. */
 	name?: string;
 	/**
-	 * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
-	 * a cookie that no script can read proves its session, which all tabs share.
+	 * Only kind of proof that the page accepts; by default the kind that the server uses. With `cookie` the page holds no
+	 * secret: a cookie that no script can read proves the session, and all tabs share it.
 	 */
 	tokenMode?: TokenMode;
-	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
+	/** Name that separates several clients of one page, or of frames in one tab. Each of them needs its own. */
 	slot?: string;
-	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
+	/** Return more headers for calls that use the page's own login, such as a CSRF token with another header name. */
 	headers?: () => Record<string, string>;
 	create?: CreateOptions;
 	autoConnect?: boolean;
 	outbox?: Partial<OutboxBounds>;
-	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+	/** Strategy for conflicts of updates that name no strategy; by default the settings of the server decide. */
 	strategy?: Strategy;
-	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
+	/** Send updates at once, or collect them first (by default for 200 ms, at most 2000 ms). */
 	sync?: SyncOptions;
-	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
+	/** Keep documents in this browser, to show them before the server answers and without a network. */
 	cache?: "indexeddb" | CacheOptions;
 	/**
-	 * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
-	 * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
+	 * Key of the user for whom the server made the page; null for nobody. It only makes the start faster: without it, the
+	 * client asks the server before it shows anything. If another user is logged in, the start rejects with
+	 * `login_mismatch`.
 	 */
 	user?: string | number | null;
 	/**
-	 * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
-	 * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
+	 * What to do if the server does not answer and the kept session belongs to a user. `wait` (default) shows nothing
+	 * until the server has confirmed who is logged in. `kept` shows the local copies at once; use it for a device that
+	 * belongs to one person.
 	 */
 	whenOffline?: "wait" | "kept";
-	/** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
+	/**
+	 * Option `credentials` of `fetch`: `include` is for an API on another origin that accepts the cookies of this page.
+	 */
 	credentials?: "same-origin" | "include";
-	/** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
+	/**
+	 * Decide what happens to a visitor's session when the visitor logs in, if the server asks. By default the user starts
+	 * with a new session.
+	 */
 	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
 	/**
-	 * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
-	 * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
+	 * Transports that the page allows; by default all. The client prefers a WebSocket. Where none can connect, it uses
+	 * HTTP: streams (`sse`), or long polls (`longpoll`) where a proxy holds streams back. The code for HTTP is loaded
+	 * when it is needed.
 	 */
 	transports?: readonly TransportName[];
 	/**
-	 * One connection for all tabs of the session: one of them leads, the others take from it what the server says, and
-	 * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
+	 * Use one connection for all tabs of the session: one tab leads and passes on what the server sends; the other tabs
+	 * write over HTTP. This needs Web Locks and BroadcastChannel. Without them each tab has its own connection, as by
+	 * default.
 	 */
 	oneSocket?: boolean;
 	/**
-	 * Parts that are in the page's own scripts and not loaded later. To name them here is enough: a bundler makes one
-	 * module of such a part and of the one that the client loads.
+	 * Parts that are in the page's own scripts, so that the client does not load them later. It is enough to name them
+	 * here: a bundler makes one module of the named part and of the part that the client loads.
 	 */
 	parts?: readonly Part[];
-	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
+	/** End the start, which then rejects with the reason of the signal. It has no effect after the start. */
 	signal?: AbortSignal;
 	/**
-	 * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
-	 * that does is shown, and told as an `error`.
+	 * Check the document `main`. A write that would break the schema is refused with `schema_mismatch`. A value of the
+	 * server that breaks it is shown, and reported as an `error`.
 	 */
 	schema?: Schema;
-	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
+	/**
+	 * Receive every error from the beginning of the start, like a listener of `error` that was there before the start.
+	 */
 	onError?: (error: SessionError) => void;
 }
 declare class SessionRequests {
 	#private;
-	/** `own`: session of the client at the call; `ended`: it is no more. */
+	/** `own`: session of the client at the time of the call. `ended`: called when that session was terminated. */
 	constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>);
-	/** Create another session with the page's own login; this client stays with its own. */
+	/** Create another session with the page's own login. This client keeps its own session. */
 	createSession(options?: CreateOptions): Promise<CreatedSession>;
 	getSession(id?: string): Promise<SessionInfo>;
 	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
 	terminateSession(id?: string): Promise<void>;
 	getActiveSessions(): Promise<SessionInfo[]>;
-	/** List the user's devices: this one first, then the one seen last. */
+	/** List the devices of the user: this one first, then by last use, newest first. */
 	list(): Promise<Device[]>;
-	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
+	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is too old. */
 	end(id: string): Promise<void>;
-	/** Log out all devices of the user but this one; resolves with their number. */
+	/** Log out all other devices of the user. Resolves with their number. */
 	endOthers(): Promise<number>;
 	validateSession(permission?: string, id?: string): Promise<Validation>;
-	/** Ask for the successor of an expired session, by its old token. */
+	/** Create the successor of an expired session, by the old token. */
 	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
 	getSessionMetrics(id?: string): Promise<JsonObject>;
-	/** List the newest hundred connections with their figures, as of the server's last flush. */
+	/** List the newest hundred connections with figures, as the server last stored them. */
 	getConnections(id?: string): Promise<ConnectionFigures[]>;
 }
-/** Member of a topic, with what it says of itself; `since` is ISO 8601. */
+/** Member of a topic with its own data; `since` is ISO 8601. */
 export interface Member {
 	data: Json;
 	since: string;
@@ -2089,45 +2129,50 @@ export interface Member {
 export type MembersById = Record<string, Member>;
 export declare class Presence {
 	#private;
-	/** By id; null while there are more than the topic shows. A new object after each change. */
+	/** Members by id, in a new object after each change; null while there are more than the topic shows. */
 	members: MembersById | null;
 	count: number;
 	constructor(topics: Topics, port: TopicsPort, topic: string);
-	/** Follow the log and read the members; `presence()` does it. */
+	/** Follow the log, and read the members. Call it once, as `presence()` does. */
 	begin(): Promise<this>;
 	/**
-	 * Enter the topic, or change the data of this client's member; resolves with the member's id. The client stays there
-	 * over drops and restarts until it leaves.
+	 * Enter the topic, or change the data of this client's member. Resolves with the id of the member. The client stays a
+	 * member over lost connections and server restarts until it leaves.
 	 */
 	enter(data?: Json): Promise<string>;
 	/** Change the data of this client's member, as `enter` does. */
 	update(data: Json): Promise<string>;
-	/** Leave the topic, and go on seeing who is there. */
+	/** Leave the topic, but keep the list of members up to date. */
 	leave(): Promise<void>;
-	/** Call back after each change of the members or their number. */
+	/** Call `callback` after each change of the members or of their number. */
 	on(event: "change", callback: () => void): Unsubscribe;
-	/** Leave the topic if this client has entered it, and see its members no more. */
+	/** Leave the topic if this client has entered it, and stop following its members. */
 	close(): void;
 }
 declare class TopicRequests {
 	#private;
 	constructor(topics: Topics, port: TopicsPort);
-	/** See who is there, kept up to date until it is closed; `enter` makes this client a member. */
+	/**
+	 * List the members of a topic and keep the list up to date until it is closed. `enter` makes this client a member.
+	 */
 	presence(topic: string): Promise<Presence>;
-	/** Read the newest publications before a place, or of all, the newest last; no subscription is needed. */
+	/**
+	 * Read past publications before a position, by default the newest ones; the newest one is last. No subscription is
+	 * needed.
+	 */
 	history(topic: string, { before, limit }?: PastOptions): Promise<PastPage>;
 }
 export interface ConnectionConfig extends Partial<RetryPolicy> {
-	/** Seconds without a frame after which the connection counts as dead. */
+	/** Seconds without a frame after which the connection counts as lost. */
 	deadline?: number;
 	/** Seconds between two beats of the server. */
 	interval?: number;
-	/** Beats in a row that may be missed. */
+	/** Number of beats that may be missed in a row. */
 	missedLimit?: number;
-	/** Seconds for which the server gathers what it sends. */
+	/** Seconds for which the server collects frames before it sends them together. */
 	batch?: number;
 }
-/** What holds for a connection, in seconds. */
+/** Present settings of a connection; times in seconds. */
 export interface ConnectionSettings {
 	interval: number;
 	missedLimit: number;
@@ -2141,30 +2186,31 @@ export interface ControlsPort {
 export declare class ConnectionControls {
 	#private;
 	constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort);
-	/** Connect; resolves when connected. */
+	/** Connect. Resolves when the client is connected. */
 	connect(): Promise<void>;
-	/** Disconnect and stay away until `connect`; writes wait meanwhile. */
+	/** Disconnect, and stay disconnected until `connect`. Writes wait meanwhile. */
 	disconnect(): void;
 	reconnect(): Promise<void>;
 	isConnected(): boolean;
 	send(data: Json, options?: WriteOptions): Promise<Json>;
 	onMessage(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 	getConnectionStats(): ClientStats;
-	/** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
+	/** Request a sign of life from the server every `interval` seconds. Returns a function that ends it. */
 	setupHeartbeat(interval?: number): Unsubscribe;
 	stopHeartbeat(): void;
 	/**
-	 * Go before what the server says; beats and batching are asked of the server, now and for each later connection.
-	 * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
+	 * Override settings that the server gives. `interval`, `missedLimit` and `batch` are requested from the server, now
+	 * and on each later connection. Resolves with the settings in effect, or with null without a connection. Rejects with
+	 * the allowed range if a value is outside it.
 	 */
 	setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null>;
 }
 export interface Validation {
 	valid: boolean;
-	/** Why not; null if valid. */
+	/** Reason why the session is not valid; null if it is. */
 	reason: string | null;
 }
-/** Connection as the server keeps it; times are ISO 8601, latencies milliseconds. */
+/** Connection as the server has recorded it. Times are ISO 8601, latencies are milliseconds. */
 export interface ConnectionFigures {
 	client_id: string;
 	generation: number;
@@ -2187,7 +2233,7 @@ export interface ConnectionFigures {
 		in: number;
 		out: number;
 	};
-	/** Verdict of the recovery with which it began, if there was one. */
+	/** Verdict of the recovery at its beginning; null if there was none. */
 	recovery: "full" | "state_only" | "none" | null;
 }
 export interface CreatedSession {
@@ -2201,9 +2247,9 @@ export interface Sessions extends Pick<SessionRequests, keyof SessionRequests> {
 }
 export declare class Sessions {
 	#private;
-	/** `ended`: this client's own session is no more. */
+	/** `ended`: called when the session of this client has been terminated. */
 	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>);
-	/** Call back for every event of this session's log. */
+	/** Call `listener` for every event in the log of this session. */
 	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
 /** Token that may do less than its session. */
@@ -2231,6 +2277,7 @@ export declare class Auth {
 	/** Call back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
+/** Session of this page. Make it with `SessionClient.start`. */
 export declare class SessionClient<A extends ApplicationTypes = AnyApplication> {
 	#private;
 	readonly state: StateDocument<TypeOf<A, "state">>;
@@ -2239,58 +2286,67 @@ export declare class SessionClient<A extends ApplicationTypes = AnyApplication> 
 	readonly sessions: Sessions;
 	readonly auth: Auth;
 	/**
-	 * Resume this tab's client, or join the browser's session, or create one; resolves without waiting for the
-	 * connection. Rejects if a session is needed and the server refuses or does not answer, and with `slot_taken` if
-	 * another client of this tab uses the same `slot`.
+	 * Resume the client of this tab, or join the session of this browser, or create a session. Resolves without waiting
+	 * for the connection. Rejects if the page needs a session and the server refuses it or does not answer, and with
+	 * `slot_taken` if another client of this tab uses the same `slot`.
 	 */
 	static start<A extends ApplicationTypes = AnyApplication>(options?: StartOptions): Promise<SessionClient<A>>;
-	/** Remove everything that this browser keeps for an address, without a session; its tabs end. */
+	/** Remove everything that this browser keeps for an address; no session is needed. Clients in open tabs end. */
 	static forget(options?: Pick<StartOptions, "url" | "name"> & Surroundings): Promise<void>;
 	private constructor();
-	/** Id of the session; empty while nobody knows whether it is this page's. */
+	/** Id of the session; empty until the server has confirmed that this page may use the session. */
 	get id(): string;
-	/** Name that the server gave this tab; null before the first connection. */
+	/** Id that the server gave to the client of this tab; null before the first connection. */
 	get clientId(): string | null;
 	get info(): SessionInfo;
 	get status(): Status;
-	/** Why the status is what it is; null if nothing has ended. */
+	/** Reason of the present status; null if no connection has ended. */
 	get reason(): StatusReason | null;
-	/** Number of writes without an answer, those of closed tabs of this browser included. */
+	/** Number of writes without an answer, including those of closed tabs of this browser. */
 	get pending(): number;
-	/** Let the browser ask before the page is left while writes wait; return the function that ends it. */
+	/**
+	 * Let the browser ask the user before the page is left while writes are unanswered. Returns a function that ends it.
+	 */
 	warnBeforeLeaving(): Unsubscribe;
+	/** Call `callback` for each event of this type. Returns a function that ends the registration. */
 	on<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe;
-	/** Call back at the next event of a type only. */
+	/** Call `callback` for the next event of this type only. */
 	once<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe;
-	/** End what `on` began with this callback; what it returned does so too. */
+	/** End every registration of `callback` that `on` made; the function that `on` returned ends one registration. */
 	off<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): void;
-	/** Call back for messages that the server sent to this session. */
+	/** Call `callback` for each message that the server sends to this session. */
 	onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe;
-	/** Call the server's handler exactly once, over drops and reloads; resolves with what it returned. */
+	/**
+	 * Call the server's message handler exactly once, also over lost connections and reloads. Resolves with its answer.
+	 */
 	send<const Message extends Sent<A>>(data: Message, { signal }?: WriteOptions): Promise<Returned<A, Message>>;
-	/** Send the updates that delayed synchronisation holds back. */
+	/** Send the updates that delayed synchronisation has collected. */
 	flush(): void;
-	/** Return a named document; `main` is `state`. */
+	/** Return a named document; `main` is the same document as `state`. */
 	document<const Name extends string>(name: Name): StateDocument<DocumentOf<A, Name>>;
-	/** Go on after a login without a page load, in the session that the server names. Rejects with its refusal. */
+	/**
+	 * Continue after a login without a page load, in the session that the server names. Rejects if the server refuses.
+	 */
 	login({ user }?: {
 		user?: string | number | null;
 	}): Promise<void>;
-	/** End the session, before a logout: sends what waits for at most 2 s, then leaves nothing in this browser. */
+	/**
+	 * End the session, before a logout: send unanswered writes for at most 2 s, then remove everything from this browser.
+	 */
 	logout(): Promise<void>;
-	/** Remove the local copies of this session from the browser and keeps no more; for a button that logs out. */
+	/** Remove the local copies of this session from the browser, and keep no more of them; for a logout button. */
 	clearCache(): Promise<void>;
 	/** List all documents of the session, without their data. */
 	documents(): Promise<DocumentHead[]>;
 	stats(): ClientStats;
 	/**
-	 * Show what this client does, in a panel over the page: frames, positions, outbox and verdicts, without tokens.
-	 * Resolves with the function that takes it away.
+	 * Show a panel over the page with what this client does: frames, positions, outbox and verdicts, but no tokens.
+	 * Resolves with a function that removes the panel.
 	 */
 	debug(): Promise<Unsubscribe>;
 	/**
-	 * End this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
-	 * tab.
+	 * End this object: none of its callbacks, timers and listeners is left. Unanswered writes stay for the next start in
+	 * this tab.
 	 */
 	close(): void;
 }

@@ -1,6 +1,6 @@
 /*! session_mgmt browser client 0.1.0, BSD-3-Clause. Built from session_mgmt/js; do not edit. */
-/** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
-/** Part of the web's `Storage` that is used. */
+/** Storage that never fails: values that the browser refuses stay in memory, and the application is told once. */
+/** Members of the web's `Storage` that the client uses. */
 export interface StoreLike {
 	readonly length: number;
 	key(index: number): string | null;
@@ -45,7 +45,10 @@ export interface ChannelLike {
 	postMessage(message: unknown): void;
 	close(): void;
 }
-/** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
+/**
+ * Errors of the client; they have one class. Programs branch on `name` or `code`, never on `message` (PROTOCOL section
+ * 11).
+ */
 export interface ErrorFields {
 	code?: number;
 	name?: string;
@@ -78,7 +81,7 @@ export type Operation = readonly [
 	"obj",
 	string
 ];
-/** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
+/** Position in a log. Two positions are equal only if epoch, offset and tag are equal. */
 export type Position = readonly [
 	epoch: string,
 	offset: number,
@@ -91,11 +94,11 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
-	/** False if entries since the moment that was wished for are gone. */
+	/** False if entries since the requested time are no longer kept. */
 	complete?: boolean;
-	/** Proof of the right to a topic, for polls. */
+	/** Proof of the right to read a topic, for polls. */
 	grant?: string;
-	/** The server stores this document encrypted. */
+	/** True if the server stores this document encrypted. */
 	encrypted?: boolean;
 }
 export interface SessionFields {
@@ -131,12 +134,12 @@ export interface ReceiptFrame {
 	dropped?: string[];
 	overwrote?: string[];
 	conflicts?: Conflict[];
-	/** Conflicts that the report had no room for. */
+	/** Number of conflicts that the report leaves out. */
 	more?: number;
 	data?: Json;
 	error?: ErrorFields;
 }
-/** Conflict of two changes of one path. Absent values are omitted; `cut` says that values were left out. */
+/** Conflict of two changes of one path. Absent values are omitted; `cut` tells that values were left out. */
 export interface Conflict {
 	path: string;
 	kept: "server" | "client" | "resolver";
@@ -144,7 +147,7 @@ export interface Conflict {
 	server?: Json;
 	client?: Json;
 	cut?: boolean;
-	/** Record that `manual` keeps. */
+	/** Id of the record that `manual` keeps. */
 	id?: string;
 }
 export type Entry = [

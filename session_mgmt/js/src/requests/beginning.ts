@@ -1,4 +1,4 @@
-/** Subscriber who is given the value of the topic first, and of the publications those that the value has not. */
+/** Subscriber that receives the value of a topic first, then the publications that the value does not contain. */
 
 import type { Unsubscribe } from "../emitter";
 import type { SessionError } from "../errors";
@@ -13,17 +13,17 @@ interface ValueReply {
 }
 
 export class Beginning {
-  /** Settled once the value was told. */
+  /** Settled when the value was delivered. */
   readonly subscribed: Promise<boolean>;
   readonly #questions: Questions;
   readonly #listener: TopicListener;
   readonly #tellValue: (value: Json) => void;
   readonly #tellError: (error: SessionError) => void;
   readonly #ends: Unsubscribe[] = [];
-  /** Offset up to which publications are in the value; null until it is here, and after a gap until the next one. */
+  /** The value contains publications up to this offset. Null until the value arrives; a gap makes it null again. */
   #offset: number | null = null;
   #waiting: [data: Json, place: PublicationPlace][] = [];
-  /** Number of the last reading: after two gaps the first answer is out of date. */
+  /** Number of the last request for the value: after two gaps the first answer is out of date. */
   #reading = 0;
 
   constructor(
@@ -73,7 +73,7 @@ export class Beginning {
     this.#waiting = [];
     this.#read().catch((error: SessionError) => {
       if (!this.#ends.length) return;
-      // The publications go on without a value.
+      // The publications continue without a value.
       this.#tellError(error);
       this.#letGo(-1);
     });
@@ -84,7 +84,7 @@ export class Beginning {
     for (const [data, place] of this.#waiting.splice(0)) this.#take(data, place);
   }
 
-  /** Take a publication: those that come before the value wait for it. */
+  /** Deliver a publication; before the value has arrived, keep it. */
   #take(data: Json, place: PublicationPlace): void {
     if (this.#offset === null) this.#waiting.push([data, place]);
     else if (place.offset === null || place.offset > this.#offset) this.#listener(data, place);

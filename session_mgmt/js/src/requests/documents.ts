@@ -12,40 +12,40 @@ export class DocumentRequests {
   readonly #call: StatePort["callServer"];
   readonly #readVersion: () => number;
 
-  /** `readVersion`: return the last version that the client has seen. */
+  /** `readVersion`: return the newest version that the client has seen. */
   constructor(call: StatePort["callServer"], readVersion: () => number) {
     this.#call = call;
     this.#readVersion = readVersion;
   }
 
-  /** Fetch the document as the server has it, with the facts about it. */
+  /** Fetch the stored document with facts about it. */
   async info(): Promise<ClientState> {
     return toCamelCase(await this.#call("GET", ""));
   }
 
-  /** Fetch the bytes on the server: of the document, its snapshots and its log. */
+  /** Fetch the sizes in bytes of the document, its snapshots and its log on the server. */
   async sizes(): Promise<DocumentSizes> {
     return toCamelCase(await this.#call("GET", "size/"));
   }
 
-  /** List what made each version, newest first. */
+  /** List the versions with their origins, newest first. */
   async history({ before, limit }: HistoryOptions = {}): Promise<HistoryPage> {
     const page = await this.#call("GET", `history/${buildQuery({ before, limit })}`);
     return { results: toCamelCases<HistoryEntry>(page.results), oldest: page.oldest, next: page.next };
   }
 
-  /** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
+  /** Fetch the value at a version or a label. Rejects with `not_found` if it is no longer kept. */
   async readAt(version: number | string): Promise<Json> {
     const path = typeof version === "number" ? `history/${version}/` : `persist/${encodeLabel(version)}/`;
     return (await this.#call("GET", path)).data;
   }
 
-  /** Compare two versions, or a version with the newest. */
+  /** Compare two versions; by default the second one is the newest. */
   async diff(from: number, to?: number): Promise<PatchOperation[]> {
     return (await this.#call("GET", `diff/${buildQuery({ from, to })}`)).patch;
   }
 
-  /** Keep the present version for good, under a label (`v<version>` if none is given). */
+  /** Keep the present version as a checkpoint with a label (by default `v<version>`). */
   async persist(label?: string): Promise<Checkpoint> {
     return { at: null, ...(await this.#call("POST", "persist/", label === undefined ? {} : { label })) };
   }
@@ -55,30 +55,30 @@ export class DocumentRequests {
     return (await this.#call("GET", "persist/")).results;
   }
 
-  /** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
+  /** Remove a checkpoint. Rejects with `not_found` if no checkpoint has this label. */
   async forget(label: string): Promise<void> {
     await this.#call("DELETE", `persist/${encodeLabel(label)}/`);
   }
 
-  /** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
+  /** Write an earlier version or a checkpoint again, as the newest version. The change arrives like any other. */
   async restore(to: number | string, { ifMatch }: RestoreOptions = {}): Promise<UpdateResult> {
     const body = typeof to === "number" ? { version: to } : { label: to };
     const headers: Record<string, string> = ifMatch ? { "If-Match": formatEtag(ifMatch) } : {};
     return toUpdateResult(await this.#call("POST", "restore/", body, headers), this.#readVersion());
   }
 
-  /** Store a snapshot now and shortens a log that is over its limits. */
+  /** Store a snapshot now, and shorten the log if it exceeds its limits. */
   async compress(): Promise<DocumentSizes> {
     return toCamelCase(await this.#call("POST", "compress/", {}));
   }
 
-  /** List the conflicts that `manual` kept and nobody has decided, newest first. */
+  /** List the unresolved conflicts that `manual` has kept, newest first. */
   async conflicts({ includeResolved = false }: ConflictOptions = {}): Promise<KeptConflict[]> {
     const found = toCamelCases<KeptConflict>((await this.#call("GET", "conflicts/")).results);
     return includeResolved ? found : found.filter(({ resolvedAt }) => resolvedAt === null);
   }
 
-  /** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
+  /** Resolve a conflict. `"value"` keeps the given value, or removes it if none is given. */
   async resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult> {
     const body = { keep, ...(value === undefined ? {} : { value }) };
     const path = `conflicts/${encodeLabel(id)}/resolve/`;
@@ -90,7 +90,7 @@ export class DocumentRequests {
     return this.#call("POST", "persist/", body);
   }
 
-  /** Make an earlier version the newest; the change arrives like any other. */
+  /** Write an earlier version again, as the newest one. The change arrives like any other. */
   restoreState(body: JsonObject = {}): Promise<Json> {
     return this.#call("POST", "restore/", body);
   }

@@ -1,4 +1,4 @@
-/** Requests that few pages make: what a person asks about sessions, devices, and the past of documents and topics. */
+/** Requests that few pages make: about sessions and devices, and about the past of documents and topics. */
 
 import type { DocumentHead } from "../past";
 import type { Json } from "../values";
@@ -12,7 +12,7 @@ export { narrowToken } from "./tokens";
 export { TopicRequests } from "./topics";
 export { askForWishes } from "./wishes";
 
-/** List documents without their data, by the server's answer. */
+/** Read a list of documents without their data from the server's answer. */
 export function readHeads({ results }: Json): DocumentHead[] {
   return toCamelCases(results);
 }

@@ -1,4 +1,4 @@
-/** Who is there in a topic, kept up to date by the log of its presence (PROTOCOL section 7). */
+/** Members of a topic, kept up to date by the presence log of the topic (PROTOCOL section 7). */
 
 import { Emitter, type Unsubscribe } from "../emitter";
 import type { Position } from "../frames";
@@ -6,7 +6,7 @@ import type { Topics, TopicsPort } from "../topics";
 import type { Json } from "../values";
 import { Questions } from "./questions";
 
-/** Member of a topic, with what it says of itself; `since` is ISO 8601. */
+/** Member of a topic with its own data; `since` is ISO 8601. */
 export interface Member {
   data: Json;
   since: string;
@@ -22,7 +22,7 @@ interface MembersReply {
 }
 
 export class Presence {
-  /** By id; null while there are more than the topic shows. A new object after each change. */
+  /** Members by id, in a new object after each change; null while there are more than the topic shows. */
   members: MembersById | null = {};
   count = 0;
   readonly #topics: Topics;
@@ -31,10 +31,10 @@ export class Presence {
   readonly #topic: string;
   readonly #listeners = new Emitter<{ change: [] }>();
   readonly #ends: Unsubscribe[] = [];
-  /** Offset up to which entries are known; null before the first answer, and after a gap until the next one. */
+  /** Entries up to this offset are applied. Null before the first answer; a gap makes it null again. */
   #offset: number | null = null;
   #waiting: [entry: Entry, offset: number][] = [];
-  /** What this client says of itself while it is there. */
+  /** Own data of this client while it is a member. */
   #entered: { data: Json } | null = null;
 
   constructor(topics: Topics, port: TopicsPort, topic: string) {
@@ -44,7 +44,7 @@ export class Presence {
     this.#questions = new Questions(port, topic);
   }
 
-  /** Follow the log and read the members; `presence()` does it. */
+  /** Follow the log, and read the members. Call it once, as `presence()` does. */
   async begin(): Promise<this> {
     const log = `presence:${this.#topic}`;
     const subscription = this.#topics.subscribe(log, (entry, { offset }) => this.#take(entry as Entry, offset ?? 0));
@@ -61,8 +61,8 @@ export class Presence {
   }
 
   /**
-   * Enter the topic, or change the data of this client's member; resolves with the member's id. The client stays there
-   * over drops and restarts until it leaves.
+   * Enter the topic, or change the data of this client's member. Resolves with the id of the member. The client stays a
+   * member over lost connections and server restarts until it leaves.
    */
   async enter(data: Json = null): Promise<string> {
     const entered = { data };
@@ -80,18 +80,18 @@ export class Presence {
     return this.enter(data);
   }
 
-  /** Leave the topic, and go on seeing who is there. */
+  /** Leave the topic, but keep the list of members up to date. */
   async leave(): Promise<void> {
     this.#entered = null;
     await this.#questions.ask("leave");
   }
 
-  /** Call back after each change of the members or their number. */
+  /** Call `callback` after each change of the members or of their number. */
   on(event: "change", callback: () => void): Unsubscribe {
     return this.#listeners.on(event, callback);
   }
 
-  /** Leave the topic if this client has entered it, and see its members no more. */
+  /** Leave the topic if this client has entered it, and stop following its members. */
   close(): void {
     if (this.#entered) this.#tell("leave");
     this.#end();
@@ -105,7 +105,7 @@ export class Presence {
   }
 
   #handleStatus(status: string): void {
-    // The server may have let it go: it was away for longer than the grace, maybe.
+    // If the client was away for longer than the grace period, the server has removed its member.
     if (status === "connected" && this.#entered) this.#tell("enter", this.#entered);
   }
 

@@ -1,4 +1,4 @@
-/** Questions about a topic that are asked again on the next connection where no answer came. */
+/** Questions about a topic. A question without an answer is asked again on the next connection. */
 
 import type { Unsubscribe } from "../emitter";
 import { SessionError } from "../errors";
@@ -8,7 +8,7 @@ export class Questions {
   readonly #port: TopicsPort;
   readonly #topic: string;
   readonly #stop: Unsubscribe;
-  /** Whoever waits for the next connection. */
+  /** Callbacks of calls that wait for the next connection. */
   readonly #waking = new Set<(error: SessionError | null) => void>();
 
   constructor(port: TopicsPort, topic: string) {
@@ -23,7 +23,7 @@ export class Questions {
     });
   }
 
-  /** Ask on this connection, or else on the next one that answers. */
+  /** Ask on this connection; without an answer, ask again on the next one. */
   async ask<Answer>(type: string, more?: object): Promise<Answer> {
     for (;;) {
       this.#port.closed.throwIfAborted();
@@ -35,12 +35,12 @@ export class Questions {
     }
   }
 
-  /** Ask on this connection; null without one, or without an answer. */
+  /** Ask on this connection. Resolves with null without a connection or an answer. */
   askOnce<Answer>(type: string, more: object = {}): Promise<Answer | null> {
     return this.#port.askSocket<Answer>({ type, log: `topic:${this.#topic}`, ...more });
   }
 
-  /** Ask no more. */
+  /** Stop asking. */
   close(): void {
     this.#stop();
     this.#wake(SessionError.local("unsubscribed", "It was closed before the server had answered."));

@@ -1,4 +1,4 @@
-/** Requests about sessions (PROTOCOL section 13). Without an id they concern this client's own session. */
+/** Requests about sessions (PROTOCOL section 13). Without an id they are about this client's own session. */
 
 import { encodePart } from "../addresses";
 import type { Credentials } from "../credentials";
@@ -17,7 +17,7 @@ export class SessionRequests {
   readonly #own: string;
   readonly #ended: () => Promise<void>;
 
-  /** `own`: session of the client at the call; `ended`: it is no more. */
+  /** `own`: session of the client at the time of the call. `ended`: called when that session was terminated. */
   constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>) {
     this.#rest = rest;
     this.#credentials = credentials;
@@ -25,7 +25,7 @@ export class SessionRequests {
     this.#ended = ended;
   }
 
-  /** Create another session with the page's own login; this client stays with its own. */
+  /** Create another session with the page's own login. This client keeps its own session. */
   async createSession(options: CreateOptions = {}): Promise<CreatedSession> {
     const { body } = await this.#rest.sendRequest("POST", "sessions/", { body: options });
     return { session: toSessionInfo(body.session), token: body.token };
@@ -49,17 +49,17 @@ export class SessionRequests {
     return (body.results as SessionFields[]).map((fields) => toSessionInfo(fields));
   }
 
-  /** List the user's devices: this one first, then the one seen last. */
+  /** List the devices of the user: this one first, then by last use, newest first. */
   async list(): Promise<Device[]> {
     return toCamelCases((await this.#callDevices("GET")).results);
   }
 
-  /** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
+  /** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is too old. */
   async end(id: string): Promise<void> {
     await this.#callDevices("DELETE", `${encodePart(id, "the id of a session")}/`);
   }
 
-  /** Log out all devices of the user but this one; resolves with their number. */
+  /** Log out all other devices of the user. Resolves with their number. */
   async endOthers(): Promise<number> {
     return (await this.#callDevices("DELETE")).ended;
   }
@@ -68,7 +68,7 @@ export class SessionRequests {
     return this.#callSession("POST", id, "validate/", permission === undefined ? {} : { permission });
   }
 
-  /** Ask for the successor of an expired session, by its old token. */
+  /** Create the successor of an expired session, by the old token. */
   async recoverSession(id = this.#own, options: JsonObject = {}, token?: string): Promise<RecoveredSession> {
     const body = await this.#callSession("POST", id, "recover/", options, token);
     return { session: toSessionInfo(body.session), token: body.token, receipt: body.receipt ?? null };
@@ -78,7 +78,7 @@ export class SessionRequests {
     return this.#callSession("GET", id, "metrics/");
   }
 
-  /** List the newest hundred connections with their figures, as of the server's last flush. */
+  /** List the newest hundred connections with figures, as the server last stored them. */
   async getConnections(id = this.#own): Promise<ConnectionFigures[]> {
     return (await this.#callSession("GET", id, "connections/")).results;
   }

@@ -1,4 +1,4 @@
-/** Requests for tokens that may do less than the session (PROTOCOL section 14). */
+/** Requests for tokens with fewer rights than the session (PROTOCOL section 14). */
 
 import type { NarrowedToken } from "../auth";
 import type { Rest } from "../rest";

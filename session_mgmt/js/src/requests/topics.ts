@@ -1,4 +1,4 @@
-/** Questions about a topic, over the connection (PROTOCOL section 7): its past, and who is there. */
+/** Questions about a topic over the connection (PROTOCOL section 7): its past publications and its members. */
 
 import { SessionError } from "../errors";
 import type { PastOptions, PastPage, PastReply, Topics, TopicsPort } from "../topics";
@@ -13,12 +13,17 @@ export class TopicRequests {
     this.#port = port;
   }
 
-  /** See who is there, kept up to date until it is closed; `enter` makes this client a member. */
+  /**
+   * List the members of a topic and keep the list up to date until it is closed. `enter` makes this client a member.
+   */
   presence(topic: string): Promise<Presence> {
     return new Presence(this.#topics, this.#port, topic).begin();
   }
 
-  /** Read the newest publications before a place, or of all, the newest last; no subscription is needed. */
+  /**
+   * Read past publications before a position, by default the newest ones; the newest one is last. No subscription is
+   * needed.
+   */
   async history(topic: string, { before = null, limit }: PastOptions = {}): Promise<PastPage> {
     const reply = await this.#port.askSocket<PastReply>({ type: "history", log: `topic:${topic}`, before, limit });
     if (!reply) throw SessionError.local("network_error", "No answer came: ask again while connected.", true);

@@ -1,4 +1,4 @@
-/** Questions about the beats of a connection (PROTOCOL section 9). */
+/** Requests for other heartbeat settings of a connection (PROTOCOL section 9). */
 
 import { askForReply } from "../asking";
 import type { Connection } from "../connection";
@@ -6,7 +6,7 @@ import type { ConnectionSettings } from "../controls";
 import type { Clock } from "../environment";
 import type { Beats } from "../frames";
 
-/** Ask for other beats; null without a connection or an answer. Rejects with the server's refusal. */
+/** Request heartbeat settings. Resolves with null without a connection or an answer. Rejects if the server refuses. */
 export async function askForWishes(
   connection: Connection,
   clock: Clock,
