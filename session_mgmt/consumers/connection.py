@@ -35,6 +35,7 @@ from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import Replaced, SessionMgmtError, TopicDenied
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration, apply_wishes
+from session_mgmt.protocol.frames import Subscribe
 from session_mgmt.protocol.logs import SESSION
 from session_mgmt.signals import heartbeat_missed
 
@@ -168,13 +169,18 @@ class Connection:
         """
         return False
 
-    def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
+    def answer_subscribe(self, frame: Subscribe, log: Log) -> None:
         """Send the verdict on one more log, and follow it."""
-        if slow is not None or log.name in self.slow:
-            self.slow = {**self.slow, log.name: slow}
+        self.read_slowly(log.name, frame.slow)
+        verdict = verdicts.build_verdict(log)
         # Before the log starts, because the client must have the verdict before the first entry.
-        self.push({"type": "reply", "id": request, "verdict": verdicts.build_verdict(log)})
+        self.push({"type": "reply", "id": frame.id, "verdict": verdict, **verdicts.describe_reading(frame)})
         self.followings.join(log).start()
+
+    def read_slowly(self, name: str, way: str | None) -> None:
+        """Go on in this way where the client reads a log too slowly; ``None`` is the topic's own way."""
+        if way is not None or name in self.slow:
+            self.slow = {**self.slow, name: way}
 
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
         """Stop following a log that the client may no longer follow, and send the client an error; do nothing if it is

@@ -27,6 +27,7 @@ from session_mgmt.consumers.pages import Page
 from session_mgmt.consumers.slow_ways import find_latest_by, find_way, find_window
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry, begin_entries_frame, build_range_end
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode
@@ -120,10 +121,12 @@ class Following:
         return None if self._catch_up_at_once(marked=marked) else self._start_task("replay", marked=marked)
 
     def stop(self) -> None:
-        """Leave the log."""
+        """Leave the log. Receipts that wait for its entries are sent without them."""
         if self.stopped:
             return
         self.stopped = True
+        while self._parked:
+            self._connection.outlet.push(self._parked.pop(0)[1])
         self.feed.remove_live(self)
         if self._task is not None:
             self._task.cancel()
@@ -158,9 +161,26 @@ class Following:
         if self.only is None or self.place == place or not self.feed.audiences.has(self, self.only):
             return
         if not self._connection.outlet.is_full:
+            self._push_place(place)
+
+    def _push_place(self, place: Position) -> None:
+        if self.place != place:
             head, end = begin_entries_frame(self.log.name, place.epoch), build_range_end(self.sent, place)
             self._connection.outlet.push(Shared(head + end))
             self.place = place
+
+    def change_filter(self, only: Filter | None) -> None:
+        """Send only the wanted entries of another filter from the client's place on; ``None`` wants all."""
+        if only == self.only:
+            return
+        is_live = (self.only is not None and self.feed.audiences.has(self, self.only)) or self in self.feed.live
+        if is_live:
+            # The client must know of the entries that were not for it: the next frame begins after them.
+            self._push_place(self.feed.position)
+            self.feed.remove_live(self)
+        self.only = only
+        if is_live:
+            self.feed.add_live(self)
 
     def deliver_ephemeral(self, frame: Shared) -> None:
         """Pass a message on unless the client is behind, because messages without a log must not pile up either."""
@@ -346,7 +366,11 @@ class Following:
 
     async def _push_latest(self, member: str) -> bool:
         """Send the newest entry of each key, up to the feed's position or as far as one frame reaches."""
-        conflation = await conflate(self.feed, member, self.place, self.only)
+        only = self.only
+        conflation = await conflate(self.feed, member, self.place, only)
+        if only != self.only:
+            # Read again, because another filter may want entries that this one has left out.
+            return True
         if conflation.is_empty:
             return False
         self._connection.outlet.push(conflation.build_frame())

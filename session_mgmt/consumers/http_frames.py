@@ -43,6 +43,7 @@ from session_mgmt.protocol.calls import Exchange, read_exchange
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration
 from session_mgmt.protocol.fields import is_count
+from session_mgmt.protocol.frames import Subscribe
 from session_mgmt.protocol.logs import STATE, TOPIC
 
 # A handler may take longer; then the answer to its message is `busy`, and the client asks again.
@@ -81,10 +82,13 @@ class Exchanging(Connection):
         if self.outlet.bytes >= MOST_BYTES:
             raise Busy(retry_after=0.1)
 
-    def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
-        """Send the verdict on one more log, with its grant; its entries come with the poll, which says ``slow``."""
+    def answer_subscribe(self, frame: Subscribe, log: Log) -> None:
+        """Send the verdict on one more log, with its grant. Its entries come with the poll, which says ``slow`` and
+        ``filter`` again.
+        """
         grant = {"grant": make_grant(self.attachment, log.name)} if log.name.startswith(TOPIC) else {}
-        self.push({"type": "reply", "id": request, "verdict": {**verdicts.build_verdict(log), **grant}})
+        verdict = {**verdicts.build_verdict(log), **grant}
+        self.push({"type": "reply", "id": frame.id, "verdict": verdict, **verdicts.describe_reading(frame)})
 
     def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
         """End the call; it is refused as a whole."""

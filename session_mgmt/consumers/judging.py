@@ -15,6 +15,7 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers.following import Following, Reader, take_replay_turn
 from session_mgmt.consumers.outlet import BACKLOG, Shared
 from session_mgmt.exceptions import Busy, SessionMgmtError
+from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import TOPIC, begin_entries_frame, build_range_end, stream_key
 from session_mgmt.protocol.position import Position
 
@@ -35,7 +36,7 @@ class Judge:
     """Permission of one reader, for the entries of one topic that it wants."""
 
     def __init__(self, session: LiveSession, log: Log) -> None:
-        self._session, self._topic, self._only = session, log.name.removeprefix(TOPIC), log.only
+        self._session, self._topic, self.only = session, log.name.removeprefix(TOPIC), log.only
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +78,7 @@ class Judge:
         session = self._session
         # A separate key, so that a slow function does not delay subscriptions of the session.
         key = ("entries", session.pk)
-        return await bridge().run_user_code(key, verb, session.as_model(), self._topic, self._only, texts)
+        return await bridge().run_user_code(key, verb, session.as_model(), self._topic, self.only, texts)
 
 
 class JudgedFollowing(Following):
@@ -98,6 +99,10 @@ class JudgedFollowing(Following):
         """Leave the log."""
         super().stop()
         self._judge.stop()
+
+    def change_filter(self, only: Filter | None) -> None:
+        """Let the judge apply another filter to all entries that it has not passed yet."""
+        self._judge.only = only
 
     def deliver(self, feed: Feed, frame: Shared) -> None:
         """Read what is new; a task that is running sees that the feed has moved."""
@@ -124,10 +129,14 @@ class JudgedFollowing(Following):
             page = await self.feed.pages.read(self.place)
             if page is None:
                 return False
+            only = self._judge.only
             # Before the client's turn for pages, because a slow function must not hold the turn.
             found = await self._judge.judge_entries(list(page.list_entries(self.place)))
             place = Position(page.after.epoch, found.offset, found.tag)
             async with take_replay_turn(self._connection):
+                if only != self._judge.only:
+                    # Judge again, because another filter may want entries that this one has left out.
+                    return True
                 is_last = self._note_replayed(place, marked=marked)
                 # As with filters, the client is told about entries that are left out later, at the latest after a page.
                 if found.entries or marked or place.offset - self._told >= settings().replay_page:

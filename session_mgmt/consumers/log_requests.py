@@ -59,8 +59,11 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> Reply | None:
     async with connection.turns.take(frame.log):
         followed = connection.followings.get(frame.log)
         if followed is not None:
-            # Answer with the position in the followed log, and send nothing again.
-            return {"verdict": verdicts.build_verdict_at(followed.log, followed.place)}
+            # The last request counts. It gets the position in the followed log, and nothing is sent again.
+            followed.change_filter(subscriptions.read_wishes(frame.log, frame.slow, frame.filter))
+            connection.read_slowly(frame.log, frame.slow)
+            verdict = verdicts.build_verdict_at(followed.log, followed.place)
+            return {"verdict": verdict, **verdicts.describe_reading(frame)}
         _require_no_crowd(connection, frame.log)
         version = hub.serving.find_access_version(session.pk)
         subscribe = partial(following.subscribe, gate=bridge().gate)
@@ -70,7 +73,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> Reply | None:
         log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since, frame.filter)
         # Others may have come meanwhile. The session stays subscribed, and is served when it connects again.
         _require_no_crowd(connection, frame.log)
-        connection.answer_subscribe(frame.id, log, frame.slow)
+        connection.answer_subscribe(frame, log)
         if hub.serving.find_access_version(session.pk) != version:
             # The application may have answered by earlier rights.
             hub.rechecks.ask_again(session.pk)

@@ -7,7 +7,9 @@ from typing import Any
 from session_mgmt.actions.sessions import receipts
 from session_mgmt.actions.sessions.looking import Log
 from session_mgmt.actions.sessions.resume import Attachment
-from session_mgmt.protocol.logs import STATE
+from session_mgmt.consumers.slow_ways import find_way
+from session_mgmt.protocol.frames import Subscribe
+from session_mgmt.protocol.logs import STATE, TOPIC
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason
 
@@ -30,6 +32,14 @@ def build_verdict_at(log: Log, place: Position) -> dict[str, Any]:
         "position": log.show_place(place),
         **({"encrypted": True} if log.encrypted else {}),
     }
+
+
+def describe_reading(frame: Subscribe) -> dict[str, Any]:
+    """Return how a topic is read after this request: the way to go on for a slow reader, and the filter if any."""
+    if not frame.log.startswith(TOPIC):
+        return {}
+    only = {} if frame.filter is None else {"filter": frame.filter}
+    return {"slow": find_way(frame.log, {frame.log: frame.slow}), **only}
 
 
 def _build_mode(log: Log) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from session_mgmt.actions.state import bodies
 from session_mgmt.actions.timeline import ledger
 from session_mgmt.backends import doorbell
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers.hub import hub
 from session_mgmt.exceptions import StateUnreadable, Unavailable
 from session_mgmt.models import ClientSession
 from session_mgmt.writes import verbs
@@ -124,3 +126,19 @@ async def test_what_was_missed_and_could_not_be_read_with_the_answer_is_replayed
     place = connected["logs"][SESSION]["position"]
     await two.open(created.token.secret, client_id=connected["client_id"], logs={SESSION: place})
     assert (await two.until_type("recovery"))["receipt"]["replayed"][SESSION][0] == place[1] + 1
+
+
+async def test_a_receipt_that_waits_for_its_entry_comes_when_the_log_is_left(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={MAIN: None})
+    (connection,) = [served for served in hub().serving.connections if MAIN in served.followings]
+    following = connection.followings[MAIN]
+    await following.wait_for_replay()
+    # As if the client read too slowly: the entry is left to a later replay, and the receipt waits for it.
+    following.feed.remove_live(following)
+    await one.say(type="update", seq=1, data={"a": 1})
+    async with asyncio.timeout(60):
+        while not following.has_parked:
+            await bridge().read(str)
+    await one.say(type="unsubscribe", id=2, log=MAIN)
+    assert (await one.receipt(1))["ok"]

@@ -128,6 +128,12 @@ async def test_about_what_a_filter_leaves_out_nobody_is_asked(peers: Any, create
     served.followings.tell_places()  # type: ignore[attr-defined]
     frame = await one.until_type("entries")
     assert (frame["prev"], frame["entries"], frame["position"][1]) == (3, [], 4)
+    # Another filter counts from the client's place on.
+    await one.say(type="subscribe", id=2, log=DESK, position=None, filter={"kind": "a"})
+    assert (await one.until(lambda frame: frame.get("id") == 2))["verdict"]["position"][1] == 4
+    await publish("all", kind="b")
+    await publish("all", kind="a")
+    assert (await read_up_to(one, frame["position"], 6))[0] == [6]
 
 
 @pytest.mark.sqlite

@@ -13,6 +13,7 @@ from session_mgmt.actions.sessions import looking
 from session_mgmt.actions.sessions.looking import Wish
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.slow_ways import find_way
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.registry import topic
@@ -33,6 +34,13 @@ def offers(declared: None) -> Iterator[None]:
         return True
 
     yield
+
+
+@pytest.fixture
+def priced(declared: None) -> None:
+    @topic("offers:{name}", keys=("region",), slow=("replay", "latest"), latest_by="region")
+    def everybody(session: Any, name: str) -> bool:
+        return True
 
 
 async def publish(*regions: str) -> None:
@@ -157,3 +165,62 @@ async def test_a_held_poll_tells_the_place_as_it_ends(tabs: Any, created: Any, o
     await tab.poll(hold=0)
     (frame,) = await held
     assert (frame["prev"], frame["entries"], frame["position"][1]) == (0, [], 2)
+
+
+async def test_the_last_subscribe_decides_which_entries_come_and_how(peers: Any, created: Any, priced: None) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={})
+
+    async def ask(request: int, **wishes: Any) -> Any:
+        await one.say(type="subscribe", id=request, log=OFFERS, position=None, **wishes)
+        return await one.until(lambda frame: frame.get("id") == request)
+
+    async def read_to(offset: int) -> list[tuple[int, str]]:
+        """Return all that has come up to an offset; each frame must continue where the one before ended."""
+        found, place = [], first["verdict"]["position"][1]
+        while True:
+            for frame in [frame for frame in one.seen if frame["type"] == "entries"]:
+                entries = frame["entries"]
+                assert frame.get("prev", entries and entries[0][0] - 1) <= place
+                found += [(entry[0], entry[2]["region"]) for entry in entries if entry[0] > place]
+                place = frame["position"][1] if "position" in frame else entries[-1][0]
+            if place >= offset:
+                return found
+            await one.until_type("entries")
+            found, place = [], first["verdict"]["position"][1]
+
+    first = await ask(1, filter=EU)
+    assert (first["slow"], first["filter"]) == ("replay", EU)
+    await publish("us", "eu", "us")
+    assert await read_to(2) == [(2, "eu")]
+    feed = find_connection().followings[OFFERS].feed
+    feed.catch_up()
+    await feed.wait_for_read()
+    second = await ask(2, slow="latest", since={"last": 3})
+    assert (second["slow"], "filter" in second, second["verdict"]["mode"]) == ("latest", False, "up_to_date")
+    await publish("us")
+    # Everything from now on. The first `us` were not wanted when they were sent, and are not sent again.
+    assert await read_to(4) == [(2, "eu"), (4, "us")]
+    third = await ask(3, filter={"region": "us"})
+    assert (third["slow"], third["filter"], third["verdict"]["position"][1]) == ("replay", {"region": "us"}, 4)
+    # What is refused changes nothing.
+    assert (await ask(4, slow="disconnect"))["field"] == "slow"
+    assert (await ask(5, filter={"zone": 1}))["field"] == "filter"
+    await publish("eu", "us")
+    assert await read_to(6) == [(2, "eu"), (4, "us"), (6, "us")]
+    assert find_way(OFFERS, find_connection().slow) == "replay"
+
+
+def find_connection() -> Any:
+    (connection,) = [one for one in hub().serving.connections if OFFERS in one.followings]
+    return connection
+
+
+@pytest.mark.parametrize("log", ["state:main", "session"])
+async def test_only_a_topic_is_read_in_part_or_in_another_way(peers: Any, created: Any, log: str) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={log: None})
+    for number, (name, wish) in enumerate([("slow", "latest"), ("filter", EU)]):
+        await one.say(type="subscribe", id=number, log=log, position=None, **{name: wish})
+        refusal = await one.until(lambda frame, number=number: frame.get("id") == number)
+        assert (refusal["name"], refusal["field"]) == ("invalid_field", name)

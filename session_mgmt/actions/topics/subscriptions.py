@@ -121,23 +121,33 @@ def split_logs(
         elif not name.startswith(TOPIC):
             if name != SESSION and not (name.startswith(STATE) and access.is_document(name.removeprefix(STATE))):
                 denied[name] = InvalidField("A log is session, state:<name> or topic:<topic>.", field="log")
-            elif slow.get(name) is not None:
-                denied[name] = InvalidField("Only a topic may be read in another way.", field="slow")
+            elif (refusal := _find_way_refusal(name, slow.get(name))) is not None:
+                denied[name] = refusal
         elif topic not in granted:
             denied[name] = TopicDenied()
         # Only after the permission: a topic that may not be followed must not reveal how it is declared.
-        elif (refusal := _find_way_refusal(topic, slow.get(name))) is not None:
+        elif (refusal := _find_way_refusal(name, slow.get(name))) is not None:
             denied[name] = refusal
         else:
             topics.append(topic)
     return topics, denied
 
 
-def _find_way_refusal(topic: str, wished: Any) -> InvalidField | None:
-    """Return the error if a topic does not declare this way to serve slow readers, else ``None``."""
+def read_wishes(name: str, slow: str | None, only: Any) -> Filter | None:
+    """Check how a client wants to read a log that it follows, and return its filter. Raises ``InvalidField``."""
+    refusal = _find_way_refusal(name, slow)
+    if refusal is not None:
+        raise refusal
+    return None if only is None else read_filter(name, only)
+
+
+def _find_way_refusal(name: str, wished: Any) -> InvalidField | None:
+    """Return the error if a log is not a topic that declares this way to serve slow readers, else ``None``."""
     if wished is None:
         return None
-    found = registry.find_topic(topic)
+    if not name.startswith(TOPIC):
+        return InvalidField("Only a topic may be read in another way.", field="slow")
+    found = registry.find_topic(name.removeprefix(TOPIC))
     ways = found[0].slow if found is not None else ()
     if wished in ways:
         return None
