@@ -1,6 +1,6 @@
 /**
- * Types of an application: what its documents hold, its topics carry, and its handlers take and return. They are
- * promised by the application and checked by nobody at run time, save by its `schema`.
+ * Types that an application declares: the contents of its documents and topics, and what its handlers take and return.
+ * Nothing checks them at run time, except the option `schema`.
  */
 
 import type { Operation } from "./operations";
@@ -13,11 +13,11 @@ export interface ApplicationTypes {
   documents?: object;
   /** Publications by the patterns of their topics, such as `orders:{pk}`. */
   topics?: object;
-  /** What handlers take and return; a union of pairs where there are several. */
+  /** Messages that handlers take (`in`) and their answers (`out`); a union of pairs if there are several. */
   send?: { in: unknown; out: unknown };
 }
 
-/** Types of an application that tells none: everything is JSON. */
+/** Application that declares no types: every value is any JSON. */
 export interface AnyApplication {
   state: Json;
   documents: Json;
@@ -27,7 +27,7 @@ export interface AnyApplication {
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 
-/** Type of a member of what an application tells, `Json` for one that it does not. */
+/** Declared type of a member of the application; `Json` if it is not declared. */
 export type TypeOf<A, Name extends keyof ApplicationTypes> = A extends Record<Name, infer T> ? T : Json;
 
 export type DocumentOf<A, Name extends string> =
@@ -39,11 +39,11 @@ export type DocumentOf<A, Name extends string> =
         ? TypeOf<A, "documents">[Name]
         : Json;
 
-/** Place that a document does not have. */
+/** Result for a path that the document does not have. */
 declare const NO_PLACE: unique symbol;
 type NoPlace = typeof NO_PLACE;
 
-/** Value at a path; `Json` where the path is escaped, is deeper than eight, or is no literal. */
+/** Value at a path; `Json` if the path is escaped, deeper than eight, or not a literal. */
 export type ValueAt<S, Path extends string> =
   IsAny<S> extends true
     ? Json
@@ -63,7 +63,7 @@ type Walk<S, Tokens extends string, Left extends unknown[]> = Left extends [unkn
     : TypeOfMember<S, Tokens>
   : Json;
 
-// Distributes over a union: the value of an optional member may be absent, and so may everything in it.
+// The type distributes over a union: if a member is optional, it and everything in it may be absent.
 type TypeOfMember<S, Token extends string> =
   IsAny<S> extends true
     ? Json
@@ -87,27 +87,27 @@ type TypeOfObjectMember<S, Token extends string> = Token extends keyof S
       : NoPlace
     : NoPlace;
 
-/** A path, if the document has such a place; of a union, if one of its members has. */
+/** The path, if the document has such a place; for a union, if one of its members has it. */
 export type Place<S, Path extends string> = NoPlace extends ValueAt<S, Path>
   ? [Present<S, Path>] extends [never]
     ? never
     : Path
   : Path;
 
-/** Value at a path that is there. */
+/** Value at a path if it is present. */
 type Present<S, Path extends string> = Exclude<ValueAt<S, Path>, NoPlace | undefined>;
 
-/** What may be read at a path: nothing has to be there yet. */
+/** Result of reading a path; undefined if nothing is written there yet. */
 export type Read<S, Path extends string> = Path extends ""
   ? S extends object
     ? Partial<S>
     : S
   : Exclude<ValueAt<S, Path>, NoPlace> | undefined;
 
-/** What may be written at a path. */
+/** Value that may be written at a path. */
 export type Written<S, Path extends string> = IsAny<ValueAt<S, Path>> extends true ? Json : Present<S, Path>;
 
-/** A path, if there is a number at the place. */
+/** The path, if the place holds a number. */
 export type NumberPlace<S, Path extends string> =
   IsAny<ValueAt<S, Path>> extends true ? Path : Present<S, Path> extends number | null ? Place<S, Path> : never;
 
@@ -122,11 +122,11 @@ type OperationOn<S, Given> = Given extends readonly ["set" | "ins", infer Path e
       ? readonly [Given[0], Place<S, Path>]
       : Given;
 
-/** Publications of a topic: those of the pattern that fits, of several the one with the longest literal. */
+/** Publications of a topic. Of several patterns that fit, the one with the longest literal part counts. */
 export type PublicationOf<T, Topic extends string> =
   IsAny<T> extends true ? Json : string extends Topic ? Json : T[Best<Fitting<T, Topic>> & keyof T];
 
-/** A topic, if there are types of its publications. */
+/** The topic, if its publications have a declared type. */
 export type KnownTopic<T, Topic extends string> =
   IsAny<T> extends true ? Topic : string extends Topic ? Topic : [Fitting<T, Topic>] extends [never] ? never : Topic;
 
@@ -134,7 +134,7 @@ type Fitting<T, Topic extends string> = {
   [Pattern in keyof T & string]: Topic extends Opened<Pattern> ? Pattern : never;
 }[keyof T & string];
 
-/** A pattern as a template type: `orders:{pk}` takes every `orders:…`. */
+/** Pattern as a template type: `orders:{pk}` matches every `orders:…`. */
 type Opened<Pattern extends string> = Pattern extends `${infer Before}{${string}}${infer After}`
   ? `${Before}${string}${Opened<After>}`
   : Pattern;
@@ -143,7 +143,7 @@ type Best<Patterns extends string> = {
   [One in Patterns]: true extends { [Other in Patterns]: IsLonger<Literal<Other>, Literal<One>> }[Patterns] ? never : One;
 }[Patterns];
 
-/** Characters of a pattern outside of its places, as a tuple. */
+/** Characters of a pattern outside of its placeholders, as a tuple. */
 type Literal<Pattern extends string> = Pattern extends `${infer Before}{${string}}${infer After}`
   ? [...Characters<Before>, ...Literal<After>]
   : Characters<Pattern>;
@@ -156,12 +156,12 @@ type IsLonger<One extends unknown[], Other extends unknown[]> = One extends [...
   ? true
   : false;
 
-/** What a handler may be sent. */
+/** Message that a handler accepts. */
 export type Sent<A> = SentBy<TypeOf<A, "send">>;
 
 type SentBy<S> = IsAny<S> extends true ? Json : S extends { in: infer In } ? In : never;
 
-/** What a handler returns for what it was sent. */
+/** Answer of a handler to a message. */
 export type Returned<A, Message> = ReturnedBy<TypeOf<A, "send">, Message>;
 
 type ReturnedBy<S, Message> =

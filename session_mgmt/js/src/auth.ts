@@ -1,4 +1,4 @@
-/** Access to the session's token, for requests of the page's own. */
+/** Token of the session, for the page's own requests. */
 
 import type { Credentials } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
@@ -9,10 +9,10 @@ import type { Rest } from "./rest";
 import type { Sessions, Validation } from "./sessions";
 import type { Json } from "./values";
 
-/** Token that may do less than its session. */
+/** Token with fewer rights than its session. */
 export interface NarrowedToken {
   token: string;
-  /** Seconds from now on. */
+  /** Lifetime in seconds, from the answer on. */
   expiresIn: number;
   scopes: string[];
 }
@@ -30,21 +30,24 @@ export class Auth {
     this.#emitter = emitter;
   }
 
-  /** Bearer token: a secret, for headers only. Throws `no_token` where a cookie proves the session. */
+  /** Bearer token. It is a secret, so send it in headers only. Throws `no_token` if a cookie proves the session. */
   get token(): string {
     const { token } = this.#credentials;
     if (token) return token;
     throw SessionError.local("no_token", "A cookie proves this session, and no script can read it: send `headers()`.");
   }
 
-  /** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
+  /**
+   * Return the headers that prove the session. If a cookie proves it, they are the CSRF token and the name of the
+   * session.
+   */
   headers(): Record<string, string> {
     return this.#rest.proveSession(this.#credentials.token);
   }
 
   /**
-   * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
-   * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
+   * Request a token with only these scopes, for a frame or a worker that needs no more. It cannot be refreshed. Rejects
+   * with `scope_missing` if the session lacks a scope, and with `no_token` if a cookie proves the session.
    */
   async narrow(scopes: readonly string[], options: { expiresIn?: number } = {}): Promise<NarrowedToken> {
     const { token } = this;
@@ -55,7 +58,7 @@ export class Auth {
     return this.#sessions.validateSession(permission);
   }
 
-  /** Call back when the token is no good any more: let the user log in, then start again. */
+  /** Call `listener` when the token is no longer valid: let the user log in, then start again. */
   onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.#emitter.on("auth_required", listener);
   }

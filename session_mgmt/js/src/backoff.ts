@@ -1,12 +1,12 @@
-/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
+/** Waits with full jitter: the wait before an attempt is random, up to a bound that grows. */
 
 export interface RetryPolicy {
-  /** Seconds; the bound before the growth. */
+  /** Bound of the first wait, in seconds. */
   initial: number;
-  /** Seconds; the highest bound. */
+  /** Highest bound, in seconds. */
   maximum: number;
   factor: number;
-  /** Attempts in a row before giving up; 0 is never. */
+  /** Failed attempts in a row before giving up; 0 for never. */
   attempts: number;
 }
 
@@ -25,13 +25,13 @@ export class Backoff {
     return this.#attempt;
   }
 
-  /** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
+  /** Return the milliseconds before the next attempt, at least `atLeast` seconds; null after the last attempt. */
   nextWait(atLeast = 0): number | null {
     const { initial, maximum, factor, attempts } = this.policy;
     if (attempts > 0 && this.#attempt >= attempts) return null;
     this.#attempt += 1;
     const bound = Math.min(maximum, initial * factor ** this.#attempt);
-    // Clients that were all told the same second must not come in the same second.
+    // Clients that the server told the same wait must not come back in the same second.
     const spread = atLeast > 0 ? Math.min(1, bound) : bound;
     return (atLeast + this.#random() * spread) * 1000;
   }

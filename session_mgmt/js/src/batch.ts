@@ -1,4 +1,4 @@
-/** Delayed synchronisation: updates gather in the last, still unsent write of the outbox, and go as one. */
+/** Delayed synchronisation: updates are added to the newest unsent write, and sent together. */
 
 import { coalesceOperations } from "./coalesce";
 import type { Clock } from "./environment";
@@ -12,16 +12,16 @@ import type { digestReplaced } from "./replaced";
 import type { Replica } from "./replica";
 import type { Json } from "./values";
 
-/** When updates are sent; times in milliseconds. */
+/** Timing of updates, in milliseconds. */
 export interface SyncOptions {
   mode: "immediate" | "delayed";
-  /** Without a further update. */
+  /** Wait after the last update. */
   delay?: number;
   /** Longest wait after the first update, however many follow. */
   maxDelay?: number;
 }
 
-/** Options with what gathers by them, which is loaded, and the page that may be closed before the time has come. */
+/** Options, the loaded class that applies them, and the page, which may be closed before the time has come. */
 export type Sync = SyncOptions & { Batch: typeof Batch; page: PageLike | null };
 
 export type Settle = (answer: ReceiptFrame | SessionError) => void;
@@ -39,7 +39,7 @@ interface Part {
 
 interface Draft {
   write: Write;
-  /** Value before the first part. */
+  /** Value before the first update. */
   view: Json;
   parts: Part[];
   began: number;
@@ -67,7 +67,9 @@ export class Batch {
     this.#unwatch = watchLeaving(sync.page, () => this.flush());
   }
 
-  /** Take an update that fits a frame; return the function that takes it back, false once it was sent. */
+  /**
+   * Add an update if it fits into the frame; return a function that takes it back, and returns false after it was sent.
+   */
   takeUpdate(frame: UpdateFrame, settle: Settle): () => boolean {
     const part = { frame, settle };
     const draft = this.#joinDraft(part) ?? this.#beginDraft(part);
@@ -75,7 +77,7 @@ export class Batch {
     return () => this.#takeBackPart(draft, part);
   }
 
-  /** Send what waits; without a connection it waits in the outbox, closed. */
+  /** Send the collected updates. Without a connection they stay in the outbox, and take no more updates. */
   flush(): void {
     this.#clearTimer();
     const draft = this.#draft;
@@ -83,7 +85,7 @@ export class Batch {
     if (draft) this.#outbox.releaseWrite(draft.write);
   }
 
-  /** Let go of what the outbox has given up. */
+  /** Drop the draft, because the outbox has dropped its write. */
   dropDraft(): void {
     this.#clearTimer();
     this.#draft = null;
@@ -154,8 +156,8 @@ export class Batch {
 }
 
 /**
- * Return true if two updates may be one: on another base the server would see other conflicts, and what is all or
- * nothing would be refused together with the other.
+ * Return true if two updates may be sent as one. On different bases the server would find other conflicts; an atomic
+ * update would be refused together with the other one.
  */
 function haveSameGround(a: UpdateFrame, b: UpdateFrame): boolean {
   if (a.atomic || b.atomic) return false;

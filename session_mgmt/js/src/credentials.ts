@@ -1,4 +1,4 @@
-/** What a browser keeps of its session: tokens, addresses and whose it is, for all tabs (or this one). */
+/** Stored proof of the session, with its addresses and its user; shared by all tabs, or for this tab only. */
 
 import { isText } from "./arguments";
 import type { Clock } from "./environment";
@@ -6,7 +6,7 @@ import { SessionError } from "./errors";
 import type { Endpoints, SessionFields } from "./frames";
 import type { Shelf } from "./storage";
 
-/** Tokens as the server gives them; null where the client's own go on. Times in seconds from the answer on. */
+/** Tokens from an answer of the server; null if the present ones stay valid. Times are seconds from the answer on. */
 export interface PairFields {
   access: string | null;
   refresh: string | null;
@@ -14,49 +14,52 @@ export interface PairFields {
   login_due_in: number | null;
 }
 
-/** Exchange that gave a pair: repeated, it gives the same one. */
+/** Request that exchanged a token; repeated, it returns the same pair. */
 export interface Exchange {
   token: string;
   nonce: string;
 }
 
-/** How a page proves its session: by tokens in its storage, or by a cookie that no script can read. */
+/** Proof of a session: tokens in the storage of the page (`bearer`), or a cookie that no script can read. */
 export type TokenMode = "bearer" | "cookie";
 
-/** What is kept of a session beside its proof. */
+/** Stored facts about a session, without its proof. */
 export interface Named {
   session: SessionFields;
   endpoints: Endpoints;
-  /** After a logout the page gets a session of nobody's. */
+  /** After a logout the page gets an anonymous session. */
   onLogout?: "anonymous";
-  /** Session that was left for this one, and why: for the tabs that learn of it here. */
+  /** Session that this one replaces, and the reason, for tabs that learn of the change from the storage. */
   left?: { session: string; reason: string };
 }
 
 export interface Kept extends Named {
-  /** Access token, or a token that stands alone; empty where a cookie proves the session. */
+  /** Access token, or a token without a refresh token; empty if a cookie proves the session. */
   token: string;
-  /** Drawn each time that a cookie was given or confirmed: no secret, but tabs see by it that one of them entered. */
+  /**
+   * Random value, new each time that a cookie was set or confirmed. It is no secret: it shows other tabs that one has
+   * entered.
+   */
   turn?: string;
-  /** Absent for a token that stands alone, and with a cookie. */
+  /** Absent with a cookie, and for a token that cannot be refreshed. */
   refresh?: string;
-  /** Time at which the proof came, and its life in milliseconds; it has none if it need not be renewed. */
+  /** Time at which the proof arrived, and its lifetime in milliseconds; absent if it need not be renewed. */
   since?: number;
   life?: number;
-  /** Time from which on the login must be proved again; null if the session has none. */
+  /** Time from which the login must be proved again; null if the session has no login. */
   loginDue?: number | null;
-  /** How the tokens came, if by an exchange. */
+  /** Exchange that returned the tokens, if one did. */
   from?: Exchange;
 }
 
 const [SESSION, NONCE, PREVIOUS] = ["session", "pending", "previous"] as const;
-/** Part of its life after which a token is exchanged. */
+/** Fraction of its lifetime after which a token is exchanged. */
 const DUE_AFTER = 0.8;
-/** Milliseconds by which clocks of one machine may seem to go back. */
+/** Milliseconds by which the time may seem to go back although nobody set the clock. */
 const JITTER = 5_000;
 
 export class Credentials {
-  /** False until the server has confirmed in this page's life whose session it is. */
+  /** True when the server has confirmed, since the page was loaded, whose session it is. */
   isVerified = false;
   readonly #wanted: TokenMode | undefined;
   readonly #shelf: Shelf;
@@ -64,19 +67,19 @@ export class Credentials {
   #kept: Kept | null = null;
   #isOver = false;
 
-  /** `wanted`: the only mode that the page takes; without it, that of the server. */
+  /** `wanted`: only mode that the page accepts; by default that of the server. */
   constructor(shelf: Shelf, clock: Clock, wanted?: TokenMode) {
     this.#shelf = shelf;
     this.#clock = clock;
     this.#wanted = wanted;
   }
 
-  /** Session that this tab goes on with; null before the start and after the end. */
+  /** Session that this tab uses; null before the start and after the end. */
   get kept(): Kept | null {
     return this.#isOver ? null : this.#kept;
   }
 
-  /** Token for requests, empty where a cookie goes with them. Throws before the server has said whose session this is. */
+  /** Token for requests; empty if a cookie is sent instead. Throws until the server has said whose session this is. */
   get token(): string {
     const { token } = this.#requireSession();
     if (this.#isOver) throw noSession();
@@ -92,35 +95,35 @@ export class Credentials {
     return this.#requireSession().endpoints;
   }
 
-  /** Return what this or another tab has stored. */
+  /** Return the session that this or another tab has stored. */
   readStored(): Kept | null {
     const kept = this.#shelf.get<Partial<Kept>>(SESSION);
     const parts = [kept?.session?.session_id, kept?.token, kept?.endpoints?.websocket];
     return parts.every(isText) ? (kept as Kept) : null;
   }
 
-  /** Go on with what is stored, or was just stored. */
+  /** Use the stored session. */
   adopt(kept: Kept, isVerified: boolean): void {
     this.#kept = kept;
     this.#isOver = false;
     this.isVerified = isVerified;
   }
 
-  /** Store a session with its tokens, and go on with it. */
+  /** Store a session with its tokens, and use it. */
   store(kept: Kept): void {
     this.#shelf.set(SESSION, kept);
-    // Only now: whoever finds the nonce asks for the same answer again.
+    // Not earlier: a tab that finds the nonce repeats the request and gets the same answer.
     this.#shelf.remove(NONCE);
     this.adopt(kept, true);
   }
 
-  /** Remove what is stored, unless another tab has stored another session meanwhile. */
+  /** Remove the stored session, unless another tab has stored another one meanwhile. */
   forgetStored(): void {
     const stored = this.readStored();
     if (!this.#kept || stored?.session.session_id === this.#kept.session.session_id) this.#shelf.remove(SESSION);
   }
 
-  /** Let go of the tokens; of the session only its name is left. */
+  /** Drop the tokens; keep only the id of the session. */
   end(): void {
     this.#isOver = true;
     this.isVerified = false;
@@ -129,27 +132,27 @@ export class Credentials {
     this.#kept = { session: { ...session, label: "", metadata: {} }, endpoints, token: "" };
   }
 
-  /** Remove from another store the tokens of a page that shares nothing, if a cookie is the only proof now. */
+  /** If a cookie is the only proof now, remove the tokens that a page with `share: "tab"` keeps in another store. */
   dropTokens(other: Shelf): void {
     if (this.#kept?.turn === undefined) return;
     for (const name of [SESSION, NONCE]) other.remove(name);
   }
 
-  /** Return the nonce of the request that is under way, also if another tab began it. */
+  /** Return the nonce of the request that is in progress, even if another tab began it. */
   beginRequest(): string {
     const kept = `${this.#shelf.get<{ nonce: string }>(NONCE)?.nonce}`;
-    // Any other would be refused, at each start anew.
+    // The server would refuse any other nonce at each start.
     const nonce = /^[\w-]{43}$/.test(kept) ? kept : drawNonce();
     this.#shelf.set(NONCE, { nonce });
     return nonce;
   }
 
-  /** Drop the nonce: its request was answered for good. */
+  /** Drop the nonce, because its request has its final answer. */
   endRequest(): void {
     this.#shelf.remove(NONCE);
   }
 
-  /** Id of a session whose login is gone; the same user's next login brings its state back. */
+  /** Id of a session whose login has ended. The next login of the same user restores its state. */
   get previous(): string | null {
     return this.#shelf.get<string>(PREVIOUS);
   }
@@ -159,20 +162,20 @@ export class Credentials {
     else this.#shelf.set(PREVIOUS, id);
   }
 
-  /** Require that the server proves sessions as the page wants it. Throws `wrong_token_mode`. */
+  /** Check that the server uses the mode that the page wants. Throws `wrong_token_mode`. */
   requireMode(server: TokenMode): void {
     if ((this.#wanted ?? server) === server) return;
     const gives = server === "cookie" ? "keeps the proof in a cookie that all tabs share" : "gives tokens";
     throw SessionError.local("wrong_token_mode", `The server ${gives}: start with tokenMode "${server}".`);
   }
 
-  /** Add that a cookie proves what is kept, until the login is due to be proved again. */
+  /** Return the kept session with a cookie as its proof, until the login must be proved again. */
   keepCookie(kept: Named, loginDueIn: number | null): Kept {
     const life = loginDueIn === null ? {} : { life: loginDueIn * 1000 };
     return { ...kept, token: "", turn: drawNonce(), since: this.#clock.now(), ...life };
   }
 
-  /** Add the tokens of an answer to what is kept, with the times at which they are due. */
+  /** Return the kept session with the tokens of an answer, and the times at which they are due. */
   renew(kept: Kept, pair: PairFields, from?: Exchange): Kept {
     const now = this.#clock.now();
     const loginDue = pair.login_due_in === null ? null : now + pair.login_due_in * 1000;
@@ -181,24 +184,24 @@ export class Credentials {
     return { ...kept, token: pair.access, refresh: pair.refresh, since: now, life, loginDue, ...(from && { from }) };
   }
 
-  /** Milliseconds until the proof should be renewed; `Infinity` for one that stays. */
+  /** Return the milliseconds until the proof should be renewed; `Infinity` if it need not be. */
   findDueIn({ since = 0, life }: Kept = this.#requireSession()): number {
     if (life === undefined) return Infinity;
     const passed = this.#clock.now() - since;
-    // Who set the clock back does not know how long the token has lived.
+    // After the clock was set back, nobody knows how old the token is.
     return passed < -JITTER ? 0 : Math.max(0, DUE_AFTER * life - passed);
   }
 
-  /** Return true if what is kept is good for a connection now. */
+  /** Return true if the kept session can be used for a connection now. */
   isFresh({ turn, since = 0, life }: Kept): boolean {
     const mode = turn === undefined ? "bearer" : "cookie";
-    // A token that stands alone is exchanged first.
+    // A token without a refresh token is exchanged first.
     const isWanted = mode === (this.#wanted ?? mode) && (mode === "cookie" || life !== undefined);
     const passed = this.#clock.now() - since;
     return isWanted && passed >= -JITTER && passed < (life ?? Infinity);
   }
 
-  /** Return true if the next exchange must carry the page's cookies. */
+  /** Return true if the next exchange must carry the cookies of the page. */
   isLoginDue(): boolean {
     const { loginDue } = this.#requireSession();
     return typeof loginDue === "number" && this.#clock.now() >= loginDue - JITTER;
@@ -214,18 +217,18 @@ function noSession(): SessionError {
   return SessionError.local("auth_required", "There is no session: log in, then call `login()`.");
 }
 
-/** Return true if the person of one session may be the one of another: a visitor may have logged in. */
+/** Return true if both sessions may belong to one person: a visitor may have logged in. */
 export function maySucceed(before: Kept, after: Kept): boolean {
   const user = before.session.user_id;
   return user === null || user === after.session.user_id;
 }
 
-/** Return what tells a proof of a session from the one before and the next; it is a secret in the mode `bearer`. */
+/** Return a value that differs for each proof of a session. In the mode `bearer` it is a secret. */
 export function nameProof({ turn, token }: Kept): string {
   return turn ?? token;
 }
 
-/** Draw 256 random bits as 43 characters of base64url. */
+/** Return 256 random bits as 43 characters of base64url. */
 function drawNonce(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(32));
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");

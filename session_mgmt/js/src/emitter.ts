@@ -1,4 +1,4 @@
-/** Callbacks by name. A callback that throws never stops the others, nor the stream that called it. */
+/** Callbacks by name. A callback that throws never stops the other callbacks, nor the code that called it. */
 
 import { requireFunction } from "./arguments";
 
@@ -16,13 +16,13 @@ export class Callbacks<Args extends readonly unknown[]> {
 
   add(callback: (...args: Args) => void): Unsubscribe {
     requireFunction(callback, "the callback");
-    // Wrapped, so that one function may be registered twice and each registration ended by itself.
+    // Wrapped, so that one function can be registered twice and each registration can be ended separately.
     const registration = { call: callback };
     this.#registered.add(registration);
     return () => void this.#registered.delete(registration);
   }
 
-  /** End every registration of a callback. */
+  /** End every registration of `callback`. */
   remove(callback: (...args: Args) => void): void {
     for (const registration of this.#registered) {
       if (registration.call === callback) this.#registered.delete(registration);
@@ -31,7 +31,7 @@ export class Callbacks<Args extends readonly unknown[]> {
 
   call(...args: Args): void {
     for (const registration of [...this.#registered]) {
-      // A callback that was removed by an earlier one of the same round is not called.
+      // A callback that an earlier one of the same event has removed is not called.
       if (this.#registered.has(registration)) runGuarded(() => registration.call(...args));
     }
   }
@@ -43,10 +43,10 @@ export class Callbacks<Args extends readonly unknown[]> {
 
 export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }> {
   readonly #callbacks = new Map<keyof Events, Callbacks<never>>();
-  /** What nobody has heard yet, of the types that somebody should hear. */
+  /** Events of the `kept` types that had no listener yet. */
   readonly #unheard = new Map<keyof Events, Events[keyof Events][]>();
 
-  /** `kept`: events that wait for their first listener. */
+  /** `kept`: types of events that wait for their first listener. */
   constructor(kept: readonly (keyof Events)[] = []) {
     for (const type of kept) this.#unheard.set(type, []);
   }
@@ -57,13 +57,13 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
     const stop = callbacks.add(callback);
     const unheard = this.#unheard.get(type)?.splice(0) ?? [];
     if (unheard.length > 0) {
-      // Not within this call: the application may not be ready for its own callback.
+      // Not within this call, because the application may not be ready for its own callback.
       queueMicrotask(() => unheard.forEach((args) => this.emit(type, ...(args as Events[K]))));
     }
     return stop;
   }
 
-  /** Call back at the next event only. */
+  /** Call `callback` for the next event only. */
   once<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe {
     requireFunction(callback, "the callback");
     const stop = this.on(type, (...args) => {
@@ -73,7 +73,7 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
     return stop;
   }
 
-  /** End every registration of a callback by `on`. */
+  /** End every registration of `callback` by `on`. */
   off<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): void {
     this.#callbacks.get(type)?.remove(callback);
   }
@@ -95,7 +95,7 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
   }
 }
 
-/** Run a callback of the application; report what it throws to the page's error handler. */
+/** Run a callback of the application; report what it throws to the error handler of the page. */
 export function runGuarded(call: () => void): void {
   try {
     call();

@@ -1,11 +1,11 @@
-/** Events that an application can listen to with `session.on`. */
+/** Events for `session.on`. */
 
 import type { SessionError } from "./errors";
 import type { Conflict, Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
 import type { Carrier } from "./transport";
 import type { Json } from "./values";
 
-/** Twelve events of the session's own log (docs/reference/events.md). */
+/** The twelve events in the log of the session (docs/reference/events.md). */
 export const EVENT_TYPES = [
   "session_created",
   "session_updated",
@@ -25,13 +25,16 @@ export type EventType = (typeof EVENT_TYPES)[number];
 
 export type Status = "connecting" | "connected" | "reconnecting" | "disconnected" | "failed";
 
-/** Why the status is what it is: the close code and its name; code 0 for what this client found itself. */
+/** Close code and its name, as the reason of a status; code 0 if the client itself found it. */
 export interface StatusReason {
   code: number;
   name: string;
 }
 
-/** Entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
+/**
+ * Entry in the log of the session. `position` is null if the client itself made the event, for example for a refused
+ * token.
+ */
 export interface SessionEntry {
   type: string;
   data: Json;
@@ -41,44 +44,44 @@ export interface SessionEntry {
 
 export interface Gap {
   log: string;
-  /** Name of the topic, or null for the session's own log. */
+  /** Name of the topic; null for the log of the session. */
   topic: string | null;
-  /** First and last entry that are lost; `from` is null if nobody knows. */
+  /** First and last lost entry; `from` is null if it is unknown. */
   from: number | null;
   to: number | null;
   reason: string;
 }
 
-/** Range of a topic of which a slow reader was given only the newest entries by their key. */
+/** Range of a topic of which a slow reader received only the newest entry for each key. */
 export type Conflated = Omit<Gap, "reason">;
 
-/** Write that nobody will answer any more; `seq` is the number that it had. */
+/** Write that will get no answer; `seq` was its number. */
 export interface UnsentWrite {
   seq: number;
   write: WriteFrame;
 }
 
-/** Report of an update whose place somebody else had changed. */
+/** Report of an update of a value that another client had changed. */
 export interface ConflictReport {
   document: string;
   seq: number;
-  /** Paths of operations that were left out, and of values of others that were overwritten. */
+  /** `dropped` lists operations that were left out, `overwrote` values of other clients that were overwritten. */
   dropped: string[];
   overwrote: string[];
   conflicts: Conflict[];
-  /** Conflicts that the report had no room for. */
+  /** Number of conflicts that the report leaves out. */
   more: number;
-  /** The update was a closed tab's, so no promise tells its result. */
+  /** True if a closed tab made the update, so that no promise has its result. */
   orphan?: boolean;
 }
 
 /** Writes without an answer. */
 export interface PendingReport {
-  /** Of this tab and of closed ones. */
+  /** Number of writes of this tab and of closed tabs. */
   count: number;
-  /** Of closed tabs of this browser. */
+  /** Number of writes of closed tabs of this browser. */
   orphaned: number;
-  /** True if all of them would survive this tab. */
+  /** True if all of them would survive the end of this tab. */
   durable: boolean;
 }
 
@@ -89,34 +92,34 @@ export interface AdoptedReport {
 
 type TimelineEvents = { [T in EventType]: [data: Json, entry: SessionEntry] };
 
-/** Report of a document whose value comes from its local copy, or no longer does. */
+/** Report that the value of a document comes from its local copy, or no longer does. */
 export interface CacheReport {
   document: string;
   fromCache: boolean;
 }
 
-/** How this page got its session, and whose it is; `userId` is null for nobody. */
+/** Origin of the session of this page, and its user; `userId` is null for an anonymous session. */
 export interface IdentityReport {
   verdict: "created" | "continued" | "claimed" | "recovered";
   reason: string;
   userId: string | null;
 }
 
-/** End of a session: nothing of it is left in this tab. */
+/** End of a session. This tab has removed everything of it. */
 export interface EndReport {
   reason: string;
 }
 
-/** Beats of the server that did not come, in a row; the next frame of any kind begins anew. */
+/** Number of server beats that were missed in a row. The next frame of any kind resets it. */
 export interface MissedReport {
   missed: number;
 }
 
-/** Newer version of this client on the server; `wanted` is null if the server has not told it. */
+/** Newer version of this client on the server; `wanted` is null if the server has not named it. */
 export interface UpdateReport {
   current: string;
   wanted: string | null;
-  /** The server told a higher version, or has no files of this one any more. */
+  /** The server named a newer version, or has removed the files of this version. */
   reason: "server_newer" | "parts_gone";
 }
 

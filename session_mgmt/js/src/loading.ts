@@ -1,4 +1,4 @@
-/** Parts of the client that are loaded when they are needed. */
+/** Parts of the client that are loaded on demand. */
 
 import { findAddress } from "./again";
 import type * as Batch from "./batch";
@@ -15,82 +15,85 @@ import type * as Sending from "./sending";
 import type * as Substitutes from "./substitutes";
 import type * as Tabs from "./tabs/index";
 
-/** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
+/** Part of the client, as an entry of the package exports it, for example `session-mgmt-client/http`. */
 export type Part = (shared: never) => object;
 
-/** Load documents, topics and the way of writing. Throws `part_unavailable`. */
+/** Load documents, topics and the outbox. Throws `part_unavailable`. */
 export function loadContent(): Promise<typeof Content> {
   return awaitPart(import("./content"));
 }
 
-/** Load what makes requests that few pages make. Throws `part_unavailable`. */
+/** Load the requests that few pages make. Throws `part_unavailable`. */
 export function loadRequests(): Promise<typeof Requests> {
   return awaitPart(import("./requests/index"));
 }
 
-/** Load what keeps outboxes beyond their tabs. Throws `part_unavailable`. */
+/** Load the outboxes that outlive their tabs. Throws `part_unavailable`. */
 export function loadOutboxes(): Promise<typeof Outboxes> {
   return awaitPart(import("./outboxes"));
 }
 
-/** Load what takes changes of the session. Throws `part_unavailable`. */
+/** Load the handling of session changes. Throws `part_unavailable`. */
 export function loadChanges(): Promise<typeof Changes> {
   return awaitPart(import("./changes/index"));
 }
 
-/** Load what sends the writes of closed tabs. Throws `part_unavailable`. */
+/** Load the connection that sends the writes of closed tabs. Throws `part_unavailable`. */
 export function loadSending(): Promise<typeof Sending> {
   return awaitPart(import("./sending"));
 }
 
-/** Load what takes the place of Web Locks. Throws `part_unavailable`. */
+/** Load the substitutes for Web Locks. Throws `part_unavailable`. */
 export function loadSubstitutes(): Promise<typeof Substitutes> {
   return awaitPart(import("./substitutes"));
 }
 
-/** Load what keeps local copies. Throws `part_unavailable`. */
+/** Load the local copies. Throws `part_unavailable`. */
 export function loadCopies(): Promise<typeof Copies> {
   return awaitPart(import("./copies"));
 }
 
-/** Load what gathers updates. Throws `part_unavailable`. */
+/** Load delayed synchronisation. Throws `part_unavailable`. */
 export function loadBatch(): Promise<typeof Batch> {
   return awaitPart(import("./batch"));
 }
 
-/** Load what shares a connection between tabs. Throws `part_unavailable`. */
+/** Load the connection that tabs share. Throws `part_unavailable`. */
 export function loadTabs(): Promise<typeof Tabs> {
   return awaitPart(import("./tabs/index"));
 }
 
-/** Load what carries a client over HTTP. Throws `part_unavailable`. */
+/** Load the transport over HTTP. Throws `part_unavailable`. */
 export function loadHttp(): Promise<typeof Http> {
   return awaitPart(import("./http/index"));
 }
 
-/** Load the panel. Throws `part_unavailable`. */
+/** Load the debug panel. Throws `part_unavailable`. */
 export function loadDebug(): Promise<typeof Debug> {
   return awaitPart(import("./debug"));
 }
 
-/** Return true once it is known that the server has no parts of this version any more. */
+/** Return true if the server is known to have removed the parts of this version. */
 export function arePartsGone(): boolean {
   return areGone;
 }
 
-/** Callbacks of those who want to know that the server has no parts of this version any more. */
+/** Callbacks for the discovery that the server has removed the parts of this version. */
 const watchers = new Set<() => void>();
-/** True for the whole page: its clients have the same files. */
+/** It holds for the whole page, because all its clients use the same files. */
 let areGone = false;
 
-/** Call back once it is known that the server has no parts of this version any more. */
+/** Call `callback` when the client finds that the server has removed the parts of this version. */
 export function watchParts(callback: () => void): Unsubscribe {
   watchers.add(callback);
   if (areGone) callback();
   return () => void watchers.delete(callback);
 }
 
-/** Ask for a part's file whether it is gone, or only the network is. Its error names it in most browsers. */
+/**
+ * Find out whether the file of a part was removed, or only the network failed. In most browsers the error has its
+ * address.
+ */
 async function lookForFile(error: unknown): Promise<void> {
   const address = findAddress(error);
   if (!address || areGone) return;
@@ -100,7 +103,7 @@ async function lookForFile(error: unknown): Promise<void> {
   for (const watcher of watchers) watcher();
 }
 
-/** Wait for a part. Throws `part_unavailable`; the next attempt loads it again. */
+/** Wait for a part. Throws `part_unavailable`; the next attempt loads the part again. */
 export async function awaitPart<Part>(part: Promise<Part>): Promise<Part> {
   try {
     return await part;
@@ -111,7 +114,9 @@ export async function awaitPart<Part>(part: Promise<Part>): Promise<Part> {
   }
 }
 
-/** Give a class methods that are those of a part: each call makes what does it, by `load`, which begins at once. */
+/**
+ * Add the methods of a part to a class. Each call uses `load` to create an object of the part, and calls its method.
+ */
 export function lendMethods<Self extends object, Part extends object>(
   prototype: Self,
   names: readonly (keyof Part)[],

@@ -1,51 +1,54 @@
-/** Pages of a list that stay true while they are shown (PROTOCOL, "Live pages"). */
+/** Pages of a list that stay up to date while they are shown (PROTOCOL, "Live pages"). */
 
 import type { SessionClient, SessionError, Unsubscribe } from "./index";
 import { LiveList } from "./pages/list";
 
-/** What changed since the event before. A row that moved is in `moved`, and in `changed` too if its content changed. */
+/** Changes since the last event. A moved row is in `moved`, and also in `changed` if its content changed. */
 export interface PagesChange<Row> {
   inserted: Row[];
   changed: Row[];
-  /** Primary keys, as text. */
+  /** Primary keys as text. */
   removed: string[];
-  /** Primary keys, as text. */
+  /** Primary keys as text. */
   moved: string[];
 }
 
-/** What is shown now: the same object until something changes, and never changed itself. */
+/** State of the list: the same object until something changes, and never modified. */
 export interface PagesShown<Row> {
-  /** In the order of the view; a row that did not change is the same object as before. */
+  /** Rows in the order of the view. An unchanged row is the same object as before. */
   readonly rows: readonly Row[];
-  /** Rows that may be new and that only the server can judge; `refresh()` shows them. */
+  /** Number of rows that may be new, and that only the server can place; `refresh()` shows them. */
   readonly more: number;
   readonly hasNext: boolean;
-  /** A first or further page is being read. */
+  /** True while a page is being read. */
   readonly isLoading: boolean;
-  /** Why reading does not go on; if it is `temporary`, it is tried again by itself. */
+  /** Error that stopped the reading. If it is `temporary`, the client tries again by itself. */
   readonly error: SessionError | null;
 }
 
 export interface PagesOptions {
-  /** In place of the page's own `fetch`. */
+  /** Function to use instead of the page's `fetch`. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
-  /** Further headers of each request. */
+  /** More headers for each request. */
   headers?: Record<string, string>;
 }
 
 export interface Pages<Row> extends PagesShown<Row> {
   readonly shown: PagesShown<Row>;
-  /** Call back once for each batch of changes. */
+  /** Call `callback` once for each group of changes. */
   on(type: "change", callback: (change: PagesChange<Row>) => void): Unsubscribe;
-  /** Read the next page; resolves when it is shown, or there is none. Rejects with the error, and with `closed`. */
+  /** Read the next page. Resolves when it is shown, or if there is none. Rejects with the error, or with `closed`. */
   loadNext(): Promise<void>;
-  /** Read what is shown again; resolves when that is done. Tries again after an error. */
+  /** Read the shown pages again, also after an error. Resolves when that is done. */
   refresh(): Promise<void>;
-  /** End it: no request, no callback and no subscription is left. */
+  /** End the list: its requests, callbacks and subscriptions end. */
   close(): void;
 }
 
-/** Show a list view with `LivePages` or `LiveCursorPagination`: its first page at once, and its changes as they happen. */
+/**
+ * Show a list view with `LivePages` or `LiveCursorPagination`: read its first page now, then apply changes as they
+ * happen.
+ */
 export function pages<Row = Record<string, unknown>>(
   session: Pick<SessionClient, "auth" | "id" | "on" | "status" | "topics">,
   url: string,

@@ -1,4 +1,4 @@
-/** Hooks for React. Nothing begins while a component renders; what it shows is the same object until it changes. */
+/** Hooks for React. Nothing starts during rendering, and each shown value is the same object until it changes. */
 
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useSyncExternalStore } from "react";
 import type { ReactElement, ReactNode } from "react";
@@ -18,29 +18,29 @@ import type {
 
 import { pages, type Pages, type PagesOptions, type PagesShown } from "./pages";
 
-/** Tells the hooks the types of the application: declare its member `application` in this module. */
+/** Types of the application for the hooks: declare its member `application` in this module. */
 export interface Register {}
 
 export type Registered = Register extends { application: infer A extends ApplicationTypes } ? A : AnyApplication;
 
 export interface SessionProviderProps {
-  /** Null until it has started, and on a server. */
+  /** Null before the start, and on a server. */
   client: SessionClient<Registered> | null;
   children?: ReactNode;
 }
 
-/** Keeps the last so many publications, the newest at the end. */
+/** Keep the last publications, at most this many; the newest one is last. */
 export interface Last {
   last: number;
 }
 
-/** Makes one value of all publications. */
+/** Combine all publications into one value. */
 export interface Fold<Value, Data> {
   reduce: (value: Value, data: Data, place: PublicationPlace) => Value;
   first: Value;
 }
 
-/** What is shown of a list, and how to show more of it. */
+/** List to show, with the calls that show more of it. */
 export interface UsedPages<Row> extends PagesShown<Row>, Pick<Pages<Row>, "loadNext" | "refresh"> {}
 
 type State = TypeOf<Registered, "state">;
@@ -50,25 +50,25 @@ type Followable<Topic extends string> = Topic & KnownTopic<TypeOf<Registered, "t
 type Take = (data: unknown, place: PublicationPlace) => void;
 type Stop = () => void;
 
-// A component that goes may be shown again at once, as under StrictMode; leaving the topic meanwhile would lose places.
+// A removed component may be shown again at once, as in StrictMode. Leaving the topic meanwhile would lose its place.
 const LEAVE_AFTER = 1000;
 
 const Client = createContext<SessionClient<Registered> | null>(null);
 const nothing: Stop = () => undefined;
 
-/** Give the client to the hooks of the components below. */
+/** Provide the client to the hooks of the components below. */
 export function SessionProvider({ client, children }: SessionProviderProps): ReactElement {
   return createElement(Client.Provider, { value: client }, children);
 }
 
-/** Return the client; null until it has started, and on a server. */
+/** Return the client; null before the start, and on a server. */
 export function useSession(): SessionClient<Registered> | null {
   return useContext(Client);
 }
 
 /**
- * Return the value at a path of the document `main`, or of another one that was opened outside of the component.
- * `first` stands for a value that is not there, and is what a server renders.
+ * Return the value at a path of the document `main`, or of another document, which must be opened outside of the
+ * component. `first` replaces a missing value, and is what a server renders.
  */
 export function useValue<const Path extends string>(path: Path & Place<State, Path>): Read<State, Path>;
 export function useValue<const Path extends string>(
@@ -97,8 +97,8 @@ export function useValue(path: string, first?: unknown, document?: StateDocument
 }
 
 /**
- * Follow a topic while the component is shown. Returns its newest publication (undefined before the first), the `last`
- * ones, or what `reduce` makes of all. `reduce` must not change the value that it is given.
+ * Follow a topic while the component is shown. Returns its newest publication (undefined before the first one), the
+ * `last` ones, or the result of `reduce` over all. `reduce` must not modify its arguments.
  */
 export function useTopic<const Topic extends string>(topic: Followable<Topic>): Publication<Topic> | undefined;
 export function useTopic<const Topic extends string>(topic: Followable<Topic>, keep: Last): Publication<Topic>[];
@@ -108,9 +108,9 @@ export function useTopic<const Topic extends string, Value>(
 ): Value;
 export function useTopic(topic: string, keep?: Last | Fold<unknown, unknown>): unknown {
   const client: SessionClient | null = useSession();
-  // What the topic has brought to this component. A value of another client or topic would be no start for this one's.
+  // Value that this component has received from the topic. It is no start value for another client or topic.
   const kept = useMemo(() => ({ value: startOf(keep), keep }), [client, topic]);
-  // The newest function of the component folds, and what it has folded stays.
+  // Use the newest `reduce` of the component, and keep the value so far.
   useEffect(() => {
     kept.keep = keep;
   });
@@ -131,7 +131,7 @@ export function useTopic(topic: string, keep?: Last | Fold<unknown, unknown>): u
   );
 }
 
-/** Return the status of the connection; `connecting` until the client has started, and on a server. */
+/** Return the status of the connection; `connecting` before the start and on a server. */
 export function useStatus(): Status {
   const client = useSession();
   const subscribe = useCallback((tell: Stop) => client?.on("status", tell) ?? nothing, [client]);
@@ -142,7 +142,7 @@ export function useStatus(): Status {
   );
 }
 
-/** Return the number of writes without an answer. */
+/** Return the number of unanswered writes. */
 export function usePending(): number {
   const client = useSession();
   const subscribe = useCallback((tell: Stop) => client?.on("pending", tell) ?? nothing, [client]);
@@ -154,7 +154,7 @@ export function usePending(): number {
 }
 
 /**
- * Show a list view whose pages stay true, while the component is shown. The options of the first rendering count;
+ * Show a list view and keep it up to date while the component is shown. Only the options of the first rendering count;
  * another `url` is another list.
  */
 export function usePages<Row = Record<string, unknown>>(url: string, options?: PagesOptions): UsedPages<Row> {
@@ -166,7 +166,7 @@ export function usePages<Row = Record<string, unknown>>(url: string, options?: P
 
 const EMPTY: PagesShown<never> = { rows: [], more: 0, hasNext: false, isLoading: true, error: null };
 
-/** A list that begins with the first component that shows it, and ends a moment after the last. */
+/** List that begins with the first component that shows it, and ends shortly after the last one is removed. */
 class KeptPages<Row> {
   #list: Pages<Row> | null = null;
   #shown: PagesShown<Row> = EMPTY;
@@ -215,7 +215,7 @@ function fold(value: unknown, data: unknown, place: PublicationPlace, keep?: Las
   return [...(value as unknown[]), data].slice(-keep.last);
 }
 
-/** Follow a topic; the subscription stays for a moment after the component has gone, and is silent. */
+/** Follow a topic. When the component is removed, the subscription stays for a moment, without calls of `take`. */
 function followTopic(client: SessionClient, topic: string, take: Take): Stop {
   let isShown = true;
   const leave = client.topics.subscribe(topic, (data, place) => {

@@ -1,4 +1,4 @@
-/** Tools for tests of pages: a server in memory that speaks the protocol, with storage and locks. */
+/** Tools for tests of pages: a server in memory that speaks the protocol, storage and locks. */
 
 export { FakeServer, type FakeServerOptions } from "./testing/server";
 export { FakeChannels } from "./testing/channels";

@@ -1,8 +1,8 @@
-/** JSON values: their equality, the rules of PROTOCOL section 3 for what may be sent, and safe access to members. */
+/** JSON values: equality, the rules of PROTOCOL section 3 for sent values, and safe access to members. */
 
 import { SessionError } from "./errors";
 
-// A recursive union would refuse every caller's interface type; `any` is what JSON.parse gives, too.
+// `any`, as JSON.parse returns. A recursive union would refuse the interface types of callers.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Json = any;
 export type JsonObject = { [key: string]: Json };
@@ -15,24 +15,25 @@ export interface ValueLimits {
 
 export const DEFAULT_VALUE_LIMITS: ValueLimits = { depth: 64, keyBytes: 1024, stringBytes: 1048576 };
 
-// From here on JSON.stringify writes an exponent; below, a big number would be written as digits that nobody may send.
+// From this number on JSON.stringify writes an exponent. A smaller big number would be written as digits, which are not
+// allowed.
 const EXPONENT_FROM = 1e21;
 const LONGEST_UTF8 = 3;
-/** Objects that JSON writes as what they hold. */
+/** Objects that JSON.stringify writes as the primitive value inside. */
 const BOXES: ReadonlySet<string> = new Set(["Boolean", "Number", "String"]);
 
 export function isObject(value: Json): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Return the one form of a number, or null when documents cannot carry it. */
+/** Return the normal form of a number; null if a document cannot contain it. */
 export function normalizeNumber(value: number): number | null {
   if (!Number.isFinite(value)) return null;
   if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < EXPONENT_FROM) return null;
   return value === 0 ? 0 : value;
 }
 
-/** JSON equality: true is not 1, and the order of keys does not matter. */
+/** Return true if two JSON values are equal: true is not 1, and the order of keys does not matter. */
 export function areEqual(a: Json, b: Json): boolean {
   if (a === b) return true;
   if (Array.isArray(a)) {
@@ -49,9 +50,9 @@ export function byteLength(text: string): number {
 }
 
 /**
- * Return a normalised copy, which later changes to the original do not reach. Follows `toJSON`, leaves out members that
- * are undefined. Throws a SessionError with the name that the server would answer, and the place in its message.
- * `tokens`: where the value will stand in its document.
+ * Return a normalised copy, which later changes of the original do not affect. Calls `toJSON` and leaves out undefined
+ * members. Throws a SessionError with the name that the server would answer, and the place in its message. `tokens`:
+ * place of the value in its document.
  */
 export function normalizeValue(
   value: unknown,
@@ -74,13 +75,13 @@ function normalizeAt(value: unknown, limits: ValueLimits, place: string[]): Json
   if (typeof plain !== "object") throw SessionError.local("invalid_json", `${describe(plain)} is not JSON.`);
   if (place.length >= limits.depth) throw SessionError.local("too_deep", `The JSON is deeper than ${limits.depth}, or holds itself.`);
   if (Array.isArray(plain)) {
-    // Not `map`, which leaves holes as they are: JSON has none.
+    // Not `map`, which keeps holes: JSON has none.
     return Array.from(plain, (item, at) => normalizeMember(item, limits, place, String(at)));
   }
   return normalizeObject(plain as object, limits, place);
 }
 
-/** Normalise a member or item; `place` keeps its token if that throws. */
+/** Normalise a member or item. If that throws, `place` still ends with its token. */
 function normalizeMember(value: unknown, limits: ValueLimits, place: string[], token: string): Json {
   place.push(token);
   const normal = normalizeAt(value, limits, place);
@@ -88,7 +89,7 @@ function normalizeMember(value: unknown, limits: ValueLimits, place: string[], t
   return normal;
 }
 
-/** Return the error with the place in its message. */
+/** Return a copy of an error with the place in its message. */
 function placed({ name, message, temporary }: SessionError, place: readonly string[]): SessionError {
   const path = place.map((token) => `/${token.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
   return SessionError.local(name, path ? `${message.slice(0, -1)}, at ${path}.` : message, temporary);
@@ -99,7 +100,7 @@ function describe(value: unknown): string {
 }
 
 export function checkKey(key: string, limits: ValueLimits): string {
-  // A member of this name would change the prototype of a careless reader's copy.
+  // A member with this name would change the prototype of a copy made by assignment.
   if (key === "__proto__") throw SessionError.local("forbidden_key", "The key __proto__ is not allowed.");
   return checkText(key, limits.keyBytes, "key_too_long");
 }
@@ -114,7 +115,7 @@ function normalizeObject(value: object, limits: ValueLimits, place: string[]): J
   const entries = Object.entries(value);
   const kind = Object.prototype.toString.call(value).slice("[object ".length, -1);
   if (BOXES.has(kind)) return normalizeAt(value.valueOf(), limits, place);
-  // A Map has no members of its own: taken for an object it would be stored as {}, and lost.
+  // A Map has no members of its own, so it would be stored as {} and its content would be lost.
   if (kind !== "Object" || (entries.length === 0 && !isPlain(value))) {
     const { name } = value.constructor ?? {};
     throw SessionError.local("invalid_json", `A value of ${name || kind} is not JSON.`);
@@ -130,7 +131,7 @@ function normalizeObject(value: object, limits: ValueLimits, place: string[]): J
   return copy;
 }
 
-/** Return true for what an object literal makes, in whatever frame. */
+/** Return true for a plain object, from any frame. */
 function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;

@@ -97,14 +97,14 @@ export interface Environment {
 	readonly page: PageLike | null;
 	readonly indexedDB: IDBFactory | null;
 }
-/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
+/** Waits with full jitter: the wait before an attempt is random, up to a bound that grows. */
 export interface RetryPolicy {
-	/** Seconds; the bound before the growth. */
+	/** Bound of the first wait, in seconds. */
 	initial: number;
-	/** Seconds; the highest bound. */
+	/** Highest bound, in seconds. */
 	maximum: number;
 	factor: number;
-	/** Attempts in a row before giving up; 0 is never. */
+	/** Failed attempts in a row before giving up; 0 for never. */
 	attempts: number;
 }
 declare class Backoff {
@@ -112,7 +112,7 @@ declare class Backoff {
 	policy: RetryPolicy;
 	constructor(random: () => number);
 	get attempt(): number;
-	/** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
+	/** Return the milliseconds before the next attempt, at least `atLeast` seconds; null after the last attempt. */
 	nextWait(atLeast?: number): number | null;
 	reset(): void;
 }
@@ -140,7 +140,7 @@ export declare class SessionError extends Error {
 	constructor(fields: ErrorFields);
 	static local(name: string, message: string, temporary?: boolean): SessionError;
 }
-/** JSON values: their equality, the rules of PROTOCOL section 3 for what may be sent, and safe access to members. */
+/** JSON values: equality, the rules of PROTOCOL section 3 for sent values, and safe access to members. */
 export type Json = any;
 export type JsonObject = {
 	[key: string]: Json;
@@ -395,103 +395,106 @@ export interface SendFrame {
 	type: "send";
 	data: Json;
 }
-/** Tokens as the server gives them; null where the client's own go on. Times in seconds from the answer on. */
+/** Tokens from an answer of the server; null if the present ones stay valid. Times are seconds from the answer on. */
 export interface PairFields {
 	access: string | null;
 	refresh: string | null;
 	expires_in: number | null;
 	login_due_in: number | null;
 }
-/** Exchange that gave a pair: repeated, it gives the same one. */
+/** Request that exchanged a token; repeated, it returns the same pair. */
 export interface Exchange {
 	token: string;
 	nonce: string;
 }
-/** How a page proves its session: by tokens in its storage, or by a cookie that no script can read. */
+/** Proof of a session: tokens in the storage of the page (`bearer`), or a cookie that no script can read. */
 export type TokenMode = "bearer" | "cookie";
-/** What is kept of a session beside its proof. */
+/** Stored facts about a session, without its proof. */
 export interface Named {
 	session: SessionFields;
 	endpoints: Endpoints;
-	/** After a logout the page gets a session of nobody's. */
+	/** After a logout the page gets an anonymous session. */
 	onLogout?: "anonymous";
-	/** Session that was left for this one, and why: for the tabs that learn of it here. */
+	/** Session that this one replaces, and the reason, for tabs that learn of the change from the storage. */
 	left?: {
 		session: string;
 		reason: string;
 	};
 }
 export interface Kept extends Named {
-	/** Access token, or a token that stands alone; empty where a cookie proves the session. */
+	/** Access token, or a token without a refresh token; empty if a cookie proves the session. */
 	token: string;
-	/** Drawn each time that a cookie was given or confirmed: no secret, but tabs see by it that one of them entered. */
+	/**
+	 * Random value, new each time that a cookie was set or confirmed. It is no secret: it shows other tabs that one has
+	 * entered.
+	 */
 	turn?: string;
-	/** Absent for a token that stands alone, and with a cookie. */
+	/** Absent with a cookie, and for a token that cannot be refreshed. */
 	refresh?: string;
-	/** Time at which the proof came, and its life in milliseconds; it has none if it need not be renewed. */
+	/** Time at which the proof arrived, and its lifetime in milliseconds; absent if it need not be renewed. */
 	since?: number;
 	life?: number;
-	/** Time from which on the login must be proved again; null if the session has none. */
+	/** Time from which the login must be proved again; null if the session has no login. */
 	loginDue?: number | null;
-	/** How the tokens came, if by an exchange. */
+	/** Exchange that returned the tokens, if one did. */
 	from?: Exchange;
 }
 declare class Credentials {
 	#private;
-	/** False until the server has confirmed in this page's life whose session it is. */
+	/** True when the server has confirmed, since the page was loaded, whose session it is. */
 	isVerified: boolean;
-	/** `wanted`: the only mode that the page takes; without it, that of the server. */
+	/** `wanted`: only mode that the page accepts; by default that of the server. */
 	constructor(shelf: Shelf, clock: Clock, wanted?: TokenMode);
-	/** Session that this tab goes on with; null before the start and after the end. */
+	/** Session that this tab uses; null before the start and after the end. */
 	get kept(): Kept | null;
-	/** Token for requests, empty where a cookie goes with them. Throws before the server has said whose session this is. */
+	/** Token for requests; empty if a cookie is sent instead. Throws until the server has said whose session this is. */
 	get token(): string;
 	get session(): SessionFields;
 	get endpoints(): Endpoints;
-	/** Return what this or another tab has stored. */
+	/** Return the session that this or another tab has stored. */
 	readStored(): Kept | null;
-	/** Go on with what is stored, or was just stored. */
+	/** Use the stored session. */
 	adopt(kept: Kept, isVerified: boolean): void;
-	/** Store a session with its tokens, and go on with it. */
+	/** Store a session with its tokens, and use it. */
 	store(kept: Kept): void;
-	/** Remove what is stored, unless another tab has stored another session meanwhile. */
+	/** Remove the stored session, unless another tab has stored another one meanwhile. */
 	forgetStored(): void;
-	/** Let go of the tokens; of the session only its name is left. */
+	/** Drop the tokens; keep only the id of the session. */
 	end(): void;
-	/** Remove from another store the tokens of a page that shares nothing, if a cookie is the only proof now. */
+	/** If a cookie is the only proof now, remove the tokens that a page with `share: "tab"` keeps in another store. */
 	dropTokens(other: Shelf): void;
-	/** Return the nonce of the request that is under way, also if another tab began it. */
+	/** Return the nonce of the request that is in progress, even if another tab began it. */
 	beginRequest(): string;
-	/** Drop the nonce: its request was answered for good. */
+	/** Drop the nonce, because its request has its final answer. */
 	endRequest(): void;
-	/** Id of a session whose login is gone; the same user's next login brings its state back. */
+	/** Id of a session whose login has ended. The next login of the same user restores its state. */
 	get previous(): string | null;
 	set previous(id: string | null);
-	/** Require that the server proves sessions as the page wants it. Throws `wrong_token_mode`. */
+	/** Check that the server uses the mode that the page wants. Throws `wrong_token_mode`. */
 	requireMode(server: TokenMode): void;
-	/** Add that a cookie proves what is kept, until the login is due to be proved again. */
+	/** Return the kept session with a cookie as its proof, until the login must be proved again. */
 	keepCookie(kept: Named, loginDueIn: number | null): Kept;
-	/** Add the tokens of an answer to what is kept, with the times at which they are due. */
+	/** Return the kept session with the tokens of an answer, and the times at which they are due. */
 	renew(kept: Kept, pair: PairFields, from?: Exchange): Kept;
-	/** Milliseconds until the proof should be renewed; `Infinity` for one that stays. */
+	/** Return the milliseconds until the proof should be renewed; `Infinity` if it need not be. */
 	findDueIn({ since, life }?: Kept): number;
-	/** Return true if what is kept is good for a connection now. */
+	/** Return true if the kept session can be used for a connection now. */
 	isFresh({ turn, since, life }: Kept): boolean;
-	/** Return true if the next exchange must carry the page's cookies. */
+	/** Return true if the next exchange must carry the cookies of the page. */
 	isLoginDue(): boolean;
 }
-/** Callbacks by name. A callback that throws never stops the others, nor the stream that called it. */
+/** Callbacks by name. A callback that throws never stops the other callbacks, nor the code that called it. */
 export type Unsubscribe = () => void;
 declare class Emitter<Events extends {
 	[K in keyof Events]: readonly unknown[];
 }> {
 	#private;
-	/** `kept`: events that wait for their first listener. */
+	/** `kept`: types of events that wait for their first listener. */
 	constructor(kept?: readonly (keyof Events)[]);
 	on<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe;
-	/** Call back at the next event only. */
+	/** Call `callback` for the next event only. */
 	once<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe;
-	/** End every registration of a callback by `on`. */
+	/** End every registration of `callback` by `on`. */
 	off<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): void;
 	emit<K extends keyof Events>(type: K, ...args: Events[K]): void;
 	clear(): void;
@@ -533,57 +536,57 @@ declare class Rest {
 	proveSession(token: string): Record<string, string>;
 }
 export type TransportName = "websocket" | "sse" | "longpoll";
-/** What carries a client: a transport of its own, or `tab`, the connection of another tab. */
+/** Carrier of the frames: a transport of this client, or `tab` for the connection of another tab. */
 export type Carrier = TransportName | "tab";
-/** End of a link; `retryAfter` in seconds if the server said it. */
+/** End of a link. `retryAfter` is in seconds, if the server told it. */
 export interface Ending {
 	code: number;
 	name: string | null;
 	retryAfter: number | null;
 	reconnect: boolean | null;
-	/** Why, in one word, if the server said it. */
+	/** Reason in one word, if the server gave it. */
 	reason: string | null;
 }
-/** What a link asks of the connection that it carries, and tells it. */
+/** Calls of a link to its connection. */
 export interface LinkPort {
-	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	/** Return the first frame. Called as late as possible, so that the frame contains all subscriptions. */
 	buildConnect(): object;
 	handleFrame(frame: ServerFrame, length: number): void;
-	/** Take the end; called once, and nothing comes after it. */
+	/** Handle the end. It is called once, and nothing follows it. */
 	handleEnd(ending: Ending): void;
-	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	/** Return the position after which the next entries of a log must come; undefined if the log is not followed. */
 	findPlace(log: string): Position | null | undefined;
-	/** Return the highest number up to which every receipt has come. */
+	/** Return the highest number up to which all receipts have arrived. */
 	readAcked(): number;
-	/** Note the transport of this attachment, when it is there and whenever it becomes another. */
+	/** Note the transport of this attachment, at its start and at each change. */
 	tellTransport(name: Carrier): void;
-	/** Note a round trip that was measured here, in milliseconds. */
+	/** Note a round trip that the link has measured, in milliseconds. */
 	tellRoundTrip?(milliseconds: number): void;
-	/** Tell that so many signs of life in a row did not come, where the link watches that itself. */
+	/** Report that so many signs of life were missed in a row. Only a link that watches them itself calls this. */
 	tellMissed?(missed: number): void;
-	/** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
+	/** Note that another attachment of the same link follows at once. Nothing is sent until the next `connected`. */
 	beginSwitch(): void;
 }
-/** Attachment that is being opened, lives, or has ended. */
+/** Attachment: it opens, lives, and ends. */
 export interface Link {
-	/** Send a frame; return the length of its text, or 0 if nothing can be sent here now. */
+	/** Send a frame; return the length of its text, or 0 if nothing can be sent now. */
 	sendFrame(frame: object): number;
-	/** End it from this side at once; the port is told. */
+	/** End the link from this side at once, and report it to the port. */
 	endWith(code: number, name?: string | null): void;
-	/** End it without telling the port. */
+	/** End the link without a report to the port. */
 	drop(code?: number): void;
-	/** Make sure that it lives, if it watches that itself; without this the connection watches it. */
+	/** Check that the link lives. Without this method the connection checks it. */
 	checkLife?(): void;
 }
 export interface Transport {
-	/** Begin an attachment. Throws for an address that cannot be. */
+	/** Begin an attachment. Throws if its address is invalid. */
 	open(port: LinkPort): Link;
-	/** Begin an attachment that only writes: it follows no log. */
+	/** Begin an attachment that only writes and follows no log. */
 	openWriter(port: LinkPort): Link;
-	/** Let go of what outlives an attachment, until the next one begins. */
+	/** Release what outlives an attachment, until the next one begins. */
 	rest?(): void;
 }
-/** Twelve events of the session's own log (docs/reference/events.md). */
+/** The twelve events in the log of the session (docs/reference/events.md). */
 export declare const EVENT_TYPES: readonly [
 	"session_created",
 	"session_updated",
@@ -600,12 +603,15 @@ export declare const EVENT_TYPES: readonly [
 ];
 export type EventType = (typeof EVENT_TYPES)[number];
 export type Status = "connecting" | "connected" | "reconnecting" | "disconnected" | "failed";
-/** Why the status is what it is: the close code and its name; code 0 for what this client found itself. */
+/** Close code and its name, as the reason of a status; code 0 if the client itself found it. */
 export interface StatusReason {
 	code: number;
 	name: string;
 }
-/** Entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
+/**
+ * Entry in the log of the session. `position` is null if the client itself made the event, for example for a refused
+ * token.
+ */
 export interface SessionEntry {
 	type: string;
 	data: Json;
@@ -614,40 +620,40 @@ export interface SessionEntry {
 }
 export interface Gap {
 	log: string;
-	/** Name of the topic, or null for the session's own log. */
+	/** Name of the topic; null for the log of the session. */
 	topic: string | null;
-	/** First and last entry that are lost; `from` is null if nobody knows. */
+	/** First and last lost entry; `from` is null if it is unknown. */
 	from: number | null;
 	to: number | null;
 	reason: string;
 }
-/** Range of a topic of which a slow reader was given only the newest entries by their key. */
+/** Range of a topic of which a slow reader received only the newest entry for each key. */
 export type Conflated = Omit<Gap, "reason">;
-/** Write that nobody will answer any more; `seq` is the number that it had. */
+/** Write that will get no answer; `seq` was its number. */
 export interface UnsentWrite {
 	seq: number;
 	write: WriteFrame;
 }
-/** Report of an update whose place somebody else had changed. */
+/** Report of an update of a value that another client had changed. */
 export interface ConflictReport {
 	document: string;
 	seq: number;
-	/** Paths of operations that were left out, and of values of others that were overwritten. */
+	/** `dropped` lists operations that were left out, `overwrote` values of other clients that were overwritten. */
 	dropped: string[];
 	overwrote: string[];
 	conflicts: Conflict[];
-	/** Conflicts that the report had no room for. */
+	/** Number of conflicts that the report leaves out. */
 	more: number;
-	/** The update was a closed tab's, so no promise tells its result. */
+	/** True if a closed tab made the update, so that no promise has its result. */
 	orphan?: boolean;
 }
 /** Writes without an answer. */
 export interface PendingReport {
-	/** Of this tab and of closed ones. */
+	/** Number of writes of this tab and of closed tabs. */
 	count: number;
-	/** Of closed tabs of this browser. */
+	/** Number of writes of closed tabs of this browser. */
 	orphaned: number;
-	/** True if all of them would survive this tab. */
+	/** True if all of them would survive the end of this tab. */
 	durable: boolean;
 }
 /** Writes of a closed tab that this tab has sent. */
@@ -660,30 +666,30 @@ export type TimelineEvents = {
 		entry: SessionEntry
 	];
 };
-/** Report of a document whose value comes from its local copy, or no longer does. */
+/** Report that the value of a document comes from its local copy, or no longer does. */
 export interface CacheReport {
 	document: string;
 	fromCache: boolean;
 }
-/** How this page got its session, and whose it is; `userId` is null for nobody. */
+/** Origin of the session of this page, and its user; `userId` is null for an anonymous session. */
 export interface IdentityReport {
 	verdict: "created" | "continued" | "claimed" | "recovered";
 	reason: string;
 	userId: string | null;
 }
-/** End of a session: nothing of it is left in this tab. */
+/** End of a session. This tab has removed everything of it. */
 export interface EndReport {
 	reason: string;
 }
-/** Beats of the server that did not come, in a row; the next frame of any kind begins anew. */
+/** Number of server beats that were missed in a row. The next frame of any kind resets it. */
 export interface MissedReport {
 	missed: number;
 }
-/** Newer version of this client on the server; `wanted` is null if the server has not told it. */
+/** Newer version of this client on the server; `wanted` is null if the server has not named it. */
 export interface UpdateReport {
 	current: string;
 	wanted: string | null;
-	/** The server told a higher version, or has no files of this one any more. */
+	/** The server named a newer version, or has removed the files of this version. */
 	reason: "server_newer" | "parts_gone";
 }
 export interface SessionEvents extends TimelineEvents {
@@ -864,13 +870,13 @@ export interface ApplicationTypes {
 	documents?: object;
 	/** Publications by the patterns of their topics, such as `orders:{pk}`. */
 	topics?: object;
-	/** What handlers take and return; a union of pairs where there are several. */
+	/** Messages that handlers take (`in`) and their answers (`out`); a union of pairs if there are several. */
 	send?: {
 		in: unknown;
 		out: unknown;
 	};
 }
-/** Types of an application that tells none: everything is JSON. */
+/** Application that declares no types: every value is any JSON. */
 export interface AnyApplication {
 	state: Json;
 	documents: Json;
@@ -881,12 +887,12 @@ export interface AnyApplication {
 	};
 }
 export type IsAny<T> = 0 extends 1 & T ? true : false;
-/** Type of a member of what an application tells, `Json` for one that it does not. */
+/** Declared type of a member of the application; `Json` if it is not declared. */
 export type TypeOf<A, Name extends keyof ApplicationTypes> = A extends Record<Name, infer T> ? T : Json;
 export type DocumentOf<A, Name extends string> = Name extends "main" ? TypeOf<A, "state"> : IsAny<TypeOf<A, "documents">> extends true ? Json : Name extends keyof TypeOf<A, "documents"> ? TypeOf<A, "documents">[Name] : Json;
 declare const NO_PLACE: unique symbol;
 export type NoPlace = typeof NO_PLACE;
-/** Value at a path; `Json` where the path is escaped, is deeper than eight, or is no literal. */
+/** Value at a path; `Json` if the path is escaped, deeper than eight, or not a literal. */
 export type ValueAt<S, Path extends string> = IsAny<S> extends true ? Json : string extends Path ? Json : Path extends "" ? S : Path extends `${string}~${string}` ? Json : Path extends `/${infer Tokens}` ? Walk<S, Tokens, [
 	1,
 	1,
@@ -903,19 +909,19 @@ export type Walk<S, Tokens extends string, Left extends unknown[]> = Left extend
 ] ? Tokens extends `${infer Token}/${infer Rest}` ? Walk<TypeOfMember<S, Token>, Rest, Others> : TypeOfMember<S, Tokens> : Json;
 export type TypeOfMember<S, Token extends string> = IsAny<S> extends true ? Json : S extends NoPlace ? NoPlace : S extends undefined | null ? undefined : S extends readonly (infer Item)[] ? Token extends "-" | `${number}` ? Item : NoPlace : S extends object ? TypeOfObjectMember<S, Token> : NoPlace;
 export type TypeOfObjectMember<S, Token extends string> = Token extends keyof S ? S[Token] : Token extends `${infer Index extends number}` ? Index extends keyof S ? S[Index] : NoPlace : NoPlace;
-/** A path, if the document has such a place; of a union, if one of its members has. */
+/** The path, if the document has such a place; for a union, if one of its members has it. */
 export type Place<S, Path extends string> = NoPlace extends ValueAt<S, Path> ? [
 	Present<S, Path>
 ] extends [
 	never
 ] ? never : Path : Path;
-/** Value at a path that is there. */
+/** Value at a path if it is present. */
 export type Present<S, Path extends string> = Exclude<ValueAt<S, Path>, NoPlace | undefined>;
-/** What may be read at a path: nothing has to be there yet. */
+/** Result of reading a path; undefined if nothing is written there yet. */
 export type Read<S, Path extends string> = Path extends "" ? S extends object ? Partial<S> : S : Exclude<ValueAt<S, Path>, NoPlace> | undefined;
-/** What may be written at a path. */
+/** Value that may be written at a path. */
 export type Written<S, Path extends string> = IsAny<ValueAt<S, Path>> extends true ? Json : Present<S, Path>;
-/** A path, if there is a number at the place. */
+/** The path, if the place holds a number. */
 export type NumberPlace<S, Path extends string> = IsAny<ValueAt<S, Path>> extends true ? Path : Present<S, Path> extends number | null ? Place<S, Path> : never;
 /** Operations whose paths and values fit the document. */
 export type OperationsOn<S, Given extends readonly Operation[]> = {
@@ -944,9 +950,9 @@ export type OperationOn<S, Given> = Given extends readonly [
 	Given[0],
 	Place<S, Path>
 ] : Given;
-/** Publications of a topic: those of the pattern that fits, of several the one with the longest literal. */
+/** Publications of a topic. Of several patterns that fit, the one with the longest literal part counts. */
 export type PublicationOf<T, Topic extends string> = IsAny<T> extends true ? Json : string extends Topic ? Json : T[Best<Fitting<T, Topic>> & keyof T];
-/** A topic, if there are types of its publications. */
+/** The topic, if its publications have a declared type. */
 export type KnownTopic<T, Topic extends string> = IsAny<T> extends true ? Topic : string extends Topic ? Topic : [
 	Fitting<T, Topic>
 ] extends [
@@ -955,14 +961,14 @@ export type KnownTopic<T, Topic extends string> = IsAny<T> extends true ? Topic 
 export type Fitting<T, Topic extends string> = {
 	[Pattern in keyof T & string]: Topic extends Opened<Pattern> ? Pattern : never;
 }[keyof T & string];
-/** A pattern as a template type: `orders:{pk}` takes every `orders:…`. */
+/** Pattern as a template type: `orders:{pk}` matches every `orders:…`. */
 export type Opened<Pattern extends string> = Pattern extends `${infer Before}{${string}}${infer After}` ? `${Before}${string}${Opened<After>}` : Pattern;
 export type Best<Patterns extends string> = {
 	[One in Patterns]: true extends {
 		[Other in Patterns]: IsLonger<Literal<Other>, Literal<One>>;
 	}[Patterns] ? never : One;
 }[Patterns];
-/** Characters of a pattern outside of its places, as a tuple. */
+/** Characters of a pattern outside of its placeholders, as a tuple. */
 export type Literal<Pattern extends string> = Pattern extends `${infer Before}{${string}}${infer After}` ? [
 	...Characters<Before>,
 	...Literal<After>
@@ -977,12 +983,12 @@ export type IsLonger<One extends unknown[], Other extends unknown[]> = One exten
 	unknown,
 	...unknown[]
 ] ? true : false;
-/** What a handler may be sent. */
+/** Message that a handler accepts. */
 export type Sent<A> = SentBy<TypeOf<A, "send">>;
 export type SentBy<S> = IsAny<S> extends true ? Json : S extends {
 	in: infer In;
 } ? In : never;
-/** What a handler returns for what it was sent. */
+/** Answer of a handler to a message. */
 export type Returned<A, Message> = ReturnedBy<TypeOf<A, "send">, Message>;
 export type ReturnedBy<S, Message> = IsAny<S> extends true ? Json : S extends {
 	in: infer In;
@@ -1593,15 +1599,15 @@ export declare class StateDocument<S = Json> {
 	getStateSize(): number;
 	onStateChange(listener: Listener<Read<S, "">>): Unsubscribe;
 }
-/** When updates are sent; times in milliseconds. */
+/** Timing of updates, in milliseconds. */
 export interface SyncOptions {
 	mode: "immediate" | "delayed";
-	/** Without a further update. */
+	/** Wait after the last update. */
 	delay?: number;
 	/** Longest wait after the first update, however many follow. */
 	maxDelay?: number;
 }
-/** Options with what gathers by them, which is loaded, and the page that may be closed before the time has come. */
+/** Options, the loaded class that applies them, and the page, which may be closed before the time has come. */
 export type Sync = SyncOptions & {
 	Batch: typeof Batch;
 	page: PageLike | null;
@@ -1615,11 +1621,13 @@ export interface BatchPort {
 declare class Batch {
 	#private;
 	constructor(outbox: Outbox, clock: Clock, sync: Sync, port: BatchPort);
-	/** Take an update that fits a frame; return the function that takes it back, false once it was sent. */
+	/**
+	 * Add an update if it fits into the frame; return a function that takes it back, and returns false after it was sent.
+	 */
 	takeUpdate(frame: UpdateFrame, settle: Settle): () => boolean;
-	/** Send what waits; without a connection it waits in the outbox, closed. */
+	/** Send the collected updates. Without a connection they stay in the outbox, and take no more updates. */
 	flush(): void;
-	/** Let go of what the outbox has given up. */
+	/** Drop the draft, because the outbox has dropped its write. */
 	dropDraft(): void;
 	close(): void;
 }
@@ -2005,7 +2013,7 @@ export interface Device {
 	/** True for the session that asks. */
 	isCurrent: boolean;
 }
-/** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
+/** Part of the client, as an entry of the package exports it, for example `session-mgmt-client/http`. */
 export type Part = (shared: never) => object;
 export interface CreateOptions {
 	metadata?: JsonObject;
@@ -2252,29 +2260,32 @@ export declare class Sessions {
 	/** Call `listener` for every event in the log of this session. */
 	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
-/** Token that may do less than its session. */
+/** Token with fewer rights than its session. */
 export interface NarrowedToken {
 	token: string;
-	/** Seconds from now on. */
+	/** Lifetime in seconds, from the answer on. */
 	expiresIn: number;
 	scopes: string[];
 }
 export declare class Auth {
 	#private;
 	constructor(rest: Rest, credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
-	/** Bearer token: a secret, for headers only. Throws `no_token` where a cookie proves the session. */
+	/** Bearer token. It is a secret, so send it in headers only. Throws `no_token` if a cookie proves the session. */
 	get token(): string;
-	/** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
+	/**
+	 * Return the headers that prove the session. If a cookie proves it, they are the CSRF token and the name of the
+	 * session.
+	 */
 	headers(): Record<string, string>;
 	/**
-	 * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
-	 * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
+	 * Request a token with only these scopes, for a frame or a worker that needs no more. It cannot be refreshed. Rejects
+	 * with `scope_missing` if the session lacks a scope, and with `no_token` if a cookie proves the session.
 	 */
 	narrow(scopes: readonly string[], options?: {
 		expiresIn?: number;
 	}): Promise<NarrowedToken>;
 	validate(permission?: string): Promise<Validation>;
-	/** Call back when the token is no good any more: let the user log in, then start again. */
+	/** Call `listener` when the token is no longer valid: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
 /** Session of this page. Make it with `SessionClient.start`. */

@@ -57,7 +57,7 @@ export interface ErrorFields {
 	retry_after?: number | null;
 	[fact: string]: unknown;
 }
-/** JSON values: their equality, the rules of PROTOCOL section 3 for what may be sent, and safe access to members. */
+/** JSON values: equality, the rules of PROTOCOL section 3 for sent values, and safe access to members. */
 export type Json = any;
 export type JsonObject = {
 	[key: string]: Json;
@@ -165,29 +165,29 @@ declare class FakeLog {
 	get position(): Position;
 	positionAt(offset: number): Position;
 	appendEntry(body: Json): Entry;
-	/** Forget all entries up to an offset. */
+	/** Remove all entries up to an offset. */
 	trim(upTo?: number): void;
 	/** Lose the history: begin another epoch. */
 	restart(): void;
 	entriesAfter(offset: number): Entry[];
-	/** Return the newest entries before a place, or of all, as `history` tells them. */
+	/** Return the newest entries before a position, or of the whole log, as a reply to `history`. */
 	listPast(before: Position | null, limit?: number): object;
 	judgePosition(asked: Position | null, since?: Json): Verdict;
 	protected makeGap(from: number | null, reason: string): Verdict;
-	/** Return the frames that follow a verdict, before live entries. */
+	/** Return the frames between a verdict and the live entries. */
 	listReplay(verdict: Verdict): object[];
 	gapFrame(from: number, to: number): GapFrame;
 }
 declare class FakeDocument extends FakeLog {
 	value: Json;
-	/** Address of the body, if snapshots are to be fetched. */
+	/** Address of the body, if clients must fetch snapshots. */
 	url: string | null;
-	/** True if the server stores it encrypted. */
+	/** True if the server stores the document encrypted. */
 	encrypted: boolean;
 	readonly labels: Map<string, number>;
-	/** Conflicts of `conflicts/`; with `keep` = `client` the whole document becomes `client`. */
+	/** Answer of `conflicts/`. Resolving with `keep` = `client` sets the whole document to `client`. */
 	readonly conflicts: Json[];
-	/** Return the value at a version; undefined if it is not there. */
+	/** Return the value at a version; undefined if the log does not have it. */
 	valueAt(version: number): Json | undefined;
 	applyWrite(ops: readonly Operation[], author?: {
 		client_id?: string;
@@ -199,41 +199,41 @@ declare class FakeDocument extends FakeLog {
 	listReplay(verdict: Verdict): object[];
 	makeSnapshot(reason?: string): SnapshotFrame;
 }
-/** Pairs of tokens of one session of the fake server, refused and told again as PROTOCOL section 14 says. */
+/** Token pairs of one session of the fake server, refused and repeated as PROTOCOL section 14 says. */
 export interface FakePair {
 	access: string;
 	refresh: string;
 }
 declare class FakeTokens {
 	#private;
-	/** Seconds for which an access token counts. */
+	/** Seconds for which an access token is valid. */
 	life: number;
 	constructor(makeName: (prefix: string) => string);
 	/** Newest access token. */
 	get access(): string;
 	get pair(): FakePair;
-	/** Fields of an answer that brings tokens. */
+	/** Fields of an answer that contains tokens. */
 	get fields(): object;
-	/** Revoke everything and begin a family. */
+	/** Revoke all tokens, and begin a new family. */
 	begin(): FakePair;
 	revoke(): void;
-	/** Give a cookie that counts for so many seconds; the one before counts on. */
+	/** Issue a cookie that is valid for so many seconds; the one before stays valid. */
 	giveCookie(life: number): string;
 	isKnown(access: string): boolean;
 	isExpired(access: string): boolean;
-	/** Let every access token that was given be too old, whatever the clock says. */
+	/** Treat every issued access token as expired, whatever the clock says. */
 	expireAll(): void;
 	/** Return true if this refresh token proves its session. */
 	proves(refresh: string): boolean;
 	isPastHalf(): boolean;
-	/** Return false if the token was copied, or is unknown. */
+	/** Exchange a refresh token; return false if it was copied or is unknown. */
 	exchange(refresh: string, nonce: string): boolean;
 }
-/** What the fake server reaches a client by. */
+/** Way from the fake server to a client. */
 export interface FakeWire {
 	/** Deliver a frame from the server. */
 	deliver(frame: object): void;
-	/** End it from the server's side or the network's. */
+	/** End the wire, as the server or the network does. */
 	drop(code?: number): void;
 }
 export interface FakeClient {
@@ -241,7 +241,7 @@ export interface FakeClient {
 	generation: number;
 	lastSeq: number;
 	receipts: Map<number, ReceiptFrame>;
-	/** What was written under each number, apart from its base. */
+	/** Content of each numbered write, without its base. */
 	contents: Map<number, string>;
 	wire: FakeWire | null;
 	follows: Set<string>;
@@ -250,7 +250,7 @@ declare class FakeSession {
 	readonly id: string;
 	user: string | null;
 	state: SessionFields["state"];
-	/** Its token stands alone. */
+	/** True if its token cannot be refreshed. */
 	isLegacy: boolean;
 	isRecoverable: boolean;
 	successor: FakeSession | null;
@@ -265,27 +265,27 @@ declare class FakeSession {
 	newClient(id: string): FakeClient;
 	fields(): SessionFields;
 }
-/** What the page's cookies say, and how the project is set up. */
+/** State of the page's cookies, and settings of the project. */
 export interface FakeLogin {
 	/** User who is logged in; null for nobody. */
 	user: string | null;
-	/** The login was ended from elsewhere. */
+	/** True if the login was ended from elsewhere. */
 	isEnded: boolean;
 	onLogin: "claim" | "fresh" | "ask";
 	onLogout: "end" | "anonymous";
-	/** Visitors get sessions. */
+	/** True if visitors get sessions. */
 	anonymous: boolean;
-	/** How pages prove their sessions. */
+	/** Kind of proof that pages use. */
 	tokenMode: "bearer" | "cookie";
 }
 declare class FakeJar {
 	#private;
-	/** Token against forgery; a page asks for it, since it reads no cookie either. */
+	/** CSRF token; a page requests it, because it can read no cookie. */
 	csrf: string;
-	/** Return the secret of a page's session, by the page's name. */
+	/** Return the secret of the session of a page, by the page's name. */
 	find(name: string | null | undefined): string | undefined;
 	keep(name: string | null | undefined, secret: string): void;
-	/** Return true if another site could have made this request as well. */
+	/** Return true if another site could have sent this request. */
 	isForged(method: string, headers: Headers): boolean;
 }
 export type Frame = {
@@ -293,7 +293,7 @@ export type Frame = {
 	[field: string]: Json;
 };
 export interface FakeHttpPort {
-	/** Attach as over a socket: `connected` or `bye` comes by the wire. */
+	/** Attach as over a socket; the wire gets `connected` or `bye`. */
 	connect(wire: FakeWire, frame: Frame): void;
 	takeFrame(wire: FakeWire, frame: Frame): void;
 	leave(wire: FakeWire): void;
@@ -302,13 +302,13 @@ export interface FakeHttpPort {
 export type CallName = "connections" | "poll" | "frames" | "leave";
 declare class FakeHttp {
 	#private;
-	/** Streams are refused. */
+	/** Refuse streams. */
 	refusesStreams: boolean;
-	/** Something on the way holds back what has not ended. */
+	/** Hold back every answer that has not ended, as a buffering proxy does. */
 	isBuffered: boolean;
-	/** Answers that are lost on their way, by call; their effects happen. */
+	/** Number of answers to lose, by call. The effects of these calls happen. */
 	readonly lost: Partial<Record<CallName, number>>;
-	/** Calls that never arrive, by call. */
+	/** Number of calls that never arrive, by call. */
 	readonly missed: Partial<Record<CallName, number>>;
 	/** Refusals of the next calls. */
 	readonly refusals: Partial<Record<CallName, {
@@ -323,7 +323,7 @@ declare class FakeHttp {
 		body: Json
 	][];
 	constructor(port: FakeHttpPort);
-	/** Answer a call; null if it is none of a connection. */
+	/** Answer a call; return null if it is not a call of a connection. */
 	answer(path: string, init: RequestInit, session: FakeSession | undefined, proof: {
 		token?: string;
 		auth?: string;
@@ -331,7 +331,7 @@ declare class FakeHttp {
 	}): Promise<Response | null>;
 }
 export interface FakePeer {
-	/** Return false to leave it unopened; `begin` may open it later. */
+	/** Return false to leave the socket unopened; `begin` can open it later. */
 	handleOpen(socket: FakeSocket): boolean;
 	handleText(socket: FakeSocket, text: string): void;
 	handleClose(socket: FakeSocket): void;
@@ -344,24 +344,24 @@ declare class FakeSocket implements SocketLike, FakeWire {
 	onmessage: SocketLike["onmessage"];
 	onclose: SocketLike["onclose"];
 	onerror: SocketLike["onerror"];
-	/** Nothing passes, and nobody is told. */
+	/** True if nothing passes and no side is told. */
 	cut: boolean;
 	open: boolean;
 	closedWith: number | null;
 	constructor(url: string, protocols: string[], peer: FakePeer);
-	/** Open it to a peer that hears nothing. */
+	/** Open the socket to a peer that receives nothing. */
 	beginDeaf(): void;
-	/** Open it. */
+	/** Open the socket. */
 	begin(): void;
 	send(text: string): void;
 	close(code?: number): void;
 	/** Deliver a frame from the server. */
 	deliver(frame: object): void;
-	/** End it from the server's side or the network's. */
+	/** End the socket, as the server or the network does. */
 	drop(code?: number): void;
 }
 export interface FakeServerOptions {
-	/** Answer what a client sends. */
+	/** Return the answer to a message of a client. */
 	onMessage?: (data: Json) => Json;
 }
 type Frame$1 = {
@@ -376,38 +376,38 @@ export declare class FakeServer {
 	readonly topics: Map<string, FakeLog>;
 	/** Members of topics by the name of their presence, such as `presence:chat`. */
 	readonly present: Map<string, Map<string, any>>;
-	/** Values of topics that have one, by the topic's name. */
+	/** Values of topics, by the name of the topic. */
 	readonly values: Map<string, any>;
 	readonly denied: Set<string>;
-	/** Topics that have no room now. */
+	/** Topics that are temporarily refused with `busy`. */
 	readonly crowded: Set<string>;
-	/** Frames that clients have sent, the newest last. */
+	/** Frames that clients have sent, the newest one last. */
 	readonly received: Frame$1[];
 	readonly requests: string[];
 	readonly sockets: FakeSocket[];
-	/** Effects happen, but their receipts are lost. */
+	/** Lose all receipts; the effects of the writes happen. */
 	swallowReceipts: boolean;
-	/** Recoveries are completed. */
+	/** True if recoveries are completed. */
 	recovers: boolean;
-	/** Whose login the browser's cookies prove; may be changed at any time. */
+	/** Login that the cookies of the browser prove; it may be changed at any time. */
 	readonly login: FakeLogin;
-	/** Cookies of the browser, which proves sessions by them if `login.tokenMode` is `cookie`. */
+	/** Cookies of the browser; they prove sessions if `login.tokenMode` is `cookie`. */
 	readonly jar: FakeJar;
-	/** Answers of the next calls about identity that are lost on their way; their effects happen. */
+	/** Number of answers to lose, of the next calls about identity. The effects of these calls happen. */
 	lostAnswers: number;
 	/**
-	 * What happens to sockets on their way: they open after so many milliseconds, are refused, never open, or open and let
-	 * nothing pass.
+	 * Behaviour of new sockets: they open after `openAfter` milliseconds, are refused, never open, or open and pass no
+	 * frame.
 	 */
 	readonly network: {
 		sockets: "open" | "refused" | "silent" | "swallowed";
 		openAfter: number;
 	};
-	/** No request is answered. */
+	/** Answer no request. */
 	offline: boolean;
-	/** Status with which the portal of a network answers everything; 0 without one. */
+	/** Status with which a portal of the network answers everything; 0 for no portal. */
 	portal: number;
-	/** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
+	/** More fields for `connected`, such as `retry` or `limits`. */
 	settings: Record<string, Json>;
 	/** Connections over HTTP. */
 	readonly http: FakeHttp;
@@ -420,34 +420,34 @@ export declare class FakeServer {
 	write(operations: Operation[], name?: string): Position;
 	message(data: Json): void;
 	event(type: string, data: Json): void;
-	/** Add these fields to the next receipts of writes that take effect, one each. */
+	/** Add these fields to the next receipts of successful writes, one each. */
 	report(...reports: Partial<ReceiptFrame>[]): void;
 	/** Refuse the next numbered writes with these errors, one each. */
 	refuse(...errors: ErrorFields[]): void;
-	/** Answer the next openings of known clients as if another connection of theirs had taken over. */
+	/** Answer the next connects of known clients as if another connection had replaced them. */
 	replaceNext(openings: number): void;
-	/** Let another attach of every client arrive, of which nobody will hear. */
+	/** Let another attach of every client arrive, and lose its answer. */
 	overtake(): void;
-	/** Send a frame to every client, true to the protocol or not. */
+	/** Send a frame to every client; it may break the protocol. */
 	broadcast(frame: object): void;
-	/** Take the right to a topic away from everybody who follows it. */
+	/** Take the right to a topic away from all clients that follow it. */
 	deny(topic: string): void;
 	/** Break every connection; new ones are accepted. */
 	drop(code?: number): void;
-	/** Let nothing pass, and tell nobody; connections that exist never work again. */
+	/** Pass nothing more on the present connections, and tell no client. They never work again. */
 	cut(): void;
 	mend(): void;
 	bye(code: number, retryAfter?: number | null, reason?: string): void;
 	forgetClients(): void;
 	expire(): void;
-	/** End the session; a server that learned of the end by itself gives no `reason`. */
+	/** End the session. A server that found the end by itself gives no `reason`. */
 	terminate(reason?: string): void;
 }
 export declare class FakeChannels {
 	#private;
-	/** Decides about each message to each tab whether it is lost. */
+	/** Decide for each message and receiving tab whether the message is lost. */
 	loses: () => boolean;
-	/** Return the constructor of one tab; `run` does, or does not do, what comes to it. */
+	/** Return the constructor for one tab. `run` runs the delivery of a message, or drops it. */
 	forTab(run?: (task: () => void) => void): new (name: string) => ChannelLike;
 }
 export type Options = Parameters<LocksLike["request"]>[1];
@@ -455,7 +455,7 @@ export type Callback = Parameters<LocksLike["request"]>[2];
 export declare class FakeLocks implements LocksLike {
 	#private;
 	request(name: string, options: Options, callback: Callback, owner?: object): Promise<unknown>;
-	/** Release everything that a tab holds or waits for: it has ended. */
+	/** Release everything that a tab holds or waits for, because the tab has ended. */
 	releaseAll(owner: object): void;
 	isHeldBy(name: string, owner: object): boolean;
 }

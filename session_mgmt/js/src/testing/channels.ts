@@ -3,11 +3,11 @@
 import type { ChannelLike } from "../environment";
 
 export class FakeChannels {
-  /** Decides about each message to each tab whether it is lost. */
+  /** Decide for each message and receiving tab whether the message is lost. */
   loses: () => boolean = () => false;
   readonly #open = new Set<ChannelLike & { name: string; run(task: () => void): void }>();
 
-  /** Return the constructor of one tab; `run` does, or does not do, what comes to it. */
+  /** Return the constructor for one tab. `run` runs the delivery of a message, or drops it. */
   forTab(run: (task: () => void) => void = (task) => task()): new (name: string) => ChannelLike {
     const browser = this;
     return class FakeChannel implements ChannelLike {

@@ -1,4 +1,4 @@
-/** Answers of the fake server under `devices/` and to `tokens/narrow/`. Every login is recent. */
+/** Answers of the fake server under `devices/` and to `tokens/narrow/`. Every login counts as recent. */
 
 import type { Json } from "../values";
 import type { FakeSession } from "./session";

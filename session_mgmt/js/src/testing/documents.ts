@@ -1,4 +1,7 @@
-/** Answers of the fake server under `state/`. A diff is one `replace` of the whole; every conflict is open. */
+/**
+ * Answers of the fake server under `state/`. A diff is one `replace` of the whole document; every conflict is
+ * unresolved.
+ */
 
 import type { Json } from "../values";
 import type { FakeDocument } from "./log";
@@ -13,11 +16,11 @@ export interface Answer {
 interface Call {
   document: FakeDocument;
   method: string;
-  /** Path after the document's name, without slashes at its ends. */
+  /** Path after the name of the document, without slashes at its ends. */
   rest: string;
   query: URLSearchParams;
   body: Json;
-  /** Write a value as a new version, and tells everybody. */
+  /** Write a value as a new version, and notify all clients. */
   write(document: FakeDocument, value: Json): void;
 }
 

@@ -1,28 +1,28 @@
-/** Answers of the fake server to the calls that decide whose session a page has (PROTOCOL sections 14 and 15). */
+/** Answers of the fake server to the calls that decide which session a page gets (PROTOCOL sections 14 and 15). */
 
 import type { Json } from "../values";
 import type { FakeSession } from "./session";
 
-/** What the page's cookies say, and how the project is set up. */
+/** State of the page's cookies, and settings of the project. */
 export interface FakeLogin {
   /** User who is logged in; null for nobody. */
   user: string | null;
-  /** The login was ended from elsewhere. */
+  /** True if the login was ended from elsewhere. */
   isEnded: boolean;
   onLogin: "claim" | "fresh" | "ask";
   onLogout: "end" | "anonymous";
-  /** Visitors get sessions. */
+  /** True if visitors get sessions. */
   anonymous: boolean;
-  /** How pages prove their sessions. */
+  /** Kind of proof that pages use. */
   tokenMode: "bearer" | "cookie";
 }
 
 export interface FakeEntranceParts {
   login: FakeLogin;
   sessions: readonly FakeSession[];
-  /** Make a session for whoever is logged in; of another session, its successor. */
+  /** Make a session for the user who is logged in; with `before`, the successor of that session. */
   makeSession(before?: FakeSession): FakeSession;
-  /** End connections of a session whose tokens are void. */
+  /** End the connections of a session whose tokens are no longer valid. */
   detach(session: FakeSession): void;
   end(session: FakeSession, state: "expired" | "terminated"): void;
 }
@@ -36,14 +36,14 @@ interface Decision {
   receipt?: object;
 }
 
-/** Answer, with the secret of the cookie that comes with it. */
+/** Answer, with the secret of its cookie. */
 export type Told = [status: number, body: object, cookie?: string];
 
 const MISSING_TWICE = 2_000;
 
 export class FakeEntrance {
   readonly #parts: FakeEntranceParts;
-  /** Answers by nonce, so that one that was lost is given again. */
+  /** Answers by nonce, to repeat one that was lost. */
   readonly #told = new Map<string, { user: string | null; told: Told }>();
   readonly #missing = new Map<FakeSession, number>();
 

@@ -1,4 +1,4 @@
-/** Connections over HTTP of the fake server: attachments, polls that are held, and calls of frames. */
+/** Connections over HTTP of the fake server: attachments, held polls, and calls that send frames. */
 
 import { CLOSE, mayReconnect } from "../codes";
 import type { Position } from "../frames";
@@ -11,7 +11,7 @@ type Frame = { type: string; [field: string]: Json };
 type Asked = Record<string, { position: Position | null; grant?: string }>;
 
 export interface FakeHttpPort {
-  /** Attach as over a socket: `connected` or `bye` comes by the wire. */
+  /** Attach as over a socket; the wire gets `connected` or `bye`. */
   connect(wire: FakeWire, frame: Frame): void;
   takeFrame(wire: FakeWire, frame: Frame): void;
   leave(wire: FakeWire): void;
@@ -33,12 +33,12 @@ const STATUSES: Record<number, number> = {
 };
 const STREAM_SECONDS = 45;
 
-/** Attachment over HTTP; what is to be told waits in its log, or goes to the poll that is held. */
+/** Attachment over HTTP. Frames for the client wait in its log, or go to the held poll. */
 export class FakePolls implements FakeWire {
   isOver = false;
-  /** Frames of the call that is being answered. */
+  /** Frames for the answer that is being made. */
   collected: Frame[] | null = null;
-  /** Documents whose entries belong into that answer. */
+  /** Documents whose entries belong in that answer. */
   named: Record<string, Position | null> = {};
   held: { wake(frame?: Frame): void; fail(): void; hang(): void } | null = null;
   recovery: Frame | null = null;
@@ -57,7 +57,7 @@ export class FakePolls implements FakeWire {
     else if (!this.collected) this.held?.wake(frame);
   }
 
-  /** Never answer the poll that is held. */
+  /** Never answer the held poll. */
   hang(): void {
     this.held?.hang();
   }
@@ -69,13 +69,13 @@ export class FakePolls implements FakeWire {
 }
 
 export class FakeHttp {
-  /** Streams are refused. */
+  /** Refuse streams. */
   refusesStreams = false;
-  /** Something on the way holds back what has not ended. */
+  /** Hold back every answer that has not ended, as a buffering proxy does. */
   isBuffered = false;
-  /** Answers that are lost on their way, by call; their effects happen. */
+  /** Number of answers to lose, by call. The effects of these calls happen. */
   readonly lost: Partial<Record<CallName, number>> = {};
-  /** Calls that never arrive, by call. */
+  /** Number of calls that never arrive, by call. */
   readonly missed: Partial<Record<CallName, number>> = {};
   /** Refusals of the next calls. */
   readonly refusals: Partial<Record<CallName, { status: number; name: string; close: number | null; retry_after?: number }[]>> = {};
@@ -87,7 +87,7 @@ export class FakeHttp {
     this.#port = port;
   }
 
-  /** Answer a call; null if it is none of a connection. */
+  /** Answer a call; return null if it is not a call of a connection. */
   async answer(
     path: string,
     init: RequestInit,
@@ -166,7 +166,7 @@ export class FakeHttp {
     return isRecovery ? frames : frames.map(({ recovered: _, ...frame }) => frame as Frame);
   }
 
-  /** Return what a poll brings, and move its places on. */
+  /** Return the frames for a poll, and move its positions forward. */
   #readPoll(session: FakeSession, client: FakeClient, wire: FakePolls, body: Json): Frame[] {
     const frames: Frame[] = [];
     for (const [name, asked] of Object.entries(body.logs as Asked)) {
@@ -238,7 +238,7 @@ export class FakeHttp {
         push = (text) => {
           const bytes = encoder.encode(text);
           if (this.isBuffered) kept.push(bytes);
-          // One byte may be half a character.
+          // One byte may be half of a character.
           else for (const byte of bytes) controller.enqueue(new Uint8Array([byte]));
         };
         close = () => {
@@ -275,7 +275,7 @@ export class FakeHttp {
       },
     };
     wire.held = held;
-    // Its reader may give up a stream that nobody writes to any more.
+    // The reader may abort a stream that gets no more data.
     init.signal?.addEventListener("abort", () => {
       finish(() => undefined);
       fail(new DOMException("aborted", "AbortError"));

@@ -3,7 +3,7 @@
 import type { LocksLike } from "../environment";
 
 interface Claim {
-  /** Tab that claims; it releases all its locks when it ends. */
+  /** Tab that claims the lock. It releases all its locks when it ends. */
   owner: object;
   grant(): void;
   fail(): void;
@@ -41,7 +41,7 @@ export class FakeLocks implements LocksLike {
     });
   }
 
-  /** Release everything that a tab holds or waits for: it has ended. */
+  /** Release everything that a tab holds or waits for, because the tab has ended. */
   releaseAll(owner: object): void {
     for (const [name, queue] of this.#queues) this.#queues.set(name, queue.filter((claim) => claim.owner !== owner));
     for (const [name, claim] of this.#held) if (claim.owner === owner) this.#release(name, claim);
@@ -52,7 +52,7 @@ export class FakeLocks implements LocksLike {
   }
 
   #release(name: string, claim: Claim): void {
-    // Another one may have stolen it.
+    // Another claim may have stolen the lock.
     if (this.#held.get(name) !== claim) return;
     this.#held.delete(name);
     this.#queues.get(name)?.shift()?.grant();

@@ -33,7 +33,7 @@ export class FakeLog {
     return entry;
   }
 
-  /** Forget all entries up to an offset. */
+  /** Remove all entries up to an offset. */
   trim(upTo = this.head): void {
     this.entries = this.entries.filter(([offset]) => offset > upTo);
   }
@@ -49,7 +49,7 @@ export class FakeLog {
     return this.entries.filter((entry) => entry[0] > offset);
   }
 
-  /** Return the newest entries before a place, or of all, as `history` tells them. */
+  /** Return the newest entries before a position, or of the whole log, as a reply to `history`. */
   listPast(before: Position | null, limit = 50): object {
     const entries = this.entries.filter(([offset]) => !before || offset < before[1]).slice(-limit);
     const more = this.entries.some(([offset]) => offset < (entries[0]?.[0] ?? 0));
@@ -71,7 +71,7 @@ export class FakeLog {
     return { mode: "gap", from, to: this.head, reason, position: this.position };
   }
 
-  /** Return the frames that follow a verdict, before live entries. */
+  /** Return the frames between a verdict and the live entries. */
   listReplay(verdict: Verdict): object[] {
     if (verdict.mode !== "entries") return [];
     const entries = this.entriesAfter(verdict.from as number);
@@ -85,15 +85,15 @@ export class FakeLog {
 
 export class FakeDocument extends FakeLog {
   value: Json = {};
-  /** Address of the body, if snapshots are to be fetched. */
+  /** Address of the body, if clients must fetch snapshots. */
   url: string | null = null;
-  /** True if the server stores it encrypted. */
+  /** True if the server stores the document encrypted. */
   encrypted = false;
   readonly labels = new Map<string, number>();
-  /** Conflicts of `conflicts/`; with `keep` = `client` the whole document becomes `client`. */
+  /** Answer of `conflicts/`. Resolving with `keep` = `client` sets the whole document to `client`. */
   readonly conflicts: Json[] = [];
 
-  /** Return the value at a version; undefined if it is not there. */
+  /** Return the value at a version; undefined if the log does not have it. */
   valueAt(version: number): Json | undefined {
     if (version < 0 || version > this.head || this.entries.length < this.head) return undefined;
     const before = this.entries.filter(([offset]) => offset <= version);

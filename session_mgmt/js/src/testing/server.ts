@@ -1,6 +1,6 @@
 /**
- * A server in memory that speaks session-mgmt.v1 to any number of clients, and can be made to fail. It applies every
- * update at the head, whatever its base and strategy, and allows every log but the topics, and `state:<name>`, in
+ * Server in memory that speaks session-mgmt.v1 to any number of clients, and can be made to fail. It applies every
+ * update at the head, whatever its base and strategy. It allows every log, except the topics and `state:<name>` in
  * `denied`.
  */
 
@@ -22,7 +22,7 @@ import { FakeSocket } from "./socket";
 import type { FakeWire } from "./wire";
 
 export interface FakeServerOptions {
-  /** Answer what a client sends. */
+  /** Return the answer to a message of a client. */
   onMessage?: (data: Json) => Json;
 }
 
@@ -37,38 +37,38 @@ export class FakeServer {
   readonly topics = new Map<string, FakeLog>();
   /** Members of topics by the name of their presence, such as `presence:chat`. */
   readonly present = new Map<string, Map<string, Json>>();
-  /** Values of topics that have one, by the topic's name. */
+  /** Values of topics, by the name of the topic. */
   readonly values = new Map<string, Json>();
   readonly denied = new Set<string>();
-  /** Topics that have no room now. */
+  /** Topics that are temporarily refused with `busy`. */
   readonly crowded = new Set<string>();
-  /** Frames that clients have sent, the newest last. */
+  /** Frames that clients have sent, the newest one last. */
   readonly received: Frame[] = [];
   readonly requests: string[] = [];
   readonly sockets: FakeSocket[] = [];
-  /** Effects happen, but their receipts are lost. */
+  /** Lose all receipts; the effects of the writes happen. */
   swallowReceipts = false;
-  /** Recoveries are completed. */
+  /** True if recoveries are completed. */
   recovers = true;
-  /** Whose login the browser's cookies prove; may be changed at any time. */
+  /** Login that the cookies of the browser prove; it may be changed at any time. */
   readonly login: FakeLogin = {
     ...{ user: "7", isEnded: false, onLogin: "claim", onLogout: "end" },
     ...{ anonymous: true, tokenMode: "bearer" },
   };
-  /** Cookies of the browser, which proves sessions by them if `login.tokenMode` is `cookie`. */
+  /** Cookies of the browser; they prove sessions if `login.tokenMode` is `cookie`. */
   readonly jar = new FakeJar();
-  /** Answers of the next calls about identity that are lost on their way; their effects happen. */
+  /** Number of answers to lose, of the next calls about identity. The effects of these calls happen. */
   lostAnswers = 0;
   /**
-   * What happens to sockets on their way: they open after so many milliseconds, are refused, never open, or open and let
-   * nothing pass.
+   * Behaviour of new sockets: they open after `openAfter` milliseconds, are refused, never open, or open and pass no
+   * frame.
    */
   readonly network = { sockets: "open" as "open" | "refused" | "silent" | "swallowed", openAfter: 0 };
-  /** No request is answered. */
+  /** Answer no request. */
   offline = false;
-  /** Status with which the portal of a network answers everything; 0 without one. */
+  /** Status with which a portal of the network answers everything; 0 for no portal. */
   portal = 0;
-  /** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
+  /** More fields for `connected`, such as `retry` or `limits`. */
   settings: Record<string, Json> = {};
   #onMessage: (data: Json) => Json;
   #refusals: ErrorFields[] = [];
@@ -147,7 +147,7 @@ export class FakeServer {
     this.#spreadEntry(log, log.appendEntry({ type, data, at: "2026-11-23T12:00:00.000000Z" }));
   }
 
-  /** Add these fields to the next receipts of writes that take effect, one each. */
+  /** Add these fields to the next receipts of successful writes, one each. */
   report(...reports: Partial<ReceiptFrame>[]): void {
     this.#reports.push(...reports);
   }
@@ -157,12 +157,12 @@ export class FakeServer {
     this.#refusals.push(...errors);
   }
 
-  /** Answer the next openings of known clients as if another connection of theirs had taken over. */
+  /** Answer the next connects of known clients as if another connection had replaced them. */
   replaceNext(openings: number): void {
     this.#replacements = openings;
   }
 
-  /** Let another attach of every client arrive, of which nobody will hear. */
+  /** Let another attach of every client arrive, and lose its answer. */
   overtake(): void {
     for (const [wire, { client }] of this.#attached) {
       client.generation += 1;
@@ -170,12 +170,12 @@ export class FakeServer {
     }
   }
 
-  /** Send a frame to every client, true to the protocol or not. */
+  /** Send a frame to every client; it may break the protocol. */
   broadcast(frame: object): void {
     for (const wire of this.#attached.keys()) wire.deliver(frame);
   }
 
-  /** Take the right to a topic away from everybody who follows it. */
+  /** Take the right to a topic away from all clients that follow it. */
   deny(topic: string): void {
     this.denied.add(topic);
     const log = `topic:${topic}`;
@@ -189,7 +189,7 @@ export class FakeServer {
     for (const wire of [...this.#attached.keys()]) wire.drop(code);
   }
 
-  /** Let nothing pass, and tell nobody; connections that exist never work again. */
+  /** Pass nothing more on the present connections, and tell no client. They never work again. */
   cut(): void {
     this.#cut = this.offline = true;
     for (const socket of this.sockets) socket.cut = true;
@@ -217,7 +217,7 @@ export class FakeServer {
     this.bye(CLOSE.SESSION_EXPIRED);
   }
 
-  /** End the session; a server that learned of the end by itself gives no `reason`. */
+  /** End the session. A server that found the end by itself gives no `reason`. */
   terminate(reason?: string): void {
     this.session.state = "terminated";
     this.bye(CLOSE.SESSION_TERMINATED, null, reason);
@@ -242,7 +242,7 @@ export class FakeServer {
     this.received.push(frame);
     if (frame.type === "connect") return this.#handleConnect(wire, frame);
     const attached = this.#attached.get(wire);
-    // Before an attach a client may only ask whether anybody is there.
+    // Before an attach a client may only ask for a sign of life.
     if (!attached && frame.type === "ping") return wire.deliver({ type: "pong", id: frame.id, server_time: "" });
     if (!attached) return;
     const { session, client } = attached;
@@ -259,7 +259,7 @@ export class FakeServer {
   }
 
   #handleConnect(wire: FakeWire, frame: Frame): void {
-    // The handshake had the cookie; no frame has one.
+    // The handshake carried the cookie; no frame contains it.
     const token = frame.auth === "cookie" ? this.jar.find(frame.name) : frame.token;
     const isOfThisMode = (frame.auth === "cookie") === this.#hasCookies && (frame.token === undefined) === this.#hasCookies;
     const session = this.sessions.find(({ tokens }) => isOfThisMode && tokens.isKnown(token));
@@ -346,7 +346,7 @@ export class FakeServer {
     wire.deliver({ type: "reply", id, position: log.position, data: this.values.get(name.slice("topic:".length)) ?? null });
   }
 
-  /** Answer a frame about presence; each client is a member under its own name, and each move is an entry at once. */
+  /** Answer a frame about presence. Each client is a member with its own name; each change is an entry at once. */
   #handlePresence(wire: FakeWire, session: FakeSession, client: FakeClient, { type, id, log, data }: Frame): void {
     if (!this.#findLog(session, log)) return wire.deliver({ type: "error", id, ...makeTopicDenied() });
     const topic = `presence:${log.slice("topic:".length)}`;
@@ -585,7 +585,7 @@ function makeReusedReceipt(seq: number): ReceiptFrame {
   return { type: "receipt", seq, ok: false, error: { code: 231, name: "seq_reused", temporary: false, message: "" } };
 }
 
-/** Write what makes two frames the same write: their base may differ. */
+/** Return a text that is equal for equal writes; their base may differ. */
 function describeContent({ base, epoch, tag, replaced, ...content }: Frame): string {
   return JSON.stringify(content);
 }

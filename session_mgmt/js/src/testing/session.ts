@@ -10,7 +10,7 @@ export interface FakeClient {
   generation: number;
   lastSeq: number;
   receipts: Map<number, ReceiptFrame>;
-  /** What was written under each number, apart from its base. */
+  /** Content of each numbered write, without its base. */
   contents: Map<number, string>;
   wire: FakeWire | null;
   follows: Set<string>;
@@ -18,7 +18,7 @@ export interface FakeClient {
 
 export class FakeSession {
   state: SessionFields["state"] = "active";
-  /** Its token stands alone. */
+  /** True if its token cannot be refreshed. */
   isLegacy = false;
   isRecoverable = true;
   successor: FakeSession | null = null;

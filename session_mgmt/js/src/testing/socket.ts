@@ -1,10 +1,10 @@
-/** Both ends of a WebSocket in memory. Frames arrive in order, each in a turn of its own. */
+/** Both ends of a WebSocket in memory. Frames arrive in order, each in its own turn of the event loop. */
 
 import type { SocketLike } from "../environment";
 import type { FakeWire } from "./wire";
 
 export interface FakePeer {
-  /** Return false to leave it unopened; `begin` may open it later. */
+  /** Return false to leave the socket unopened; `begin` can open it later. */
   handleOpen(socket: FakeSocket): boolean;
   handleText(socket: FakeSocket, text: string): void;
   handleClose(socket: FakeSocket): void;
@@ -15,7 +15,7 @@ export class FakeSocket implements SocketLike, FakeWire {
   onmessage: SocketLike["onmessage"] = null;
   onclose: SocketLike["onclose"] = null;
   onerror: SocketLike["onerror"] = null;
-  /** Nothing passes, and nobody is told. */
+  /** True if nothing passes and no side is told. */
   cut = false;
   open = false;
   closedWith: number | null = null;
@@ -32,13 +32,13 @@ export class FakeSocket implements SocketLike, FakeWire {
     });
   }
 
-  /** Open it to a peer that hears nothing. */
+  /** Open the socket to a peer that receives nothing. */
   beginDeaf(): void {
     this.open = true;
     this.onopen?.({} as never);
   }
 
-  /** Open it. */
+  /** Open the socket. */
   begin(): void {
     if (this.closedWith !== null || this.cut) return;
     this.open = true;
@@ -66,7 +66,7 @@ export class FakeSocket implements SocketLike, FakeWire {
     });
   }
 
-  /** End it from the server's side or the network's. */
+  /** End the socket, as the server or the network does. */
   drop(code = 1006): void {
     queueMicrotask(() => {
       if (this.cut || this.closedWith !== null) return;

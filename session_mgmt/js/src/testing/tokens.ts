@@ -1,4 +1,4 @@
-/** Pairs of tokens of one session of the fake server, refused and told again as PROTOCOL section 14 says. */
+/** Token pairs of one session of the fake server, refused and repeated as PROTOCOL section 14 says. */
 
 export interface FakePair {
   access: string;
@@ -13,7 +13,7 @@ interface Refresh {
 const GRACE = 30_000;
 
 export class FakeTokens {
-  /** Seconds for which an access token counts. */
+  /** Seconds for which an access token is valid. */
   life = 900;
   readonly #makeName: (prefix: string) => string;
   #pair: FakePair | null = null;
@@ -34,13 +34,13 @@ export class FakeTokens {
     return this.#pair ?? this.begin();
   }
 
-  /** Fields of an answer that brings tokens. */
+  /** Fields of an answer that contains tokens. */
   get fields(): object {
     const { access, refresh } = this.pair;
     return { access, refresh, expires_in: (this.#since + this.life * 1000 - Date.now()) / 1000, login_due_in: null };
   }
 
-  /** Revoke everything and begin a family. */
+  /** Revoke all tokens, and begin a new family. */
   begin(): FakePair {
     this.revoke();
     return this.#issue();
@@ -52,7 +52,7 @@ export class FakeTokens {
     this.#pair = null;
   }
 
-  /** Give a cookie that counts for so many seconds; the one before counts on. */
+  /** Issue a cookie that is valid for so many seconds; the one before stays valid. */
   giveCookie(life: number): string {
     const cookie = this.#makeName("smc_");
     this.#accesses.set(cookie, Date.now() + life * 1000);
@@ -67,7 +67,7 @@ export class FakeTokens {
     return (this.#accesses.get(access) ?? 0) <= Date.now();
   }
 
-  /** Let every access token that was given be too old, whatever the clock says. */
+  /** Treat every issued access token as expired, whatever the clock says. */
   expireAll(): void {
     for (const access of this.#accesses.keys()) this.#accesses.set(access, 0);
   }
@@ -81,7 +81,7 @@ export class FakeTokens {
     return Date.now() >= this.#since + (this.life * 1000) / 2;
   }
 
-  /** Return false if the token was copied, or is unknown. */
+  /** Exchange a refresh token; return false if it was copied or is unknown. */
   exchange(refresh: string, nonce: string): boolean {
     const known = this.#refreshes.get(refresh);
     if (!known) return false;

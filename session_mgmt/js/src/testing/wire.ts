@@ -1,8 +1,8 @@
-/** What the fake server reaches a client by. */
+/** Way from the fake server to a client. */
 
 export interface FakeWire {
   /** Deliver a frame from the server. */
   deliver(frame: object): void;
-  /** End it from the server's side or the network's. */
+  /** End the wire, as the server or the network does. */
   drop(code?: number): void;
 }
