@@ -35,7 +35,7 @@ END_DEVICE, EXPORT_USER, ERASE_USER = "end_device", "export_user", "erase_user"
 # Somebody acts for the user of a session, whose name is ``acting``.
 IMPERSONATED = "impersonated"
 ADD_WEBHOOK, CHANGE_WEBHOOK, DELETE_WEBHOOK = "add_webhook", "change_webhook", "delete_webhook"
-ROTATE_WEBHOOK, REPLAY_WEBHOOKS = "rotate_webhook", "replay_webhooks"
+ROTATE_WEBHOOK, REPLAY_WEBHOOKS, START_WEBHOOK = "rotate_webhook", "replay_webhooks", "start_webhook"
 # Nobody did it: the receiver asked for it.
 STOP_WEBHOOK = "stop_webhook"
 PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"

@@ -182,7 +182,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["session_types", "a\0b"], 1, "cannot be written: embedded null byte"),
     (["session_types", "/proc/self/mem", "--check"], 1, "is not up to date"),
     (["session_types", "/dev/null/types.ts"], 1, "cannot be written: Not a directory"),
-    (["session_webhooks", "send", "--dry-run"], 2, "send takes no --dry-run, which is for: replay, rotate."),
+    (["session_webhooks", "send", "--dry-run"], 2, "send takes no --dry-run, which is for: replay, rotate, start."),
     (["session_webhooks", "send", "--endpoint", "1"], 2, "send takes no --endpoint"),
     (["session_webhooks", "add", "--dry-run", "--address", "https://a.example"], 2, "add takes no --dry-run"),
     (["session_webhooks", "list", "--event", "message"], 2, "list takes no --event"),
@@ -195,6 +195,8 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["session_types", "--check"], 2, "--check needs the name of a file"),
     (["session_webhooks", "add"], 2, "Name the address"),
     (["session_webhooks", "rotate"], 2, "Name an endpoint"),
+    (["session_webhooks", "start"], 2, "Name an endpoint"),
+    (["session_webhooks", "start", "--hours", "1"], 2, "start takes no --hours"),
     (["serve", "sh\udcffop:8000"], 1, "Nothing can listen on"),
     (["rotate_state_keys"], 1, "Name one in state_keys"),
 ]

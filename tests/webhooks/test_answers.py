@@ -96,8 +96,23 @@ def test_a_wait_that_another_answer_names_rests_nobody(receiver: Receiver, endpo
     assert clock.send(timedelta(seconds=13))["failed"] == 2
 
 
+def start_in_admin(pk: int, receiver: Receiver, operator: Client) -> None:
+    operator.post(f"{ADMIN}webhookendpoint/{pk}/change/", {"address": receiver.address, "active": "on"})
+
+
+def start_by_command(pk: int, receiver: Receiver, operator: Client) -> None:
+    given = "start", "--endpoint", str(pk)
+    told = {"endpoint": pk, "started": True, "waiting": 2}
+    assert run(*given, "--dry-run") == {**told, "dry_run": True}
+    assert not WebhookEndpoint.objects.get().active
+    assert run(*given) == {**told, "dry_run": False}
+    assert run(*given)["started"] is False
+    assert list(AuditEntry.objects.filter(action="start_webhook").values_list("data", flat=True)) == [{"endpoint": pk}]
+
+
+@pytest.mark.parametrize("start", [start_in_admin, start_by_command])
 def test_an_endpoint_that_is_gone_is_switched_off_with_its_reason_and_keeps_what_waits(
-    receiver: Receiver, endpoint: Made, operator: Client
+    receiver: Receiver, endpoint: Made, operator: Client, start: Callable[[int, Receiver, Client], None]
 ) -> None:
     clock = Clock()
     sessions = [create_session().session for _ in range(2)]
@@ -114,7 +129,7 @@ def test_an_endpoint_that_is_gone_is_switched_off_with_its_reason_and_keeps_what
     entry = AuditEntry.objects.get(action="stop_webhook")
     assert (entry.actor, entry.data) == (None, {"endpoint": stopped.pk, "reason": stopped.stopped})
     receiver.answer = lambda told: 204
-    operator.post(f"{ADMIN}webhookendpoint/{stopped.pk}/change/", {"address": receiver.address, "active": "on"})
+    start(stopped.pk, receiver, operator)
     update_session(sessions[0], 2)
     assert clock.send() == {"sent": 3, "failed": 0, "dead": 0}
     assert WebhookEndpoint.objects.get().stopped == ""

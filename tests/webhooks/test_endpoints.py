@@ -155,6 +155,15 @@ def test_the_command_says_what_it_does_to_people(receiver: Receiver, endpoint: M
     WebhookDelivery.objects.update(state="dead", settled_at=endpoint.endpoint.created_at)
     call_command("session_webhooks", "replay", stdout=out, stderr=progress)
     assert "1 deliveries" in progress.getvalue() and "1 will be sent again" in out.getvalue()
+    endpoints.stop_endpoint(endpoint.endpoint, "it answered 410")
+    start, pk = ["session_webhooks", "start", "--endpoint", str(endpoint.endpoint.pk)], endpoint.endpoint.pk
+    for given in (["--dry-run"], [], []):
+        call_command(*start, *given, stdout=out)
+    assert out.getvalue().splitlines()[-3:] == [
+        f"Endpoint {pk} would be switched on; 1 deliveries wait.",
+        f"Endpoint {pk} is switched on; 1 deliveries wait.",
+        f"Endpoint {pk} is on already.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +177,7 @@ def test_the_command_says_what_it_does_to_people(receiver: Receiver, endpoint: M
         ),
         (["rotate"], "--endpoint"),
         (["rotate", "--endpoint", "99"], "no endpoint 99; .* list"),
+        (["start", "--endpoint", "99"], "no endpoint 99; .* list"),
         (["replay", "--endpoint", "99"], "no endpoint 99; .* list"),
     ],
 )

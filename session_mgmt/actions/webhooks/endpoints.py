@@ -97,6 +97,21 @@ def stop_endpoint(endpoint: WebhookEndpoint, reason: str) -> None:
     known_endpoints.forget()
 
 
+def find_off(pk: int) -> Any:
+    """Return the endpoint as a query that is empty if it is on."""
+    return WebhookEndpoint.objects.using(settings().database).filter(pk=pk, active=False)
+
+
+def start_endpoint(pk: int) -> bool:
+    """Switch an endpoint on again, so that deliveries that wait are sent; return False if it was on."""
+    with open_transaction(settings().database):
+        if not find_off(pk).update(active=True, stopped="", rests_until=None):
+            return False
+        audit.add_entry(audit.START_WEBHOOK, endpoint=pk)
+    known_endpoints.forget()
+    return True
+
+
 def rest_endpoint(endpoint: WebhookEndpoint, until: datetime) -> None:
     """Send nothing to an endpoint until a time, unless its address was changed since the call."""
     called = WebhookEndpoint.objects.using(settings().database).filter(pk=endpoint.pk, address=endpoint.address)

@@ -17,7 +17,7 @@ from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.management.base import ReportCommand, WrongArgument
 from session_mgmt.models import WebhookDelivery, WebhookEndpoint, clock
 
-_LIST, _ADD, _SEND, _REPLAY, _ROTATE = "list", "add", "send", "replay", "rotate"
+_LIST, _ADD, _SEND, _REPLAY, _ROTATE, _START = "list", "add", "send", "replay", "rotate", "start"
 # Options of each action besides --json. Any other is refused: a --dry-run that is ignored would really send.
 _OPTIONS = {
     _LIST: set[str](),
@@ -25,6 +25,7 @@ _OPTIONS = {
     _SEND: set[str](),
     _REPLAY: {"endpoint", "session", "state", "hours", "dry_run"},
     _ROTATE: {"endpoint", "at_once", "dry_run"},
+    _START: {"endpoint", "dry_run"},
 }
 _STATES = {"dead": ("dead",), "sent": ("sent",), "all": ("dead", "sent")}
 _EVERY = 100
@@ -34,28 +35,33 @@ _MOST_HOURS = 876_000
 
 class Command(ReportCommand):
     help = (
-        "List the endpoints of webhooks with their deliveries, add one, send what is due, replay deliveries, or rotate"
-        " a secret."
+        "List the endpoints of webhooks with their deliveries, add one, send what is due, replay deliveries, rotate a"
+        " secret, or start an endpoint that has stopped."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "do", choices=(_LIST, _ADD, _SEND, _REPLAY, _ROTATE), help="list, add, send, replay, rotate"
-        )
+        parser.add_argument("do", choices=tuple(_OPTIONS), help=", ".join(_OPTIONS))
         parser.add_argument("--address", help="add: the address, which begins with https://.")
         parser.add_argument("--event", action="append", default=[], help="add: a type of events; again for others.")
         parser.add_argument("--tenant", default="", help="add: the tenant whose sessions it is told of.")
-        parser.add_argument("--endpoint", type=_read_key, help="rotate, replay: an endpoint, by its number.")
+        parser.add_argument("--endpoint", type=_read_key, help="rotate, replay, start: an endpoint, by its number.")
         parser.add_argument("--session", type=uuid.UUID, help="replay: those of one session.")
         parser.add_argument("--state", choices=_STATES, default="dead", help="replay: dead (given up), sent or all.")
         parser.add_argument("--hours", type=_read_hours, help="replay: those of the last hours.")
         parser.add_argument("--at-once", action="store_true", help="rotate: the old secret signs no more.")
-        parser.add_argument("--dry-run", action="store_true", help="replay, rotate: tell only; change nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="replay, rotate, start: tell only; change nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_others(options)
-        verbs = {_LIST: self._list, _ADD: self._add, _SEND: self._send, _REPLAY: self._replay, _ROTATE: self._rotate}
+        verbs = {
+            _LIST: self._list,
+            _ADD: self._add,
+            _SEND: self._send,
+            _REPLAY: self._replay,
+            _ROTATE: self._rotate,
+            _START: self._start,
+        }
         # A secret is shown once, so a stop between creating and showing it would lose it.
         with self.stops.hold() if options["do"] in (_ADD, _ROTATE) else nullcontext():
             told = verbs[options["do"]](options)
@@ -124,7 +130,7 @@ class Command(ReportCommand):
     def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
         hours = options["hours"]
         if options["endpoint"] is not None:
-            _require_endpoint(options["endpoint"])
+            _check_endpoint(options["endpoint"])
         since = None if hours is None else clock.read(settings().database) - timedelta(hours=hours)
         rows = replaying.find_settled(
             endpoint=options["endpoint"], session=options["session"], states=_STATES[options["state"]], since=since
@@ -149,10 +155,7 @@ class Command(ReportCommand):
             self.tell_progress(f"{count} deliveries")
 
     def _rotate(self, options: dict[str, Any]) -> dict[str, Any]:
-        pk = options["endpoint"]
-        if pk is None:
-            raise WrongArgument("Name an endpoint with --endpoint; `session_webhooks list` has their numbers.")
-        _require_endpoint(pk)
+        pk = _require_endpoint(options)
         if options["dry_run"]:
             self._print(f"Endpoint {pk} would get a new secret.")
             return {"dry_run": True, "endpoint": pk}
@@ -162,6 +165,18 @@ class Command(ReportCommand):
             raise CommandError(f"{error} Rotate with --at-once to leave the old secret.") from error
         audit.add_entry(audit.ROTATE_WEBHOOK, endpoint=pk, at_once=options["at_once"])
         return self._show_secret(pk, secret)
+
+    def _start(self, options: dict[str, Any]) -> dict[str, Any]:
+        pk, dry_run = _require_endpoint(options), options["dry_run"]
+        started = endpoints.find_off(pk).exists() if dry_run else endpoints.start_endpoint(pk)
+        self.done["started"] += started and not dry_run
+        waiting = endpoints.count_deliveries(pk)[WebhookDelivery.State.WAITING]
+        if started:
+            self._print(f"Endpoint {pk} {'would be' if dry_run else 'is'} switched on; {waiting} deliveries wait.")
+        else:
+            self._print(f"Endpoint {pk} is on already.")
+        self._tell_if_off()
+        return {"dry_run": dry_run, "endpoint": pk, "started": started, "waiting": waiting}
 
 
 def _refuse_others(options: dict[str, Any]) -> None:
@@ -173,9 +188,16 @@ def _refuse_others(options: dict[str, Any]) -> None:
             raise WrongArgument(f"{options['do']} takes no --{name.replace('_', '-')}, which is for: {takers}.")
 
 
-def _require_endpoint(pk: int) -> None:
+def _require_endpoint(options: dict[str, Any]) -> int:
+    if options["endpoint"] is None:
+        raise WrongArgument("Name an endpoint with --endpoint; `session_webhooks list` has their numbers.")
+    return _check_endpoint(options["endpoint"])
+
+
+def _check_endpoint(pk: int) -> int:
     if not endpoints.list_endpoints().filter(pk=pk).exists():
         raise CommandError(f"There is no endpoint {pk}; `session_webhooks list` has their numbers.")
+    return pk
 
 
 def _read_key(text: str) -> int:
