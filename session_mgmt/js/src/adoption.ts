@@ -1,7 +1,7 @@
 /**
- * Sends what closed tabs of this browser left in their outboxes: each under its own client and its own numbers, one
- * after the other, while holding that tab's lock. A tab adds no writes of its own to them, so every write happens once,
- * whoever dies in between.
+ * Send the writes that closed tabs of this browser left in their outboxes. Each closed tab's writes go under its own
+ * client and with their own numbers, one tab after the other, while this tab holds the closed tab's lock. This tab adds
+ * no writes of its own to them, so each write takes effect once, even if this tab dies meanwhile.
  */
 
 import { CLOSE } from "./codes";
@@ -12,23 +12,23 @@ import type { ClientRow, OutboxStore } from "./outboxStore";
 import type { Sending, SendingPort } from "./sending";
 
 export interface AdoptionPort extends SendingPort {
-  /** Load what sends them. */
+  /** Load the connection that sends the writes. */
   loadSending(): Promise<{ Sending: typeof Sending }>;
   readOwner(): Owner;
   /** Return the key of this tab's own record. */
   readKey(): string;
-  /** Report that so many writes of closed tabs were sent. */
+  /** Report how many writes of closed tabs were sent. */
   tellAdopted(count: number): void;
-  /** Report that another number of writes of closed tabs waits. */
+  /** Report that the number of waiting writes of closed tabs has changed. */
   tellWaiting(): void;
 }
 
 const LOOK_EVERY = 300_000;
-// Another tab may be sending them, or the server may not have answered.
+// Another tab may be sending the writes now, or the server may not have answered.
 const LOOK_AGAIN = 5_000;
 
 export class Adoption {
-  /** Writes of closed tabs that wait. */
+  /** Number of waiting writes of closed tabs. */
   waiting = 0;
   readonly #env: Environment;
   readonly #outboxes: Outboxes;
@@ -52,7 +52,7 @@ export class Adoption {
     });
   }
 
-  /** Send what closed tabs left, and look again after a while. */
+  /** Send the writes of closed tabs, and look again later. */
   async look(): Promise<void> {
     this.#wantsToSend = true;
     this.#isClosed = false;
@@ -69,19 +69,19 @@ export class Adoption {
     if (!this.#isClosed) this.#timer = this.#env.clock.setTimeout(() => void this.look(), wait);
   }
 
-  /** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
+  /** Drop the writes that closed tabs of an ended session left. With `isTold` they are reported to the application. */
   async abandon(owner: Owner, reason: string, isTold: boolean): Promise<void> {
     try {
       for (const [row] of await this.#store.listWaiting(owner, this.#port.readKey())) {
         await tryExclusively(this.#env, row.lock, () => this.#giveUp(row.key, reason, isTold));
       }
     } catch {
-      // Without the store nothing was left.
+      // Without the store there are no such writes.
     }
     await this.#count();
   }
 
-  /** Let go of what is being sent, until the next `look`. */
+  /** Stop sending until the next `look`. */
   close(): void {
     this.#isClosed = true;
     this.#wantsToSend = false;
@@ -99,14 +99,14 @@ export class Adoption {
         if (!this.#isClosed) await tryExclusively(this.#env, row.lock, () => this.#send(row));
       }
     } catch {
-      // Without the store there is nothing to adopt; the next look may find it again.
+      // Without the store there is nothing to adopt. The store may be available at the next look.
     }
   }
 
   async #count(): Promise<void> {
     let waiting = 0;
     for (const [row, count] of await this.#listWaiting().catch(() => [])) {
-      // A tab that lives holds its lock, and counts for itself.
+      // An open tab holds its lock, and counts its own writes.
       await tryExclusively(this.#env, row.lock, async () => void (waiting += count));
     }
     if (this.#isClosed || waiting === this.waiting) return;
@@ -118,7 +118,7 @@ export class Adoption {
     const { Sending } = await this.#port.loadSending();
     const writes = await this.#store.readWrites(row.key);
     if (writes.length === 0 || this.#isClosed) return;
-    // Before anything is sent: from here on the tab that had them is a new client, if it comes back.
+    // This must be stored before anything is sent: if the closed tab comes back, it begins as a new client.
     await this.#store.markAdopted(row);
     const sending = (this.#sending = new Sending(this.#env, this.#outboxes, row, writes, this.#port));
     const code = await sending.run();
@@ -134,7 +134,7 @@ export class Adoption {
   }
 }
 
-/** Run `work` if nobody holds `name`, and hold it meanwhile. */
+/** Run `work` while holding the lock `name`; do nothing if it is held already. */
 async function tryExclusively({ locks }: Environment, name: string, work: () => Promise<void>): Promise<void> {
   await locks?.request(name, { ifAvailable: true }, async (lock) => {
     if (lock !== null) await work();

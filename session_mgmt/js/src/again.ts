@@ -1,10 +1,10 @@
-/** Another address for the file of a part, for browsers that keep a failed import for as long as the page lives. */
+/** Second address for the file of a part: some browsers remember a failed import until the page is closed. */
 
 let attempts = 0;
 
 /**
- * Import the file that an error of `import()` names, by an address that no import has failed at. Throws the error where it
- * names none, as Safari's does.
+ * Import the file that an error of `import()` names, from an address that has not failed before. Throws the error if it
+ * names no file, as in Safari.
  */
 export async function importAgain(
   error: unknown,
@@ -13,11 +13,11 @@ export async function importAgain(
   const address = findAddress(error);
   if (!address) throw error;
   attempts += 1;
-  // A second question mark is a part of the first one's text.
+  // A second question mark would belong to the value of the first query parameter.
   return load(`${address}?again=${attempts}`);
 }
 
-/** Return the address that an error of `import()` names; undefined for browsers that name none. */
+/** Return the address in an error of `import()`; undefined in browsers that do not name it. */
 export function findAddress(error: unknown): string | undefined {
   return /https?:[^\s'"]+/.exec(String(error))?.[0];
 }

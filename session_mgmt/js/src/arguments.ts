@@ -1,8 +1,11 @@
-/** Checks of what callers give, whatever their compiler has seen: a call refuses it, and nothing fails later for it. */
+/**
+ * Checks of arguments, also for callers without TypeScript. A call refuses a wrong argument, so that nothing fails
+ * later.
+ */
 
 import { SessionError } from "./errors";
 
-/** Throw `invalid_field` unless something holds of an argument; `words` say what it is to be. */
+/** Throw `invalid_field` if an argument does not hold; `words` say what it must be. */
 export function requireThat(holds: boolean, words: string): void {
   if (!holds) throw SessionError.local("invalid_field", `Mend the call: ${words}.`);
 }
@@ -23,7 +26,7 @@ export function isText(value: unknown): value is string {
   return typeof value === "string";
 }
 
-/** Return true for a number that is finite and not negative. */
+/** Return true for a finite number that is not negative. */
 export function isAmount(value: unknown): value is number {
   return Number.isFinite(value) && (value as number) >= 0;
 }

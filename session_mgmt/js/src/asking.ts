@@ -9,7 +9,7 @@ import type { RefreshAnswer } from "./changes/refreshing";
 
 const PATIENCE = 10_000;
 
-/** Ask over the connection; null without an answer. Rejects with the server's refusal. */
+/** Ask over the connection. Resolves with null without an answer. Rejects if the server refuses. */
 export async function askForReply<Answer = RefreshAnswer>(
   connection: Connection,
   clock: Clock,
@@ -22,7 +22,8 @@ export async function askForReply<Answer = RefreshAnswer>(
         if (!signal.aborted && !connection.askServer(frame, take)) take(null);
       };
       const take = (answer: ServerFrame | null): void => {
-        // While an attachment changes its transport the connection goes on, and the next attachment is asked.
+        // While an attachment changes its transport, the connection goes on, and the question is repeated on the next
+        // attachment.
         if (!answer && connection.connected) connection.attaching.add(send);
         else resolve(answer);
       };
@@ -34,7 +35,7 @@ export async function askForReply<Answer = RefreshAnswer>(
   return reply as Answer | null;
 }
 
-/** Ask about a log; `answer` gets the verdict, or the error. Return false if there is no connection. */
+/** Ask about a log; `answer` receives the verdict or the error. Return false without a connection. */
 export function askForVerdict(
   connection: Connection,
   frame: object,

@@ -1,4 +1,4 @@
-/** The session of a page that begins: the kept one, or what the server names. */
+/** Session of a page at its start: the kept one, or the one that the server names. */
 
 import { Backoff } from "./backoff";
 import type { Credentials, Kept } from "./credentials";
@@ -7,16 +7,16 @@ import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import { limitTime, pause } from "./pause";
 
-/** How a start found its session. */
+/** Result of the search for the session of a page. */
 export interface Begun {
   before: Kept | null;
   entered: Entered | null;
 }
 
 interface Found extends Begun {
-  /** Nothing of the kept session may be shown yet. */
+  /** True if nothing of the kept session may be shown yet. */
   isHidden: boolean;
-  /** The server need not be asked before the first connection. */
+  /** True if the client may connect before it has asked the server. */
   isCertain: boolean;
 }
 
@@ -26,15 +26,15 @@ export interface BeginningParts {
   whenOffline: "wait" | "kept";
   tell(error: SessionError): void;
   runAlone<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
-  /** Forget a session whose page may not begin. */
+  /** Forget a session that the page may not use. */
   forget(kept: Kept, reason: string): void;
 }
 
-/** Milliseconds after which tokens are asked for again. */
+/** Milliseconds before the client asks for tokens again. */
 export const RENEW_AGAIN = 5_000;
-/** Milliseconds for which a start waits for an answer, if there is a session that it can begin with. */
+/** Milliseconds that a start waits for an answer, if it has a session that it can begin with. */
 const PATIENCE = 8_000;
-/** Refusals that say nothing about the session in storage: the page is not its user's. */
+/** Refusals of this page that tell nothing about the kept session, because the page is not its user's. */
 export const OF_THE_PAGE: ReadonlySet<string> = new Set(["login_mismatch", "wrong_token_mode", "invalid_option"]);
 
 export class Beginning {
@@ -48,7 +48,7 @@ export class Beginning {
     this.#parts = parts;
   }
 
-  /** Find the session. Throws what the server refuses, or the signal's reason. */
+  /** Find the session. Throws the refusal of the server, or the reason of the signal. */
   async begin(signal?: AbortSignal): Promise<Found> {
     const { env, user, whenOffline, tell } = this.#parts;
     const kept = this.#credentials.readStored();
@@ -63,9 +63,9 @@ export class Beginning {
         return await this.#beginByServer(mayBegin, signal);
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;
-        // With nothing to lose, a wrong address is likelier than a portal, and must not wait in silence.
+        // Without a kept session nothing is lost, and a wrong address is more likely than a portal: report it at once.
         if (!error.temporary || (error.name === "not_our_server" && !kept)) throw this.#refuseStart(error, kept);
-        // A page that begins with its copy has nothing to report: its status says that it is not connected.
+        // A page that begins with its local copy reports nothing; its status shows that it is not connected.
         if (kept && mayBegin) return this.#beginWith(kept, false, !isVisible);
         tell(error);
         await pause(env.clock, backoff.nextWait(error.retryAfter ?? 0) ?? RENEW_AGAIN, signal);
@@ -81,7 +81,7 @@ export class Beginning {
   async #beginByServer(isImpatient: boolean, signal?: AbortSignal): Promise<Found> {
     const { env, user, runAlone } = this.#parts;
     const begin = async (call?: AbortSignal): Promise<Found> => {
-      // Another tab may have entered while this one waited for its turn.
+      // Another tab may have entered while this one waited for the lock.
       const before = this.#credentials.readStored();
       const entered = await this.#entrance.enter(before, { user, signal: call });
       return { before, entered, isHidden: false, isCertain: true };
@@ -92,7 +92,7 @@ export class Beginning {
     return limitTime(env.clock, PATIENCE, enter, signal, late);
   }
 
-  /** Forget the session of a page that may not begin, unless it is somebody else's than the page was made for. */
+  /** Forget the kept session when the page may not begin, unless the session belongs to another user than the page. */
   #refuseStart(error: SessionError, kept: Kept | null): SessionError {
     if (kept && !OF_THE_PAGE.has(error.name)) this.#parts.forget(kept, error.name);
     return error;

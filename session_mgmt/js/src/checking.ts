@@ -1,4 +1,4 @@
-/** Check of the options of a start, whatever the caller's compiler has seen. */
+/** Checks of the options of a start, also for callers without TypeScript. */
 
 import { isAmount, isFunction, isText } from "./arguments";
 import { SessionError } from "./errors";
@@ -31,7 +31,7 @@ const RULES: Rule[] = [
   [["schema"], "an object with a method parse", ({ parse }) => isFunction(parse)],
 ];
 
-/** Throw `invalid_option` for one of another kind, whatever the caller's compiler has seen. What is null or false is not given. */
+/** Throw `invalid_option` for a wrong option. An option that is null or false counts as not given. */
 export function checkOptions(options: StartOptions): void {
   for (const [names, words, fits] of RULES) {
     for (const name of names) {

@@ -1,4 +1,6 @@
-/** Transport of a client: a WebSocket, and HTTP where none gets through. What speaks HTTP is loaded when it is needed. */
+/**
+ * Choice of the transport: a WebSocket, or HTTP where no WebSocket can connect. The code for HTTP is loaded on demand.
+ */
 
 import { loadHttp } from "./loading";
 import { makeSockets, openSocket, type Socket } from "./socket";
@@ -6,19 +8,22 @@ import { Shelf } from "./storage";
 import { isLost, makeEnding, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
 import type { TransportName } from "./transport";
 
-/** Way over HTTP, as it is loaded. */
+/** Transport over HTTP, when it is loaded. */
 export interface Loaded extends Transport {
-  /** Go on with an attachment that was begun by a socket; it has failed if there is none. */
+  /** Continue an attachment that began with a socket; `socket` is null if that has failed. */
   adopt(port: LinkPort, socket: Socket | null, begunAt: number): Link;
 }
 
-/** What the sockets of a page have shown. */
+/** Record of the success of sockets on this page. */
 export class SocketRecord {
-  /** Sockets in a row that opened, and were lost before they were of use. */
+  /** Sockets in a row that opened, but were lost before they were of use. */
   useless = 0;
-  /** Sockets in a row that were lost before they carried an attachment; of a page that never had one, too many. */
+  /**
+   * Sockets in a row that were lost before they carried an attachment. It starts high, as for a page that never had
+   * one.
+   */
   #failures = ENOUGH_FAILURES;
-  /** True if one has carried an attachment. */
+  /** True if a socket has carried an attachment. */
   hasCarried = false;
 
   noteCarried(): void {
@@ -27,8 +32,8 @@ export class SocketRecord {
   }
 
   /**
-   * Note that a socket was lost before it carried. True while that is rather the server's fault: a moment ago sockets
-   * got through, and a server that starts again refuses them for a while.
+   * Note that a socket was lost before it carried an attachment. Return true if the server is the likely cause: shortly
+   * before, sockets connected, and a server that restarts refuses them for a while.
    */
   blamesServer(): boolean {
     this.#failures += 1;
@@ -37,24 +42,24 @@ export class SocketRecord {
 }
 
 const ALL: readonly TransportName[] = ["websocket", "sse", "longpoll"];
-/** Milliseconds after which a start that is not ready loads the other way. */
+/** Milliseconds after which a start that is not connected loads the other transport. */
 const LOAD_AFTER = 500;
-/** Milliseconds after which a socket that lives has been of use. */
+/** Milliseconds after which a socket counts as useful. */
 export const USEFUL_AFTER = 10_000;
-/** Sockets in a row that are lost, where some got through, before HTTP is tried. */
+/** Sockets in a row that may be lost, on a page where some have connected, before HTTP is tried. */
 const ENOUGH_FAILURES = 3;
 
-/** Return the name under which the browser keeps what it knows of the way to a server. */
+/** Return the key under which the browser stores what it knows about the way to a server. */
 export function nameMemory({ rest }: TransportHost): string {
   return `session-mgmt:${rest.base}:transport`;
 }
 
-/** Return what carries a client, of what is allowed. */
+/** Return the transport for the allowed kinds. */
 export function chooseTransport(allowed: readonly TransportName[] = ALL, host: TransportHost): Transport {
   const usable = host.env.Socket ? allowed : allowed.filter((name) => name !== "websocket");
   const maySocket = usable.includes("websocket");
   if (`${usable}` === "websocket") return makeSockets(host);
-  // What the browser knows of the way can be read by what is loaded only.
+  // Only the loaded code can read what the browser has stored about the way.
   let beginsWithSocket = maySocket && new Shelf(host.env.local, nameMemory(host)).get("") === null;
   let loading: Promise<Loaded> | null = null;
   let loaded: Loaded | null = null;
@@ -83,12 +88,12 @@ export function chooseTransport(allowed: readonly TransportName[] = ALL, host: T
 
 interface Loader {
   load(): Promise<Loaded>;
-  /** Note that a socket opened, and was lost before it was of use. */
+  /** Note that a socket opened, but was lost before it was of use. */
   noteUseless(): void;
   record: SocketRecord;
 }
 
-/** Begin an attachment before the way over HTTP is loaded; it is handed over unless its socket is quick enough. */
+/** Begin an attachment before the HTTP transport is loaded. It is handed over unless its socket is fast enough. */
 function beginLink(
   host: TransportHost,
   loader: Loader,
@@ -100,7 +105,7 @@ function beginLink(
   const begunAt = clock.now();
   let connectedAt = -Infinity;
   let isOver = false;
-  /** One of the two ways has it. */
+  /** True if one of the two transports has the attachment. */
   let isSettled = false;
   let timer: unknown = null;
   let inner: Link | null = null;
@@ -109,7 +114,9 @@ function beginLink(
     link.drop();
     port.handleEnd(ending);
   };
-  /** Go on by the other way, unless the socket is ready; `failure` is the end if there is no other way. */
+  /**
+   * Continue with the other transport, unless the socket is ready. If there is no other transport, end with `failure`.
+   */
   const handOver = (next: (way: Loaded) => Link, failure: Ending | null): void =>
     void loader.load().then(
       (way) => {

@@ -1,12 +1,12 @@
-/** Join lists of operations, shorter where that gives the same value for every document. */
+/** Join lists of operations into one that has the same effect on every document, shorter where possible. */
 
 import type { Operation } from "./operations";
 import { parse, parseIndex } from "./pointer";
 import { normalizeNumber } from "./values";
 
 /**
- * Return `earlier` followed by `later`: a later `set` replaces one of the same path, `inc` adds up. One beyond the
- * largest integer is judged by the sum.
+ * Return `earlier` followed by `later`. A later `set` replaces an earlier one of the same path, and `inc` values are
+ * added. For an `inc` beyond the largest integer only the sum decides.
  */
 export function coalesceOperations(earlier: readonly Operation[], later: readonly Operation[]): Operation[] {
   const result = [...earlier];
@@ -18,10 +18,10 @@ export function coalesceOperations(earlier: readonly Operation[], later: readonl
   return result;
 }
 
-/** Return the index of the operation that the new one can be joined with; -1 if none. */
+/** Return the index of the operation that the new one can be joined with; -1 if there is none. */
 function findPartner(operations: readonly Operation[], operation: Operation): number {
   if (operation[0] === "del" || operation[0] === "ins" || operation[1].endsWith("/-")) return -1;
-  // An array's places depend on what happened to its other places in between.
+  // An index of an array depends on earlier changes at other indexes.
   const far = parse(operation[1]).every((token) => token !== "-" && parseIndex(token) === null);
   for (let at = operations.length - 1; at >= 0; at -= 1) {
     const other = operations[at] as Operation;
@@ -31,12 +31,12 @@ function findPartner(operations: readonly Operation[], operation: Operation): nu
   return -1;
 }
 
-/** Return true if the order of the two does not matter, or if the other leaves the object of an `obj` an object. */
+/** Return true if the order of the two does not matter, or if `obj` still finds an object after the other one. */
 function canPass(operation: Operation, other: Operation): boolean {
   const [name, path] = operation;
   if (name === "obj" && other[1].startsWith(`${path}/`)) return true;
   const related = `${other[1]}/`.startsWith(`${path}/`) || `${path}/`.startsWith(`${other[1]}/`);
-  // These move the places behind them, also of arrays further up.
+  // These operations move later items, also in arrays that contain this one.
   return !related && other[0] !== "ins" && other[0] !== "del";
 }
 

@@ -25,7 +25,7 @@ export const CLOSE = {
   ORIGIN_DENIED: 4509,
 } as const;
 
-/** Name of each code that a server may close with, for a close that came without `bye`. */
+/** Name of each close code of the server, for a close without a `bye` frame. */
 export const CLOSE_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
   Object.entries(CLOSE)
     .filter(([, code]) => isServers(code))
@@ -34,12 +34,12 @@ export const CLOSE_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
 
 const STOPS: ReadonlySet<number> = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
 
-/** Return true if a connection that ended with this code may come back by itself. */
+/** Return true if the client may reconnect by itself after this code. */
 export function mayReconnect(code: number): boolean {
   return !STOPS.has(code) && !(code >= 4500 && code <= 4999);
 }
 
-/** Return true for a code of the protocol's own that only a server closes with. */
+/** Return true for a code of the protocol that only a server uses. */
 export function isServers(code: number): boolean {
   return code >= 4000 && !(code >= 4100 && code < 4200);
 }

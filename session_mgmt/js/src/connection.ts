@@ -1,4 +1,4 @@
-/** Keep one connection alive: opens it, watches it, and opens the next after the right wait. Never two at once. */
+/** Connection of the client: opens it, watches it, and reconnects after a wait. There is at most one at a time. */
 
 import { Backoff, type RetryPolicy } from "./backoff";
 import { CLOSE, closeName, mayReconnect } from "./codes";
@@ -15,41 +15,44 @@ import type { Carrier, Ending, Link, LinkPort } from "./transport";
 
 const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
-// Milliseconds for which a connection on which everything is back must last, so that the next loss is another one.
+// Milliseconds that a completely recovered connection must last; a later loss counts as a new one.
 const LASTING = 1_000;
-// Milliseconds that a hidden tab waits longer, and up to as many again.
+// Least extra milliseconds that a hidden tab waits; up to as many are added at random.
 const HIDDEN_LATER = 3_000;
-// Seconds for which a page waits whose login is in doubt, and up to as many again: it may just be changing.
+// Least seconds to wait if the login is in doubt, because it may be changing; up to as many are added at random.
 const LOGIN_WAIT = 2;
-// Milliseconds within which a page that goes has stopped; one that goes on nevertheless connects again.
+// A page that is left has stopped within this many milliseconds. A page that still runs then connects again.
 const GONE_WITHIN = 30_000;
-// What a browser says of a connection that ended without a close.
+// Code that browsers give for a connection that ended without a close frame.
 const CONNECTION_LOST = 1006;
 
 export interface ConnectionPort {
   /** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
   prepare(): Promise<Preparation> | null;
-  /** Begin the next attachment. Throws for an address that cannot be. */
+  /** Begin the next attachment. Throws if its address is invalid. */
   openLink(port: LinkPort): Link;
-  /** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+  /** Return the first frame. Called as late as possible, so that the frame contains all subscriptions. */
   buildConnect(): object;
   takeConnected(frame: ConnectedFrame): void;
   handleFrame(frame: ServerFrame): void;
   handleDetach(): void;
-  /** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+  /** Return the position after which the next entries of a log must come; undefined if the log is not followed. */
   findPlace(log: string): Position | null | undefined;
   readAcked(): number;
   tellTransport(name: Carrier): void;
   tellStatus(status: Status, reason: StatusReason | null): void;
   tellMissed(missed: number): void;
   tellRoundTrip(milliseconds: number): void;
-  /** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+  /**
+   * Repair the client after an end that is not an ordinary loss: come back, or stay disconnected. `wasReady`: the end
+   * came after `connected`.
+   */
   repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 
 export type Repair = "reconnect" | "stop";
 
-/** Preparation of a connection: `repair` is null if it may open now. */
+/** Result of the preparation: `repair` is null if the connection may open now. */
 export type Preparation =
   | { repair: null }
   | { repair: Repair; reason: StatusReason; retryAfter?: number | null };
@@ -62,11 +65,11 @@ interface Waiter {
 export class Connection {
   status: Status = "disconnected";
   reason: StatusReason | null = null;
-  /** Called with every frame, for the debug panel. */
+  /** Callbacks for every frame, for the debug panel. */
   readonly watchers = new Set<(direction: "sent" | "received", frame: object) => void>();
-  /** What carried the last attachment; null before the first. */
+  /** Carrier of the last attachment; null before the first one. */
   transport: Carrier | null = null;
-  /** Called whenever frames can be sent. */
+  /** Callbacks for the moment when frames can be sent. */
   readonly attaching = new Set<() => void>();
   readonly backoff: Backoff;
   readonly heartbeat: Heartbeat;
@@ -77,23 +80,23 @@ export class Connection {
   readonly #closing = new AbortController();
   #link: Link | null = null;
   #timer: unknown = null;
-  /** Time before which the server asked not to come. */
+  /** Earliest time of the next attempt, as the server asked. */
   #notBefore = 0;
   #connectedAt: number | null = null;
-  /** Time since which everything is back. */
+  /** Time at which everything was recovered. */
   #wholeAt: number | null = null;
   #everConnected = false;
-  /** Frames pass; false also in the moment in which an attachment changes its transport. */
+  /** True if frames can be sent; false also while an attachment changes its transport. */
   #isAttached = false;
-  /** Why the server will end this connection. */
+  /** Reason why the server will end this connection. */
   #refusal: ServerFrame | null = null;
   #waiters: Waiter[] = [];
   #askId = 0;
   readonly #asked = new Map<number, (frame: ServerFrame | null) => void>();
-  /** Settings of the application, which go before the server's. */
+  /** Settings of the application, which override those of the server. */
   #retry: Partial<RetryPolicy> = {};
   #deadline: number | undefined;
-  /** Raised by every call of the application, so that a repair that is under way notices. */
+  /** Number of calls of the application that change the wish, so that a running repair notices a new one. */
   #wish = 0;
 
   constructor(env: Environment, port: ConnectionPort, stats: Stats) {
@@ -114,7 +117,7 @@ export class Connection {
     return this.status === "connected";
   }
 
-  /** Aborted once the client is closed: its record may be another page's, so nothing of it begins again. */
+  /** Aborted when the client is closed. Its record may belong to another page then, so nothing may start again. */
   get closed(): AbortSignal {
     return this.#closing.signal;
   }
@@ -127,11 +130,11 @@ export class Connection {
     return this.#everConnected ? "reconnecting" : "connecting";
   }
 
-  /** Connect; resolves when connected, rejects when the connection is given up before that. */
+  /** Connect. Resolves when the client is connected; rejects when the client gives up before that. */
   connect(): Promise<void> {
     if (this.connected) return Promise.resolve();
     const ready = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
-    // Who does not wait must not get an unhandled rejection; the status says the same.
+    // A caller that does not wait must not get an unhandled rejection; the status reports the same.
     ready.catch(() => undefined);
     if (this.closed.aborted) this.#rejectWaiters(this.closed.reason);
     else if (this.status === "disconnected" || this.status === "failed") {
@@ -142,7 +145,7 @@ export class Connection {
     return ready;
   }
 
-  /** Disconnect and stay away until `connect`; no sign of the page changes that. */
+  /** Disconnect, and stay disconnected until `connect`, whatever happens to the page. */
   disconnect(): void {
     this.#wish += 1;
     this.#closeAs("disconnected", { code: CLOSE.NORMAL, name: "closed" });
@@ -159,10 +162,10 @@ export class Connection {
     this.#unwatch();
   }
 
-  /** Let go of everything, because the page goes; it connects when it comes back. */
+  /** Release the connection, because the page is being left; it connects when the page comes back. */
   leavePage(): void {
     if (this.status === "disconnected" || this.status === "failed") return;
-    // What is being prepared is prepared again.
+    // Whatever was being prepared is prepared again later.
     this.#wish += 1;
     this.#link?.drop();
     this.#detachLink();
@@ -170,7 +173,7 @@ export class Connection {
     this.#setStatus(this.#trying, { code: 1001, name: "page_left" });
   }
 
-  /** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
+  /** React to a change that the page saw: test a live connection, or begin the next attempt now. */
   checkLife(): void {
     if (this.connected) return this.#link?.checkLife ? this.#link.checkLife() : this.heartbeat.startDoubt();
     const isWaiting = this.#link === null && this.#timer !== null;
@@ -184,12 +187,12 @@ export class Connection {
     this.heartbeat.configure({ deadline });
   }
 
-  /** Go by what the server says of its beats. */
+  /** Use the heartbeat settings of the server. */
   takeBeats(beats: Beats | undefined): void {
     this.heartbeat.configure({ ...beats, ...(this.#deadline === undefined ? {} : { deadline: this.#deadline }) });
   }
 
-  /** Return false if there is no connection. */
+  /** Send a frame; return false without a connection. */
   sendFrame(frame: object): boolean {
     if (!this.#isAttached) return false;
     const length = this.#link?.sendFrame(frame) ?? 0;
@@ -201,7 +204,7 @@ export class Connection {
     return length > 0;
   }
 
-  /** Send a frame with an id; `answer` gets the reply, the error or the pong, or null if the attachment ends before. */
+  /** Send a frame with an id. `answer` receives the reply, the error or the pong; null if the attachment ends first. */
   askServer(frame: object, answer: (frame: ServerFrame | null) => void): boolean {
     this.#askId += 1;
     if (!this.sendFrame({ ...frame, id: this.#askId })) return false;
@@ -209,24 +212,24 @@ export class Connection {
     return true;
   }
 
-  /** Return why the connection will not come back by itself; null while it may. */
+  /** Return the reason why the client will not reconnect by itself; null while it may. */
   readFailure(): SessionError | null {
     if (this.closed.aborted) return this.closed.reason;
     return this.status === "failed" && this.reason ? describeEnd(this.reason) : null;
   }
 
-  /** Stay away because nothing can be sent for good. */
+  /** Stay disconnected, because nothing can be sent any more. */
   fail(reason: StatusReason): void {
     this.#wish += 1;
     this.#giveUp(reason);
   }
 
-  /** Give this connection up and come back: what came on it does not go on from here. */
+  /** Drop this connection and reconnect, because its frames are not in order. */
   abandonLink(name = "out_of_order"): void {
     this.#link?.endWith(CLOSE.OUT_OF_ORDER, name);
   }
 
-  /** Give this connection up and come back: it is another session's. */
+  /** Drop this connection and reconnect, because it belongs to another session. */
   leaveSession(): void {
     this.#link?.endWith(CLOSE.DETACHED);
   }
@@ -235,7 +238,7 @@ export class Connection {
     this.#clearTimer();
     const wish = this.#wish;
     this.#setStatus(this.#trying, this.reason);
-    // A callback of the application may have decided otherwise.
+    // A callback of the application may have called `connect` or `disconnect`.
     if (wish !== this.#wish) return;
     const prepared = this.#port.prepare();
     if (!prepared) return this.#openNow();
@@ -269,7 +272,7 @@ export class Connection {
     this.#timer = this.#env.clock.setTimeout(endLate, CONNECT_WITHIN);
   }
 
-  /** Let go of the attachment, whose link has another one in a moment; the application sees no difference. */
+  /** End the attachment, because its link gets another one at once. The application sees no difference. */
   #beginSwitch(): void {
     this.#letGo();
     if (this.#link) this.#planEnd(this.#link);
@@ -290,10 +293,10 @@ export class Connection {
     try {
       if (frame.type === "connected") this.#takeConnected(frame);
       else if (this.#isAttached) this.#dispatchFrame(frame);
-      // It says why the server ends this connection, and is told if nothing repairs that.
+      // The error tells why the server will end this connection. It is reported if nothing repairs that.
       else if (frame.type === "error") this.#refusal = frame;
     } catch (error) {
-      // What cannot be read is reported; the next connection begins from the places that are known.
+      // A frame that cannot be handled is reported. The next connection begins at the known positions.
       if (error instanceof OutOfOrder) return this.abandonLink();
       runGuarded(() => { throw error; });
       this.abandonLink("unreadable_frame");
@@ -307,7 +310,7 @@ export class Connection {
   #takeConnected(frame: ConnectedFrame): void {
     this.#clearTimer();
     this.#connectedAt = this.#env.clock.now();
-    // A new client misses nothing.
+    // A new client has missed nothing.
     if (frame.generation === 1) this.#wholeAt = this.#connectedAt;
     this.backoff.policy = { ...this.backoff.policy, ...frame.retry, ...this.#retry };
     this.takeBeats(frame.heartbeat);
@@ -319,9 +322,9 @@ export class Connection {
     this.status = "connected";
     this.reason = null;
     this.#port.takeConnected(frame);
-    // A callback may have ended it again.
+    // A callback may have ended the connection.
     if (!this.connected) return;
-    // A copy: one whose frame did not go out waits for the next attachment.
+    // A copy of the list: a callback whose frame could not be sent adds itself for the next attachment.
     for (const call of [...this.attaching]) call();
     if (!isSwitch) this.#port.tellStatus("connected", null);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
@@ -346,7 +349,7 @@ export class Connection {
     const wish = this.#wish;
     const refusal = this.#refusal;
     const settleEnd = (outcome: Repair): void => {
-      // The application has decided otherwise in the meantime.
+      // The application has called `connect` or `disconnect` meanwhile.
       if (wish !== this.#wish) return;
       if (outcome === "stop" && refusal) this.#port.handleFrame(refusal);
       if (outcome === "stop") this.#giveUp(reason);
@@ -366,7 +369,7 @@ export class Connection {
     this.#setStatus(this.#trying, reason);
   }
 
-  /** Return the milliseconds by which a tab that nobody looks at lets the others go first; `checkLife` ends the wait. */
+  /** Return extra milliseconds for a hidden tab, so that visible tabs go first; `checkLife` ends the wait. */
   #chooseLateness(): number {
     return this.isHidden ? HIDDEN_LATER * (1 + this.#env.random()) : 0;
   }
@@ -387,16 +390,16 @@ export class Connection {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 
-  /** Return true if the end of this connection has nothing to do with the one before. */
+  /** Return true if the connection lasted long enough to be independent of the one before. */
   #hasLasted(code: number): boolean {
     const isSince = (time: number | null, age: number): boolean => time !== null && this.#env.clock.now() - time >= age;
-    // What could not be read may come again at once.
+    // A frame that could not be handled may come again at once.
     return isSince(this.#connectedAt, STABLE_AFTER) || (code !== CLOSE.OUT_OF_ORDER && isSince(this.#wholeAt, LASTING));
   }
 
   #detachLink(): void {
     this.#link = null;
-    // What the application is told from here on must not look as if it were connected.
+    // Events that follow must not find the status `connected`.
     if (this.connected) this.status = this.#trying;
     this.#letGo();
   }

@@ -1,6 +1,6 @@
 /**
- * Content of a session, and the way of writing: its documents, its topics, the outbox. Loaded with each start while the
- * session is found. No client begins without it, so a write never waits for a file.
+ * Content of a session and its writes: documents, topics, the outbox. Loaded with each start, while the client finds
+ * its session. No client starts without it, so a write never waits for a file.
  */
 
 export { checkOptions } from "./checking";

@@ -1,14 +1,15 @@
 /**
- * Local copies of documents in IndexedDB: what the server confirmed, kept over a reload (option `cache`). Whatever goes
- * wrong with them, the client works without.
+ * Local copies of documents in IndexedDB: confirmed values that survive a reload (option `cache`). If they fail, the
+ * client works without them.
  *
- * A copy is a base, the whole value at one version, and the entries of the log that came after it, each a record of
- * its own. So a change costs what the change costs, also in a document of 5 MB; only now and then the entries are
- * folded into a new base (`DocumentCopy`). There is no record of "where the copy stands" for several tabs to overwrite:
- * an entry is the same whoever writes it, it names the tag of the entry before it, and a copy reaches as far as that
- * chain does. So it is whole at every moment, and never goes back.
+ * A copy has a base, which is the whole value at one version, and the later entries of the log; each entry is a record
+ * of its own. So a change costs as much as the change is large, also in a document of 5 MB. From time to time the
+ * entries are folded into a new base (`DocumentCopy`). No record says how far the copy reaches, because several tabs
+ * would overwrite it. Instead, an entry is the same whichever tab writes it, each entry names the tag of the entry
+ * before it, and the copy reaches to the end of that chain. So the copy is complete at every moment, and never goes
+ * back.
  *
- * No timer delays a write: while one transaction runs, what comes gathers for the next.
+ * No timer delays a write: changes that arrive during one transaction are collected for the next one.
  */
 
 import { DocumentCopy } from "./copy";
@@ -24,7 +25,7 @@ const STORE = "copies";
 
 interface NewBase extends Base {
   text: string;
-  /** Highest version of a base of the same epoch that it replaces. */
+  /** Highest version of a base in the same epoch that this one replaces. */
   over: number;
 }
 
@@ -49,7 +50,7 @@ export class Copies {
     this.#unwatch = watchLeaving(env.page, () => this.#writeWaiting());
   }
 
-  /** Open the owner's copies and remove those of others in its scope. Never rejects, and never waits for long. */
+  /** Open the copies of the owner, and remove those of others in its scope. Never rejects, and never waits long. */
   static async open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies> {
     const copies = new Copies(env, owner, warn);
     try {
@@ -60,7 +61,7 @@ export class Copies {
     return copies;
   }
 
-  /** Return the copy of one document; `keepsSealed`: also if the server stores it encrypted. */
+  /** Return the copy of one document. `keepsSealed`: keep it also if the server stores the document encrypted. */
   openDocument(...copied: [name: string, keepsSealed: boolean, apply: typeof applyOperations]): DocumentCopy {
     return new DocumentCopy(this, ...copied);
   }
@@ -76,7 +77,7 @@ export class Copies {
     this.#planChange(document, ({ entries }) => void entries.set(version, entry));
   }
 
-  /** Store a whole value. Waiting entries are in it, or belong to another epoch. */
+  /** Store a whole value. Entries that wait to be stored are part of it, or belong to another epoch. */
   replaceBase(document: string, base: NewBase): void {
     this.#planChange(document, (change) => {
       change.base = base;
@@ -93,12 +94,12 @@ export class Copies {
     });
   }
 
-  /** Forget what was found: its owner may not be here. The records stay. */
+  /** Forget the records that were found, because their owner may not be here. They stay stored. */
   hideFound(): void {
     this.#found.clear();
   }
 
-  /** Remove everything in this scope; copies are kept again in the next session. */
+  /** Remove everything in this scope. Copies are kept again in the next session. */
   wipeScope(): void {
     this.#found.clear();
     this.#waiting.clear();
@@ -106,7 +107,7 @@ export class Copies {
     this.#runTransaction((store) => void store.delete(keysUnder([scope])));
   }
 
-  /** Enter another session; remove everything of the one before. */
+  /** Enter another session, and remove everything of the session before. */
   enterSession(owner: Owner): void {
     this.#owner = owner;
     this.#found.clear();
@@ -114,7 +115,7 @@ export class Copies {
     this.#runTransaction((store) => removeOthers(store, owner));
   }
 
-  /** Remove this session's copies and keeps no more; resolves when they are gone. */
+  /** Remove the copies of this session, and keep no more. Resolves when they are gone. */
   async wipeRecords(): Promise<void> {
     this.#found.clear();
     this.#waiting.clear();
@@ -123,18 +124,18 @@ export class Copies {
     this.close();
   }
 
-  /** Write what waits, and ends. */
+  /** Write what waits, then close the database. */
   close(): void {
     this.#writeWaiting();
     this.#unwatch();
-    // What it has begun still ends.
+    // A transaction that has begun still ends.
     this.#db?.close();
     this.#db = null;
   }
 
   async #readOwned(db: IDBDatabase): Promise<void> {
     this.#db = db;
-    // An update of this library in another tab must not have to wait for this one.
+    // A newer version of this library in another tab must not wait for this tab.
     db.onversionchange = db.onclose = () => this.#giveUp(new Error("The database was closed."));
     for (const [key, record] of await readRecords(db, STORE, this.#owner)) {
       const [document, place] = (key as unknown[]).slice(this.#owner.length) as [string, number];
@@ -159,7 +160,7 @@ export class Copies {
     const owner = this.#owner;
     this.#runTransaction((store) => {
       for (const [document, change] of changes) applyChange(store, [...owner, document], change);
-      // A page that is being left hears nothing more, so nothing may be left to do.
+      // A page that is being left gets no more events, so no later step may be needed.
       if (changes.every(([, { base }]) => base === null)) store.transaction.commit?.();
     });
   }
@@ -176,7 +177,7 @@ export class Copies {
     });
   }
 
-  /** Stop keeping copies. A copy that ends here is valid, of an earlier version. */
+  /** Stop keeping copies. The present copy stays valid, for an earlier version. */
   #giveUp(error: unknown): void {
     this.#waiting.clear();
     this.#unwatch();
@@ -199,7 +200,7 @@ function applyChange(store: IDBObjectStore, key: DocumentKey, { removed, base, e
   };
 }
 
-/** Return true if a base may replace another; that of a tab that is further stays. */
+/** Return true if a base may replace another; a base of a tab that is further ahead stays. */
 function mayReplace({ position, over }: NewBase, there: unknown): boolean {
   return !isBase(there) || there.position[0] !== position[0] || there.position[1] <= over;
 }

@@ -1,4 +1,4 @@
-/** Local copy of one document: written as the document changes, rebuilt by the next page. */
+/** Local copy of one document: written with each change, read by the next page. */
 
 import type { Copies } from "./copies";
 import { BASE, BODY, isBase, type Entry, type Records } from "./copyRecords";
@@ -12,12 +12,12 @@ export interface Kept {
 }
 
 const MOST_CLIENTS = 100;
-// A fold costs as much as the document is large, so it waits for entries of about that size. A page that begins reads
+// A fold costs as much as the document is large, so it waits for entries of about that size. At its start, a page reads
 // a thousand entries in a few milliseconds.
 const FOLD_BYTES = 65_536;
 const FOLD_ENTRIES = 1000;
 
-/** Body of an entry of a document's log. */
+/** Content of an entry in a document's log. */
 export interface EntryBody {
   ops: readonly Operation[];
   client_id?: string;
@@ -25,14 +25,14 @@ export interface EntryBody {
 }
 
 export class DocumentCopy {
-  /** Value that an earlier page left; null if there is none or it is incomplete. */
+  /** Value that an earlier page left; null if there is none, or if it is incomplete. */
   readonly kept: Kept | null;
   readonly #copies: Copies;
   readonly #name: string;
   readonly #keepsSealed: boolean;
   readonly #apply: typeof applyOperations;
   readonly #seqs = new Map<string, number>();
-  /** End of the chain; null if there is none to continue. */
+  /** End of the chain; null if the chain cannot be continued. */
   #at: Position | null = null;
   #base = { version: 0, bytes: 0 };
   #entries = { count: 0, bytes: 0 };
@@ -50,7 +50,7 @@ export class DocumentCopy {
     if (records && !this.kept) copies.removeDocument(name);
   }
 
-  /** Return true if the copy contains this write's effect although its receipt never came. */
+  /** Return true if the copy contains the effect of this write although its receipt never came. */
   holdsWrite(client: string | null, seq: number): boolean {
     return client !== null && seq <= (this.#seqs.get(client) ?? 0);
   }
@@ -67,15 +67,15 @@ export class DocumentCopy {
     this.#entries.bytes += JSON.stringify(ops).length;
   }
 
-  /** End a frame, after its last entry. */
+  /** Call after the last entry of a frame. */
   foldEntries(data: Json): void {
     const { count, bytes } = this.#entries;
     const many = count >= FOLD_ENTRIES || bytes > Math.max(FOLD_BYTES, this.#base.bytes / 2);
-    // Where another tab has folded since, its base is good.
+    // If another tab has folded since, its base is as good.
     if (this.#at && many) this.#storeBase(this.#at, data, this.#base.version);
   }
 
-  /** Take a snapshot, which contains this client's writes up to `decided`. */
+  /** Store a snapshot, which contains the writes of this client up to `decided`. */
   replaceBase(position: Position, data: Json, client: string | null, decided: number): void {
     if (this.#sealed) return;
     this.#noteSeq(client ?? "", decided);
@@ -84,7 +84,7 @@ export class DocumentCopy {
     this.#storeBase(position, data, wentBack ? Infinity : position[1]);
   }
 
-  /** Drop the copy because the server stores the document encrypted. */
+  /** Drop the copy, because the server stores the document encrypted. */
   dropSealed(): void {
     if (this.#keepsSealed || this.#sealed) return;
     this.#sealed = true;
@@ -96,7 +96,7 @@ export class DocumentCopy {
     this.#copies.removeDocument(this.#name);
   }
 
-  /** Stop adding to the chain: another epoch or another session begins. */
+  /** Stop adding to the chain, because another epoch or session begins. */
   leaveChain(): void {
     this.#at = null;
   }
@@ -112,7 +112,7 @@ export class DocumentCopy {
 
   #noteSeq(client: string, seq: number): void {
     if (seq <= (this.#seqs.get(client) ?? 0)) return;
-    // Those who write are the last ones.
+    // Clients are kept in the order of their last writes.
     this.#seqs.delete(client);
     this.#seqs.set(client, seq);
   }

@@ -1,29 +1,29 @@
-/** Records that a local copy is made of. */
+/** Records of a local copy. */
 
 import { isPosition, type Position } from "./frames";
 import type { Operation } from "./operations";
 
 export interface Base {
   position: Position;
-  /** Last write of each client that is in the value. */
+  /** Last write of each client that the value contains. */
   seqs: Record<string, number>;
 }
 
 export interface Entry {
   epoch: string;
   tag: string;
-  /** Tag of the entry before. */
+  /** Tag of the previous entry. */
   after: string;
   ops: readonly Operation[];
   client: string | null;
   seq: number;
 }
 
-/** Records of one document: its base at BASE and BODY, its entries at their versions. */
+/** Records of one document: the base at BASE and BODY, each entry at its version. */
 export type Records = ReadonlyMap<number, unknown>;
 
 export const BASE = -1;
-/** Apart from the base's place, so that this can be looked up without reading the whole value. */
+/** Stored apart from the position of the base, so that the position can be read without the whole value. */
 export const BODY = 0;
 
 export function isBase(record: unknown): record is Base {

@@ -1,8 +1,8 @@
-/** IndexedDB databases: their stores and keys, and a limit to waiting for them. */
+/** IndexedDB databases: stores, keys, and limits for waiting. */
 
 import type { Environment } from "./environment";
 
-/** Owner of records; nobody else's are ever read. */
+/** Owner of records. The client never reads records of another owner. */
 export type Owner = readonly [scope: string, user: string, session: string];
 
 export type Work = (transaction: IDBTransaction) => void;
@@ -10,7 +10,9 @@ export type Work = (transaction: IDBTransaction) => void;
 const VERSION = 1;
 const PATIENCE = 1000;
 
-/** Reject if there is none, or if it does not open soon: another tab may be in its way for as long as it lives. */
+/**
+ * Open a database. Rejects if there is no IndexedDB, or if the database does not open soon: an open tab may block it.
+ */
 export function openDatabase(
   { indexedDB, clock }: Pick<Environment, "indexedDB" | "clock">,
   name: string,
@@ -35,8 +37,8 @@ export function openDatabase(
 }
 
 /**
- * Run `work` in one transaction on all stores; `ended` gets the error, or null when all of it is stored. Relaxed
- * durability: after a power loss the database may be older, which its readers expect at any time.
+ * Run `work` in one transaction on all stores. `ended` receives the error, or null when everything is stored. The
+ * durability is relaxed: after a power loss the database may be older, and its readers expect that at any time.
  */
 export function runTransaction(db: IDBDatabase, work: Work, ended: (error: unknown) => void): void {
   try {
@@ -49,7 +51,7 @@ export function runTransaction(db: IDBDatabase, work: Work, ended: (error: unkno
   }
 }
 
-/** Read all records of a store whose keys begin with `start`, with their keys, in the order of the keys. */
+/** Read all records whose keys begin with `start`, with their keys, in the order of the keys. */
 export function readRecords(
   db: IDBDatabase,
   store: string,
@@ -65,12 +67,12 @@ export function readRecords(
   });
 }
 
-/** Return the range of keys that begin with these; an array sorts after strings and numbers. */
+/** Return the range of keys that begin with these parts; in IndexedDB an array sorts after texts and numbers. */
 export function keysUnder(start: readonly (string | number)[]): IDBKeyRange {
   return IDBKeyRange.bound([...start], [...start, []]);
 }
 
-/** Remove what others have in the owner's scope. */
+/** Remove the records of other owners in the owner's scope. */
 export function removeOthers(store: IDBObjectStore, owner: Owner): void {
   const [scope] = owner;
   store.delete(IDBKeyRange.bound([scope], [...owner], false, true));

@@ -1,6 +1,6 @@
 /**
- * Panel over the page that shows what a client does. Everything is text of the page's own language of elements, in a
- * shadow tree with a style sheet that is made by script: no foreign file, and nothing that a strict policy forbids.
+ * Panel over the page that shows what a client does. All content is text in plain elements, in a shadow tree with a
+ * style sheet made by script: no file is loaded, and a strict content security policy allows it.
  */
 
 import type { SessionClient } from "./client";
@@ -27,7 +27,7 @@ type Row = string[];
 const MOST_ROWS = 100;
 const MOST_CHARACTERS = 2000;
 const DRAW_AFTER = 100;
-/** What proves a session is in nobody's screenshot. */
+/** Fields that prove a session, which must not be in a screenshot. */
 const SECRETS = new Set(["token", "access", "refresh", "nonce"]);
 
 const STYLE = `
@@ -56,7 +56,7 @@ const STYLE = `
   }
 `;
 
-/** Show the panel; return the function that takes it away. */
+/** Show the panel; return the function that removes it. */
 export function openPanel(
   client: Pick<SessionClient, "id" | "clientId" | "status" | "pending" | "on">,
   { watchers }: Connection,
@@ -143,7 +143,7 @@ class Panel {
   #draw(): void {
     const { id, client, status, pending } = this.#port.describe();
     const text = `${status}, ${pending} waiting, session ${id || "-"}, client ${client ?? "-"}`;
-    // A screen reader reads what is set, though it be the same.
+    // A screen reader reads a text again each time it is set, even if it is the same.
     if (this.#status.textContent !== text) this.#status.textContent = text;
     this.#frames.draw(this.#frameRows);
     this.#verdicts.draw(this.#verdictRows);
@@ -152,7 +152,7 @@ class Panel {
   }
 }
 
-/** Table that can be folded away. */
+/** Table that can be folded. */
 class Table {
   readonly element: HTMLElement;
   readonly #title: string;
@@ -164,7 +164,7 @@ class Table {
     this.#title = title;
     const heads = columns.map((name) => make("th", { scope: "col" }, name));
     const table = make("table", { "aria-label": title }, make("thead", {}, make("tr", {}, ...heads)), this.#body);
-    // It scrolls where a row is wide, so the keyboard has to reach it.
+    // Wide rows make it scroll, so the keyboard must reach it.
     const frame = make("div", { tabindex: "0", role: "group", "aria-label": title }, table);
     this.element = make("details", { open: "" }, this.#summary, frame);
     this.draw([]);

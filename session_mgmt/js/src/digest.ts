@@ -1,23 +1,26 @@
-/** Digests of JSON values (PROTOCOL section 6): SHA-256 over their RFC 8785 text, the first 16 hex digits. */
+/** Digests of JSON values (PROTOCOL section 6): SHA-256 of the RFC 8785 text, the first 16 hexadecimal digits. */
 
 import { isObject, type Json } from "./values";
 
 const ROUND_CONSTANTS = rootFractions(64, (prime) => Math.cbrt(prime));
 const START = rootFractions(8, (prime) => Math.sqrt(prime));
 
-/** Return the digest of a value, null of nothing. The browser's own crypto is asynchronous, and not on every page. */
+/**
+ * Return the digest of a value; null if there is no value. The browser's own crypto is asynchronous, and not available
+ * on every page.
+ */
 export function digestOf(value: Json | undefined): string | null {
   if (value === undefined) return null;
   const [first, second] = hashMessage(new TextEncoder().encode(canonicalText(value)));
   return toHex(first as number) + toHex(second as number);
 }
 
-/** Return all 64 hex digits, as the server's checksum of a document. */
+/** Return all 64 hexadecimal digits, like the server's checksum of a document. */
 export function checksumOf(value: Json): string {
   return [...hashMessage(new TextEncoder().encode(canonicalText(value)))].map(toHex).join("");
 }
 
-/** Return the RFC 8785 text: members in the order of their keys' UTF-16 units, numbers as JavaScript writes them. */
+/** Return the RFC 8785 text: members sorted by the UTF-16 units of their keys, numbers as JavaScript writes them. */
 export function canonicalText(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonicalText).join(",")}]`;
   if (!isObject(value)) return JSON.stringify(value);

@@ -29,7 +29,7 @@ export interface DocumentsParts {
   credentials: Credentials;
   record: ClientRecord;
   strategy: Strategy | undefined;
-  /** Of the document `main`. */
+  /** Schema of the document `main`. */
   schema: Schema | undefined;
   clock: Clock;
   /** Null if no local copies are kept. */
@@ -50,7 +50,7 @@ interface Known {
 }
 
 export class Documents {
-  /** Last number that the server had decided when this connection began. */
+  /** Highest number that the server had decided when this connection began. */
   decided = 0;
   readonly #parts: DocumentsParts;
   readonly #known = new Map<string, Known>();
@@ -69,13 +69,13 @@ export class Documents {
     return this.#known.get(name)?.replica;
   }
 
-  /** List all documents of the session, followed or not. */
+  /** List all documents of the session, not only those that are followed. */
   async listHeads(): Promise<DocumentHead[]> {
     const { readHeads } = await loadRequests();
     return readHeads(await this.#callState("GET", ""));
   }
 
-  /** Show the writes of an earlier page, now that their owner is known to be here. */
+  /** Show the writes of an earlier page, because their owner is confirmed now. */
   showRestored(): void {
     for (const [name, known] of this.#known) this.#showWaiting(name, known);
   }
@@ -84,7 +84,7 @@ export class Documents {
     for (const { replica } of this.#known.values()) replica.dropPending();
   }
 
-  /** Empty all documents: another user's session begins. */
+  /** Empty all documents, because the session of another user begins. */
   resetValues(): void {
     for (const { replica } of this.#known.values()) replica.resetValue();
   }
@@ -112,7 +112,7 @@ export class Documents {
     return known;
   }
 
-  /** Show writes of an earlier page, which are on their way still. */
+  /** Show writes of an earlier page that have no answer yet. */
   #showWaiting(name: string, { replica, copy }: Known): void {
     const { writer, record } = this.#parts;
     for (const write of writer.outbox.writes) {
@@ -122,7 +122,7 @@ export class Documents {
     }
   }
 
-  /** Show an earlier page's value at once; tell listeners when they have had time to register. */
+  /** Show the value of an earlier page at once. Tell listeners later, after the application could register them. */
   #openCopy(name: string, replica: Replica): DocumentCopy | null {
     const { copies, keepsSealed, tellCached: cached, clock } = this.#parts;
     if (!copies) return null;
@@ -169,21 +169,23 @@ export class Documents {
     return name === "main" ? this.#parts.schema : undefined;
   }
 
-  /** Report a value of the server's that the schema refuses. An unwritten document is `{}`, whatever its schema. */
+  /**
+   * Report a value of the server that the schema refuses. A document that was never written is `{}` and is not checked.
+   */
   #checkConfirmed(name: string, { version, confirmed }: Replica): void {
     const schema = this.#findSchema(name);
     const mismatch = schema && version > 0 ? findMismatch(schema, confirmed) : null;
     if (mismatch) this.#parts.tellError(name, mismatch);
   }
 
-  /** Report when the local copy has become equal to the server's value. */
+  /** Report when the local copy equals the server's value. */
   #tellWhenConfirmed(name: string, replica: Replica, change: () => void): void {
     const before = replica.fromCache;
     change();
     if (before && !replica.fromCache) this.#parts.tellCached(name, false);
   }
 
-  /** Report a denial, and remove the copy of a document that may not be read any more. */
+  /** Report a denial, and remove the copy of a document that may no longer be read. */
   #handleDenial(name: string, error: SessionError): void {
     const known = this.#known.get(name);
     if (known?.replica.fromCache && !error.temporary) {
@@ -199,7 +201,7 @@ export class Documents {
       const { position } = replica;
       const answer: SyncAnswer = await this.#callDocument(name, "POST", "sync/", { position });
       this.#parts.logbook.takeSyncAnswer(`state:${name}`, answer);
-      // Entries come in pages; the page that brings nothing new is the last.
+      // Entries come in pages. A page that brings nothing new is the last one.
       if (answer.mode !== "entries" || replica.position === position) return;
     }
   }
@@ -220,7 +222,7 @@ export interface Fetched {
   position: Position;
 }
 
-/** Fetch the body of a snapshot that is too large for a frame, with the position of its ETag. */
+/** Fetch the body of a snapshot that is too large for a frame, with the position in its ETag. */
 export async function fetchDocument(rest: Rest, url: string, token: string): Promise<Fetched> {
   const { body, etag } = await rest.sendRequest("GET", url, { token });
   const [, epoch, version, tag] = /"(.+)\.(\d+)\.([^.]*)"$/.exec(etag ?? "") ?? [];

@@ -1,4 +1,4 @@
-/** The call that decides which session a page goes on with (PROTOCOL section 15). Callers hold the lock. */
+/** Call that decides which session a page continues with (PROTOCOL section 15). Callers hold the lock. */
 
 import type { Credentials, Kept, Named, PairFields, TokenMode } from "./credentials";
 import type { Environment } from "./environment";
@@ -13,7 +13,7 @@ export interface Entered extends PairFields {
   reason: string;
   user_id: string | null;
   session: SessionFields;
-  /** What proves the session from now on. */
+  /** Kind of proof from now on. */
   token_mode: TokenMode;
   positions: Record<string, Position>;
   endpoints: Endpoints;
@@ -22,22 +22,22 @@ export interface Entered extends PairFields {
   on_logout?: "end" | "anonymous";
 }
 
-/** What a call says beside what is kept. */
+/** Arguments of a call, besides the kept session. */
 export interface Call {
-  /** Expected user; undefined if the page does not know. */
+  /** Expected user; undefined if the page does not know the user. */
   user: string | null | undefined;
-  /** Why the page cannot go on as before, where the server does not say it. */
+  /** Reason why the page cannot continue as before, if the server does not tell one. */
   reason?: string;
   signal?: AbortSignal;
 }
 
-/** What a call is about; sent again, it is the same one. */
+/** Content of a call. A repeated call has the same content, so the server treats it as the same call. */
 interface Request {
   readonly kept: Kept | null;
   nonce: string;
 }
 
-// Another answer may just be changing the page's cookie.
+// The cookie of the page may be changing because of another answer.
 const MISSING_AGAIN = 3_000;
 
 export class Entrance {
@@ -57,10 +57,10 @@ export class Entrance {
     this.#onAsk = onAsk;
   }
 
-  /** Enter with what is kept, and store what the answer gives. Throws what the server refused. */
+  /** Enter with the kept session, and store the answer. Throws the refusal of the server. */
   async enter(kept: Kept | null, call: Call): Promise<Entered> {
-    // In the task in which the caller has read what is kept: another tab without Web Locks may store its answer, and
-    // remove the nonce, while this one asks again. With the same nonce both get one session.
+    // Draw the nonce in the same task in which the caller read the kept session: another tab without Web Locks may
+    // store its answer and remove the nonce while this one asks again. With the same nonce both get one session.
     const request = { kept, nonce: this.#credentials.beginRequest() };
     let answer = await this.#ask(request, call);
     if (answer.verdict === "ask") answer = await this.#ask(request, call, await this.#choose(answer.documents ?? []));
@@ -92,13 +92,13 @@ export class Entrance {
     };
   }
 
-  /** Do what a refusal asks for before the call is sent again; throws it if nothing helps. */
+  /** Do what a refusal requires before the call is repeated; throw the refusal if nothing helps. */
   async #prepareAgain(error: SessionError, request: Request, tried: Set<string>, signal?: AbortSignal): Promise<void> {
     const { name } = error;
     if (name === "login_missing") return pause(this.#env.clock, MISSING_AGAIN, signal);
     const isFirst = !tried.has(name);
     tried.add(name);
-    // The nonce is of a call that somebody else's page began, or it is too old.
+    // The nonce belongs to a call of another user's page, or it is too old.
     if (name !== "invalid_field" || error.facts.field !== "nonce" || !isFirst) throw error;
     this.#credentials.endRequest();
     request.nonce = this.#credentials.beginRequest();
@@ -119,7 +119,7 @@ export class Entrance {
     else if (session.user_id !== null) this.#credentials.previous = null;
   }
 
-  /** Return what is kept with the proof that the answer gives, or lets go on. */
+  /** Return the kept session with the proof from the answer, or with its present proof. */
   #proveBy({ token_mode: mode, ...pair }: Entered, named: Named, kept: Kept | null, nonce: string): Kept {
     if (mode === "cookie") return this.#credentials.keepCookie(named, pair.login_due_in);
     if (kept?.session.session_id !== named.session.session_id) {

@@ -1,10 +1,10 @@
-/** Removal of the records that a browser keeps under one address and name. */
+/** Removal of the records that a browser keeps for one address and name. */
 
 import { keysUnder, openDatabase, readRecords, runTransaction } from "./database";
 import type { Environment } from "./environment";
 import type { ClientRow } from "./outboxStore";
 
-/** Remove copies and unsent writes of a scope; resolves when they are gone. */
+/** Remove the copies and unsent writes of a scope. Resolves when they are gone. */
 export async function removeRecords(env: Environment, scope: string): Promise<void> {
   await Promise.all([removeCopies(env, scope), removeOutboxes(env, scope)].map((work) => work.catch(() => undefined)));
 }

@@ -1068,25 +1068,28 @@ declare class Stats {
 export interface ConnectionPort {
 	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
 	prepare(): Promise<Preparation> | null;
-	/** Begin the next attachment. Throws for an address that cannot be. */
+	/** Begin the next attachment. Throws if its address is invalid. */
 	openLink(port: LinkPort): Link;
-	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	/** Return the first frame. Called as late as possible, so that the frame contains all subscriptions. */
 	buildConnect(): object;
 	takeConnected(frame: ConnectedFrame): void;
 	handleFrame(frame: ServerFrame): void;
 	handleDetach(): void;
-	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	/** Return the position after which the next entries of a log must come; undefined if the log is not followed. */
 	findPlace(log: string): Position | null | undefined;
 	readAcked(): number;
 	tellTransport(name: Carrier): void;
 	tellStatus(status: Status, reason: StatusReason | null): void;
 	tellMissed(missed: number): void;
 	tellRoundTrip(milliseconds: number): void;
-	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+	/**
+	 * Repair the client after an end that is not an ordinary loss: come back, or stay disconnected. `wasReady`: the end
+	 * came after `connected`.
+	 */
 	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 export type Repair = "reconnect" | "stop";
-/** Preparation of a connection: `repair` is null if it may open now. */
+/** Result of the preparation: `repair` is null if the connection may open now. */
 export type Preparation = {
 	repair: null;
 } | {
@@ -1098,43 +1101,43 @@ declare class Connection {
 	#private;
 	status: Status;
 	reason: StatusReason | null;
-	/** Called with every frame, for the debug panel. */
+	/** Callbacks for every frame, for the debug panel. */
 	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
-	/** What carried the last attachment; null before the first. */
+	/** Carrier of the last attachment; null before the first one. */
 	transport: Carrier | null;
-	/** Called whenever frames can be sent. */
+	/** Callbacks for the moment when frames can be sent. */
 	readonly attaching: Set<() => void>;
 	readonly backoff: Backoff;
 	readonly heartbeat: Heartbeat;
 	constructor(env: Environment, port: ConnectionPort, stats: Stats);
 	get connected(): boolean;
-	/** Aborted once the client is closed: its record may be another page's, so nothing of it begins again. */
+	/** Aborted when the client is closed. Its record may belong to another page then, so nothing may start again. */
 	get closed(): AbortSignal;
 	get isHidden(): boolean;
-	/** Connect; resolves when connected, rejects when the connection is given up before that. */
+	/** Connect. Resolves when the client is connected; rejects when the client gives up before that. */
 	connect(): Promise<void>;
-	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
+	/** Disconnect, and stay disconnected until `connect`, whatever happens to the page. */
 	disconnect(): void;
 	reconnect(): Promise<void>;
 	close(): void;
-	/** Let go of everything, because the page goes; it connects when it comes back. */
+	/** Release the connection, because the page is being left; it connects when the page comes back. */
 	leavePage(): void;
-	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
+	/** React to a change that the page saw: test a live connection, or begin the next attempt now. */
 	checkLife(): void;
 	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
-	/** Go by what the server says of its beats. */
+	/** Use the heartbeat settings of the server. */
 	takeBeats(beats: Beats | undefined): void;
-	/** Return false if there is no connection. */
+	/** Send a frame; return false without a connection. */
 	sendFrame(frame: object): boolean;
-	/** Send a frame with an id; `answer` gets the reply, the error or the pong, or null if the attachment ends before. */
+	/** Send a frame with an id. `answer` receives the reply, the error or the pong; null if the attachment ends first. */
 	askServer(frame: object, answer: (frame: ServerFrame | null) => void): boolean;
-	/** Return why the connection will not come back by itself; null while it may. */
+	/** Return the reason why the client will not reconnect by itself; null while it may. */
 	readFailure(): SessionError | null;
-	/** Stay away because nothing can be sent for good. */
+	/** Stay disconnected, because nothing can be sent any more. */
 	fail(reason: StatusReason): void;
-	/** Give this connection up and come back: what came on it does not go on from here. */
+	/** Drop this connection and reconnect, because its frames are not in order. */
 	abandonLink(name?: string): void;
-	/** Give this connection up and come back: it is another session's. */
+	/** Drop this connection and reconnect, because it belongs to another session. */
 	leaveSession(): void;
 }
 /** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
@@ -1211,7 +1214,7 @@ declare class Logbook {
 	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
 	takeSyncAnswer(name: string, answer: SyncAnswer): void;
 }
-/** Owner of records; nobody else's are ever read. */
+/** Owner of records. The client never reads records of another owner. */
 export type Owner = readonly [
 	scope: string,
 	user: string,
@@ -1358,35 +1361,35 @@ declare class Sending {
 	stop(): void;
 }
 export interface AdoptionPort extends SendingPort {
-	/** Load what sends them. */
+	/** Load the connection that sends the writes. */
 	loadSending(): Promise<{
 		Sending: typeof Sending;
 	}>;
 	readOwner(): Owner;
 	/** Return the key of this tab's own record. */
 	readKey(): string;
-	/** Report that so many writes of closed tabs were sent. */
+	/** Report how many writes of closed tabs were sent. */
 	tellAdopted(count: number): void;
-	/** Report that another number of writes of closed tabs waits. */
+	/** Report that the number of waiting writes of closed tabs has changed. */
 	tellWaiting(): void;
 }
 declare class Adoption {
 	#private;
-	/** Writes of closed tabs that wait. */
+	/** Number of waiting writes of closed tabs. */
 	waiting: number;
 	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
-	/** Send what closed tabs left, and look again after a while. */
+	/** Send the writes of closed tabs, and look again later. */
 	look(): Promise<void>;
-	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
+	/** Drop the writes that closed tabs of an ended session left. With `isTold` they are reported to the application. */
 	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
-	/** Let go of what is being sent, until the next `look`. */
+	/** Stop sending until the next `look`. */
 	close(): void;
 }
 interface Kept$1 {
 	data: Json;
 	position: Position;
 }
-/** Body of an entry of a document's log. */
+/** Content of an entry in a document's log. */
 export interface EntryBody {
 	ops: readonly Operation[];
 	client_id?: string;
@@ -1394,50 +1397,50 @@ export interface EntryBody {
 }
 declare class DocumentCopy {
 	#private;
-	/** Value that an earlier page left; null if there is none or it is incomplete. */
+	/** Value that an earlier page left; null if there is none, or if it is incomplete. */
 	readonly kept: Kept$1 | null;
 	/** `apply`: return a value after operations. */
 	constructor(copies: Copies, name: string, keepsSealed: boolean, apply: typeof applyOperations);
-	/** Return true if the copy contains this write's effect although its receipt never came. */
+	/** Return true if the copy contains the effect of this write although its receipt never came. */
 	holdsWrite(client: string | null, seq: number): boolean;
 	appendEntry(position: Position, { ops, client_id: client, seq }: EntryBody): void;
-	/** End a frame, after its last entry. */
+	/** Call after the last entry of a frame. */
 	foldEntries(data: Json): void;
-	/** Take a snapshot, which contains this client's writes up to `decided`. */
+	/** Store a snapshot, which contains the writes of this client up to `decided`. */
 	replaceBase(position: Position, data: Json, client: string | null, decided: number): void;
-	/** Drop the copy because the server stores the document encrypted. */
+	/** Drop the copy, because the server stores the document encrypted. */
 	dropSealed(): void;
 	dropRecords(): void;
-	/** Stop adding to the chain: another epoch or another session begins. */
+	/** Stop adding to the chain, because another epoch or session begins. */
 	leaveChain(): void;
 }
 export interface Base {
 	position: Position;
-	/** Last write of each client that is in the value. */
+	/** Last write of each client that the value contains. */
 	seqs: Record<string, number>;
 }
 export interface Entry {
 	epoch: string;
 	tag: string;
-	/** Tag of the entry before. */
+	/** Tag of the previous entry. */
 	after: string;
 	ops: readonly Operation[];
 	client: string | null;
 	seq: number;
 }
-/** Records of one document: its base at BASE and BODY, its entries at their versions. */
+/** Records of one document: the base at BASE and BODY, each entry at its version. */
 export type Records = ReadonlyMap<number, unknown>;
 export interface NewBase extends Base {
 	text: string;
-	/** Highest version of a base of the same epoch that it replaces. */
+	/** Highest version of a base in the same epoch that this one replaces. */
 	over: number;
 }
 declare class Copies {
 	#private;
 	private constructor();
-	/** Open the owner's copies and remove those of others in its scope. Never rejects, and never waits for long. */
+	/** Open the copies of the owner, and remove those of others in its scope. Never rejects, and never waits long. */
 	static open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies>;
-	/** Return the copy of one document; `keepsSealed`: also if the server stores it encrypted. */
+	/** Return the copy of one document. `keepsSealed`: keep it also if the server stores the document encrypted. */
 	openDocument(...copied: [
 		name: string,
 		keepsSealed: boolean,
@@ -1446,18 +1449,18 @@ declare class Copies {
 	/** Return the records of a document that were found at the start. */
 	takeRecords(document: string): Records | null;
 	appendEntry(document: string, version: number, entry: Entry): void;
-	/** Store a whole value. Waiting entries are in it, or belong to another epoch. */
+	/** Store a whole value. Entries that wait to be stored are part of it, or belong to another epoch. */
 	replaceBase(document: string, base: NewBase): void;
 	removeDocument(document: string): void;
-	/** Forget what was found: its owner may not be here. The records stay. */
+	/** Forget the records that were found, because their owner may not be here. They stay stored. */
 	hideFound(): void;
-	/** Remove everything in this scope; copies are kept again in the next session. */
+	/** Remove everything in this scope. Copies are kept again in the next session. */
 	wipeScope(): void;
-	/** Enter another session; remove everything of the one before. */
+	/** Enter another session, and remove everything of the session before. */
 	enterSession(owner: Owner): void;
-	/** Remove this session's copies and keeps no more; resolves when they are gone. */
+	/** Remove the copies of this session, and keep no more. Resolves when they are gone. */
 	wipeRecords(): Promise<void>;
-	/** Write what waits, and ends. */
+	/** Write what waits, then close the database. */
 	close(): void;
 }
 export interface Change {
@@ -1679,7 +1682,7 @@ export interface DocumentsParts {
 	credentials: Credentials;
 	record: ClientRecord;
 	strategy: Strategy | undefined;
-	/** Of the document `main`. */
+	/** Schema of the document `main`. */
 	schema: Schema | undefined;
 	clock: Clock;
 	/** Null if no local copies are kept. */
@@ -1694,17 +1697,17 @@ export interface DocumentsParts {
 }
 declare class Documents {
 	#private;
-	/** Last number that the server had decided when this connection began. */
+	/** Highest number that the server had decided when this connection began. */
 	decided: number;
 	constructor(parts: DocumentsParts);
 	getDocument(name: string): StateDocument;
 	findReplica(name: string): Replica | undefined;
-	/** List all documents of the session, followed or not. */
+	/** List all documents of the session, not only those that are followed. */
 	listHeads(): Promise<DocumentHead[]>;
-	/** Show the writes of an earlier page, now that their owner is known to be here. */
+	/** Show the writes of an earlier page, because their owner is confirmed now. */
 	showRestored(): void;
 	dropPending(): void;
-	/** Empty all documents: another user's session begins. */
+	/** Empty all documents, because the session of another user begins. */
 	resetValues(): void;
 	clearWatches(): void;
 }

@@ -1,4 +1,4 @@
-/** What changes a client in its life: repairs of its name, and another session or the end of it. Loaded with the start. */
+/** Changes during the life of a client: repairs of its name, another session, and the end. Loaded with the start. */
 
 import { askForReply } from "../asking";
 import type { Preparation, Repair } from "../connection";
@@ -40,7 +40,7 @@ export class Changes {
     this.#turns.close();
   }
 
-  /** Look at storage for what other tabs have done. */
+  /** Look in the storage for changes by other tabs. */
   look(): void {
     this.#turns.look();
   }
@@ -49,24 +49,24 @@ export class Changes {
     return this.#repairs.repairAfter(ending, wasReady);
   }
 
-  /** Take the record up again if the page had let go of it; null if there is nothing to wait for. */
+  /** Open the record again if the page has released it; null if there is nothing to wait for. */
   takeUp(): Promise<void> | null {
     return this.#repairs.takeUp();
   }
 
-  /** Settle whose writes and whose session this tab has, before it connects. */
+  /** Before a connection, decide which writes and which session this tab has. */
   prepare(): Promise<Preparation> | null {
     this.look();
     const taken = this.takeUp();
     return taken ? taken.then(() => this.#turns.settle() ?? { repair: null }) : this.#turns.settle();
   }
 
-  /** Enter again because somebody has logged in, or out, without a new page. */
+  /** Enter again after a login or logout without a page load. */
   enterAgain(user: string | number | null | undefined): Promise<void> {
     return this.#turns.enterAgain(user);
   }
 
-  /** Send what waits, for at most 2 s, then end the session. Never rejects. */
+  /** Send waiting writes for at most 2 s, then end the session. Never rejects. */
   leave(): Promise<void> {
     const { env, rest, credentials, connection, writer } = this.#life.parts;
     return leaveSession(env.clock, rest, credentials, {
@@ -81,7 +81,7 @@ export class Changes {
     if (change.before?.session.session_id === change.after.session.session_id) return;
     const { connection, handshake } = this.#life.parts;
     handshake.forgetSession();
-    // What is connected belongs to the session of before.
+    // The present connection belongs to the old session.
     connection.leaveSession();
   }
 }

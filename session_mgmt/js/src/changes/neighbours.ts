@@ -1,4 +1,4 @@
-/** What tabs of one browser tell each other about the end of their session. */
+/** Messages between the tabs of one browser about the end of their session. */
 
 import type { ChannelLike, Environment } from "../environment";
 import type { StatusReason } from "../events";
@@ -7,14 +7,14 @@ import { watchCache } from "../page";
 interface Ended {
   ended?: string;
   reason?: string;
-  /** Absent where a tab of an older version tells it. */
+  /** Absent in messages of tabs with an older version. */
   status?: StatusReason;
 }
 
 export interface NeighboursPort {
-  /** Look at storage: another tab has changed it. */
+  /** Look in the storage, because another tab has changed it. */
   look(): void;
-  /** Take the end of a session that another tab tells. */
+  /** Handle the end of a session that another tab reports. */
   takeEnd(session: string, reason: string, status?: StatusReason): void;
 }
 
@@ -31,9 +31,9 @@ export class Neighbours {
       if (this.#channel) this.#channel.onmessage = ({ data }) => takeMessage(data as Ended, port);
     };
     listen();
-    // What comes for a page in its browser's cache removes it from there.
+    // A message for a page in the browser's back/forward cache removes the page from there.
     this.#unwatch = watchCache(env.page, () => this.#channel?.close(), listen);
-    // Without a key everything was cleared.
+    // An event without a key means that the whole storage was cleared.
     this.#lookIfOurs = (event) => {
       const { key } = event as StorageEvent;
       if (key === null || key === `${scope}session`) port.look();

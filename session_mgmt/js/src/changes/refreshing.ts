@@ -1,4 +1,4 @@
-/** Exchange of tokens for the next ones (PROTOCOL section 14). Callers hold the lock. */
+/** Exchange of tokens for new ones (PROTOCOL section 14). Callers hold the lock. */
 
 import type { Credentials, Exchange, Kept, PairFields } from "../credentials";
 import type { Rest } from "../rest";
@@ -17,14 +17,14 @@ export class Refresher {
   readonly #credentials: Credentials;
   readonly #askSocket: AskSocket;
 
-  /** `askSocket`: ask over the tab's connection; null if there is none, or no answer. */
+  /** `askSocket`: ask over the connection of this tab; null without a connection or an answer. */
   constructor(rest: Rest, credentials: Credentials, askSocket: AskSocket) {
     this.#rest = rest;
     this.#credentials = credentials;
     this.#askSocket = askSocket;
   }
 
-  /** Exchange the kept tokens and store the next ones; return the answer. Throws what the server refused. */
+  /** Exchange the kept tokens, and store the new ones; return the answer. Throws the refusal of the server. */
   async refresh(kept: Kept, token: string): Promise<RefreshAnswer> {
     const exchange = { token, nonce: this.#credentials.beginRequest() };
     const answer = (await this.#askConnection(exchange)) ?? (await this.#askServer(exchange));
@@ -32,9 +32,9 @@ export class Refresher {
     return answer;
   }
 
-  /** Let this tab's connection live on with tokens that came another way: the same exchange has the same answer. */
+  /** Give the present connection the tokens of an exchange by another tab; the same exchange has the same answer. */
   async tellConnection({ token, nonce }: Exchange): Promise<void> {
-    // If it does not, it ends in time, and the next one begins with the new tokens.
+    // Without an answer the connection ends when its token expires, and the next one begins with the new tokens.
     await this.#askSocket({ type: "refresh", token, nonce }).catch(() => null);
   }
 

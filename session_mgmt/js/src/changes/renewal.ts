@@ -1,4 +1,4 @@
-/** The time at which the tokens of a connection that lives are exchanged. */
+/** Timer for the exchange of tokens while a client is connected. */
 
 import { RENEW_AGAIN } from "../beginning";
 import type { Credentials } from "../credentials";
@@ -7,9 +7,9 @@ import { toFailure, type SessionError } from "../errors";
 
 export interface RenewalPort {
   isConnected(): boolean;
-  /** Exchange what is due. */
+  /** Exchange tokens that are due. */
   renew(): Promise<void>;
-  /** End the session that the server refuses. */
+  /** End the session, because the server refuses it. */
   end(failure: SessionError): void;
 }
 
@@ -20,7 +20,7 @@ export class Renewal {
   readonly #credentials: Credentials;
   readonly #port: RenewalPort;
   #timer: unknown = null;
-  /** Between the start of the client and its end. */
+  /** True between the start and the end of the client. */
   #isActive = false;
 
   constructor(clock: Clock, credentials: Credentials, port: RenewalPort) {
@@ -43,7 +43,7 @@ export class Renewal {
   }
 
   renewNow(): void {
-    // Without a connection the next one settles it first.
+    // Without a connection, the next connect checks the tokens first.
     if (this.#port.isConnected()) void this.#renew();
   }
 

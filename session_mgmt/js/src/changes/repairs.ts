@@ -15,9 +15,9 @@ export class Repairs {
   readonly #life: Life;
   readonly #turns: Turns;
   #replacedAt = -Infinity;
-  /** Taking up of what the page had let go of; null while nothing is. */
+  /** Opening of a record that the page had released; null if none is in progress. */
   #takingUp: Promise<void> | null = null;
-  /** How often the page had been left when that began. */
+  /** Value of `record.leavings` when that opening began. */
   #leavings = 0;
 
   constructor(life: Life, turns: Turns) {
@@ -25,7 +25,7 @@ export class Repairs {
     this.#turns = turns;
   }
 
-  /** Repair what a close code reports, of those after which a client is no longer what it was. */
+  /** Repair the client after a close code that invalidates its name or session. */
   repairAfter({ code, name, reason }: Ending, wasReady: boolean): Repair | Promise<Repair> {
     switch (code) {
       case CLOSE.CLIENT_FORGOTTEN:
@@ -36,19 +36,19 @@ export class Repairs {
       case CLOSE.REPLACED:
         return this.#replaceClient(wasReady);
       default:
-        // One of the writes may be why; sent again by the next page, it would end that page's connection too.
+        // One of the writes may be the reason. If the next page sent it again, that connection would end too.
         this.#beginClient("invalid_frame");
         return "stop";
     }
   }
 
-  /** Take the record up again if the page had let go of it; null if there is nothing to wait for. */
+  /** Open the record again if the page has released it; null if there is nothing to wait for. */
   takeUp(): Promise<void> | null {
     const { record } = this.#life.parts;
     if (!record.isAway || (this.#takingUp && this.#leavings === record.leavings)) return this.#takingUp;
     const leavings = (this.#leavings = record.leavings);
     const reopen = (): Promise<void> => this.#reopenRecord(leavings);
-    // One that was under way when the page was left again ends without it.
+    // If the page was left again while an opening was in progress, that opening ends without the record.
     const taking = (this.#takingUp?.then(reopen) ?? reopen()).finally(() => {
       if (this.#takingUp === taking) this.#takingUp = null;
     });
@@ -56,13 +56,13 @@ export class Repairs {
     return this.#takingUp;
   }
 
-  /** Go on with other tokens or with another session. */
+  /** Continue with other tokens, or with another session. */
   takeChange({ before, after, reason, entered }: Change): void {
     const { copies, documents, record, logbook, nameOwner } = this.#life.parts;
     const isSame = before?.session.session_id === after.session.session_id;
     if (!isSame) this.#enterSession(before, after, reason);
     else if (before.session.user_id !== after.session.user_id) {
-      // A visitor has logged in: everything goes on, but the copies have another owner.
+      // A visitor has logged in: everything continues, but the local copies have another owner.
       record.assignClient(after.session, record.client);
       if (copies) logbook.forgetPlaces(logbook.names().filter((name) => name.startsWith("state:")));
       copies?.enterSession(nameOwner(after.session));
@@ -73,7 +73,7 @@ export class Repairs {
     if (entered) this.#life.tellIdentity(entered);
   }
 
-  /** End what this tab has of a session: nothing of it stays in the page or in the browser. */
+  /** End the session of this tab, and remove everything of it from the page and the browser. */
   takeEnd(reason: string, { code }: StatusReason): void {
     const { credentials, copies, logbook, documents, emitter, timeline } = this.#life.parts;
     const { session } = credentials;
@@ -90,9 +90,9 @@ export class Repairs {
   }
 
   /**
-   * Decide after another connection of this client took over. Before `connected`, or while an answer is outstanding,
-   * that is this client's own earlier attach, which the server served late; twice in a short time it is a copy of this
-   * client elsewhere.
+   * Decide what to do after another connection of this client replaced this one. Before `connected`, or while an attach
+   * is unanswered, that was an earlier attach of this client, which the server handled late. If it happens twice in a
+   * short time, another tab or machine has a copy of this client.
    */
   async #replaceClient(wasReady: boolean): Promise<Repair> {
     const { record } = this.#life.parts;
@@ -108,7 +108,7 @@ export class Repairs {
     return "reconnect";
   }
 
-  /** Go on with the record as it is now: another page may have had it, or have taken its writes over. */
+  /** Continue with the record as it is now: another page may have used it, or may have adopted its writes. */
   async #reopenRecord(leavings: number): Promise<void> {
     const { record, outboxes, documents, writer, credentials } = this.#life.parts;
     const { key } = record;
@@ -125,7 +125,7 @@ export class Repairs {
     writer.settleSent(gone, answers || new Map());
   }
 
-  /** Leave a session that somebody has ended; come back if another tab has one to go on with. */
+  /** Leave a session that has ended; come back if another tab has stored a session to continue with. */
   #leaveSession(reason: string, status: StatusReason): Repair | Promise<Repair> {
     const { credentials } = this.#life.parts;
     const decide = (): Repair => {
@@ -133,11 +133,11 @@ export class Repairs {
       this.#turns.endSession(reason, status);
       return "stop";
     };
-    // A visitor may have logged in: the tab that enters holds the lock until it has stored what it got.
+    // A visitor may have logged in: the tab that enters holds the lock until it has stored the new session.
     return credentials.session.user_id === null ? this.#turns.awaitOthers().then(decide) : decide();
   }
 
-  /** Enter another session: its documents and its own log are other logs, topics are the same for the same person. */
+  /** Enter another session. Its documents and its own log are other logs; topics stay the same for the same user. */
   #enterSession(before: Kept | null, after: Kept, reason: string): void {
     const { logbook, copies, documents, record, credentials, nameOwner } = this.#life.parts;
     const isSuccessor = before !== null && maySucceed(before, after);
@@ -151,12 +151,12 @@ export class Repairs {
     this.#life.tellUnsent(unsent, reason);
   }
 
-  /** Begin as another client; unconfirmed writes go to the application. */
+  /** Begin as another client; give unconfirmed writes to the application. */
   #beginClient(reason: string): void {
     this.#life.tellUnsent(this.#life.restartClient(this.#life.parts.credentials.session, reason), reason);
   }
 
-  /** Leave nothing in the record of a session that is over. */
+  /** Remove everything of an ended session from the record; return its unsent writes. */
   #wipeRecord(reason = "session_changed"): UnsentWrite[] {
     const { record, credentials } = this.#life.parts;
     const unsent = this.#life.restartClient(credentials.session, reason);

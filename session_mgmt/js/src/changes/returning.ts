@@ -1,4 +1,4 @@
-/** A tab that comes back after a logout, into a session of nobody's. */
+/** Return of a tab into an anonymous session after a logout. */
 
 import { Backoff } from "../backoff";
 import { RENEW_AGAIN } from "../beginning";
@@ -6,13 +6,13 @@ import type { Environment } from "../environment";
 import { SessionError } from "../errors";
 import { pause } from "../pause";
 
-/** Milliseconds for which the project's own logout may still be under way. */
+/** Milliseconds that the project's own logout may still take. */
 const LOGOUT_TAKES = 30_000;
 const LOOK_AGAIN = 3_000;
-/** Refusals of a page whose cookie still has the login. */
+/** Refusals while the cookie of the page still has the login. */
 const STILL_THERE: ReadonlySet<string> = new Set(["login_mismatch", "login_ended"]);
 
-/** Enter until it succeeds. Throws the refusal of the server, or the signal's reason. */
+/** Enter, again and again until it succeeds. Throws a final refusal of the server, or the reason of the signal. */
 export async function returnAsNobody(
   { clock, random }: Environment,
   enter: () => Promise<void>,

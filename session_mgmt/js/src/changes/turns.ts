@@ -1,4 +1,4 @@
-/** Changes of the session that a tab has: other tokens, another session, or its end. */
+/** Changes of the tab's session: other tokens, another session, or the end. */
 
 import { OF_THE_PAGE } from "../beginning";
 import type { Preparation } from "../connection";
@@ -12,29 +12,29 @@ import { Refresher, type AskSocket } from "./refreshing";
 import { Renewal } from "./renewal";
 import { returnAsNobody } from "./returning";
 
-/** The tab goes on with other tokens, or with another session. */
+/** Other tokens, or another session. */
 export interface Change {
   before: Kept | null;
   after: Kept;
   reason: string;
-  /** Answer of the server; null if another tab had it. */
+  /** Answer of the server; null if another tab received it. */
   entered: Entered | null;
 }
 
 export interface TurnsPort {
   askSocket: AskSocket;
   isConnected(): boolean;
-  /** Return true unless the application stays away. */
+  /** Return true unless the application has disconnected. */
   isWanted(): boolean;
   connect(): void;
   takeChange(change: Change): void;
-  /** Take the end of the session; `status` is that of the connection from now on. */
+  /** Handle the end of the session; `status` is the reason of the connection's status from now on. */
   takeEnd(reason: string, status: StatusReason): void;
 }
 
 /** Refusals of a refresh that end the session. */
 const ENDS: ReadonlySet<string> = new Set(["session_terminated"]);
-/** Ends of a user's session without a reason: a server that was not told of the logout gives none. */
+/** Reasons for the end of a user's session that may stand for a logout that the server was not told of. */
 const MAY_BE_LOGOUT: ReadonlySet<string> = new Set([...ENDS, "login_ended"]);
 
 export class Turns {
@@ -55,7 +55,7 @@ export class Turns {
     this.#port = port;
     const askSocket: AskSocket = async (frame) => {
       const answer = await port.askSocket(frame);
-      // From now on the connection lives by what it was given.
+      // From now on the connection depends on the new token.
       if (answer) identity.used = answer.access;
       return answer;
     };
@@ -75,7 +75,7 @@ export class Turns {
 
   begin(): void {
     this.#renewal.begin();
-    // Others may have changed it before this was here.
+    // Other tabs may have changed the storage before this part was loaded.
     this.look();
   }
 
@@ -86,12 +86,12 @@ export class Turns {
     this.#renewal.close();
   }
 
-  /** Make sure of the session and its tokens before a connection opens; null if nothing is to be done. */
+  /** Before a connection opens, make sure that the session and its tokens are valid; null if there is nothing to do. */
   settle(): Promise<Preparation> | null {
     return this.#identity.isSettled ? null : this.#settleForConnection();
   }
 
-  /** Enter again because somebody has logged in, or out, without a new page. */
+  /** Enter again after a login or logout without a page load. */
   async enterAgain(user: string | number | null | undefined): Promise<void> {
     this.#returning?.abort();
     this.#identity.user = normalizeUser(user);
@@ -101,7 +101,7 @@ export class Turns {
     });
   }
 
-  /** Look at storage for what other tabs have done. */
+  /** Look in the storage for changes by other tabs. */
   look(): void {
     if (!this.#credentials.kept || this.#isClosed) return;
     try {
@@ -112,7 +112,7 @@ export class Turns {
     if (this.#credentials.kept && this.#identity.isRefreshDue) this.#renewal.renewNow();
   }
 
-  /** End this tab's session: another tab, the server or the application says so. */
+  /** End the session of this tab, as another tab, the server or the application has said. */
   endSession(reason: string, status?: StatusReason): void {
     if (this.#credentials.kept) this.#end(SessionError.local(reason, `The session is over (${reason}): log in, then call \`login()\`.`), status);
   }
@@ -122,7 +122,7 @@ export class Turns {
     return this.#identity.runAlone(async () => undefined);
   }
 
-  /** Return true if another tab has stored a session that this tab may go on with. */
+  /** Return true if another tab has stored a session that this tab may continue with. */
   hasSuccessor(): boolean {
     const [mine, stored] = [this.#credentials.kept, this.#credentials.readStored()];
     return mine !== null && stored !== null && nameProof(stored) !== nameProof(mine) && maySucceed(mine, stored);
@@ -135,7 +135,7 @@ export class Turns {
     } catch (error) {
       const failure = toFailure(error);
       const reason = { code: 0, name: failure.name };
-      // The status gives the reason where our server has not answered, as for a socket that does not open.
+      // If the server has not answered, the status gives the reason, as for a socket that does not open.
       if (failure.code || !failure.temporary) this.#identity.parts.tell(failure);
       if (failure.temporary) return { repair: "reconnect", reason, retryAfter: failure.retryAfter };
       this.#end(failure);
@@ -150,7 +150,7 @@ export class Turns {
     await this.#enter(this.#identity.doubt ?? "session_changed");
   }
 
-  /** Refresh what is due; return false if only the server can tell what goes on. */
+  /** Refresh tokens that are due; return false if only entering can tell how to continue. */
   async #refreshTokens(kept: Kept): Promise<boolean> {
     if (!this.#identity.isRefreshDue) return true;
     if (kept.refresh === undefined) return false;
@@ -175,8 +175,8 @@ export class Turns {
   }
 
   /**
-   * Go on with what another tab has stored; return false if it is what this tab has. Throws the end of the session if
-   * it is gone, or if another person's is there.
+   * Continue with what another tab has stored; return false if this tab has it already. Throws the end of the session
+   * if the stored session is gone or belongs to another user.
    */
   #followStorage(reason: string): boolean {
     const before = this.#requireKept();
@@ -215,12 +215,12 @@ export class Turns {
     if (kept && mayReturn(kept, error.name) && isWanted && !this.#isClosed) void this.#returnAsNobody();
   }
 
-  /** Come back as nobody, if the server wants that, once the person has logged out. */
+  /** Come back without a user after a logout, if the server's settings want that. */
   async #returnAsNobody(): Promise<void> {
     const leaving = (this.#returning = new AbortController());
     const enter = (): Promise<void> =>
       this.#identity.runAlone(async () => {
-        // Somebody may have logged in while this waited for its turn.
+        // A user may have logged in while this tab waited for the lock.
         leaving.signal.throwIfAborted();
         await this.#enter(LOGGED_OUT, null);
       });
@@ -239,9 +239,9 @@ export class Turns {
   }
 }
 
-/** Return true if the end may be that of a logout after which the page goes on as nobody; the server knows whether. */
+/** Return true if the end may come from a logout after which the page continues without a user; the server decides. */
 function mayReturn({ onLogout, session }: Kept, reason: string): boolean {
   if (onLogout !== "anonymous") return false;
-  // A visitor has no login that could end: a session of theirs was ended on purpose.
+  // A visitor has no login that could end, so somebody ended a visitor's session on purpose.
   return reason === LOGGED_OUT || (session.user_id !== null && MAY_BE_LOGOUT.has(reason));
 }
