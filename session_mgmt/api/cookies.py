@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.access import Actor
-from session_mgmt.actions.sessions import cookies, tokens
+from session_mgmt.actions.sessions import cookies, stamps, tokens
 from session_mgmt.actions.sessions.pairs import Pair
 from session_mgmt.api.authentication import admit_token, refuse_ended
 from session_mgmt.conf import settings
@@ -69,8 +69,8 @@ def _has_login(request: Request) -> bool:
 
 
 def read_cookie(request: Request) -> str | None:
-    """Return the token in a page's cookie; ``None`` in bearer mode, and if the call has a bearer token of its own."""
-    return None if "HTTP_AUTHORIZATION" in request.META else read_page_cookie(request)
+    """Return the token in a page's cookie; ``None`` in bearer mode, and if the call has a token of its own."""
+    return None if stamps.is_own_proof(request.META.get("HTTP_AUTHORIZATION", "")) else read_page_cookie(request)
 
 
 def read_page_cookie(request: Request, name: str | None = None) -> str | None:

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from session_mgmt.actions.sessions import cookies, entering, info
+from session_mgmt.actions.sessions import cookies, entering, info, stamps
 from session_mgmt.actions.sessions.entries import CREATED, Entered, Wish
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.actions.sessions.tokens import COOKIE_PREFIX
@@ -90,8 +90,8 @@ class EnterView(_LoginBase):
     )
     def post(self, request: Request) -> Response:
         by_cookie = is_from_page(request)
-        if by_cookie and "HTTP_AUTHORIZATION" not in request.META:
-            # A header that a foreign page cannot send proves equally well that the page is ours.
+        if by_cookie and not stamps.is_own_proof(request.META.get("HTTP_AUTHORIZATION", "")):
+            # Any other header, which a foreign page cannot send, proves equally well that the page is ours.
             require_csrf(request)
         wanted = self.read_form(EnterForm)
         evidence = read_entering(request, self.user)

@@ -14,7 +14,7 @@ import orjson
 from django.http.cookie import parse_cookie
 
 from session_mgmt.actions import addresses, checking
-from session_mgmt.actions.sessions import cookies, tokens
+from session_mgmt.actions.sessions import cookies, stamps, tokens
 from session_mgmt.conf import settings
 from session_mgmt.consumers import origins
 from session_mgmt.consumers.prefix import find_script_name
@@ -79,7 +79,7 @@ class Request:
         return secret.strip() if scheme.lower() == "bearer" else None
 
     def _read_cookie(self) -> str:
-        if not cookies.are_used():
+        if not cookies.are_used() or stamps.is_own_proof(self.headers.get("authorization", "")):
             raise AuthRequired()
         scheme, host = origins.read_scheme(self.scope, self.headers), origins.read_host(self.headers)
         name = cookies.build_name(self.headers.get(NAME_HEADER), scheme=scheme, host=host)

@@ -119,6 +119,22 @@ def test_no_call_by_a_cookie_changes_anything_without_the_csrf_token(kept: Page)
     assert dump_rows() == before
 
 
+@pytest.mark.parametrize("scheme", ["", "Basic eDp4", "Negotiate eDp4", "Token x", "Bearer"])
+@pytest.mark.requirement("ASVS 3.5.1")
+def test_no_other_authorization_makes_a_call_by_a_cookie_do_without_the_csrf_token(scheme: str, kept: Page) -> None:
+    """A browser adds ``Basic`` and ``Negotiate`` by itself, also to what a foreign page has begun."""
+    before = dump_rows()
+    assert kept.kept is not None
+    for method, path in list_all_calls():
+        # A poll only reads; the secret of a refresh is in its body; no foreign page sends a token to enter.
+        harmless = "/connections/poll/", "/tokens/refresh/", "/sessions/enter/" if scheme == "Token x" else ""
+        if is_unsafe(method) and path not in harmless:
+            where = fill_in(path, kept.kept) if "{" in path else path.removeprefix("/")
+            answer = kept.call(method, where, choose_body(path), csrf=False, authorization=scheme)
+            assert answer.status_code in (401, 403), (method, path, answer.content[:200])
+    assert dump_rows() == before
+
+
 @pytest.mark.requirement("ASVS 3.5.1")
 def test_no_get_changes_anything(kept: Page) -> None:
     before = dump_rows()

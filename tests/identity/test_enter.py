@@ -179,6 +179,16 @@ def test_s13_sessions_made_by_the_older_call_end_with_the_login_too(browser: Bro
     assert refused(Caller(Client(), made["token"]).get("sessions/"), "session_terminated", 410)
 
 
+@pytest.mark.parametrize("header", ["", "Basic eDp4", "Negotiate eDp4"])
+def test_s13_a_login_counts_on_a_site_behind_a_password_too(header: str, browser: Browser) -> None:
+    browser.log_in("ann")
+    answer = Caller(browser.http).post("sessions/enter/", {"nonce": new_nonce()}, Authorization=header)
+    browser.keep(answer.json())
+    assert browser.row().login is not None
+    browser.log_out()
+    assert browser.row().end_reason == "logged_out"
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("first", ["enter", "logout"])
 def test_s14_a_session_made_beside_a_logout_does_not_stay(alice: Any, first: str) -> None:

@@ -22,6 +22,8 @@ from session_mgmt.actions.sessions import hooks
 NAME = "_session_mgmt"
 _COOKIE = "session_mgmt.cookie"
 _DERIVED = "session_mgmt.stamp"
+# A browser adds these to every request to a site behind a password, also to a request that a foreign page has started.
+_ADDED_BY_BROWSERS = ("", "basic", "digest", "negotiate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidenc
     tenant = hooks.find_tenant(request)
     if user is None or not user.is_authenticated:
         return Evidence(tenant=tenant)
-    is_by_cookie = "HTTP_AUTHORIZATION" not in request.META and is_logged_in(request, user)
+    has_own_proof = is_own_proof(request.META.get("HTTP_AUTHORIZATION", ""))
+    is_by_cookie = not has_own_proof and is_logged_in(request, user)
     acting = hooks.find_impersonator(request, is_by_cookie=is_by_cookie)
     if not is_by_cookie:
         auth_time = None if acting else hooks.find_auth_time(request)
@@ -65,6 +68,14 @@ def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidenc
         tenant=tenant,
         acting=acting,
     )
+
+
+def is_own_proof(authorization: str) -> bool:
+    """Return whether an ``Authorization`` header is a proof of the call's own; otherwise the cookies prove who calls.
+
+    The check of the CSRF token and the search for the proof must agree on this.
+    """
+    return authorization.partition(" ")[0].lower() not in _ADDED_BY_BROWSERS
 
 
 def is_logged_in(request: Any, user: Any) -> bool:
