@@ -1,4 +1,4 @@
-/** Opening of a connection: what this client says of itself, and what the server says of the session. */
+/** Opening of a connection: the `connect` frame, and the server's answer about the session. */
 
 import type { Credentials } from "./credentials";
 import type { Documents } from "./documents";
@@ -11,7 +11,7 @@ import type { ClientRecord } from "./record";
 import type { Writer } from "./writer";
 
 export interface HandshakeParts {
-  /** Name of the page's session among those of the site. */
+  /** Name that separates several sessions of one site. */
   name: string | undefined;
   credentials: Credentials;
   identity: Identity;
@@ -23,14 +23,14 @@ export interface HandshakeParts {
 
 export class Handshake {
   readonly #parts: HandshakeParts;
-  /** Session as the last connection told it; null before the first. */
+  /** Session as the last connection reported it; null before the first one. */
   #fields: SessionFields | null = null;
 
   constructor(parts: HandshakeParts) {
     this.#parts = parts;
   }
 
-  /** Return the session as far as it may be shown. */
+  /** Return the facts about the session that may be shown. */
   describeSession(status: Status): SessionInfo {
     const { credentials, identity } = this.#parts;
     const { session } = credentials;
@@ -38,7 +38,7 @@ export class Handshake {
     return toSessionInfo(identity.isHidden ? { ...session, ...unknown } : (this.#fields ?? session), status);
   }
 
-  /** Forget what the last connection told: it was of another session. */
+  /** Forget the facts of the last connection, because they belong to another session. */
   forgetSession(): void {
     this.#fields = null;
   }
@@ -59,8 +59,8 @@ export class Handshake {
   }
 
   /**
-   * Take what the server says of the session; return false if it is another one, and leave everything as it was. A
-   * cookie may be newer than what this tab has read: then the session of the one is not that of the other.
+   * Handle the server's answer about the session. If it is another session, change nothing and return false: a cookie
+   * may be newer than what this tab has read, and then the connection belongs to another session than the tab.
    */
   takeConnected(frame: ConnectedFrame): boolean {
     const { record, documents, writer, logbook, credentials } = this.#parts;
@@ -68,7 +68,7 @@ export class Handshake {
     this.#fields = frame.session;
     const { generation } = frame;
     record.generation = generation;
-    // One that the page before has begun may be under way too, unless the client is new.
+    // An attach of the page before may still be in progress, unless the client is new.
     record.latest = generation > 1 ? Math.max(generation, record.latest || generation + 1) : 1;
     record.assignClient(frame.session, frame.client_id);
     documents.decided = frame.last_seq;
@@ -79,7 +79,7 @@ export class Handshake {
   }
 }
 
-/** Return the fields of `connect` that prove the session; without a token the handshake's cookie does. */
+/** Return the fields of `connect` that prove the session. Without a token the cookie of the handshake proves it. */
 export function describeProof(token: string, name: string | undefined): object {
   return token ? { token } : { auth: "cookie", ...(name !== undefined && { name }) };
 }

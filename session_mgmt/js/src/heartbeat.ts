@@ -1,33 +1,35 @@
-/** Signs of life of the server: a deadline, a question in doubt, and the detection of a machine that slept. */
+/**
+ * Signs of life of the server: a deadline, a test of a doubtful connection, and the detection of a machine that slept.
+ */
 
 import type { Clock } from "./environment";
 
 const LOOK_EVERY = 5_000;
-// Nobody waits at a hidden page, and browsers let its timers ring once a minute anyway.
+// Nobody waits at a hidden page, and browsers run its timers once a minute anyway.
 const LOOK_HIDDEN_EVERY = 60_000;
 const LOOK_SOONEST = 250;
-// A beat may be so much under way when it counts as missed.
+// A beat may be this late before it counts as missed.
 const BEAT_LATE = 1_000;
-// A timer that is this late was not just slow: the machine slept or the tab was frozen.
+// A timer that is this late was not only slow: the machine slept or the tab was frozen.
 const LATE = 5_000;
 const ANSWER_WITHIN = 3_000;
-// A connection that ended sooner after its last frame was not ended for being quiet.
+// A connection that ended sooner after its last frame was not ended because it was quiet.
 const SHORTEST_QUIET = 4_000;
 
 export interface HeartbeatPort {
   /** Ask the server for a sign of life. */
   askForLife(): void;
-  /** End the connection: nothing was heard for too long. */
+  /** End the connection, because no frame came for too long. */
   endSilent(): void;
-  /** Tell that so many of the server's beats in a row did not come. */
+  /** Report how many beats of the server were missed in a row. */
   tellMissed(missed: number): void;
   isHidden(): boolean;
 }
 
 export class Heartbeat {
-  /** Milliseconds without any frame after which the connection counts as dead. */
+  /** Milliseconds without any frame after which the connection counts as lost. */
   deadline = 35_000;
-  /** Milliseconds in which the server promises a beat. */
+  /** Milliseconds between two beats that the server promises. */
   interval = 25_000;
   readonly #clock: Clock;
   readonly #port: HeartbeatPort;
@@ -36,7 +38,7 @@ export class Heartbeat {
   #lookAt = 0;
   #look: unknown = null;
   #doubt: unknown = null;
-  /** Shortest silence after which a connection ended without a word: a proxy may end quiet ones. */
+  /** Shortest silence after which a connection was lost: a proxy may end quiet connections. */
   #quietLimit = Infinity;
   #beat: unknown = null;
 
@@ -45,7 +47,7 @@ export class Heartbeat {
     this.#port = port;
   }
 
-  /** Go by other seconds from now on. */
+  /** Use other settings from now on; times in seconds. */
   configure({ interval, deadline }: { interval?: number; deadline?: number }): void {
     if (interval !== undefined) this.interval = interval * 1000;
     if (deadline !== undefined) this.deadline = deadline * 1000;
@@ -73,22 +75,22 @@ export class Heartbeat {
     this.#endDoubt();
   }
 
-  /** Ask the server after a possible change of the network, and do not wait long for the answer. */
+  /** Test the connection after a possible change of the network, with a short wait for the answer. */
   startDoubt(): void {
     if (this.#look === null || this.#doubt !== null) return;
-    // The page may be looked at again, and the next look may be a minute away.
+    // The page may be visible again, and the next look may be a minute away.
     this.#planLook();
     this.#doubt = this.#clock.setTimeout(() => this.#port.endSilent(), ANSWER_WITHIN);
     this.#port.askForLife();
   }
 
-  /** Learn from a connection that ended without a word: the next one is not quiet for as long. */
+  /** Learn from a lost connection: the next one must not be quiet for as long. */
   noteLoss(): void {
     const silence = this.#clock.now() - this.#heardAt;
     if (silence >= SHORTEST_QUIET) this.#quietLimit = Math.min(this.#quietLimit, silence);
   }
 
-  /** Ask twice within the time after which quiet connections were ended. */
+  /** Ask the server twice within the time after which quiet connections were lost. */
   #planBeat(): void {
     if (this.#quietLimit > 2 * this.deadline) return;
     this.#beat = this.#clock.setTimeout(() => {
@@ -120,7 +122,7 @@ export class Heartbeat {
     this.#port.tellMissed(this.#missed);
   }
 
-  /** Return the silence after which one beat more counts as missed. */
+  /** Return the silence after which one more beat counts as missed. */
   #nextMiss(): number {
     return (this.#missed + 1) * this.interval + BEAT_LATE;
   }

@@ -1,7 +1,7 @@
 /**
- * Whose session this tab has, as far as every page needs it: how it begins, and what a connection begins with. What
- * changes it later is a part of its own (`changes`). One tab at a time enters or refreshes, under a lock; the others
- * find in storage what it got.
+ * Session of this tab, as far as every page needs it: at the start, and before each connection. The part `changes`
+ * handles later changes. One tab at a time enters or refreshes, under a lock; the other tabs find its result in the
+ * storage.
  */
 
 import { Beginning, type Begun } from "./beginning";
@@ -28,15 +28,15 @@ export const LOGGED_OUT = "logged_out";
 export class Identity {
   /** True if nothing of the kept session may be shown yet. */
   isHidden = false;
-  /** Why the server must be asked before this tab connects again. */
+  /** Reason why the client must ask the server before this tab connects again; null if it need not. */
   doubt: string | null = null;
-  /** The server has refused the access token for its age, whatever the clock says. */
+  /** True if the server has refused the access token because of its age, whatever the clock says. */
   isTokenOver = false;
-  /** Key of the expected user; undefined if the page does not know. */
+  /** Key of the expected user; undefined if the page does not know the user. */
   user: string | null | undefined;
   readonly entrance: Entrance;
   readonly parts: IdentityParts;
-  /** Name of the proof that the last connection lives by. */
+  /** Name of the proof that the last connection used. */
   used: string | null = null;
   readonly #whenOffline: "wait" | "kept";
 
@@ -47,7 +47,7 @@ export class Identity {
     this.entrance = new Entrance(parts.env, parts.rest, parts.credentials, options);
   }
 
-  /** Find the session of a page that begins. Throws what the server refuses, or the signal's reason. */
+  /** Find the session of a page that begins. Throws the refusal of the server, or the reason of the signal. */
   async begin(signal?: AbortSignal): Promise<Begun> {
     const { env, credentials, tell } = this.parts;
     const beginning = new Beginning(this.entrance, credentials, {
@@ -64,7 +64,7 @@ export class Identity {
     return begun;
   }
 
-  /** Note the proof that a connection begins with, and return its token: empty where a cookie goes with it. */
+  /** Note the proof of a new connection, and return its token; empty if a cookie is sent instead. */
   useToken(): string {
     const { kept, token } = this.parts.credentials;
     this.used = kept && nameProof(kept);
@@ -74,19 +74,19 @@ export class Identity {
   /** Ask the server before the next connection, unless this tab has newer tokens already. */
   doubtSession(reason: string): void {
     const { kept } = this.parts.credentials;
-    // Another tab may have got newer ones while this one's connection was on its way to be refused.
+    // Another tab may have stored newer tokens while this tab's connection was being refused.
     if (this.used !== null && this.used !== (kept && nameProof(kept))) return;
     if (reason === TOKEN_EXPIRED && kept?.turn === undefined) this.isTokenOver = true;
     else this.doubt = reason;
   }
 
-  /** True if a connection may open with what this tab has. */
+  /** True if a connection may open with the present session. */
   get isSettled(): boolean {
     const { kept, isVerified } = this.parts.credentials;
     return this.doubt === null && kept !== null && isVerified && !this.isRefreshDue;
   }
 
-  /** True if storage has what this tab goes on with. */
+  /** True if the storage still has the session of this tab. */
   get isCurrent(): boolean {
     const { credentials } = this.parts;
     const [kept, stored] = [credentials.kept, credentials.readStored()];
@@ -102,11 +102,11 @@ export class Identity {
     return runExclusively(this.parts.env, `${this.parts.scope}identity`, work, signal);
   }
 
-  /** Forget the stored session, for a refusal or an end. */
+  /** Forget the stored session after a refusal or an end. */
   forget(kept: Kept, reason: string): void {
     const { credentials } = this.parts;
     credentials.forgetStored();
-    // The login is gone, not the person: the next login brings the state back.
+    // Only the login has ended: the next login of the same user restores the state.
     if (reason === LOGGED_OUT) credentials.previous = null;
     else if (reason === "auth_required") credentials.previous = kept.session.user_id && kept.session.session_id;
   }

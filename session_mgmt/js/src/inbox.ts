@@ -1,4 +1,4 @@
-/** Frames that arrive on an open connection, each handed to the part that it concerns. */
+/** Frames that arrive on an open connection, each passed to the part that handles it. */
 
 import type { Connection } from "./connection";
 import type { Emitter } from "./emitter";
@@ -58,7 +58,7 @@ export class Inbox {
   #takeError({ type: _type, id, log, seq, ...error }: ErrorFrame): void {
     const { logbook, writer, emitter } = this.#parts;
     if (log !== undefined && id === undefined) return logbook.takeDenial(log, new SessionError(error));
-    // An error with a number answers that write, as a receipt would.
+    // An error with a number is the answer to that write, like a receipt.
     if (seq !== undefined) return writer.takeReceipt({ type: "receipt", seq, ok: false, error });
     emitter.emit("error", new SessionError(error));
   }

@@ -1,7 +1,7 @@
 /**
- * Life of a client: whose record a page begins with, and what happens to it when its name, token or session is no
- * longer valid. What repairs it is a part of its own (`changes`), loaded with the start; where it is needed before it is
- * there, the connection waits, and the part is loaded until it comes.
+ * Life of a client: the record that a page begins with, and what happens when its name, token or session is no longer
+ * valid. The part `changes` does the repairs. It is loaded with the start; if it is needed earlier, the connection
+ * waits, and the client tries to load the part until it arrives.
  */
 
 import type { Adoption } from "./adoption";
@@ -47,12 +47,14 @@ export interface LifeParts {
   copies: Copies | null;
   outboxes: Outboxes | null;
   adoption: Adoption | null;
-  /** Return the owner of what is kept of a session. */
+  /** Return the owner of what is stored for a session. */
   nameOwner(session: SessionFields): Owner;
   tellRecovery(receipt: SuccessorReceipt): void;
 }
 
-/** Ends after which nothing is lost yet: before the next connection the server is asked what goes on. */
+/**
+ * Close codes after which nothing is lost yet: before the next connection, the client asks the server how to continue.
+ */
 const DOUBTS: ReadonlySet<number> = new Set([
   ...[CLOSE.TOKEN_EXPIRED, CLOSE.DETACHED, CLOSE.LOGIN_CHECK, CLOSE.INVALID_TOKEN, CLOSE.SESSION_EXPIRED],
 ]);
@@ -71,7 +73,7 @@ export class Life {
     this.parts = parts;
   }
 
-  /** Begin to load what takes changes. */
+  /** Begin to load the part `changes`. */
   begin(): void {
     this.#awaitChanges().catch(() => undefined);
   }
@@ -82,16 +84,19 @@ export class Life {
     this.#changes?.close();
   }
 
-  /** Run `work`, at once if what takes changes is there. Rejects with `closed`, and `part_unavailable`; the next call loads it again. */
+  /**
+   * Run `work` with the part `changes`, at once if it is loaded. Rejects with `closed`, and with `part_unavailable`;
+   * the next call loads the part again.
+   */
   async change(work: (changes: Changes) => Promise<void>): Promise<void> {
     this.parts.connection.closed.throwIfAborted();
     return work(this.#changes ?? (await this.#load()));
   }
 
-  /** Repair what a close code reports; null if it is an ordinary end. */
+  /** Repair the client after a close code; null for an ordinary end. */
   repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null {
     const { code, name } = ending;
-    // What was refused never arrives.
+    // A refused attach cannot arrive any more.
     if (!wasReady && isServers(code) && code !== CLOSE.REPLACED) this.parts.record.latest -= 1;
     if (DOUBTS.has(code)) {
       this.parts.identity.doubtSession(name ?? "session_changed");
@@ -102,20 +107,20 @@ export class Life {
     return this.#changes ? repair(this.#changes) : this.#awaitChanges().then(repair, () => "stop");
   }
 
-  /** Look at storage for what other tabs have done; what takes changes, and is not there yet, looks when it comes. */
+  /** Look in the storage for changes by other tabs. If the part `changes` is not loaded yet, it looks when it is. */
   look(): void {
     this.#changes?.look();
-    // The network may be back.
+    // The network may be available again.
     this.#pausing.abort();
   }
 
-  /** Take the record up again if the page had let go of it. */
+  /** Open the record again if the page has released it. */
   takeUp(): void {
     if (this.#changes) void this.#changes.takeUp();
     else this.#awaitChanges().then((changes) => changes.takeUp()).catch(() => undefined);
   }
 
-  /** Settle whose writes and whose session this tab has, before it connects. */
+  /** Before a connection, decide which writes and which session this tab has. */
   prepare(): Promise<Preparation> | null {
     if (this.#changes) return this.#changes.prepare();
     const { isCurrent, isSettled } = this.parts.identity;
@@ -126,28 +131,31 @@ export class Life {
     );
   }
 
-  /** Separate the record from an earlier session's at the start, and tell how the session was found. */
+  /** At the start, separate the record from that of an earlier session, and report how the session was found. */
   settleIn({ before, entered }: Begun): void {
     const { credentials, env } = this.parts;
     const begins = entered?.positions[SESSION_LOG];
     const reason = entered?.verdict === "recovered" ? "session_expired" : "session_changed";
     const unsent = this.settleRecord(credentials.session, begins, reason);
     const receipt = entered?.receipt;
-    // Not before the application has had its chance to listen.
+    // Not earlier, so that the application can register its listeners.
     if (receipt) env.clock.setTimeout(() => this.parts.tellRecovery(receipt), 0);
     if (unsent.length > 0) env.clock.setTimeout(() => this.tellUnsent(unsent, reason), 0);
     if (before && before.session.session_id !== credentials.session.session_id) this.abandonClosed(before, reason);
     if (entered) this.tellIdentity(entered);
   }
 
-  /** Give up what closed tabs of a session left. */
+  /** Drop what closed tabs of a session left. */
   abandonClosed({ session }: Pick<Kept, "session">, reason: string): void {
     const { adoption, credentials, nameOwner } = this.parts;
     const isTold = mayTell(session.user_id, credentials.session);
     void adoption?.abandon(nameOwner(session), reason, isTold);
   }
 
-  /** Begin as another client; return what nobody will answer, once: what is in a record that is away, when it is back. */
+  /**
+   * Begin as another client, and return the writes that get no answer any more. Writes in a record that the page has
+   * released are returned when the record is open again.
+   */
   restartClient(session: SessionFields, reason: string): UnsentWrite[] {
     const { record, documents, writer } = this.parts;
     documents.dropPending();
@@ -164,7 +172,7 @@ export class Life {
     if (verdict !== "ask") this.parts.emitter.emit("identity", { verdict, reason, userId: session.user_id });
   }
 
-  /** Return the writes of an earlier session that the tab's record holds, if this person may see them. */
+  /** Return the writes of an earlier session in the record of this tab, if the present user may see them. */
   settleRecord(session: SessionFields, begins: Position | undefined, reason: string): UnsentWrite[] {
     const { record } = this.parts;
     const isStale = record.session !== null && record.session !== session.session_id;
@@ -194,7 +202,7 @@ export class Life {
     ));
   }
 
-  /** Load what takes changes until it is there; an error is told once. Rejects when the client is closed. */
+  /** Load the part `changes` until that succeeds; report an error once. Rejects when the client is closed. */
   #awaitChanges(): Promise<Changes> {
     return (this.#waiting ??= this.#loadPatiently());
   }
@@ -215,7 +223,7 @@ export class Life {
   }
 }
 
-/** Return true if somebody may see what was written for a user, or by a visitor of the same browser. */
+/** Return true if this user may see writes of `user`; everyone may see those of a visitor in the same browser. */
 function mayTell(user: string | null | undefined, { user_id: now }: SessionFields): boolean {
   return user === null || user === now;
 }

@@ -1,4 +1,4 @@
-/** Locks between tabs: the Web Locks of a secure page, else what takes their place, which is loaded. */
+/** Locks between tabs: Web Locks on secure pages, elsewhere their substitutes, which are loaded. */
 
 import type { Environment } from "./environment";
 import { loadSubstitutes } from "./loading";
@@ -6,13 +6,13 @@ import type { StoreLike } from "./storage";
 
 export type Release = () => void;
 
-// A reload's old page may hold its lock for a moment after the new page has started.
+// After a reload, the old page may hold its lock for a moment.
 const PATIENCE = 500;
 
 /** Locks that clients of this document hold, by the storage of their tab. */
 const HELD = new WeakMap<StoreLike, Set<string>>();
 
-/** Hold `name` until released; null if another tab, or another client of this one, holds it. */
+/** Hold the lock `name` until it is released; null if another tab or another client of this tab holds it. */
 export async function claimLock(env: Environment, name: string): Promise<Release | null> {
   const release = await claimBetweenTabs(env, name);
   if (!release) return null;
@@ -26,16 +26,16 @@ export async function claimLock(env: Environment, name: string): Promise<Release
   };
 }
 
-/** Return true if the holder of `name` is a client of this same tab, in this document or in another frame of it. */
+/** Return true if a client of this tab holds `name`, in this document or in another frame. */
 export async function isHeldInTab(env: Environment, name: string): Promise<boolean> {
   if (HELD.get(env.session)?.has(name)) return true;
-  // Who cannot ask is a new client, as a copied tab's: nothing of the other one is lost.
+  // Without an answer this client begins as a new one, like a copied tab; the other client loses nothing.
   return loadSubstitutes().then(({ askFrames }) => askFrames(env, name), () => false);
 }
 
 /**
- * Answer questions that are put into this tab's storage: only frames of the same tab hear of them, because a copied tab
- * has a storage of its own.
+ * Answer questions in the storage of this tab. Only frames of the same tab see them, because a copied tab has a storage
+ * of its own.
  */
 function answerQuestions({ page, session }: Environment, name: string): Release {
   const answer = (): void => {
@@ -43,7 +43,7 @@ function answerQuestions({ page, session }: Environment, name: string): Release 
       const question = session.getItem(`${name}:question`);
       if (question !== null) session.setItem(`${name}:answer`, question);
     } catch {
-      // Without storage nobody has asked.
+      // Without storage there are no questions.
     }
   };
   page?.window.addEventListener("storage", answer);
@@ -56,7 +56,9 @@ async function claimBetweenTabs(env: Environment, name: string): Promise<Release
   return HELD.get(env.session)?.has(name) ? null : () => undefined;
 }
 
-/** Run `work` while no other tab runs work of this name. Throws `part_unavailable` in a page without Web Locks. */
+/**
+ * Run `work` while no other tab runs work of this name. Throws `part_unavailable` if the substitutes are not loaded.
+ */
 export async function runExclusively<T>(
   env: Environment,
   name: string,

@@ -8,7 +8,7 @@ import type { Gap, SessionEvents } from "./events";
 import type { EntriesFrame, GapFrame, Position, SnapshotFrame, Verdict } from "./frames";
 import type { Json } from "./values";
 
-/** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
+/** How to continue if a reader is slow, which part of a log it wants, and where to begin without a position. */
 interface Wishes {
   slow?: string | undefined;
   filter?: object | undefined;
@@ -17,25 +17,25 @@ interface Wishes {
 
 /** Reader of a log. */
 export interface Reader {
-  /** Start of an earlier page; null for "from now on", or "everything" for a document. */
+  /** Position that an earlier page reached. Null means from now on, and for a document everything. */
   readonly start: Position | null;
   readonly wishes?: Wishes;
   takeEntry(body: Json, position: Position): void;
-  /** End a frame, after its last entry. */
+  /** Called after the last entry of a frame. */
   endFrame?(): void;
   takeGap?(gap: Gap): void;
-  /** Store the new position; called before the entry there is handed over. */
+  /** Store the new position. Called before the reader receives the entry at that position. */
   moveTo?(position: Position | null): void;
   takeSnapshot?(data: Json): void;
   awaitSnapshot?(): void;
-  /** Take the server's verdict on the position, before what follows from it. */
+  /** Handle the server's verdict on the position, before the entries or the snapshot. */
   takeVerdict?(verdict: Verdict): void;
   /** Note that the server stores the document encrypted. */
   sealCopy?(): void;
   handleDenial?(error: SessionError): void;
 }
 
-/** Error of entries that leave a hole; the connection is closed with 4104. */
+/** Error for entries with a gap; the connection is closed with 4104. */
 export class OutOfOrder extends Error {}
 
 export interface LogbookPort {
@@ -45,33 +45,40 @@ export interface LogbookPort {
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
   /** Report why a large document could not be fetched. */
   tellFailed(log: string, error: SessionError): void;
-  /** Tell of entries that the application is not given. */
+  /** Report entries that the application does not receive. */
   tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
 }
 
-/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
+/** Verdict over HTTP, with the entries or the value that follow it on a connection. */
 export interface SyncAnswer extends Verdict {
   entries?: EntriesFrame["entries"];
   data?: Json;
 }
 
 const MOST_WAITING = 10_000;
-/** Seconds before a log is asked for again that the server has no room for: the first ones, and the most. */
+/**
+ * Seconds before the client asks again for a log that the server refused with `busy`: the first wait, and the longest.
+ */
 const AGAIN_AFTER = 1;
 const AGAIN_MOST = 60;
 
 class Log {
   position: Position | null;
-  /** Filter with which it is followed on the server, or asked for, on this connection; null if it is not. */
+  /**
+   * Filter of the subscription on this connection, from its request on; undefined without a filter, null without a
+   * subscription.
+   */
   asked: object | null | undefined = null;
-  /** Left by the server in the middle of a connection; not asked for until somebody wants it anew. */
+  /** True if the server has stopped following the log on this connection. The client does not ask again by itself. */
   denied = false;
-  /** Refusals for now in a row, and the wait after the last one. */
+  /** Number of temporary refusals in a row, and the timer of the wait after the last one. */
   refusals = 0;
   timer: unknown = null;
-  /** Frames that wait for the body of a snapshot, or for the verdict that says where the log begins; null if none do. */
+  /**
+   * Frames that wait for the body of a snapshot, or for the verdict that tells where the log begins; null if none wait.
+   */
   waiting: EntriesFrame[] | null = null;
-  /** Position that the body of the snapshot will have at least. */
+  /** Least position of the snapshot whose body is being fetched. */
   promised: Position | null = null;
 
   constructor(
@@ -81,7 +88,7 @@ class Log {
     this.position = reader.start;
   }
 
-  /** Place after which the next entries must come. */
+  /** Position after which the next entries must come. */
   get place(): Position | null {
     if (!this.waiting) return this.position;
     const frame = this.waiting.at(-1);
@@ -93,7 +100,7 @@ class Log {
 export class Logbook {
   readonly #logs = new Map<string, Log>();
   readonly #port: LogbookPort;
-  /** Raised when a connection ends: what belongs to an ended one is dropped. */
+  /** Number of attachments so far; answers of an earlier one are dropped. */
   #attachment = 0;
   #attached = false;
   #planned = false;
@@ -103,7 +110,7 @@ export class Logbook {
     this.#port = port;
   }
 
-  /** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
+  /** Follow a log from the start of the reader; if the log was left in the same turn, continue from its position. */
   followLog(name: string, reader: Reader): void {
     const left = this.#leaving.get(name);
     this.#leaving.delete(name);
@@ -116,7 +123,7 @@ export class Logbook {
     const log = this.#logs.get(name);
     if (!log) return;
     this.#logs.delete(name);
-    // A callback may unsubscribe and subscribe again: the server is told what is still left at the end of the turn.
+    // A callback may unsubscribe and subscribe again, so the server is told at the end of the turn.
     this.#leaving.set(name, log);
     this.#planReconcile();
   }
@@ -125,7 +132,7 @@ export class Logbook {
     return this.#logs.get(name)?.position ?? null;
   }
 
-  /** Return the `logs` of `connect`, and what readers wish for: ways to go on, parts, and where to begin. */
+  /** Return the `logs` of `connect`, and the options of their readers. */
   listWanted(): { logs: Record<string, Position | null> } & { [wish: string]: Record<string, unknown> } {
     const wanted: ReturnType<Logbook["listWanted"]> = { logs: {} };
     for (const log of this.#logs.values()) {
@@ -137,13 +144,13 @@ export class Logbook {
     return wanted;
   }
 
-  /** Return the place after which the next entries of a log must come; undefined if it is not followed. */
+  /** Return the position after which the next entries of a log must come; undefined if it is not followed. */
   findPlace(name: string): Position | null | undefined {
     const log = this.#logs.get(name);
     return log && !log.denied ? log.place : undefined;
   }
 
-  /** Forget the positions in these logs: another session begins. */
+  /** Forget the positions in these logs, because another session begins. */
   forgetPlaces(listNames: readonly string[]): void {
     for (const name of listNames) {
       const log = this.#logs.get(name);
@@ -151,7 +158,7 @@ export class Logbook {
     }
   }
 
-  /** Ask for every log again: the rights of somebody else decide now. */
+  /** Ask for every log again, because the rights of another user apply now. */
   forgetDenials(): void {
     for (const log of this.#logs.values()) log.denied = false;
     this.#planReconcile();
@@ -187,7 +194,7 @@ export class Logbook {
   takeEntries(frame: EntriesFrame): void {
     const log = this.#logs.get(frame.log);
     if (!log) return;
-    // Of a subscription before, or faster than the answer to this one.
+    // The entries belong to an earlier subscription, or they were faster than the answer to this one.
     if (!log.position) log.waiting ??= [];
     if (log.waiting) {
       log.waiting.push(frame);
@@ -202,7 +209,7 @@ export class Logbook {
     if (log) this.#skipGap(log, frame);
   }
 
-  /** Take that the server has left a log whose rights have changed; the position stays. */
+  /** Stop a log that the client may no longer read; its position stays. */
   takeDenial(name: string, error: SessionError): void {
     const log = this.#logs.get(name);
     if (!log || log.denied) return;
@@ -221,7 +228,7 @@ export class Logbook {
     void this.#fetchBody(log, frame.url, frame.position);
   }
 
-  /** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
+  /** Handle the answer to `sync`; entries that arrived over the connection meanwhile stay. */
   takeSyncAnswer(name: string, answer: SyncAnswer): void {
     const log = this.#logs.get(name);
     const position = answer.position;
@@ -240,7 +247,7 @@ export class Logbook {
     const attachment = this.#attachment;
     const end = this.#checkRange(log, frame);
     for (const [offset, tag, body] of frame.entries) {
-      // A callback may have ended the connection, or stopped following: the rest belongs to the next reader.
+      // A callback may have ended the connection or stopped following; the rest is for the next reader.
       if (attachment !== this.#attachment || this.#logs.get(log.name) !== log) return log.reader.endFrame?.();
       const at = log.position;
       if (!at || at[0] !== frame.epoch || (!end && offset > at[1] + 1)) throw new OutOfOrder();
@@ -253,7 +260,7 @@ export class Logbook {
     log.reader.endFrame?.();
   }
 
-  /** Return the end of the range that a frame stands for, which must begin no later than the log is; else undefined. */
+  /** Return the end of the range of a frame; undefined if the range begins after the present position. */
   #checkRange(log: Log, { epoch, prev = 0, position, conflated }: EntriesFrame): Position | undefined {
     const at = log.position;
     if (position) {
@@ -279,7 +286,7 @@ export class Logbook {
     for (const frame of early) this.#applyEntries(log, frame);
   }
 
-  /** Tell of a refusal; after one for now, which is told once, the server is asked again, later and later. */
+  /** Report a refusal. After a temporary one, which is reported once, ask the server again with growing waits. */
   #refuse(log: Log, error: SessionError): void {
     const { clock, random } = this.#port;
     log.waiting = null;
@@ -322,7 +329,7 @@ export class Logbook {
     } catch (error) {
       if (attachment !== this.#attachment) return;
       if (error instanceof SessionError) this.#port.tellFailed(log.name, error);
-      // Without its body the document has no place to go on from.
+      // Without the body of its snapshot the document has no position to continue from.
       this.#port.connection.abandonLink();
     }
   }
@@ -351,7 +358,7 @@ export class Logbook {
     if (!this.#attached) return;
     for (const log of this.#logs.values()) {
       if (log.denied || JSON.stringify(log.asked) === JSON.stringify(log.reader.wishes?.filter)) continue;
-      // Another part is wanted now than the server was told.
+      // The reader wants another part of the log than the server was asked for.
       this.#leaveLog(log);
       this.#subscribeLog(log);
     }
@@ -375,7 +382,7 @@ export class Logbook {
   }
 }
 
-/** Return true if entries that came by another way, a poll or another tab, have brought a log as far as a verdict. */
+/** Return true if entries from a poll or another tab have brought a log as far as a verdict. */
 function hasPassed({ position: at }: Log, { mode, position }: Verdict): boolean {
   return mode !== "snapshot" && !!at && !!position && at[0] === position[0] && at[1] >= position[1];
 }

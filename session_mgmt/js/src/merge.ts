@@ -1,11 +1,11 @@
-/** RFC 7396 merge patch. */
+/** Merge patches (RFC 7396). */
 
 import type { UpdateFrame } from "./frames";
 import { setMember, type Operation } from "./operations";
 import * as pointer from "./pointer";
 import { isObject, type Json, type JsonObject } from "./values";
 
-/** Return the value after the patch. The input is not modified; untouched members are shared with it. */
+/** Return the value after the patch. The input is not modified; the result shares its unchanged members. */
 export function mergePatch(target: Json, patch: Json): Json {
   if (!isObject(patch)) return patch;
   const result: JsonObject = isObject(target) ? { ...target } : {};
@@ -16,13 +16,13 @@ export function mergePatch(target: Json, patch: Json): Json {
   return result;
 }
 
-/** Return an update as operations. */
+/** Return the operations of an update. */
 export function operationsOf({ ops, merge, data }: Pick<UpdateFrame, "ops" | "merge" | "data">): readonly Operation[] {
   if (ops) return ops;
   return merge === undefined ? [["set", "", data]] : mergeOperations(merge);
 }
 
-/** Return the patch as total operations, which have the same effect on every target. */
+/** Return operations that have the same effect as the patch on every target. */
 export function mergeOperations(patch: Json, path = ""): Operation[] {
   if (!isObject(patch)) return [["set", path, patch]];
   const operations: Operation[] = [["obj", path]];

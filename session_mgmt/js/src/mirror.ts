@@ -1,4 +1,4 @@
-/** Copy of one tab's outbox in the store that outlives the tab; it follows the tab within a turn of the event loop. */
+/** Copy of the outbox of one tab in the store that outlives the tab. It is updated within a turn of the event loop. */
 
 import type { Clock } from "./environment";
 import type { WriteFrame } from "./frames";
@@ -10,13 +10,13 @@ export class Mirror {
   readonly #clock: Clock;
   readonly #describe: () => ClientRow;
   readonly #tellStored: () => void;
-  /** Null once it has failed. */
+  /** Null after the store has failed. */
   #store: OutboxStore | null;
-  /** Numbers of the writes that are stored, or will be. */
+  /** Numbers of the writes that are stored or being stored. */
   readonly #numbers = new Set<number>();
   #changes = new Map<number, WriteFrame | null>();
   #isPlanned = false;
-  /** Transactions that have not ended. */
+  /** Number of running transactions. */
   #running = 0;
   #isGuarded = false;
   #waiting: (() => void)[] = [];
@@ -42,27 +42,27 @@ export class Mirror {
     this.#plan();
   }
 
-  /** Store the row again: the client has another name. */
+  /** Store the row again, because the client has another name. */
   touch(): void {
     if (this.#numbers.size > 0) this.#plan();
   }
 
   /**
-   * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
-   * tab died in between, whoever sends what is stored would repeat one write under the number of another.
+   * Send nothing before the store is up to date. This is needed when a stored number is given to another write: if the
+   * tab died in between, the tab that sends the stored write would repeat it under the number of the other one.
    */
   guard(): void {
     this.#isGuarded = this.#store !== null && !this.isComplete;
   }
 
-  /** Return true if `resume` will be called when it is time to send, false if it is time now. */
+  /** Return true if sending must wait, and call `resume` later; false if it may go on now. */
   awaitStored(resume: () => void): boolean {
     if (!this.#isGuarded) return false;
     if (!this.#waiting.includes(resume)) this.#waiting.push(resume);
     return true;
   }
 
-  /** Store what changed in this turn of the event loop. */
+  /** Store the changes of this turn of the event loop. */
   flush(): void {
     if (!this.#isPlanned) return;
     this.#isPlanned = false;
@@ -77,7 +77,7 @@ export class Mirror {
       this.#clock.clearTimeout(timer);
       this.#end(error);
     };
-    // A store that hangs must not keep writes from being sent.
+    // A store that hangs must not stop writes for ever.
     const timer = this.#clock.setTimeout(() => end(new Error("IndexedDB does not answer.")), PATIENCE);
     this.#store.save(this.#describe(), changes, this.#numbers.size > 0, end);
   }

@@ -1,6 +1,6 @@
 /**
- * Numbered writes of a client, from the call until the receipt (PROTOCOL section 5): kept under their numbers over
- * drops and reloads, sent in order, sent again from the first one that was not decided.
+ * Numbered writes of a client, from the call to the receipt (PROTOCOL section 5). They keep their numbers over lost
+ * connections and reloads, are sent in order, and are sent again from the first undecided one.
  */
 
 import type { Clock } from "./environment";
@@ -20,7 +20,7 @@ const ACK_EVERY = 32;
 const RETRY_FIRST = 0.25;
 const RETRY_MOST = 10;
 
-/** Storage of an outbox: a tab's record, or what a closed tab left. */
+/** Storage of an outbox: the record of a tab, or the writes of a closed tab. */
 export interface OutboxRecord {
   /** Number of the next write. */
   next: number;
@@ -29,9 +29,9 @@ export interface OutboxRecord {
   readWrites(): [seq: number, write: WriteFrame][];
   storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
   dropWrite(seq: number): void;
-  /** Note that a number that was stored means another write from now on. */
+  /** Note that a stored number is given to another write. */
   guardNumbers(): void;
-  /** Return true if nothing may be sent yet; then `resume` is called later. */
+  /** Return true if sending must wait; then `resume` is called later. */
   awaitStored(resume: () => void): boolean;
 }
 
@@ -39,27 +39,27 @@ export interface Write {
   seq: number;
   frame: WriteFrame;
   bytes: number;
-  /** It may have reached the server, so its number can never be given to another write. */
+  /** True if the write may have reached the server, so that no other write may ever get its number. */
   sent: boolean;
-  /** The storage said so when this page began. */
+  /** True if the storage said so when this page began. */
   wasSent: boolean;
-  /** True for the last write while more may be added to it: not sent until it is released. */
+  /** True for the last write while more updates may be added to it. It is not sent until it is released. */
   held: boolean;
-  /** It was written by an earlier page. */
+  /** True if an earlier page made the write. */
   restored: boolean;
-  /** Transmissions on this connection that have no receipt yet. */
+  /** Number of transmissions on this connection without a receipt. */
   unanswered: number;
   settle?: (receipt: ReceiptFrame | SessionError) => void;
 }
 
 export interface OutboxPort {
-  /** Return false if there is no connection to send on. */
+  /** Send a frame; return false without a connection. */
   sendFrame(frame: object): boolean;
-  /** Move an update, and those behind it that need it, to a newer base; return all of them. */
+  /** Move an update, and later ones that depend on it, to a newer base; return all of them. */
   rebaseWrites(write: Write, reason: string): readonly Write[];
-  /** Give up a connection that cannot decide the first write. */
+  /** Drop a connection that cannot decide the first write. */
   abandonConnection(): void;
-  /** Report that another number of writes waits. */
+  /** Report that the number of waiting writes has changed. */
   tellPending?(): void;
 }
 
@@ -71,10 +71,10 @@ export class Outbox {
   #writes: Write[] = [];
   #bytes = 0;
   #attached = false;
-  /** Last number that the server had decided when this connection began. */
+  /** Highest number that the server had decided when this connection began. */
   #decided = 0;
   readonly #resume = (): void => this.#sendWaiting();
-  /** Index of the first write that was not yet sent on this connection. */
+  /** Index of the first write that was not sent on this connection. */
   #cursor = 0;
   #sinceAck = 0;
   #retries = 0;
@@ -96,7 +96,7 @@ export class Outbox {
     return this.#writes;
   }
 
-  /** Highest number up to which every receipt has come. */
+  /** Highest number up to which all receipts have arrived. */
   get acked(): number {
     return (this.#writes[0]?.seq ?? this.#record.next) - 1;
   }
@@ -115,7 +115,7 @@ export class Outbox {
     return write;
   }
 
-  /** Give a write that was never sent another content, stored at once. Throws `outbox_full`. */
+  /** Replace the content of a write that was never sent, and store it at once. Throws `outbox_full`. */
   amendWrite(write: Write, frame: WriteFrame): void {
     const bytes = byteLength(JSON.stringify(frame));
     this.#demandRoom(bytes - write.bytes);
@@ -137,12 +137,12 @@ export class Outbox {
     const at = this.#writes.indexOf(write);
     if (at < 0 || write.sent) return false;
     this.#removeAt(at);
-    // Writes are sent in order, so those behind it were never sent either and may close the hole in the numbers.
+    // Writes are sent in order, so later ones were not sent either, and can be renumbered to close the gap.
     this.#renumberFrom(at, write.seq);
     return true;
   }
 
-  /** Begin to send on a new connection; the server has decided everything up to `lastSeq`. */
+  /** Begin to send on a new connection. The server has decided all writes up to `lastSeq`. */
   attach(lastSeq: number): void {
     this.detach();
     this.#attached = true;
@@ -158,21 +158,22 @@ export class Outbox {
     this.#clearTimer();
   }
 
-  /** Take a receipt; return the write that it settles for good, or null. */
+  /** Handle a receipt; return the write that it settles, or null. */
   takeReceipt(receipt: ReceiptFrame): Write | null {
     const at = this.#writes.findIndex((write) => write.seq === receipt.seq);
     const write = this.#writes[at];
     if (!write) return null;
     write.unanswered = Math.max(0, write.unanswered - 1);
     const name = receipt.ok ? null : receipt.error?.name;
-    // The newer connection of this client decides; this one is about to be closed.
+    // A newer connection of this client gets the answer; this one is about to be closed.
     if (name === "replaced") return null;
     if (!receipt.ok && receipt.error?.temporary) {
       this.#planRetry(at, write, receipt);
       return null;
     }
     this.#retries = 0;
-    // The number is another write's: its content differs, or its answer was taken and this one was never sent.
+    // The number belongs to another write: the server has other content for it, or had its receipt confirmed although
+    // this write was never sent.
     const isOther = name === "seq_reused" || (name === "receipt_gone" && !write.wasSent);
     if (isOther && at === 0 && this.#isDoubtful(write)) {
       this.#renumberFrom(0, this.#decided + 1);
@@ -186,7 +187,7 @@ export class Outbox {
     return write;
   }
 
-  /** Empty the outbox and count from 1 again, for a new client; return the writes that nobody will answer. */
+  /** Empty the outbox and count from 1 again, for a new client; return the writes that get no answer any more. */
   abandonWrites(): Write[] {
     this.detach();
     const abandoned = this.#writes;
@@ -201,8 +202,8 @@ export class Outbox {
   }
 
   /**
-   * Go by the record, which another page may have had; return the writes that it has no more. Numbers from `lateFrom` on
-   * were given by this page alone, so the record has other ones.
+   * Read the record again, because another page may have used it; return the writes that are no longer in it. Numbers
+   * from `lateFrom` on were given only by this page, so these writes have other numbers in the record.
    */
   reload(lateFrom = Infinity): Write[] {
     this.detach();
@@ -245,11 +246,11 @@ export class Outbox {
   }
 
   #sendWaiting(): void {
-    // While a retry is planned, later numbers would only be refused by `seq_gap`.
+    // While a retry is planned, the server would refuse later numbers with `seq_gap`.
     if (!this.#attached || this.#timer !== null || this.#record.awaitStored(this.#resume)) return;
     for (let write = this.#writes[this.#cursor]; write; write = this.#writes[this.#cursor]) {
       if (write.held || this.#waitsForDoubt()) return;
-      // Stored before it is sent: after a reload its number can be given to another write only if it is higher.
+      // Store this before sending: after a reload, only a higher number may be given to another write.
       if (write.seq > this.#record.sent) this.#record.sent = write.seq;
       if (!this.#port.sendFrame({ ...toWire(write.frame), seq: write.seq })) return;
       write.sent = true;
@@ -259,24 +260,25 @@ export class Outbox {
   }
 
   /**
-   * Return true for a write of an earlier page whose number the server had decided before. Usually its answer was lost;
-   * but if the storage came back older than it was, the number belongs to another write.
+   * Return true for a write of an earlier page whose number the server had decided before. Usually only its answer was
+   * lost. But if the browser restored an older storage, the number belongs to another write.
    */
   #isDoubtful(write: Write): boolean {
     return write.restored && write.seq <= this.#decided;
   }
 
-  /** Return true while the first write is doubtful and on its way: those behind it may need other numbers. */
+  /** Return true while the first write is doubtful and was sent: later ones may need other numbers. */
   #waitsForDoubt(): boolean {
     const first = this.#writes[0];
     return this.#cursor > 0 && first !== undefined && this.#isDoubtful(first);
   }
 
   #planRetry(at: number, write: Write, receipt: ReceiptFrame): void {
-    // It was sent again since; that attempt's receipt is still to come.
+    // The write was sent again since; the receipt of that attempt is still to come.
     if (write.unanswered > 0) return;
     const gap = receipt.error?.name === "seq_gap";
-    // The first write waits for nobody: the hole before it closes when `connect` says again how far this client is.
+    // The first write waits for no other one. The gap before it closes when `connect` asks again which writes are
+    // decided.
     if (gap && at === 0 && this.#timer === null) return this.#port.abandonConnection();
     this.#cursor = Math.min(this.#cursor, at);
     if (this.#timer !== null) return;
@@ -301,8 +303,8 @@ export class Outbox {
   }
 
   /**
-   * Use no number twice when storage came back older than it was (a restored browser). What an earlier page has stored
-   * keeps its number until the server says whose that is: storage that was full does not tell what was sent.
+   * Use no number twice after the browser has restored an older storage. Writes that an earlier page has stored keep
+   * their numbers until the server tells whose they are: a storage that was full does not tell what was sent.
    */
   #skipDecided(lastSeq: number): void {
     const fresh = this.#writes.findIndex(({ sent, restored }) => !sent && !restored);

@@ -1,9 +1,9 @@
 /**
  * Outboxes in IndexedDB, so that the writes of a closed tab survive it: another tab sends them (`Adoption`).
  *
- * A tab has a row, which names its owner, its lock and its client, and a record for each unanswered write; both only
- * while writes wait. A tab that takes them over marks the key as adopted first: the tab that had them, if it comes
- * back, is a new client. Each change is one transaction, so what is stored is an outbox as it was at one moment.
+ * While writes wait, a tab has a row that names its owner, its lock and its client, and a record for each unanswered
+ * write. A tab that adopts these writes first marks the key as adopted; if the former tab comes back, it begins as a
+ * new client. Each change is one transaction, so the store always contains the outbox of one moment.
  */
 
 import { keysUnder, openDatabase, readRecords, runTransaction, type Owner } from "./database";
@@ -11,12 +11,12 @@ import type { Environment } from "./environment";
 import type { ReceiptFrame, WriteFrame } from "./frames";
 
 export interface ClientRow {
-  /** Name of the tab's record. */
+  /** Key of the tab's record. */
   key: string;
-  /** Name of the Web Lock without which nobody numbers or sends these writes. */
+  /** Name of the Web Lock that a tab must hold to number or send these writes. */
   lock: string;
   owner: Owner;
-  /** Name that the server gave; null if the tab was never connected. */
+  /** Name that the server gave to the client; null if the tab was never connected. */
   client: string | null;
   /** Time of the last change. */
   at: number;
@@ -38,14 +38,14 @@ export class OutboxStore {
     this.#db = db;
   }
 
-  /** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
+  /** Open the database, and remove what is too old. Rejects if the browser stores nothing there. */
   static async open(env: Environment): Promise<OutboxStore> {
     const store = new OutboxStore(env, await openDatabase(env, DATABASE, [CLIENTS, WRITES, ADOPTED, RESULTS]));
     await store.#removeOld();
     return store;
   }
 
-  /** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
+  /** List the other tabs of an owner that have waiting writes, the oldest first, with the number of these writes. */
   async listWaiting(owner: Owner, own: string): Promise<[row: ClientRow, count: number][]> {
     const counts = new Map<string, number>();
     for (const [key] of await readRecords(this.#db, WRITES)) {
@@ -69,20 +69,20 @@ export class OutboxStore {
     return new Map(records.map(([at, receipt]) => [(at as [string, number])[1], receipt as ReceiptFrame]));
   }
 
-  /** Store a tab's row and changes of its writes; without waiting writes the row goes. */
+  /** Store the row and changed writes of a tab; remove the row if no writes wait. */
   save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void {
     const work = (transaction: IDBTransaction): void => {
       const clients = transaction.objectStore(CLIENTS);
       if (hasWrites) clients.put(row, row.key);
       else clients.delete(row.key);
       putWrites(transaction, row.key, changes);
-      // A page that is being left hears nothing more, so nothing may be left to do.
+      // A page that is being left gets no more events, so no later step may be needed.
       transaction.commit?.();
     };
     runTransaction(this.#db, work, ended);
   }
 
-  /** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
+  /** Mark the writes of a tab as adopted, and name its client. Resolves when that is stored. */
   markAdopted(row: ClientRow): Promise<void> {
     return new Promise((resolve, reject) => {
       const work = (transaction: IDBTransaction): void => {
@@ -93,12 +93,12 @@ export class OutboxStore {
     });
   }
 
-  /** Return true if another tab has taken these writes over. */
+  /** Return true if another tab has adopted these writes. */
   async isAdopted(key: string): Promise<boolean> {
     return (await this.#get(ADOPTED, key)) !== undefined;
   }
 
-  /** Store the answer of an adopted write, for the tab that had it. */
+  /** Store the answer to an adopted write, for the tab that made it. */
   saveResult(key: string, seq: number, receipt: ReceiptFrame): void {
     const work = (transaction: IDBTransaction): void => {
       transaction.objectStore(RESULTS).put(receipt, [key, seq]);
@@ -106,7 +106,7 @@ export class OutboxStore {
     runTransaction(this.#db, work, () => undefined);
   }
 
-  /** Remove a tab's row and everything under it. */
+  /** Remove the row of a tab and all its records. */
   remove(key: string): void {
     runTransaction(this.#db, (transaction) => removeClient(transaction, key), () => undefined);
   }
@@ -153,7 +153,7 @@ function removeClient(transaction: IDBTransaction, key: string): void {
   for (const store of [WRITES, RESULTS]) transaction.objectStore(store).delete(keysUnder([key]));
 }
 
-/** Return true if what was written for one owner is another's now: a visitor's session may have been claimed. */
+/** Return true if writes of one owner belong to another owner now: a user may have taken over a visitor's session. */
 function belongsTo([scope, user, session]: Owner, now: Owner): boolean {
   return scope === now[0] && session === now[2] && (user === now[1] || user === "");
 }

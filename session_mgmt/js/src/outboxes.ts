@@ -1,4 +1,4 @@
-/** What outlives the tabs of this browser: their outboxes, and who sends those of closed ones. Loaded with each start. */
+/** Outboxes that outlive the tabs of this browser, and the adoption of those of closed tabs. Loaded with each start. */
 
 import { Adoption, type AdoptionPort } from "./adoption";
 import type { Credentials } from "./credentials";
@@ -18,7 +18,7 @@ import type { Writer } from "./writer";
 
 export { removeRecords } from "./forgetting";
 
-/** Parts of the client whose tab sends what closed ones left. */
+/** Parts of the client that adopts the writes of closed tabs. */
 export interface AdoptingParts extends Pick<AdoptionPort, "loadSending"> {
   credentials: Credentials;
   record: ClientRecord;
@@ -27,9 +27,9 @@ export interface AdoptingParts extends Pick<AdoptionPort, "loadSending"> {
   emitter: Emitter<SessionEvents>;
   transport: Transport;
   pending: Pending;
-  /** Name of the page's session among those of the site. */
+  /** Name that separates several sessions of one site. */
   name: string | undefined;
-  /** Return the owner of what is kept of a session. */
+  /** Return the owner of what is stored for a session. */
   nameOwner(session: SessionFields): Owner;
 }
 
@@ -42,12 +42,15 @@ export class Outboxes {
     this.store = store;
   }
 
-  /** Open the outboxes; rejects if the browser keeps nothing. */
+  /** Open the outboxes. Rejects if the browser stores nothing. */
   static async open(env: Environment): Promise<Outboxes> {
     return new Outboxes(env, await OutboxStore.open(env));
   }
 
-  /** Return the copy of a tab's outbox, which `describe` names; `tellStored` is called when it has caught up. */
+  /**
+   * Return the copy of a tab's outbox, whose row `describe` returns. `tellStored` is called when the copy is up to
+   * date.
+   */
   newMirror(describe: () => ClientRow, tellStored: () => void): Mirror {
     return new Mirror(this.#env.clock, this.store, describe, tellStored);
   }

@@ -1,4 +1,4 @@
-/** Signs of the page that the network or the tab may have changed. */
+/** Events of the page that may mean a change of the network or the tab. */
 
 export interface EventTargetLike {
   addEventListener(type: string, listener: (event: Event) => void): void;
@@ -13,7 +13,7 @@ export interface PageLike {
 const WINDOW_SIGNS = ["online", "offline", "pageshow"];
 const CACHE_SIGNS = ["pagehide", "pageshow"];
 
-/** Call `listener` on each of these events; return the function that ends it. */
+/** Call `listener` for each of these events; return a function that removes it. */
 export function listen(
   target: EventTargetLike | undefined,
   types: readonly string[],
@@ -25,7 +25,7 @@ export function listen(
   };
 }
 
-/** Call `leaving` when the page may be about to go; return the function that ends it. */
+/** Call `leaving` when the page may be about to be left; return a function that ends this. */
 export function watchLeaving(page: PageLike | null, leaving: () => void): () => void {
   const leaveIfHidden = (): void => {
     if (page?.document.visibilityState === "hidden") leaving();
@@ -38,14 +38,14 @@ export function watchLeaving(page: PageLike | null, leaving: () => void): () => 
   };
 }
 
-/** Call `check` on every sign except a tab that becomes hidden; return the function that ends it. */
+/** Call `check` for every event except that the tab becomes hidden; return a function that ends this. */
 export function watchPage(page: PageLike | null, check: () => void): () => void {
   const checkUnlessHidden = ({ type }: Event): void => {
     if (type === "resume" || page?.document.visibilityState !== "hidden") check();
   };
-  // A hidden tab hears of the network too, and should be whole before somebody looks at it.
+  // A hidden tab reacts to the network too, so that it is up to date before the user looks at it.
   const stop = listen(page?.window, WINDOW_SIGNS, check);
-  // A frozen one is hidden too, and its session may have ended: nobody could tell it.
+  // A frozen tab is hidden too, and its session may have ended while it could not be told.
   const stopLooking = listen(page?.document, ["resume", "visibilitychange"], checkUnlessHidden);
   return () => {
     stop();
@@ -53,14 +53,17 @@ export function watchPage(page: PageLike | null, check: () => void): () => void 
   };
 }
 
-/** Call `left` when the page goes into the browser's cache, `returned` when it comes back; return what ends it. */
+/**
+ * Call `left` when the page goes into the back/forward cache, `returned` when it comes back. Returns a function that
+ * ends this.
+ */
 export function watchCache(page: PageLike | null, left: () => void, returned: () => void): () => void {
   return listen(page?.window, CACHE_SIGNS, ({ type, persisted }: Event & { persisted?: boolean }) => {
     if (persisted) (type === "pagehide" ? left : returned)();
   });
 }
 
-/** Let the browser ask before the page is left while `isNeeded`; return the function that ends it. */
+/** Let the browser ask the user before the page is left while `isNeeded` is true; return a function that ends this. */
 export function askBeforeLeaving(page: PageLike | null, isNeeded: () => boolean): () => void {
   return listen(page?.window, ["beforeunload"], (event) => {
     if (isNeeded()) event.preventDefault();

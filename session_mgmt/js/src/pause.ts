@@ -1,8 +1,8 @@
-/** Waiting that a signal or the time ends. */
+/** Waits that end by a signal or by time. */
 
 import type { Clock } from "./environment";
 
-/** Wait so many milliseconds; rejects with the signal's reason when it is aborted. */
+/** Wait so many milliseconds. Rejects with the reason of the signal when it is aborted. */
 export function pause(clock: Clock, milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
@@ -19,8 +19,8 @@ export function pause(clock: Clock, milliseconds: number, signal?: AbortSignal):
 }
 
 /**
- * Run `work` with a signal of its own, which is aborted with the reason of `signal`, or after so many milliseconds with
- * `late`. Rejects with the reason if `signal` was aborted before.
+ * Run `work` with its own signal, which is aborted with the reason of `signal`, or after so many milliseconds with
+ * `late`. Rejects with that reason; also if `signal` is aborted already.
  */
 export async function limitTime<T>(
   clock: Clock,

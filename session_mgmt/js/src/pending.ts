@@ -1,4 +1,4 @@
-/** Number of writes that wait, and reports of it. */
+/** Number of waiting writes, and reports about it. */
 
 import type { Adoption } from "./adoption";
 import type { Emitter } from "./emitter";
@@ -23,7 +23,7 @@ export class Pending {
     this.#port = port;
   }
 
-  /** Number of writes without an answer, those of closed tabs included. */
+  /** Number of writes without an answer, including those of closed tabs. */
   get count(): number {
     return this.#port.readWriter().outbox.size + this.#orphaned;
   }
@@ -32,7 +32,7 @@ export class Pending {
     return this.#port.readAdoption()?.waiting ?? 0;
   }
 
-  /** Report waiting writes, once for many changes. */
+  /** Report waiting writes, once for all changes of this turn. */
   planReport(): void {
     if (this.#isPlanned) return;
     this.#isPlanned = true;

@@ -1,11 +1,13 @@
-/** Move updates whose base is gone to the base that is here now. */
+/** Move updates from a base that is gone to the present one. */
 
 import type { Position, UpdateFrame } from "./frames";
 
-/** Return the update on another base; the digests of what it replaced tell the server what it was made on. */
+/**
+ * Return the update on another base. The digests of the replaced values tell the server which values it was made on.
+ */
 export function moveBase(frame: UpdateFrame, position: Position | null): UpdateFrame {
   if (!position) {
-    // Of a document that this page does not follow no version is known.
+    // A document that this page does not follow has no known version.
     const { base: _base, epoch: _epoch, tag: _tag, ...rest } = frame;
     return frame.replaced ? { ...rest, unseen: true } : rest;
   }

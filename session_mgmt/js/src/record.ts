@@ -1,4 +1,4 @@
-/** Record that a tab keeps over a reload: its name, next number, unanswered writes and positions in the logs. */
+/** Record of a tab, which survives a reload: its name, next number, unanswered writes, and positions in the logs. */
 
 import { isText } from "./arguments";
 import type { Environment } from "./environment";
@@ -11,11 +11,11 @@ import type { Shelf } from "./storage";
 
 interface Fields {
   session: string | null;
-  /** Whose session it is; null for nobody, absent in records of earlier versions. */
+  /** User of the session; null for an anonymous session, absent in records of earlier versions. */
   user?: string | null;
   client: string | null;
   next: number;
-  /** Highest number that was ever sent; a write above it can be given another one. */
+  /** Highest number that was ever sent; a write above it can get another number. */
   sent: number;
 }
 
@@ -23,39 +23,39 @@ export interface RecordParts {
   env: Environment;
   /** Storage of the tab, under the names of the application, the session and the slot. */
   shelf: Shelf;
-  /** Beginning of the names of locks. */
+  /** Prefix of the names of locks. */
   scope: string;
-  /** Null where nothing outlives the tab. */
+  /** Null if nothing outlives the tab. */
   outboxes: Outboxes | null;
   /** First part of the owner of what is stored. */
   ownerScope: string;
-  /** Called when the store has caught up with the tab, or has failed. */
+  /** Called when the store is up to date with the tab, or has failed. */
   tellStored(): void;
 }
 
-/** Key of a record, and what lets go of its lock. */
+/** Key of a record, and the function that releases its lock. */
 type Claim = [key: string, release: Release];
 
 const EMPTY: Fields = { session: null, client: null, next: 1, sent: 0 };
-/** Item of the shelf that holds the key of the tab's record. A copied tab has a copy of it, but not the lock. */
+/** Item of the shelf with the key of the tab's record. A copied tab has a copy of the key, but not the lock. */
 const KEY = "client";
-/** Beginning of the names of what is written while the page has let go of its record. */
+/** Prefix of the names of writes that are made while the page has released its record. */
 const LATE = "late:";
 
 export class ClientRecord {
-  /** Number of the present attachment among all of the client. */
+  /** Number of the present attachment of the client. */
   generation = 1;
-  /** Number that it would have if every attach that was begun had arrived; not a number before the first answer. */
+  /** Number of the newest attach that may still arrive; not a number before the first answer. */
   latest = NaN;
   readonly #parts: RecordParts;
-  /** True while another page may have it. */
+  /** True while another page may have the record. */
   isAway = false;
-  /** How often the page was left. */
+  /** Number of times that the page was left. */
   leavings = 0;
-  /** First of the numbers that were given while another page could have it: they are not the record's. */
+  /** First number that was given while another page could have the record. These numbers are not in the record. */
   lateFrom = Infinity;
   #key!: string;
-  /** Key of the record that is opened next; another one than it was if its writes are another tab's by now. */
+  /** Key of the record to open next; a new key if another tab has adopted the writes. */
   #nextKey!: string;
   #release!: Release;
   #shelf!: Shelf;
@@ -69,10 +69,10 @@ export class ClientRecord {
   }
 
   /**
-   * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
-   * somebody else holds the lock, this tab is a copy of the holder's: the copied writes are the other's to send, and
-   * this tab is a new client. Throws `slot_taken` if the holder is another client of this same tab. Nothing is removed
-   * that may be the holder's.
+   * Open the record of this tab. If another tab has adopted its writes, begin anew with its positions. If the lock is
+   * held, this tab is a copy of the holder: only the holder sends the copied writes, and this tab is a new client.
+   * Throws `slot_taken` if the holder is another client of the same tab. Nothing that may belong to the holder is
+   * removed.
    */
   static async open(parts: RecordParts): Promise<ClientRecord> {
     const key = parts.shelf.get<string>(KEY);
@@ -115,7 +115,7 @@ export class ClientRecord {
     return this.#mirror?.isComplete ?? false;
   }
 
-  /** Whose writes these are; undefined if an earlier version stored them. */
+  /** User of these writes; undefined if an earlier version stored them. */
   get user(): string | null | undefined {
     return this.#fields.user;
   }
@@ -125,12 +125,12 @@ export class ClientRecord {
     if (before === session && whose === user && name === client) return;
     this.#fields = { ...this.#fields, session, user, client };
     this.#saveFields();
-    // Whoever finds these writes must send them under the name that they were sent under.
+    // A tab that adopts these writes must send them under the same client name.
     this.#mirror?.touch();
     this.#mirror?.guard();
   }
 
-  /** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
+  /** Forget the user of the record, because the session has ended and no writes wait. */
   leaveSession(): void {
     this.#fields = { ...EMPTY };
     this.#saveFields();
@@ -141,7 +141,7 @@ export class ClientRecord {
     return readWrites(this.#shelf);
   }
 
-  /** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
+  /** Store a write in the tab, and, unless it is held, also where it outlives the tab. */
   storeWrite(seq: number, write: WriteFrame, held = false): void {
     this.#shelf.set(`write:${seq}`, write);
     if (!held) this.#mirror?.put(seq, write);
@@ -152,19 +152,19 @@ export class ClientRecord {
     this.#mirror?.put(seq, null);
   }
 
-  /** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
+  /** Return true if sending must wait, because the store has other numbers; then `resume` is called later. */
   awaitStored(resume: () => void): boolean {
     return this.#mirror?.awaitStored(resume) ?? false;
   }
 
-  /** Note that a number that was stored means another write from now on. */
+  /** Note that a stored number is given to another write. */
   guardNumbers(): void {
     this.#mirror?.guard();
   }
 
   readPosition(log: string): Position | null {
     const kept = this.#shelf.get(`position:${log}`);
-    // For a place that is none the server would refuse each connection.
+    // The server would refuse each connection with an invalid position.
     return isPosition(kept) ? kept : null;
   }
 
@@ -173,17 +173,19 @@ export class ClientRecord {
     else this.#shelf.remove(`position:${log}`);
   }
 
-  /** Forget all places in logs: another person's session begins. */
+  /** Forget all positions, because the session of another user begins. */
   clearPositions(): void {
     this.#shelf.clear("position:");
   }
 
-  /** Return true if another tab has taken this tab's writes over. */
+  /** Return true if another tab has adopted the writes of this tab. */
   async isAdopted(): Promise<boolean> {
     return (await this.#parts.outboxes?.store.isAdopted(this.#key)) ?? false;
   }
 
-  /** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
+  /**
+   * Release the record, because the page may be left for another one. Until `reopen`, new writes are stored beside it.
+   */
   leave(): void {
     this.leavings += 1;
     if (this.isAway) return;
@@ -196,8 +198,8 @@ export class ClientRecord {
   }
 
   /**
-   * Open it again, as other pages have left it; if it is another tab's now, this is a new client's. It stays away if the
-   * page was left more often than `leavings` when that is done.
+   * Open the record again, as other pages have left it; if another tab has adopted it, begin as a new client. It stays
+   * released if the page was left more than `leavings` times by then.
    */
   async reopen(leavings: number): Promise<void> {
     const late = this.#shelf;
@@ -231,7 +233,7 @@ export class ClientRecord {
     for (const [seq, write] of this.readWrites()) this.#mirror?.put(seq, write);
   }
 
-  /** Let go of what was claimed, which the next time begins with. */
+  /** Release a record that was just claimed; the next attempt begins with it. */
   #letGo([key, release]: Claim, late: Shelf): void {
     if (key !== this.#nextKey) {
       this.#nextKey = key;
@@ -242,7 +244,7 @@ export class ClientRecord {
     release();
   }
 
-  /** Number what was written while the page had let go of its record. */
+  /** Number the writes that were made while the page had released its record. */
   #takeLate(late: Shelf): void {
     const writes = readWrites(late);
     late.clear();
@@ -266,13 +268,16 @@ export class ClientRecord {
     return outboxes && outboxes.newMirror(describe, tellStored);
   }
 
-  /** Store the fields; with lower numbers than these the server is asked, but without the client nobody is. */
+  /**
+   * Store the fields. If lower numbers are stored, the server corrects them; but it can do that only if the client is
+   * stored.
+   */
   #saveFields(isSameClient = false): void {
     this.#shelf.set("fields", this.#fields, isSameClient);
   }
 }
 
-/** Read the fields of a record; null if they are none, so that no number is given that is none. */
+/** Read the fields of a record; null if they are invalid, so that no invalid number is used. */
 function readFields(shelf: Shelf): Fields | null {
   const kept = shelf.get<Fields>("fields");
   const isName = kept?.client === null || isText(kept?.client);
@@ -292,10 +297,10 @@ function readWrites(shelf: Shelf): [seq: number, write: WriteFrame][] {
     .sort(([a], [b]) => a - b);
 }
 
-/** Claim the lock of a record, or begin another one; throws `slot_taken`. */
+/** Claim the lock of a record, or begin another record. Throws `slot_taken`. */
 async function claimRecord(parts: RecordParts, key: string): Promise<Claim> {
   const { env, scope, outboxes } = parts;
-  // Without the store nobody can have taken it over.
+  // Without the store no tab can have adopted it.
   const isAdopted = async (): Promise<boolean> => (await outboxes?.store.isAdopted(key).catch(() => false)) ?? false;
   if (await isAdopted()) return beginRecord(parts, key);
   const release = await claimLock(env, scope + key);
@@ -303,23 +308,23 @@ async function claimRecord(parts: RecordParts, key: string): Promise<Claim> {
     if (await isHeldInTab(env, scope + key)) throw slotTaken();
     return beginRecord(parts, (await isAdopted()) ? key : null);
   }
-  // It may have been taken over while this tab waited for the lock.
+  // Another tab may have adopted it while this tab waited for the lock.
   if (!(await isAdopted())) return [key, release];
   release();
   return beginRecord(parts, key);
 }
 
-/** Begin as a new client, at the positions of an earlier key if there is one. */
+/** Begin as a new client, at the positions of an earlier key if one is given. */
 async function beginRecord(parts: RecordParts, before: string | null = null): Promise<Claim> {
   const { env, shelf, scope } = parts;
   const key = makeKey(env);
-  // Before anything is awaited, so that a second client of this tab finds it.
+  // Before any `await`, so that a second client of this tab finds it.
   shelf.set(KEY, key);
   if (before !== null) carryPositions(shelf.under(`${before}:`), shelf.under(`${key}:`));
   return [key, (await claimLock(env, scope + key)) ?? (() => undefined)];
 }
 
-/** Move the positions of a client whose writes are another tab's, and what nobody has numbered; forget the rest of it. */
+/** Move the positions and unnumbered writes of an adopted record to a new one; remove the rest. */
 function carryPositions(before: Shelf, after: Shelf): void {
   for (const start of ["position:", LATE]) {
     for (const name of before.listNames(start)) after.set(name, before.get(name));

@@ -1,4 +1,4 @@
-/** Digests of replaced values, sent when an update's base is older than the server's log. */
+/** Digests of replaced values, sent when the base of an update is older than the server's log. */
 
 import { digestOf } from "./digest";
 import type { Operation } from "./operations";
@@ -9,18 +9,18 @@ export type Replaced = Record<string, string | null>;
 
 const MOST_PATHS = 500;
 
-/** Return digests of the values that the operations are about to change. An `inc` and an append replace nothing. */
+/** Return digests of the values that the operations change. An `inc` and an append replace nothing. */
 export function digestReplaced(view: Json, operations: readonly Operation[]): Replaced {
   const paths = new Set(listTouched(operations).filter((path) => !path.startsWith("+") && !path.startsWith(">")));
   for (const path of listOnTheWay(view, operations)) paths.add(path);
-  // Beyond the limit a place without a digest counts as changed.
+  // Beyond the limit, a value without a digest counts as changed.
   const kept = [...paths].slice(0, MOST_PATHS);
   return Object.fromEntries(kept.map((path) => [path, digestOf(getValue(view, parse(path)))]));
 }
 
 /**
- * List the places that the operations turn into containers on their way: a scalar becomes an object or an array, and
- * for `obj` an array does too. A `-` is a key in an object, though its touched path says that something was appended.
+ * List the places on the way of a path that become containers: a scalar becomes an object or an array, and for `obj`
+ * also an array becomes an object. In an object `-` is a key, although its touched path looks like an append.
  */
 function listOnTheWay(view: Json, operations: readonly Operation[]): string[] {
   const found = operations.filter(([name]) => name !== "del").map((operation) => findOnTheWay(view, operation));
@@ -41,7 +41,7 @@ function findOnTheWay(view: Json, [name, path]: Operation): string | null {
   return name === "obj" && node !== undefined && !isObject(node) ? place : null;
 }
 
-/** List touched paths by the server's rule (`documents/touched.py`). */
+/** List the touched paths by the server's rule (`documents/touched.py`). */
 export function listTouched(operations: readonly Operation[]): string[] {
   const objects = new Set<string>();
   const each = operations.map(([name, path]) => {

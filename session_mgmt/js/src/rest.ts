@@ -9,7 +9,7 @@ import type { Json } from "./values";
 
 const TIMEOUT = 20_000;
 const NO_CONTENT = 204;
-/** Seconds after which to look again where somebody else has answered, such as the portal of a public network. */
+/** Seconds before the next attempt after an answer that is not the server's, such as that of a network's portal. */
 export const PORTAL_WAIT = 15;
 
 export interface Answer {
@@ -19,31 +19,34 @@ export interface Answer {
 
 export interface RequestOptions {
   body?: unknown;
-  /** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
+  /**
+   * Token for the Authorization header. Empty: the session's cookie is sent instead. Absent: only the page's own login
+   * is sent.
+   */
   token?: string | null;
   headers?: Record<string, string>;
-  /** Ends the request, which then rejects with the signal's reason. */
+  /** Aborts the request, which then rejects with the reason of the signal. */
   signal?: AbortSignal;
 }
 
-/** How calls carry the page's own login. */
+/** Options for the page's own login. */
 export interface LoginOptions {
   headers?: () => Record<string, string>;
   credentials?: RequestCredentials;
   tokenMode?: TokenMode;
-  /** Name of the page's session among those of the site. */
+  /** Name that separates several sessions of one site. */
   name?: string;
 }
 
 export class Rest {
-  /** Absolute URL of the API, where relative addresses start. */
+  /** Absolute URL of the API; relative addresses start there. */
   readonly base: string;
   readonly #env: Environment;
   readonly #headers: () => Record<string, string>;
   readonly #credentials: RequestCredentials;
   readonly #wantsCookie: boolean;
   readonly #name: string | undefined;
-  /** Token against forgery, where the page cannot read Django's cookie. */
+  /** CSRF token, if the page cannot read Django's cookie. */
   #csrf: string | null = null;
 
   constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }: LoginOptions = {}) {
@@ -55,21 +58,21 @@ export class Rest {
     this.#name = name;
   }
 
-  /** Ask the server for the token against forgery; return false if it has none for this page. */
+  /** Request the CSRF token; return false if the server has none for this page. */
   async fetchCsrf(signal?: AbortSignal): Promise<boolean> {
     const { body } = await this.sendRequest("GET", "login/", { signal });
     this.#csrf = isText(body?.csrf) ? body.csrf : null;
     return this.#csrf !== null;
   }
 
-  /** Return an address of the server; throws for another origin, which must never get the token. */
+  /** Return an address of the server. Throws for another origin, which must never get the token. */
   resolveUrl(path: string): string {
     const url = new URL(path, this.base);
     if (url.origin !== new URL(this.base).origin) throw SessionError.local("foreign_origin", `${url} is of another origin, which gets no token: mend \`url\`.`);
     return url.href;
   }
 
-  /** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
+  /** Send a request. Throws a SessionError: that of the server, or `network_error` (temporary) without an answer. */
   async sendRequest(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     if (method === "GET" || options.token) return this.#sendOnce(method, path, options);
     const isProtected = this.#wantsCookie || options.token === "";
@@ -77,13 +80,13 @@ export class Rest {
     try {
       return await this.#sendOnce(method, path, options);
     } catch (error) {
-      // A login has changed the token against forgery, or it is in a place that this page does not know.
+      // A login has changed the CSRF token, or the page does not know where it is.
       if (!(error instanceof SessionError) || !isForgery(error) || !(await this.fetchCsrf(options.signal))) throw error;
       return this.#sendOnce(method, path, options);
     }
   }
 
-  /** Send JSON text as it is, and return the answer unread, whatever it is. Rejects without one. */
+  /** Send JSON text unchanged, and return the unread answer, whatever its status. Rejects without an answer. */
   async postText(url: string, body: string, token: string, init: RequestInit = {}): Promise<Response> {
     if (token === "" && !this.#findCsrf()) await this.fetchCsrf();
     const send = (): Promise<Response> => {
@@ -91,25 +94,25 @@ export class Rest {
       return this.#fetch(this.resolveUrl(url), { ...init, method: "POST", cache: "no-store", headers, body });
     };
     const response = await send();
-    // A login has changed the token against forgery, or it is in a place that this page does not know.
+    // A login has changed the CSRF token, or the page does not know where it is.
     if (response.status !== 403 || token !== "" || !(await this.fetchCsrf())) return response;
     return send();
   }
 
-  /** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
+  /** Return the headers that prove a session by its token, or, if the token is empty, those beside its cookie. */
   proveSession(token: string): Record<string, string> {
     if (token) return { Authorization: `Bearer ${token}` };
-    // By its name the server finds the cookie of this page.
+    // The server finds the cookie of this page by its name.
     const named = this.#name === undefined ? {} : { "X-Session-Name": this.#name };
     const all = Object.entries({ ...named, ...this.#loginHeaders() });
-    // With another proof of the page's login the server would not look at the cookie.
+    // With another proof of the page's login the server would ignore the cookie.
     return Object.fromEntries(all.filter(([name]) => name.toLowerCase() !== "authorization"));
   }
 
   async #sendOnce(method: string, path: string, options: RequestOptions): Promise<Answer> {
-    // What cannot be sent is the caller's fault, and not the network's, which is worth another try.
+    // A request that cannot be sent is an error of the caller; only errors of the network are temporary.
     const url = this.resolveUrl(path);
-    // Undefined is no body.
+    // Undefined means no body.
     const init = { method, headers: this.#buildHeaders(options), body: JSON.stringify(options.body) };
     const ask = async (signal: AbortSignal): Promise<Answer> =>
       readResponse(await this.#fetch(url, { ...init, signal }), url);
@@ -122,7 +125,7 @@ export class Rest {
     }
   }
 
-  /** Calls have tokens and passwords of the page with them: they follow no redirect to another address. */
+  /** Calls carry tokens and passwords of the page, so they follow no redirect to another address. */
   #fetch(url: string, init: RequestInit): Promise<Response> {
     return this.#env.fetch(url, { ...init, credentials: this.#credentials, redirect: "manual" });
   }
@@ -148,28 +151,28 @@ export class Rest {
   }
 }
 
-/** Return the JSON of an answer. Throws a SessionError: the server's own, or one for what is no answer of a server. */
+/** Return the JSON of an answer. Throws a SessionError: that of the server, or one for an answer of another server. */
 export async function readResponse(response: Response, url: string): Promise<Answer> {
   const { ok, status, headers } = response;
   const body = parseBody(await response.text());
   if (ok && (status === NO_CONTENT || body !== undefined)) return { body: body ?? null, etag: headers.get("ETag") };
   const temporary = status >= 500 || status === 429;
-  // A redirect says nothing of ours; a browser shows it with status 0.
+  // A redirect is not an answer of the API; a browser shows it with status 0.
   const fields = status >= 400 && typeof body === "object" && body !== null ? (body as ErrorFields) : {};
   if (fields.name || temporary) {
     throw new SessionError({ name: `http_${status}`, message: `${url} answered ${status}: try again.`, temporary, ...fields });
   }
   const message = `A portal or another site answers at ${url} (${status || "a redirect"}): mend \`url\`, or log in there.`;
-  // Says nothing about the session.
+  // This tells nothing about the session.
   throw new SessionError({ name: "not_our_server", message, temporary: true, retry_after: PORTAL_WAIT, status });
 }
 
-/** Return true for a refusal that a request without a good token against forgery gets, before anything has happened. */
+/** Return true if a request was refused because of its CSRF token, before it had any effect. */
 function isForgery({ name, facts }: SessionError): boolean {
   return name === "permission_denied" || facts.status === 403;
 }
 
-/** Return the JSON of an answer, undefined if it is none. */
+/** Parse the JSON of an answer; return undefined if it is not JSON. */
 function parseBody(text: string): Json | undefined {
   try {
     return JSON.parse(text);

@@ -1,4 +1,4 @@
-/** Connection that sends what a closed tab left; loaded when a tab has left something. */
+/** Connection that sends the writes of a closed tab. It is loaded when there are such writes. */
 
 import { CLOSE } from "./codes";
 import type { Environment } from "./environment";
@@ -15,17 +15,17 @@ export interface SendingPort {
   /** Return the fields of `connect` that prove the session. */
   readProof(): object;
   findPosition(document: string): Position | null;
-  /** Return an outbox of any size. */
+  /** Return an outbox without limits. */
   newOutbox(record: OutboxRecord, port: OutboxPort): Outbox;
-  /** Report writes of closed tabs that can't be sent. */
+  /** Report writes of closed tabs that cannot be sent. */
   tellUnsent(writes: [seq: number, write: WriteFrame][], reason: string): void;
-  /** Report the conflicts of a write whose promise is gone. */
+  /** Report the conflicts of a write that has no promise any more. */
   tellConflict(write: Write, receipt: ReceiptFrame): void;
 }
 
 const SILENCE = 15_000;
 
-/** Connection of a closed tab's client, for as long as its writes take. */
+/** Connection of a closed tab's client; it ends when its writes are answered. */
 export class Sending {
   settled = 0;
   readonly #env: Environment;
@@ -58,7 +58,7 @@ export class Sending {
     this.#outbox = port.newOutbox(new Remains(mirror, writes), outboxPort);
   }
 
-  /** Send everything; resolves with the code that the connection ended with. */
+  /** Send all writes. Resolves with the close code of the connection. */
   run(): Promise<number> {
     return new Promise((resolve) => {
       this.#link = this.#port.openLink({
@@ -100,12 +100,12 @@ export class Sending {
   }
 
   #takeConnected({ session, client_id: client, last_seq: lastSeq }: ConnectedFrame): void {
-    // A cookie may be of another session by now, whose writes these are not.
+    // The cookie may belong to another session now, and these writes do not.
     if (session.session_id === this.#row.owner[2]) void this.#attach(client, lastSeq);
     else this.stop();
   }
 
-  /** Begin to send, once the client's name is stored: whoever goes on with this must use the same one. */
+  /** Begin to send after the name of the client is stored: a tab that continues this must use the same name. */
   async #attach(client: string, lastSeq: number): Promise<void> {
     try {
       if (this.#row.client !== client) await this.#store.markAdopted((this.#row = { ...this.#row, client }));
@@ -122,14 +122,14 @@ export class Sending {
     this.#store.saveResult(this.#row.key, write.seq, receipt);
     const name = receipt.ok ? null : receipt.error?.name;
     if (receipt.ok) this.#port.tellConflict(write, receipt);
-    // A forgotten receipt is one that the tab had confirmed.
+    // A receipt is forgotten only after the closed tab has confirmed it.
     else if (name !== "receipt_gone") this.#port.tellUnsent([[write.seq, write.frame]], name ?? "refused");
     if (this.#outbox.size > 0) return;
     this.#sendFrame({ type: "disconnect" });
     this.stop();
   }
 
-  /** Receipts stay on the server: the tab that had these writes may come back and ask for them. */
+  /** Receipts are not confirmed, so they stay on the server: the closed tab may come back and ask for them. */
   #sendFrame(frame: object): boolean {
     if ((frame as { type?: string }).type === "ack") return true;
     return (this.#link?.sendFrame(frame) ?? 0) > 0;
@@ -151,10 +151,10 @@ export class Sending {
   }
 }
 
-/** Record of an outbox that a closed tab left. */
+/** Record of the outbox of a closed tab. */
 class Remains implements OutboxRecord {
   next: number;
-  // The store may lag behind the tab that had these writes, so any of them may have been sent.
+  // The store may be older than the closed tab was, so any of the writes may have been sent.
   sent = Infinity;
   readonly #mirror: Mirror;
   readonly #writes: [seq: number, write: WriteFrame][];

@@ -1,8 +1,8 @@
-/** Identity of values: what has not changed stays the same object, so that `===` tells a reader. */
+/** Identity of values: unchanged parts stay the same objects, so that readers can compare with `===`. */
 
 import { isObject, type Json, type JsonObject } from "./values";
 
-/** Return a value that equals `next`, made of the parts of `previous` wherever those are equal. */
+/** Return a value that equals `next`, and uses the parts of `previous` that are equal. */
 export function shareParts(previous: Json, next: Json): Json {
   if (previous === next) return previous;
   if (Array.isArray(next)) return Array.isArray(previous) ? shareItems(previous, next) : next;
@@ -26,6 +26,6 @@ function shareMembers(previous: JsonObject, next: JsonObject): JsonObject {
   });
   const isKept = ([key, value]: [string, Json]): boolean => Object.hasOwn(previous, key) && previous[key] === value;
   if (entries.length === Object.keys(previous).length && entries.every(isKept)) return previous;
-  // Unlike an assignment, this makes a member of any name.
+  // Unlike an assignment, this works for every name of a member.
   return Object.fromEntries(entries);
 }

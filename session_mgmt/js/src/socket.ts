@@ -1,4 +1,4 @@
-/** WebSocket that opens, speaks frames, and ends once. Nothing of an ended one is passed on. */
+/** WebSocket that opens, carries frames, and ends once. After its end it passes nothing on. */
 
 import { CLOSE } from "./codes";
 import type { Environment, SocketClass, SocketLike } from "./environment";
@@ -9,7 +9,7 @@ export interface SocketPort extends Pick<LinkPort, "handleFrame" | "handleEnd"> 
   handleOpen(): void;
 }
 
-/** Return a socket that opens with the first frame of the connection. */
+/** Return a socket that sends the first frame of the connection when it opens. */
 export function openSocket(host: TransportHost, port: LinkPort): Socket {
   const socket = new Socket(host.env, nameAddress(host), {
     handleOpen: () => void socket.sendFrame(port.buildConnect()),
@@ -29,14 +29,14 @@ export function nameAddress({ rest, readEndpoints }: TransportHost): string {
   return url.href;
 }
 
-/** Return the transport that has WebSockets, and nothing else. */
+/** Return the transport that uses only WebSockets. */
 export function makeSockets(host: TransportHost): Transport {
   const open = (port: LinkPort): Link => openSocket(host, port);
   return { open, openWriter: open };
 }
 
 export class Socket implements Link {
-  /** Whom it tells; may be another one after a while. */
+  /** Receiver of the events of this socket; it may change. */
   port: SocketPort;
   #socket: SocketLike | null = null;
   isOpen = false;
@@ -51,7 +51,7 @@ export class Socket implements Link {
     };
     socket.onmessage = ({ data }) => this.#handleMessage(data);
     socket.onclose = ({ code }) => this.endWith(code);
-    // `close` follows and says more.
+    // `close` follows, and tells more.
     socket.onerror = () => undefined;
   }
 
@@ -62,7 +62,7 @@ export class Socket implements Link {
     return text.length;
   }
 
-  /** End it from this side at once: a dead network would let the closing handshake wait for minutes. */
+  /** End the socket from this side at once: on a dead network the closing handshake would take minutes. */
   endWith(code: number, name: string | null = null): void {
     this.#end(makeEnding(code, name));
   }
@@ -76,7 +76,7 @@ export class Socket implements Link {
     try {
       socket.close(code >= 4000 || code === 1000 ? code : 1000);
     } catch {
-      // It was closed before.
+      // It was closed already.
     }
   }
 

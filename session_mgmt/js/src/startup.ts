@@ -21,7 +21,7 @@ import { Rest } from "./rest";
 import { MemoryStore, Shelf } from "./storage";
 import type { Share } from "./transport";
 
-/** Parts of a client that are there before the client. */
+/** Parts that are made before the client. */
 export interface Parts {
   options: StartOptions;
   env: Environment;
@@ -31,33 +31,33 @@ export interface Parts {
   begun: Begun;
   content: Content;
   record: ClientRecord;
-  /** Outboxes of this browser; null where nothing outlives the tab. */
+  /** Outboxes of this browser; null if nothing outlives the tab. */
   outboxes: Outboxes | null;
   emitter: Emitter<SessionEvents>;
-  /** Null if every update goes at once. */
+  /** Null if every update is sent at once. */
   sync: Sync | null;
   copies: Copies | null;
   scope: string;
-  /** Shares one connection with the other tabs; null if each has its own. */
+  /** Shares one connection with the other tabs; null if each tab has its own. */
   share: Share | null;
-  /** Called when the outbox is stored, or can't be. */
+  /** Called when the outbox is stored, or cannot be. */
   stored: { tell(): void };
 }
 
-/** Prefix of everything that a browser keeps for an address and a name. */
+/** Return the prefix of everything that a browser keeps for an address and a name. */
 export function nameScope({ url, name }: Pick<StartOptions, "url" | "name">, base = resolveBase(url ?? "/api/")): string {
   return `session-mgmt:${base}:${name ?? "default"}:`;
 }
 
-/** Milliseconds for which a start waits for the outboxes of closed tabs, once it has its session. */
+/** Milliseconds that a start with a session waits for the outboxes of closed tabs. */
 const OUTBOXES_WITHIN = 2_000;
-/** Milliseconds after which they are loaded again that a bad moment of the network has kept away. */
+/** Milliseconds before a part is loaded again after the network has failed. */
 const LOAD_AGAIN = 500;
 
 /** Report an error to the application. */
 type Tell = (error: SessionError) => void;
 
-// Nobody's callback may be there yet when they happen.
+// The application may have no listener yet when these events happen.
 const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended", "update_available"] as const;
 
 export async function prepareStart(options: StartOptions): Promise<Parts> {
@@ -71,15 +71,15 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   if (options.onError) emitter.on("error", options.onError);
   const tell: Tell = (error) => emitter.emit("error", error);
   const warn = makeWarning(tell);
-  // A page to which the browser denies its storage.
+  // The browser denies its storage to this page.
   if (env.page && env.local instanceof MemoryStore && !options.storage) warn();
   const rest = new Rest(env, base, options);
   const shared = options.share === "tab" ? env.session : env.local;
-  // A cookie is never of one tab.
+  // A cookie never belongs to one tab only.
   const wantedMode = options.tokenMode ?? (options.share === "tab" ? "bearer" : undefined);
   const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, wantedMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
-  // Files come while the server is asked.
+  // Load the files while the server is being asked.
   loadAhead(options);
   const loading = planOutboxes(options, env);
   const begun = await identity.begin(signal);
@@ -107,13 +107,13 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   return { options, env, rest, credentials, identity, emitter, scope, stored, ...found };
 }
 
-/** Throw `unsupported` where something is missing for which nothing stands in. */
+/** Throw `unsupported` if something is missing that the client cannot replace. */
 function requireSurroundings({ Socket }: Environment, { fetch = globalThis.fetch, transports }: StartOptions): void {
   const missing = !fetch ? "fetch" : !Socket && `${transports}` === "websocket" ? "WebSocket" : null;
   if (missing) throw SessionError.local("unsupported", `There is no ${missing}: pass one as \`${missing}\`.`);
 }
 
-/** Begin to load all files that the start will wait for, each by itself. */
+/** Begin to load all files that the start waits for, each separately. */
 function loadAhead({ cache, sync, oneSocket }: StartOptions): void {
   const loads: (() => Promise<unknown>)[] = [loadContent];
   if (cache) loads.push(loadCopies);
@@ -125,8 +125,8 @@ function loadAhead({ cache, sync, oneSocket }: StartOptions): void {
 type Content = Awaited<ReturnType<typeof loadContent>>;
 
 /**
- * Wait for documents, topics and the way of writing, as for the server: an error is told once, and they are loaded again.
- * Throws `part_unavailable` if the server has them no more, or the signal's reason.
+ * Wait for the part `content`. An error is reported once, and the part is loaded again. Throws `part_unavailable` if
+ * the server no longer has the part, or the reason of the signal.
  */
 async function awaitContent(
   { clock, random }: Environment,
@@ -146,12 +146,12 @@ async function awaitContent(
   }
 }
 
-/** Return the owner of what is kept of a session in a scope. */
+/** Return the owner of what is stored for a session in a scope. */
 export function nameOwner(scope: string, { user_id, session_id }: SessionFields): Owner {
   return [scope, user_id ?? "", session_id];
 }
 
-/** Report once that storage fails, however often it does. */
+/** Return a function that reports a failing storage at its first call. */
 function makeWarning(tell: Tell): () => void {
   let warned = false;
   return () => {
@@ -164,15 +164,15 @@ function makeWarning(tell: Tell): () => void {
 type OutboxesPart = Awaited<ReturnType<typeof loadOutboxes>>;
 
 /**
- * Begin to load what keeps outboxes in this browser; return null where no other tab could send them: without Web Locks,
- * or in a session of one tab, whose token goes with the tab.
+ * Begin to load the outboxes of this browser; return null where no other tab could send them: without Web Locks, or if
+ * the session belongs to one tab, whose token is lost with the tab.
  */
 function planOutboxes({ share }: StartOptions, env: Environment): Promise<OutboxesPart> | null {
   if (share === "tab" || !env.locks || !env.indexedDB) return null;
   return silenceRejection(loadOutboxes());
 }
 
-/** Open the outboxes. Without them, or if they do not come soon, writes survive a reload, and not their tab. */
+/** Open the outboxes. If they are not available in time, writes survive a reload, but not the end of their tab. */
 async function openOutboxes(
   loading: Promise<OutboxesPart> | null,
   env: Environment,
@@ -185,7 +185,7 @@ async function openOutboxes(
   const opening = loading.catch(again).then(({ Outboxes }) => Outboxes.open(env));
   try {
     const opened = await Promise.race([opening, late]);
-    // Nobody would close what comes after that.
+    // If they open later, nothing else would close them.
     if (!opened) void opening.then(({ store }) => store.close(), () => undefined);
     if (!opened) warn();
     return opened;
@@ -197,7 +197,7 @@ async function openOutboxes(
   }
 }
 
-/** Open the local copies; return null if none are wanted, or can be. */
+/** Open the local copies; return null if they are not wanted or not possible. */
 async function openCopies(
   { cache, share }: StartOptions,
   env: Environment,
@@ -206,21 +206,21 @@ async function openCopies(
 ): Promise<Copies | null> {
   if (!cache) return null;
   const open = async (): Promise<Copies> => {
-    // Its session ends with the tab, and nobody would remove what it leaves.
+    // The session ends with the tab, and nothing would remove its copies.
     if (share === "tab") throw SessionError.local("cache_unavailable", "the session is one tab's");
     return (await loadCopies()).Copies.open(env, owner, tell);
   };
   return loadPart(open, tell, "cache_unavailable", "No local copies are kept");
 }
 
-/** Load the part of the client that gathers updates; without it they go at once. */
+/** Load delayed synchronisation; without it updates are sent at once. */
 async function loadSync({ sync }: StartOptions, { page }: Environment, tell: Tell): Promise<Sync | null> {
   if (sync?.mode !== "delayed") return null;
   const load = async (): Promise<Sync> => ({ ...sync, ...(await loadBatch()), page });
   return loadPart(load, tell, "sync_unavailable", "Updates go at once");
 }
 
-/** Load the part of the client that shares one connection; without it each tab has its own. */
+/** Load the shared connection; without it each tab has its own. */
 async function loadShare({ oneSocket }: StartOptions, env: Environment, tell: Tell): Promise<Share | null> {
   if (!oneSocket) return null;
   const load = async (): Promise<Share> => {
@@ -230,7 +230,7 @@ async function loadShare({ oneSocket }: StartOptions, env: Environment, tell: Te
   return loadPart(load, tell, "one_socket_unavailable", "Each tab has its own connection");
 }
 
-/** Load a part that the client can do without; tell that it does. */
+/** Load a part that the client can work without; report if it is missing. */
 async function loadPart<T>(load: () => Promise<T>, tell: Tell, name: string, effect: string): Promise<T | null> {
   try {
     return await load();
@@ -247,7 +247,7 @@ function resolveBase(url: string): string {
     const base = new URL(url, page);
     if (base.protocol.startsWith("http")) return base.href.replace(/\/?$/, "/");
   } catch {
-    // Said below.
+    // The error is thrown below.
   }
   throw SessionError.local("invalid_option", `Mend the call: url is an address, not ${url}.`);
 }

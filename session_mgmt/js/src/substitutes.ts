@@ -1,7 +1,7 @@
 /**
- * What takes the place of Web Locks, which only secure pages have: a BroadcastChannel for a name that one tab holds, a
- * note in the shared storage for a piece of work that one tab does at a time. And what they do not tell: whether the
- * holder of a lock is another frame of this tab.
+ * Substitutes for Web Locks, which only secure pages have: a BroadcastChannel for a name that one tab holds, and a note
+ * in the shared storage for work that one tab does at a time. Also the question that neither locks nor channels answer:
+ * whether the holder of a lock is another frame of this tab.
  */
 
 import type { ChannelLike, Clock, Environment } from "./environment";
@@ -10,12 +10,12 @@ import { listen } from "./page";
 import type { StoreLike } from "./storage";
 
 const ANSWER_WITHIN = 150;
-/** Milliseconds for an answer of another frame: one that is busy answers late. */
+/** Milliseconds to wait for another frame; a busy one answers late. */
 const FRAME_ANSWERS_WITHIN = 1_000;
 const NOTE_LASTS = 15_000;
 const LOOK_AGAIN = 50;
 
-/** Claim over a channel: the holder answers whoever asks; of two that ask at once, the lower number wins. */
+/** Claim a name over a channel. The holder answers each claim; of two claims at once, the lower number wins. */
 export function claimChannel(env: Environment, channel: ChannelLike): Promise<Release | null> {
   const me = env.random();
   let holding = false;
@@ -36,7 +36,7 @@ export function claimChannel(env: Environment, channel: ChannelLike): Promise<Re
   });
 }
 
-/** Wait for a turn, and note it where all tabs read it; return what ends it. */
+/** Wait for a turn, and note it where all tabs can read it; return the function that ends it. */
 export async function takeNote(store: StoreLike, clock: Clock, name: string, random: () => number): Promise<Release> {
   const mine = `${random()}`;
   const readNote = (): { by?: string; until?: number } => JSON.parse(store.getItem(name) ?? "{}");
@@ -44,15 +44,15 @@ export async function takeNote(store: StoreLike, clock: Clock, name: string, ran
   try {
     while (readNote().by !== mine) {
       const [now, { until = 0 }] = [clock.now(), readNote()];
-      // Of a page that has gone without a word, before or after somebody set the clock back.
+      // Otherwise the note was left by a page that ended without removing it, perhaps before the clock was set back.
       const isTaken = until >= now && until <= now + NOTE_LASTS;
       if (!isTaken) store.setItem(name, JSON.stringify({ by: mine, until: now + NOTE_LASTS }));
-      // Storage has no compare-and-set: the last of several writers is the one that all of them read afterwards.
+      // Storage has no compare-and-set: of several writers, all read the value of the last one.
       await waitForTurn();
     }
     return () => removeQuietly(store, name);
   } catch {
-    // Without storage nothing is shared that would need a lock.
+    // Without storage the tabs share nothing that needs a lock.
     return () => undefined;
   }
 }
@@ -73,7 +73,7 @@ export async function askFrames(env: Environment, name: string): Promise<boolean
   }
 }
 
-/** Wait until a condition holds after a change of storage, but not for long. */
+/** Wait until a change of the storage makes a condition true, but not for long. */
 function waitForStorage({ clock, page }: Environment, condition: () => boolean): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {
@@ -90,6 +90,6 @@ function removeQuietly(store: StoreLike, name: string): void {
   try {
     store.removeItem(name);
   } catch {
-    // It was never there.
+    // There was nothing to remove.
   }
 }

@@ -38,7 +38,7 @@ export class Timeline implements Reader {
     } else if (isEventType(entry.type)) this.#tellEvent(entry.type, entry);
   }
 
-  /** Report of an end that the server can no longer write into a log that this client may read. */
+  /** Report the end of a session, which the server can no longer write into a log that this client may read. */
   announceEnd(type: EventType, data: Json): void {
     if (!this.#seen.has(type)) this.#tellEvent(type, { type, data, at: null, position: null });
   }

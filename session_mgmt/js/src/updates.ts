@@ -1,4 +1,4 @@
-/** Newer version of this client, which the page gets when it is loaded anew. */
+/** Newer versions of this client, which the page gets when it is loaded again. */
 
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { SessionEvents, UpdateReport } from "./events";
@@ -7,12 +7,12 @@ import { watchParts } from "./loading";
 import type { Shelf } from "./storage";
 
 export interface Updates {
-  /** Take the version that a server serves. In the middle of a deploy it may be an older one. */
+  /** Note the version that a server delivers. During a deployment it may be an older one. */
   takeVersion(wanted: string | undefined): void;
   close: Unsubscribe;
 }
 
-/** Tell of a newer version, once in a tab: a reload that brings the same one must not be asked for again. */
+/** Report a newer version, once per tab: if a reload brings the same version, the page must not reload again. */
 export function watchUpdates(shelf: Shelf, emitter: Emitter<SessionEvents>): Updates {
   let wanted: string | null = null;
   const tell = (reason: UpdateReport["reason"]): void => {

@@ -1,4 +1,4 @@
-/** Stored writes as others see them. */
+/** Stored writes in the form for the server and for the application. */
 
 import type { UnsentWrite } from "./events";
 import type { WriteFrame } from "./frames";
@@ -10,7 +10,7 @@ export function toWire(frame: WriteFrame): WriteFrame {
   return unseen ? { ...sent, replaced: replaced ?? {} } : sent;
 }
 
-/** Return a stored write as the application is told of it. */
+/** Return a stored write as it is reported to the application. */
 export function toUnsent({ seq, frame }: { seq: number; frame: WriteFrame }): UnsentWrite {
   return { seq, write: toWire(frame) };
 }

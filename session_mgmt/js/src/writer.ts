@@ -1,4 +1,4 @@
-/** Take the application's writes: checks them, keeps them in the outbox, and settles their promises. */
+/** Writes of the application: checks them, keeps them in the outbox, and settles their promises. */
 
 import { requireThat } from "./arguments";
 import type { Batch, Settle, Sync } from "./batch";
@@ -20,14 +20,14 @@ import { toUnsent } from "./wire";
 export interface WriterPort {
   connection: Connection;
   findReplica(document: string): Replica | undefined;
-  /** Report that another number of writes waits. */
+  /** Report that the number of waiting writes has changed. */
   tellPending(): void;
 }
 
 const FRAME_BYTES = 262_144;
 const MOST_OPERATIONS = 500;
 const PUBLICATION_BYTES = 65_536;
-/** Bytes of a frame around its write. */
+/** Bytes of a frame besides its write. */
 const FRAME_MARGIN = 64;
 
 export class Writer {
@@ -37,7 +37,7 @@ export class Writer {
   readonly #emitter: Emitter<SessionEvents>;
   readonly #stats: Stats;
   readonly #port: WriterPort;
-  /** Null if every update goes at once. */
+  /** Null if every update is sent at once. */
   readonly #batch: Batch | null;
   #frameBytes = FRAME_BYTES;
   #mostOperations = MOST_OPERATIONS;
@@ -76,10 +76,10 @@ export class Writer {
     };
   }
 
-  /** Number and store a write; resolves with its good receipt, rejects with the refusal. */
+  /** Number and store a write. Resolves with its receipt, rejects with the refusal. */
   addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame> {
     return new Promise((resolve, reject) => {
-      // Before the write is taken: it would go all the same.
+      // Check before the write is taken, because it could not be taken back.
       requireThat(!signal || typeof signal.addEventListener === "function", "signal is that of an AbortController");
       if (signal?.aborted) return reject(signal.reason);
       const failure = this.#port.connection.readFailure();
@@ -92,7 +92,7 @@ export class Writer {
       };
       const takeBack = this.#takeWrite(this.#demandFit(content()), settle);
       const giveUpWaiting = (): void => {
-        // After the end of this client the write is another one's.
+        // After the end of this client the write belongs to another client.
         if (isSettled) return;
         takeBack();
         reject(signal?.reason);
@@ -101,7 +101,7 @@ export class Writer {
     });
   }
 
-  /** Return an outbox of any size, for writes that are not this client's. */
+  /** Return an outbox without limits, for writes of another client. */
   newOutbox(record: OutboxRecord, port: OutboxPort): Outbox {
     return new Outbox(record, this.#clock, port, { writes: Infinity, bytes: Infinity });
   }
@@ -119,7 +119,7 @@ export class Writer {
     return this.addWrite(() => ({ type: "publish", ...frame, data: this.normalizePublication(frame.data) }), signal);
   }
 
-  /** Return a normalised copy of the data of a publication. Throws `publication_too_large` or an error of a value. */
+  /** Return a normalised copy of the data of a publication. Throws `publication_too_large` or the error of a value. */
   normalizePublication(data: Json): Json {
     const normal = normalizeValue(data, this.limits);
     if (byteLength(JSON.stringify(normal)) <= this.#publicationBytes) return normal;
@@ -138,11 +138,11 @@ export class Writer {
     const error = new SessionError(frame.error ?? {});
     this.#emitter.emit("error", error);
     if (write.settle) return write.settle(error);
-    // No promise knows what was written: an earlier page had it.
+    // An earlier page made this write, so no promise is left that could reject.
     this.#emitter.emit("unsent", [toUnsent(write)], error.name);
   }
 
-  /** Give up what was not confirmed, and count from 1 again. */
+  /** Drop unconfirmed writes, and count from 1 again. */
   abandonWrites(reason: string): UnsentWrite[] {
     this.#batch?.dropDraft();
     const writes = this.outbox.abandonWrites();
@@ -151,7 +151,7 @@ export class Writer {
     return writes.map(toUnsent);
   }
 
-  /** Go by the record, which another page has had meanwhile; return the writes that it has no more. */
+  /** Read the record again, because another page has used it; return the writes that are no longer in it. */
   reload(lateFrom: number): Write[] {
     const gone = this.outbox.reload(lateFrom);
     for (const write of gone) this.#findReplicaOf(write)?.settleWrite(write, null);

@@ -137,13 +137,13 @@ describe("delayed synchronisation", () => {
     void client.document("other").set("/x", 1);
     void client.document("other").set("/x", 2, { strategy: "reject" });
     await pass(1);
-    const ops = [["obj", ""], ["set", "/a", 2], ["del", "/b"]];
+    const ops: Operation[] = [["obj", ""], ["set", "/a", 2], ["del", "/b"]];
     expect(sentBy(browser).map(({ doc, strategy, ops }) => [doc, strategy, ops])).toEqual([
       ["main", undefined, expect.anything()],
       ["other", undefined, [["set", "/x", 1]]],
       ["other", "reject", [["set", "/x", 2]]],
     ]);
-    expect(applyOperations({ b: 1 }, sentBy(browser)[0]?.ops)).toEqual(applyOperations({ b: 1 }, ops as Operation[]));
+    expect(applyOperations({ b: 1 }, sentBy(browser)[0]?.ops)).toEqual(applyOperations({ b: 1 }, ops));
   });
 
   test("begins another update when another's change has come in between", async () => {

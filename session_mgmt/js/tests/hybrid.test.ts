@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import type { SessionClient, StartOptions } from "../src/index";
 import "../src/requests/index";
-import { Browser, pass, passUntil, record, refusal, Tab, turns, until, useFakeClock } from "./harness";
+import { Browser, pass, passUntil, record, refusal, turns, useFakeClock } from "./harness";
 
 useFakeClock();
 

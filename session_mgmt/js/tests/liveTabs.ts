@@ -125,7 +125,7 @@ export class LiveTab extends Tab {
 
   #makeSockets(server: FakeServer): unknown {
     const tab = this;
-    return class extends (server.WebSocket as new (url: string, protocols: string[]) => never) {
+    return class extends (server.WebSocket as SocketClass) {
       constructor(url: string, protocols: string[]) {
         super(url, protocols);
         tab.#sockets.add(this as never);

@@ -68,10 +68,10 @@ test("a name never leads to another address", async () => {
   const { browser, loose } = await connect();
   const asked: string[] = [];
   const { fetch } = browser.server;
-  browser.server.fetch = (url, init) => {
+  vi.spyOn(browser.server, "fetch").mockImplementation((url, init) => {
     asked.push(url);
     return fetch(url, init);
-  };
+  });
   for (const name of [".", "..", ""]) {
     const calls = [
       ...[() => loose.sessions.end(name), () => loose.sessions.getSession(name), () => loose.sessions.terminateSession(name)],

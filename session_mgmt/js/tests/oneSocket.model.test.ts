@@ -18,7 +18,8 @@ const SEED = process.env.RUNS ? {} : { seed: 1 };
 
 type Step =
   | { do: "write" | "freeze" | "thaw" | "hide" | "show" | "leave" | "crash" | "disturb"; tab: number }
-  | { do: "publish" | "drop" }
+  | { do: "publish" }
+  | { do: "drop" }
   | { do: "pass"; seconds: number };
 
 const at = fc.nat(TABS - 1);

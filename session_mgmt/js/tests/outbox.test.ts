@@ -22,8 +22,8 @@ async function outbox() {
   const sendFrame = (frame: object) => Boolean(sent.push((frame as { seq: number }).seq));
   const port = { sendFrame, rebaseWrites: vi.fn(() => []), abandonConnection: vi.fn() };
   const shelf = new Shelf(new MemoryStore(), "");
-  const parts = { readOwner: () => ["", "", ""] as const, tellStored: () => undefined };
-  const record = await ClientRecord.open({ env, shelf, scope: "", store: null, ...parts });
+  const parts = { env, shelf, scope: "", outboxes: null, ownerScope: "", tellStored: () => undefined };
+  const record = await ClientRecord.open(parts);
   return { box: new Outbox(record, clock, port), port, sent };
 }
 

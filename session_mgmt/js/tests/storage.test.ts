@@ -97,7 +97,7 @@ test("a session without its addresses is none, also for a page that knows its us
   await goOn(world, { user: "7" });
 });
 
-const DENIALS: Record<string, (keyof MemoryStore)[]> = {
+const DENIALS: Record<string, ("key" | "getItem" | "setItem" | "removeItem")[]> = {
   "is full": ["setItem"],
   "refuses everything": ["getItem", "setItem", "removeItem", "key"],
 };

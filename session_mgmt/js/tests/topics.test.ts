@@ -65,7 +65,7 @@ describe("an answer that is older than what a poll or another tab has brought", 
       ...{ clock: globalThis as never, random: Math.random },
       connection: fakeConnection(answers, told),
       fetchDocument: () => Promise.reject(new Error()),
-      tellRange: (event) => told.push(event),
+      tellRange: (event) => void told.push(event),
     });
     const takeVerdict = ({ mode }: Verdict) => told.push(mode);
     logbook.followLog("topic:t", { start: ["e", 0, "t0"], takeEntry: (body) => taken.push(body), takeVerdict });
@@ -86,7 +86,7 @@ test("what is under way when a topic is followed anew neither ends the connectio
     ...{ clock: globalThis as never, random: Math.random },
     connection: fakeConnection(answers, told),
     fetchDocument: () => Promise.reject(new Error()),
-    tellRange: (event) => told.push(event),
+    tellRange: (event) => void told.push(event),
   });
   logbook.followLog("topic:t", { start: null, takeEntry: (body) => taken.push(body) });
   logbook.attach({});

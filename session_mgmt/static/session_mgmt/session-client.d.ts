@@ -1,5 +1,5 @@
 /*! session_mgmt browser client 0.1.0, BSD-3-Clause. Built from session_mgmt/js; do not edit. */
-/** Signs of the page that the network or the tab may have changed. */
+/** Events of the page that may mean a change of the network or the tab. */
 export interface EventTargetLike {
 	addEventListener(type: string, listener: (event: Event) => void): void;
 	removeEventListener(type: string, listener: (event: Event) => void): void;
@@ -505,34 +505,37 @@ export interface Answer {
 }
 export interface RequestOptions {
 	body?: unknown;
-	/** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
+	/**
+	 * Token for the Authorization header. Empty: the session's cookie is sent instead. Absent: only the page's own login
+	 * is sent.
+	 */
 	token?: string | null;
 	headers?: Record<string, string>;
-	/** Ends the request, which then rejects with the signal's reason. */
+	/** Aborts the request, which then rejects with the reason of the signal. */
 	signal?: AbortSignal;
 }
-/** How calls carry the page's own login. */
+/** Options for the page's own login. */
 export interface LoginOptions {
 	headers?: () => Record<string, string>;
 	credentials?: RequestCredentials;
 	tokenMode?: TokenMode;
-	/** Name of the page's session among those of the site. */
+	/** Name that separates several sessions of one site. */
 	name?: string;
 }
 declare class Rest {
 	#private;
-	/** Absolute URL of the API, where relative addresses start. */
+	/** Absolute URL of the API; relative addresses start there. */
 	readonly base: string;
 	constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }?: LoginOptions);
-	/** Ask the server for the token against forgery; return false if it has none for this page. */
+	/** Request the CSRF token; return false if the server has none for this page. */
 	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
-	/** Return an address of the server; throws for another origin, which must never get the token. */
+	/** Return an address of the server. Throws for another origin, which must never get the token. */
 	resolveUrl(path: string): string;
-	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
+	/** Send a request. Throws a SessionError: that of the server, or `network_error` (temporary) without an answer. */
 	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
-	/** Send JSON text as it is, and return the answer unread, whatever it is. Rejects without one. */
+	/** Send JSON text unchanged, and return the unread answer, whatever its status. Rejects without an answer. */
 	postText(url: string, body: string, token: string, init?: RequestInit): Promise<Response>;
-	/** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
+	/** Return the headers that prove a session by its token, or, if the token is empty, those beside its cookie. */
 	proveSession(token: string): Record<string, string>;
 }
 export type TransportName = "websocket" | "sse" | "longpoll";
@@ -997,20 +1000,20 @@ export type ReturnedBy<S, Message> = IsAny<S> extends true ? Json : S extends {
 export interface HeartbeatPort {
 	/** Ask the server for a sign of life. */
 	askForLife(): void;
-	/** End the connection: nothing was heard for too long. */
+	/** End the connection, because no frame came for too long. */
 	endSilent(): void;
-	/** Tell that so many of the server's beats in a row did not come. */
+	/** Report how many beats of the server were missed in a row. */
 	tellMissed(missed: number): void;
 	isHidden(): boolean;
 }
 declare class Heartbeat {
 	#private;
-	/** Milliseconds without any frame after which the connection counts as dead. */
+	/** Milliseconds without any frame after which the connection counts as lost. */
 	deadline: number;
-	/** Milliseconds in which the server promises a beat. */
+	/** Milliseconds between two beats that the server promises. */
 	interval: number;
 	constructor(clock: Clock, port: HeartbeatPort);
-	/** Go by other seconds from now on. */
+	/** Use other settings from now on; times in seconds. */
 	configure({ interval, deadline }: {
 		interval?: number;
 		deadline?: number;
@@ -1019,9 +1022,9 @@ declare class Heartbeat {
 	stop(): void;
 	/** Note a sign of life; any frame is one. */
 	noteLife(): void;
-	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
+	/** Test the connection after a possible change of the network, with a short wait for the answer. */
 	startDoubt(): void;
-	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
+	/** Learn from a lost connection: the next one must not be quiet for as long. */
 	noteLoss(): void;
 }
 export interface ClientStats {
@@ -1140,7 +1143,7 @@ declare class Connection {
 	/** Drop this connection and reconnect, because it belongs to another session. */
 	leaveSession(): void;
 }
-/** How to go on where a reader is behind, the part of a log that it wants, and where to begin without a place. */
+/** How to continue if a reader is slow, which part of a log it wants, and where to begin without a position. */
 export interface Wishes {
 	slow?: string | undefined;
 	filter?: object | undefined;
@@ -1148,18 +1151,18 @@ export interface Wishes {
 }
 /** Reader of a log. */
 export interface Reader {
-	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
+	/** Position that an earlier page reached. Null means from now on, and for a document everything. */
 	readonly start: Position | null;
 	readonly wishes?: Wishes;
 	takeEntry(body: Json, position: Position): void;
-	/** End a frame, after its last entry. */
+	/** Called after the last entry of a frame. */
 	endFrame?(): void;
 	takeGap?(gap: Gap): void;
-	/** Store the new position; called before the entry there is handed over. */
+	/** Store the new position. Called before the reader receives the entry at that position. */
 	moveTo?(position: Position | null): void;
 	takeSnapshot?(data: Json): void;
 	awaitSnapshot?(): void;
-	/** Take the server's verdict on the position, before what follows from it. */
+	/** Handle the server's verdict on the position, before the entries or the snapshot. */
 	takeVerdict?(verdict: Verdict): void;
 	/** Note that the server stores the document encrypted. */
 	sealCopy?(): void;
@@ -1175,10 +1178,10 @@ export interface LogbookPort {
 	}>;
 	/** Report why a large document could not be fetched. */
 	tellFailed(log: string, error: SessionError): void;
-	/** Tell of entries that the application is not given. */
+	/** Report entries that the application does not receive. */
 	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
 }
-/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
+/** Verdict over HTTP, with the entries or the value that follow it on a connection. */
 export interface SyncAnswer extends Verdict {
 	entries?: EntriesFrame["entries"];
 	data?: Json;
@@ -1186,21 +1189,21 @@ export interface SyncAnswer extends Verdict {
 declare class Logbook {
 	#private;
 	constructor(port: LogbookPort);
-	/** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
+	/** Follow a log from the start of the reader; if the log was left in the same turn, continue from its position. */
 	followLog(name: string, reader: Reader): void;
 	unfollowLog(name: string): void;
 	position(name: string): Position | null;
-	/** Return the `logs` of `connect`, and what readers wish for: ways to go on, parts, and where to begin. */
+	/** Return the `logs` of `connect`, and the options of their readers. */
 	listWanted(): {
 		logs: Record<string, Position | null>;
 	} & {
 		[wish: string]: Record<string, unknown>;
 	};
-	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
+	/** Return the position after which the next entries of a log must come; undefined if it is not followed. */
 	findPlace(name: string): Position | null | undefined;
-	/** Forget the positions in these logs: another session begins. */
+	/** Forget the positions in these logs, because another session begins. */
 	forgetPlaces(listNames: readonly string[]): void;
-	/** Ask for every log again: the rights of somebody else decide now. */
+	/** Ask for every log again, because the rights of another user apply now. */
 	forgetDenials(): void;
 	isDenied(name: string): boolean;
 	names(): string[];
@@ -1208,10 +1211,10 @@ declare class Logbook {
 	detach(): void;
 	takeEntries(frame: EntriesFrame): void;
 	takeGap(frame: GapFrame): void;
-	/** Take that the server has left a log whose rights have changed; the position stays. */
+	/** Stop a log that the client may no longer read; its position stays. */
 	takeDenial(name: string, error: SessionError): void;
 	takeSnapshot(frame: SnapshotFrame): void;
-	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
+	/** Handle the answer to `sync`; entries that arrived over the connection meanwhile stay. */
 	takeSyncAnswer(name: string, answer: SyncAnswer): void;
 }
 /** Owner of records. The client never reads records of another owner. */
@@ -1224,7 +1227,7 @@ export interface OutboxBounds {
 	writes: number;
 	bytes: number;
 }
-/** Storage of an outbox: a tab's record, or what a closed tab left. */
+/** Storage of an outbox: the record of a tab, or the writes of a closed tab. */
 export interface OutboxRecord {
 	/** Number of the next write. */
 	next: number;
@@ -1236,35 +1239,35 @@ export interface OutboxRecord {
 	][];
 	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
 	dropWrite(seq: number): void;
-	/** Note that a number that was stored means another write from now on. */
+	/** Note that a stored number is given to another write. */
 	guardNumbers(): void;
-	/** Return true if nothing may be sent yet; then `resume` is called later. */
+	/** Return true if sending must wait; then `resume` is called later. */
 	awaitStored(resume: () => void): boolean;
 }
 export interface Write {
 	seq: number;
 	frame: WriteFrame;
 	bytes: number;
-	/** It may have reached the server, so its number can never be given to another write. */
+	/** True if the write may have reached the server, so that no other write may ever get its number. */
 	sent: boolean;
-	/** The storage said so when this page began. */
+	/** True if the storage said so when this page began. */
 	wasSent: boolean;
-	/** True for the last write while more may be added to it: not sent until it is released. */
+	/** True for the last write while more updates may be added to it. It is not sent until it is released. */
 	held: boolean;
-	/** It was written by an earlier page. */
+	/** True if an earlier page made the write. */
 	restored: boolean;
-	/** Transmissions on this connection that have no receipt yet. */
+	/** Number of transmissions on this connection without a receipt. */
 	unanswered: number;
 	settle?: (receipt: ReceiptFrame | SessionError) => void;
 }
 export interface OutboxPort {
-	/** Return false if there is no connection to send on. */
+	/** Send a frame; return false without a connection. */
 	sendFrame(frame: object): boolean;
-	/** Move an update, and those behind it that need it, to a newer base; return all of them. */
+	/** Move an update, and later ones that depend on it, to a newer base; return all of them. */
 	rebaseWrites(write: Write, reason: string): readonly Write[];
-	/** Give up a connection that cannot decide the first write. */
+	/** Drop a connection that cannot decide the first write. */
 	abandonConnection(): void;
-	/** Report that another number of writes waits. */
+	/** Report that the number of waiting writes has changed. */
 	tellPending?(): void;
 }
 declare class Outbox {
@@ -1272,35 +1275,35 @@ declare class Outbox {
 	constructor(record: OutboxRecord, clock: Clock, port: OutboxPort, bounds?: Partial<OutboxBounds>);
 	get size(): number;
 	get writes(): readonly Write[];
-	/** Highest number up to which every receipt has come. */
+	/** Highest number up to which all receipts have arrived. */
 	get acked(): number;
 	/** Number and store a write; send it if there is a connection and it is not held. Throws `outbox_full`. */
 	addWrite(frame: WriteFrame, held?: boolean): Write;
-	/** Give a write that was never sent another content, stored at once. Throws `outbox_full`. */
+	/** Replace the content of a write that was never sent, and store it at once. Throws `outbox_full`. */
 	amendWrite(write: Write, frame: WriteFrame): void;
 	releaseWrite(write: Write): void;
 	/** Take back a write that was never sent; return false if it may have reached the server. */
 	withdrawWrite(write: Write): boolean;
-	/** Begin to send on a new connection; the server has decided everything up to `lastSeq`. */
+	/** Begin to send on a new connection. The server has decided all writes up to `lastSeq`. */
 	attach(lastSeq: number): void;
 	detach(): void;
-	/** Take a receipt; return the write that it settles for good, or null. */
+	/** Handle a receipt; return the write that it settles, or null. */
 	takeReceipt(receipt: ReceiptFrame): Write | null;
-	/** Empty the outbox and count from 1 again, for a new client; return the writes that nobody will answer. */
+	/** Empty the outbox and count from 1 again, for a new client; return the writes that get no answer any more. */
 	abandonWrites(): Write[];
 	/**
-	 * Go by the record, which another page may have had; return the writes that it has no more. Numbers from `lateFrom` on
-	 * were given by this page alone, so the record has other ones.
+	 * Read the record again, because another page may have used it; return the writes that are no longer in it. Numbers
+	 * from `lateFrom` on were given only by this page, so these writes have other numbers in the record.
 	 */
 	reload(lateFrom?: number): Write[];
 }
 export interface ClientRow {
-	/** Name of the tab's record. */
+	/** Key of the tab's record. */
 	key: string;
-	/** Name of the Web Lock without which nobody numbers or sends these writes. */
+	/** Name of the Web Lock that a tab must hold to number or send these writes. */
 	lock: string;
 	owner: Owner;
-	/** Name that the server gave; null if the tab was never connected. */
+	/** Name that the server gave to the client; null if the tab was never connected. */
 	client: string | null;
 	/** Time of the last change. */
 	at: number;
@@ -1310,9 +1313,9 @@ export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
 declare class OutboxStore {
 	#private;
 	private constructor();
-	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
+	/** Open the database, and remove what is too old. Rejects if the browser stores nothing there. */
 	static open(env: Environment): Promise<OutboxStore>;
-	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
+	/** List the other tabs of an owner that have waiting writes, the oldest first, with the number of these writes. */
 	listWaiting(owner: Owner, own: string): Promise<[
 		row: ClientRow,
 		count: number
@@ -1322,15 +1325,15 @@ declare class OutboxStore {
 		write: WriteFrame
 	][]>;
 	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
-	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
+	/** Store the row and changed writes of a tab; remove the row if no writes wait. */
 	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
-	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
+	/** Mark the writes of a tab as adopted, and name its client. Resolves when that is stored. */
 	markAdopted(row: ClientRow): Promise<void>;
-	/** Return true if another tab has taken these writes over. */
+	/** Return true if another tab has adopted these writes. */
 	isAdopted(key: string): Promise<boolean>;
-	/** Store the answer of an adopted write, for the tab that had it. */
+	/** Store the answer to an adopted write, for the tab that made it. */
 	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
-	/** Remove a tab's row and everything under it. */
+	/** Remove the row of a tab and all its records. */
 	remove(key: string): void;
 	close(): void;
 }
@@ -1339,14 +1342,14 @@ export interface SendingPort {
 	/** Return the fields of `connect` that prove the session. */
 	readProof(): object;
 	findPosition(document: string): Position | null;
-	/** Return an outbox of any size. */
+	/** Return an outbox without limits. */
 	newOutbox(record: OutboxRecord, port: OutboxPort): Outbox;
-	/** Report writes of closed tabs that can't be sent. */
+	/** Report writes of closed tabs that cannot be sent. */
 	tellUnsent(writes: [
 		seq: number,
 		write: WriteFrame
 	][], reason: string): void;
-	/** Report the conflicts of a write whose promise is gone. */
+	/** Report the conflicts of a write that has no promise any more. */
 	tellConflict(write: Write, receipt: ReceiptFrame): void;
 }
 declare class Sending {
@@ -1356,7 +1359,7 @@ declare class Sending {
 		seq: number,
 		write: WriteFrame
 	][], port: SendingPort);
-	/** Send everything; resolves with the code that the connection ended with. */
+	/** Send all writes. Resolves with the close code of the connection. */
 	run(): Promise<number>;
 	stop(): void;
 }
@@ -1637,7 +1640,7 @@ declare class Batch {
 export interface WriterPort {
 	connection: Connection;
 	findReplica(document: string): Replica | undefined;
-	/** Report that another number of writes waits. */
+	/** Report that the number of waiting writes has changed. */
 	tellPending(): void;
 }
 declare class Writer {
@@ -1646,20 +1649,20 @@ declare class Writer {
 	limits: ValueLimits;
 	constructor(record: ClientRecord, clock: Clock, bounds: Partial<OutboxBounds> | undefined, emitter: Emitter<SessionEvents>, stats: Stats, port: WriterPort, sync: Sync | null);
 	applyLimits(limits: Record<string, number>): void;
-	/** Number and store a write; resolves with its good receipt, rejects with the refusal. */
+	/** Number and store a write. Resolves with its receipt, rejects with the refusal. */
 	addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame>;
-	/** Return an outbox of any size, for writes that are not this client's. */
+	/** Return an outbox without limits, for writes of another client. */
 	newOutbox(record: OutboxRecord, port: OutboxPort): Outbox;
 	/** Send the updates that wait for their delay. */
 	flush(): void;
 	sendMessage(data: Json, signal?: AbortSignal): Promise<Json>;
 	publishEntry(frame: Omit<PublishFrame, "type">, signal?: AbortSignal): Promise<ReceiptFrame>;
-	/** Return a normalised copy of the data of a publication. Throws `publication_too_large` or an error of a value. */
+	/** Return a normalised copy of the data of a publication. Throws `publication_too_large` or the error of a value. */
 	normalizePublication(data: Json): Json;
 	takeReceipt(frame: ReceiptFrame): void;
-	/** Give up what was not confirmed, and count from 1 again. */
+	/** Drop unconfirmed writes, and count from 1 again. */
 	abandonWrites(reason: string): UnsentWrite[];
-	/** Go by the record, which another page has had meanwhile; return the writes that it has no more. */
+	/** Read the record again, because another page has used it; return the writes that are no longer in it. */
 	reload(lateFrom: number): Write[];
 	/** Settle the promises of writes that another page has sent, as far as their answers are known. */
 	settleSent(writes: readonly Write[], answers: ReadonlyMap<number, ReceiptFrame>): void;
@@ -1718,16 +1721,16 @@ declare class Mirror {
 	get isComplete(): boolean;
 	/** Store a write under its number; null removes it. */
 	put(seq: number, write: WriteFrame | null): void;
-	/** Store the row again: the client has another name. */
+	/** Store the row again, because the client has another name. */
 	touch(): void;
 	/**
-	 * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
-	 * tab died in between, whoever sends what is stored would repeat one write under the number of another.
+	 * Send nothing before the store is up to date. This is needed when a stored number is given to another write: if the
+	 * tab died in between, the tab that sends the stored write would repeat it under the number of the other one.
 	 */
 	guard(): void;
-	/** Return true if `resume` will be called when it is time to send, false if it is time now. */
+	/** Return true if sending must wait, and call `resume` later; false if it may go on now. */
 	awaitStored(resume: () => void): boolean;
-	/** Store what changed in this turn of the event loop. */
+	/** Store the changes of this turn of the event loop. */
 	flush(): void;
 }
 export interface PendingPort {
@@ -1737,12 +1740,12 @@ export interface PendingPort {
 declare class Pending {
 	#private;
 	constructor(emitter: Emitter<SessionEvents>, record: ClientRecord, port: PendingPort);
-	/** Number of writes without an answer, those of closed tabs included. */
+	/** Number of writes without an answer, including those of closed tabs. */
 	get count(): number;
-	/** Report waiting writes, once for many changes. */
+	/** Report waiting writes, once for all changes of this turn. */
 	planReport(): void;
 }
-/** Parts of the client whose tab sends what closed ones left. */
+/** Parts of the client that adopts the writes of closed tabs. */
 export interface AdoptingParts extends Pick<AdoptionPort, "loadSending"> {
 	credentials: Credentials;
 	record: ClientRecord;
@@ -1751,18 +1754,21 @@ export interface AdoptingParts extends Pick<AdoptionPort, "loadSending"> {
 	emitter: Emitter<SessionEvents>;
 	transport: Transport;
 	pending: Pending;
-	/** Name of the page's session among those of the site. */
+	/** Name that separates several sessions of one site. */
 	name: string | undefined;
-	/** Return the owner of what is kept of a session. */
+	/** Return the owner of what is stored for a session. */
 	nameOwner(session: SessionFields): Owner;
 }
 declare class Outboxes {
 	#private;
 	readonly store: OutboxStore;
 	private constructor();
-	/** Open the outboxes; rejects if the browser keeps nothing. */
+	/** Open the outboxes. Rejects if the browser stores nothing. */
 	static open(env: Environment): Promise<Outboxes>;
-	/** Return the copy of a tab's outbox, which `describe` names; `tellStored` is called when it has caught up. */
+	/**
+	 * Return the copy of a tab's outbox, whose row `describe` returns. `tellStored` is called when the copy is up to
+	 * date.
+	 */
 	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
 	newAdoption(parts: AdoptingParts): Adoption;
 }
@@ -1770,33 +1776,33 @@ export interface RecordParts {
 	env: Environment;
 	/** Storage of the tab, under the names of the application, the session and the slot. */
 	shelf: Shelf;
-	/** Beginning of the names of locks. */
+	/** Prefix of the names of locks. */
 	scope: string;
-	/** Null where nothing outlives the tab. */
+	/** Null if nothing outlives the tab. */
 	outboxes: Outboxes | null;
 	/** First part of the owner of what is stored. */
 	ownerScope: string;
-	/** Called when the store has caught up with the tab, or has failed. */
+	/** Called when the store is up to date with the tab, or has failed. */
 	tellStored(): void;
 }
 declare class ClientRecord {
 	#private;
-	/** Number of the present attachment among all of the client. */
+	/** Number of the present attachment of the client. */
 	generation: number;
-	/** Number that it would have if every attach that was begun had arrived; not a number before the first answer. */
+	/** Number of the newest attach that may still arrive; not a number before the first answer. */
 	latest: number;
-	/** True while another page may have it. */
+	/** True while another page may have the record. */
 	isAway: boolean;
-	/** How often the page was left. */
+	/** Number of times that the page was left. */
 	leavings: number;
-	/** First of the numbers that were given while another page could have it: they are not the record's. */
+	/** First number that was given while another page could have the record. These numbers are not in the record. */
 	lateFrom: number;
 	private constructor();
 	/**
-	 * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
-	 * somebody else holds the lock, this tab is a copy of the holder's: the copied writes are the other's to send, and
-	 * this tab is a new client. Throws `slot_taken` if the holder is another client of this same tab. Nothing is removed
-	 * that may be the holder's.
+	 * Open the record of this tab. If another tab has adopted its writes, begin anew with its positions. If the lock is
+	 * held, this tab is a copy of the holder: only the holder sends the copied writes, and this tab is a new client.
+	 * Throws `slot_taken` if the holder is another client of the same tab. Nothing that may belong to the holder is
+	 * removed.
 	 */
 	static open(parts: RecordParts): Promise<ClientRecord>;
 	get key(): string;
@@ -1809,34 +1815,36 @@ declare class ClientRecord {
 	set sent(seq: number);
 	/** True if every write would survive this tab. */
 	get isDurable(): boolean;
-	/** Whose writes these are; undefined if an earlier version stored them. */
+	/** User of these writes; undefined if an earlier version stored them. */
 	get user(): string | null | undefined;
 	assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void;
-	/** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
+	/** Forget the user of the record, because the session has ended and no writes wait. */
 	leaveSession(): void;
 	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
 	readWrites(): [
 		seq: number,
 		write: WriteFrame
 	][];
-	/** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
+	/** Store a write in the tab, and, unless it is held, also where it outlives the tab. */
 	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
 	dropWrite(seq: number): void;
-	/** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
+	/** Return true if sending must wait, because the store has other numbers; then `resume` is called later. */
 	awaitStored(resume: () => void): boolean;
-	/** Note that a number that was stored means another write from now on. */
+	/** Note that a stored number is given to another write. */
 	guardNumbers(): void;
 	readPosition(log: string): Position | null;
 	setPosition(log: string, position: Position | null): void;
-	/** Forget all places in logs: another person's session begins. */
+	/** Forget all positions, because the session of another user begins. */
 	clearPositions(): void;
-	/** Return true if another tab has taken this tab's writes over. */
+	/** Return true if another tab has adopted the writes of this tab. */
 	isAdopted(): Promise<boolean>;
-	/** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
+	/**
+	 * Release the record, because the page may be left for another one. Until `reopen`, new writes are stored beside it.
+	 */
 	leave(): void;
 	/**
-	 * Open it again, as other pages have left it; if it is another tab's now, this is a new client's. It stays away if the
-	 * page was left more often than `leavings` when that is done.
+	 * Open the record again, as other pages have left it; if another tab has adopted it, begin as a new client. It stays
+	 * released if the page was left more than `leavings` times by then.
 	 */
 	reopen(leavings: number): Promise<void>;
 	/** Store what changed, without waiting for the end of this turn. */

@@ -1,9 +1,9 @@
-/** What tabs of a session tell each other while some of them may hold no poll: how far the logs have come. */
+/** Messages between the tabs of a session about how far its logs have come, for tabs that hold no poll. */
 
 import type { ChannelLike, Environment } from "../environment";
 import { AGENT, type Position } from "../frames";
 
-/** Return the place in a log that a tab follows: null at its beginning, undefined for a log that it does not follow. */
+/** Return this tab's position in a log: null at its beginning, undefined if the tab does not follow the log. */
 export type FindPlace = (log: string) => Position | null | undefined;
 
 interface Told {
@@ -16,16 +16,16 @@ export class Bell {
   readonly #ring: () => void;
   #channel: ChannelLike | null = null;
   #name = "";
-  /** Latest place that another tab has told, by log. */
+  /** Latest position that another tab has reported, by log. */
   readonly #told = new Map<string, Position>();
 
-  /** `ring` is called when another tab tells a place. */
+  /** `ring`: called when another tab reports a position. */
   constructor(env: Environment, ring: () => void) {
     this.#env = env;
     this.#ring = ring;
   }
 
-  /** Tell and hear the tabs of an owner, and no others any more. */
+  /** Exchange messages with the tabs of this owner only. */
   open(owner: string): void {
     const name = `session-mgmt:${owner}:${AGENT}:places`;
     if (this.#channel && name === this.#name) return;
@@ -51,7 +51,7 @@ export class Bell {
     this.#channel?.postMessage({ log, position } satisfies Told);
   }
 
-  /** Return true if another tab is further in a log than this one. */
+  /** Return true if another tab is further ahead in a log than this one. */
   isRung(findPlace: FindPlace): boolean {
     return [...this.#told].some(([log, told]) => {
       const place = findPlace(log);
@@ -59,7 +59,7 @@ export class Bell {
     });
   }
 
-  /** Take what was told so far as done: a poll for it is on its way. */
+  /** Forget the reported positions, because a poll is on its way. */
   clear(): void {
     this.#told.clear();
   }

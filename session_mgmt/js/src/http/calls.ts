@@ -1,4 +1,4 @@
-/** Calls of a connection over HTTP (PROTOCOL section 16), and what their failures mean. */
+/** Calls of a connection over HTTP (PROTOCOL section 16), and their failures. */
 
 import { closeName } from "../codes";
 import type { ErrorFields } from "../errors";
@@ -8,12 +8,12 @@ import { makeEnding, type Ending, type TransportHost } from "../transport";
 
 export type CallName = "connections" | "poll" | "frames" | "leave";
 
-/** Answer of a call that is no stream. */
+/** Answer to a call, if it is not a stream. */
 export interface Answer {
   frames: ServerFrame[];
-  /** Seconds after which to poll again. */
+  /** Seconds before the next poll. */
   nextIn: number;
-  /** Characters of its text. */
+  /** Length of its text in characters. */
   length: number;
 }
 
@@ -23,19 +23,19 @@ const PATHS: Record<CallName, string> = {
   frames: "connections/frames/",
   leave: "connections/leave/",
 };
-// What a browser says of a connection that ended without a close.
+// Code that browsers give for a connection that ended without a close frame.
 const CONNECTION_LOST = 1006;
 const INTERNAL_ERROR = 1011;
 
 export class CallFailure extends Error {
   /**
-   * `refused`: by the server. `lost`: no answer, so nobody knows what was done. `foreign`: somebody else has answered,
-   * such as a portal, or CORS hides who.
+   * `refused`: the server refused. `lost`: there was no answer, so the effect is unknown. `foreign`: another server
+   * answered, such as a portal, or CORS hides which server it was.
    */
   readonly kind: "refused" | "lost" | "foreign";
   readonly ending: Ending;
   readonly status: number;
-  /** The attachment lives on, and the same call may be sent again. */
+  /** True if the attachment continues, and the same call may be sent again. */
   readonly isPassing: boolean;
 
   constructor(kind: CallFailure["kind"], status: number, ending: Ending, isPassing = false) {
@@ -47,7 +47,7 @@ export class CallFailure extends Error {
   }
 }
 
-/** Return the failure of a call that nobody has answered. */
+/** Return the failure of a call without an answer. */
 export function makeLost(name = "network_error"): CallFailure {
   return new CallFailure("lost", 0, makeEnding(CONNECTION_LOST, name));
 }
@@ -59,7 +59,7 @@ export class Calls {
     this.#host = host;
   }
 
-  /** Send a call; return the server's good answer, unread. Throws a CallFailure. */
+  /** Send a call; return the unread answer of the server. Throws a CallFailure. */
   async send(name: CallName, body: string, init: RequestInit = {}): Promise<Response> {
     const { rest, readEndpoints, readToken } = this.#host;
     const url = readEndpoints()[name] ?? PATHS[name];
@@ -74,13 +74,13 @@ export class Calls {
     throw isOurs ? await readRefusal(response) : makeForeign(response);
   }
 
-  /** Send a call; return its frames. Throws a CallFailure. */
+  /** Send a call; return the frames of the answer. Throws a CallFailure. */
   async ask(name: CallName, body: string, init: RequestInit = {}): Promise<Answer> {
     return readAnswer(await this.send(name, body, init));
   }
 }
 
-/** Return the frames of an answer. Throws a CallFailure if it ends too early. */
+/** Return the frames of an answer. Throws a CallFailure if the answer is cut off. */
 export async function readAnswer(response: Response): Promise<Answer> {
   try {
     const text = await response.text();
@@ -109,10 +109,11 @@ async function readRefusal(response: Response): Promise<CallFailure> {
   return new CallFailure("refused", response.status, ending, close === null && isTemporary);
 }
 
-/** Return the failure of a call that was answered without our header: by a proxy without us, or by a portal. */
+/** Return the failure of a call whose answer lacks the server's header: a proxy or a portal has answered. */
 function makeForeign({ status, type }: Response): CallFailure {
   if (status >= 500 || status === 429) return makeLost();
-  // No portal lets pages of another origin read its answer: the headers of CORS are there, and do not expose ours.
+  // A portal does not let pages of another origin read its answers. So these CORS headers are the server's, and they do
+  // not expose its header.
   const name = type === "cors" ? "header_not_exposed" : "not_our_server";
   return new CallFailure("foreign", status, makeEnding(CONNECTION_LOST, name, { retryAfter: PORTAL_WAIT }));
 }

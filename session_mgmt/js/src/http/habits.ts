@@ -1,4 +1,4 @@
-/** How a client polls here: by streams or not, held back or not. */
+/** Habits of a client's polls: by streams or not, held by the server or not. */
 
 import type { Environment } from "../environment";
 import type { Position } from "../frames";
@@ -9,16 +9,16 @@ import type { Memory } from "./memory";
 import type { Pace } from "./poller";
 import { isMultiplexed, Seats } from "./seats";
 
-/** Milliseconds after which a page that nobody looks at polls seldom, and the seconds between its polls. */
+/** Milliseconds after which a hidden page polls rarely, and the seconds between these polls. */
 const LONG_HIDDEN = 300_000;
 const SELDOM = 60;
-/** Milliseconds between the polls of a tab without a seat, and of one that nobody looks at. */
+/** Milliseconds between the polls of a tab without a seat, and of a hidden tab. */
 const SEATLESS = 10_000;
 const SEATLESS_HIDDEN = 60_000;
-/** The same while another tab tells of something that this one has not heard. */
+/** Milliseconds between such polls while another tab reports something that this tab does not have. */
 const RUNG = 1_000;
 const RUNG_HIDDEN = 5_000;
-/** Milliseconds within which a seat that is free is this tab's. */
+/** Milliseconds to wait for a seat: a free one is given within this time. */
 const SEATED_WITHIN = 50;
 
 export class Habits implements LinkHabits {
@@ -27,11 +27,11 @@ export class Habits implements LinkHabits {
   readonly #allowsStreams: boolean;
   readonly #origin: string;
   readonly #nameOwner: () => string;
-  /** Null where there are no tabs that share connections. */
+  /** Null if no other tabs share the browser's connections. */
   readonly #seats: Seats | null;
   readonly #bell: Bell;
   #hiddenSince: number | null = null;
-  /** Time of the last poll for which a seat was looked for. */
+  /** Time of the last poll for which the tab asked for a seat. */
   #polledAt = 0;
 
   constructor({ env, rest, nameOwner }: TransportHost, memory: Memory, allowed: readonly TransportName[]) {
@@ -75,7 +75,7 @@ export class Habits implements LinkHabits {
     this.#bell.open(this.#nameOwner());
     const measureWait = (): number => (isAnew ? SEATED_WITHIN : this.#polledAt + this.#chooseGap(findPlace) - clock.now());
     let until = await seats.take(measureWait(), signal);
-    // Another tab may have rung before the time.
+    // Another tab may ring before that time.
     while (!until && !isAnew && measureWait() > 0) until = await seats.take(measureWait(), signal);
     this.#polledAt = clock.now();
     this.#bell.clear();
@@ -92,7 +92,7 @@ export class Habits implements LinkHabits {
   #isLongHidden(): boolean {
     const { page, clock } = this.#env;
     const isHidden = page?.document.visibilityState === "hidden";
-    // Every poll looks, so the time is right to half a minute.
+    // Each poll comes through here, so the time is accurate to half a minute.
     this.#hiddenSince = isHidden ? (this.#hiddenSince ?? clock.now()) : null;
     return this.#hiddenSince !== null && clock.now() - this.#hiddenSince >= LONG_HIDDEN;
   }

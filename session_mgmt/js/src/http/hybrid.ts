@@ -1,6 +1,6 @@
 /**
- * Attachment that a socket carries where one gets through, and HTTP where none does. It is a race of reachability, never
- * of attaches: before anything attaches, what was attached before it, or might be, is given up.
+ * Attachment that a socket carries where one can connect, and HTTP otherwise. Socket and HTTP race to reach the server,
+ * but they never attach at the same time: before one of them attaches, any attach of the other has been given up.
  */
 
 import { CLOSE } from "../codes";
@@ -12,11 +12,11 @@ import { QUESTION, type SocketUse, type Way } from "./way";
 /** Milliseconds from the beginning within which a socket must be open, and within which it must be attached. */
 const OPEN_WITHIN = 800;
 const READY_WITHIN = 1_500;
-/** Milliseconds for which a slow socket may go on opening while HTTP carries. */
+/** Milliseconds that a slow socket may continue to open while HTTP carries the frames. */
 const OPENING_LASTS = 10_000;
-/** Milliseconds that the new attachment may take after a change. */
+/** Milliseconds that the new attachment may take after a change of the transport. */
 const SWITCH_WITHIN = 3_000;
-/** Milliseconds for which an attach that was given up may still reach the server. */
+/** Milliseconds within which an attach that was given up may still reach the server. */
 const GHOST_LASTS = 20_000;
 
 export interface HybridParts {
@@ -29,23 +29,23 @@ export interface HybridParts {
 export class HybridLink implements Link {
   readonly #parts: HybridParts;
   readonly #begunAt: number;
-  /** Carrier of the attachment, or of the attach that is under way. */
+  /** Link that carries the attachment, or that is attaching. */
   #active: Link | null = null;
-  /** Socket that opens while HTTP carries already. */
+  /** Socket that is opening while HTTP carries the frames. */
   #late: Socket | null = null;
   #timer: unknown = null;
   #lateTimer: unknown = null;
   #use: SocketUse | null = null;
-  /** HTTP, once it is attached. */
+  /** HTTP link, once it is attached. */
   #http: HttpLink | null = null;
-  /** The socket of the race was lost. */
+  /** True if the socket of the race was lost. */
   #hasLost = false;
   #isOver = false;
   #ghostUntil = 0;
-  /** The late socket answers. */
+  /** True if the late socket has answered. */
   #isProved = false;
 
-  /** `socket`: the one that was begun, at `begunAt`; null if it was lost, or if none is worth a try. */
+  /** `socket`: the one that began to open at `begunAt`; null if it was lost, or if no socket is worth a try. */
   constructor(parts: HybridParts, socket: Socket | null, begunAt: number, hasLost: boolean) {
     this.#parts = parts;
     this.#begunAt = begunAt;
@@ -89,7 +89,7 @@ export class HybridLink implements Link {
     }, Math.max(0, OPEN_WITHIN - since));
   }
 
-  /** Go on over HTTP, and let the socket open meanwhile. */
+  /** Continue over HTTP, while the socket goes on opening. */
   #openBeside(socket: Socket): void {
     this.#late = socket;
     socket.port = {
@@ -110,7 +110,7 @@ export class HybridLink implements Link {
     this.#openHttp();
   }
 
-  /** Give up a socket whose attach has no answer; it may still reach the server. */
+  /** Give up a socket whose attach has no answer; the attach may still reach the server. */
   #giveUpAttach(socket: Socket): void {
     socket.drop();
     this.#ghostUntil = this.#clock.now() + GHOST_LASTS;
@@ -125,7 +125,7 @@ export class HybridLink implements Link {
     this.#openHttp();
   }
 
-  /** Attach to a socket, now or when it opens; `lose` is called if it is lost before that. */
+  /** Attach over a socket, now or when it opens. `lose` is called if the socket is lost before that. */
   #attachTo(socket: Socket, lose: (ending: Ending) => void): void {
     const { port, way } = this.#parts;
     this.#use = null;
@@ -170,7 +170,7 @@ export class HybridLink implements Link {
           if (link !== this.#active) return;
           const isGhost = ending.code === CLOSE.REPLACED && isAttached && this.#clock.now() < this.#ghostUntil;
           if (!isGhost) return this.#end(ending);
-          // What took over is an attach of this client that was given up.
+          // An attach of this client that was given up has replaced this attachment.
           port.beginSwitch();
           if (!this.#isOver) this.#openHttp();
         },
@@ -181,7 +181,7 @@ export class HybridLink implements Link {
     this.#http = null;
   }
 
-  /** Note that HTTP gets through, and look for a socket from now on. */
+  /** Note that HTTP reaches the server, and try sockets from now on. */
   #takeHttp(link: HttpLink): void {
     const { way } = this.#parts;
     this.#http = link;
@@ -195,12 +195,15 @@ export class HybridLink implements Link {
     this.#parts.way.beginProbes((socket) => void this.#switchTo(socket, link));
   }
 
-  /** Change to the late socket, if it answers and HTTP is attached: what attaches is never given up for another attach. */
+  /**
+   * Change to the late socket if it has answered and HTTP is attached. An attach in progress is never given up for
+   * another.
+   */
   #takeProved(): void {
     if (this.#isProved && this.#late && this.#http) void this.#switchTo(this.#late, this.#http);
   }
 
-  /** Change to a socket that answers: first nothing is under way, then it attaches. */
+  /** Change to a socket that has answered: wait until no call is in progress, then attach over the socket. */
   async #switchTo(socket: Socket, link: HttpLink): Promise<void> {
     const { port } = this.#parts;
     let isLostEarly = false;

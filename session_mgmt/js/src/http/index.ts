@@ -1,4 +1,4 @@
-/** Connections over HTTP, alone, or where no WebSocket gets through. */
+/** Connections over HTTP: alone, or where no WebSocket can connect. */
 
 import type { Loaded, SocketRecord } from "../choosing";
 import { nameAddress, openSocket, Socket } from "../socket";
@@ -8,7 +8,7 @@ import { HybridLink } from "./hybrid";
 import { HttpLink, type LinkHabits, type Role } from "./link";
 import { Way } from "./way";
 
-/** Return the transport of a page; `record`: what its sockets have shown. */
+/** Return the transport of a page. `record`: success of its sockets so far. */
 export function makeHttp(host: TransportHost, allowed: readonly TransportName[], record: SocketRecord): Loaded {
   const way = new Way(host, record);
   const habits = new Habits(host, way.memory, allowed);
@@ -26,13 +26,13 @@ export function makeHttp(host: TransportHost, allowed: readonly TransportName[],
   };
 }
 
-/** Return an attachment that is no connection: it polls at the given pace, or it only writes. */
+/** Return an attachment that is not a connection: it polls at the given pace, or only writes. */
 export function openQuiet(host: TransportHost, port: LinkPort, choosePace?: LinkHabits["choosePace"]): HttpLink {
   const habits = { prefersStream: false, noteBuffered: () => undefined, choosePace: choosePace as LinkHabits["choosePace"] };
   return new HttpLink(host, port, habits, choosePace ? "follower" : "writer");
 }
 
-/** Return a socket whose port comes later. */
+/** Return a socket whose port is set later. */
 function newSocket(host: TransportHost): Socket {
   const nobody = (): void => undefined;
   return new Socket(host.env, nameAddress(host), { handleOpen: nobody, handleFrame: nobody, handleEnd: nobody });

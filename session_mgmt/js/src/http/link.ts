@@ -1,4 +1,4 @@
-/** Attachment over HTTP: an attach, polls for what is new, calls for what is written (PROTOCOL section 16). */
+/** Attachment over HTTP: an attach, polls for new entries, and calls with frames (PROTOCOL section 16). */
 
 import { runGuarded } from "../emitter";
 import { CLOSE } from "../codes";
@@ -11,28 +11,28 @@ import { Places, type Asked } from "./places";
 import { Poller, type Mode, type Pace } from "./poller";
 import { Sender, type SentFrame } from "./sender";
 
-/** What a link asks of what outlives it. */
+/** Calls of a link to what outlives it. */
 export interface LinkHabits {
-  /** False where streams are known to be held back. */
+  /** False if something on the way is known to hold streams back. */
   readonly prefersStream: boolean;
-  /** Note that streams do not get through. */
+  /** Note that something holds streams back. */
   noteBuffered(): void;
   /** Choose the pace of the next poll; `isAnew`: something waits for it. Rejects if the signal is aborted. */
   choosePace(signal: AbortSignal, isAnew: boolean, findPlace: FindPlace): Promise<Pace>;
-  /** Note the place in a log to which entries have brought this tab. */
+  /** Note the position in a log that this tab has reached. */
   tellPlace?(log: string, position: Position): void;
-  /** Hold nothing of what polls need: there is none for a while. */
+  /** Release what polls need, because there are none for a while. */
   rest?(): void;
 }
 
-/** What an attachment is for: it is a connection, or it writes and polls when it wants to, or it only writes. */
+/** Purpose of an attachment: a connection, a client that writes and polls when it wants to, or one that only writes. */
 export type Role = "connection" | "follower" | "writer";
 
-/** Frames that have no place in a call: polls confirm receipts and are the sign of life. */
+/** Frames that are not sent over HTTP: polls confirm receipts and are the sign of life. */
 const NOT_SENT: ReadonlySet<string> = new Set(["ack", "pong"]);
-/** Bytes of a call of frames that are not frames. */
+/** Bytes of a call with frames, besides the frames. */
 const ROOM = 8_192;
-/** Milliseconds for which a change to another attachment waits for a call under way. */
+/** Milliseconds that a change to another attachment waits for a call in progress. */
 const CALL_LASTS = 2_000;
 
 export class HttpLink implements Link {
@@ -47,10 +47,10 @@ export class HttpLink implements Link {
   readonly #attach = new AbortController();
   #state: "opening" | "attached" | "ended" = "opening";
   #client: { client_id: string; generation: number } | null = null;
-  /** Recovery that is not complete yet. */
+  /** Id of a recovery that is not complete yet. */
   #recovery: string | null = null;
   readonly #leavePage = (): void => this.#leave();
-  /** Places that the calls under way have named. */
+  /** Positions that the calls in progress have named. */
   #polled: Asked = {};
   #sent: Asked = {};
 
@@ -113,7 +113,7 @@ export class HttpLink implements Link {
     this.release();
   }
 
-  /** End it without a word to the server: another attachment follows. */
+  /** End the link without telling the server, because another attachment follows. */
   release(): void {
     this.#state = "ended";
     this.#host.env.page?.window.removeEventListener("pagehide", this.#leavePage);
@@ -123,7 +123,7 @@ export class HttpLink implements Link {
     this.#habits.rest?.();
   }
 
-  /** Begin no further call of frames; resolves when none is under way, or when the one that is takes long. */
+  /** Begin no more calls with frames. Resolves when none is in progress, or when the present one takes too long. */
   async pause(): Promise<void> {
     const patience = new AbortController();
     const late = pause(this.#host.env.clock, CALL_LASTS, patience.signal).catch(() => undefined);
@@ -139,7 +139,7 @@ export class HttpLink implements Link {
     this.#poller.restart(true);
   }
 
-  /** Return the places in the logs that it follows, as far as it has one. */
+  /** Return the positions of the followed logs, if they have one. */
   listPlaces(): Asked {
     return this.#places.listKnown();
   }
@@ -147,7 +147,7 @@ export class HttpLink implements Link {
   async #open(): Promise<void> {
     const begun = this.#host.env.clock.now();
     try {
-      // The link is in the connection's hands before it can end.
+      // The connection must have the link before the link can end.
       await null;
       const answer = await this.#calls.ask("connections", this.#buildAttach(), { signal: this.#attach.signal });
       if (this.#state === "ended") return;
@@ -180,10 +180,10 @@ export class HttpLink implements Link {
     return this.#calls.ask("frames", body, { signal });
   }
 
-  /** Take frames in their order; return false if the attachment has ended. */
+  /** Handle frames in order; return false if the attachment has ended. */
   #takeAnswer({ frames, length }: Answer, asked: Asked): boolean {
     frames.forEach((frame, at) => {
-      // A callback may have ended it.
+      // A callback may have ended the link.
       if (this.#state === "ended") return;
       this.#takeFrame(frame, at === 0 ? length : 0, asked);
     });
@@ -220,7 +220,7 @@ export class HttpLink implements Link {
     this.#port.tellTransport(this.#role === "connection" ? this.transport : "tab");
   }
 
-  /** Tell the server that the client leaves; also on the page's way out. */
+  /** Tell the server that the client leaves; this also works while the page is being left. */
   #leave(): void {
     if (this.#state !== "attached") return;
     this.#calls.send("leave", JSON.stringify(this.#client), { keepalive: true }).catch(() => undefined);

@@ -1,22 +1,22 @@
-/** What the browser knows of the way to a server, for later pages: kept by network, and for a while. */
+/** Knowledge about the way to a server, kept in the browser for later pages: for one network, and for limited time. */
 
 import { nameMemory } from "../choosing";
 import type { Environment } from "../environment";
 import { AGENT } from "../frames";
 import type { TransportHost } from "../transport";
 
-/** Parts of `navigator` that tell of the network; none of them is everywhere. */
+/** Members of `navigator` that describe the network; each of them may be missing. */
 export interface NetworkLike {
   onLine?: boolean;
   connection?: EventTarget & { type?: string; saveData?: boolean };
 }
 
 interface Known {
-  /** Network and version of this client for which it holds. */
+  /** Network and client version for which the record is valid. */
   of: string;
-  /** Sockets that failed where HTTP did not. */
+  /** Number of sockets that failed where HTTP did not. */
   failures: number;
-  /** Time until which no socket is tried first, and for how many milliseconds that was. */
+  /** Time until which no socket is tried first, and the length of that time in milliseconds. */
   blockedUntil: number;
   blockedFor: number;
   /** Time until which no stream is tried. */
@@ -47,7 +47,7 @@ export class Memory {
     return this.#read().bufferedUntil > this.#env.clock.now();
   }
 
-  /** Note that a socket failed while HTTP got through. */
+  /** Note that a socket failed while HTTP reached the server. */
   noteFailure(): void {
     const known = this.#read();
     const failures = known.failures + 1;
@@ -60,7 +60,7 @@ export class Memory {
     this.#write({ ...this.#read(), bufferedUntil: this.#env.clock.now() + MOST });
   }
 
-  /** Forget that sockets failed: one was of use, or the network is another. */
+  /** Forget that sockets failed, because one was of use or the network has changed. */
   clearFailures(): void {
     const known = this.#read();
     if (known.failures === 0) return;

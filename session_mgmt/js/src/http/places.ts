@@ -1,9 +1,9 @@
-/** Logs of an attachment over HTTP: which ones it may poll, from where, and by what right. */
+/** Logs of an attachment over HTTP: which ones it may poll, from which positions, and with which grants. */
 
 import type { ConnectedFrame, GapFrame, Position, ServerFrame, SnapshotFrame } from "../frames";
 import type { SentFrame } from "./sender";
 
-/** Places that a call has named. */
+/** Positions that a call has named. */
 export type Asked = Record<string, Position | null>;
 
 interface PolledLog {
@@ -15,11 +15,11 @@ interface PolledLog {
 
 export class Places {
   readonly #find: (log: string) => Position | null | undefined;
-  /** Logs that the server knows of, each with its grant if it has one. */
+  /** Logs that the server has accepted, each with its grant if it has one. */
   readonly #grants = new Map<string, string | undefined>();
-  /** Logs that were asked for or left, by the id of the question. */
+  /** Logs of subscribe and unsubscribe frames, by the id of the frame. */
   readonly #questions = new Map<number, string>();
-  /** Ways to go on, and parts, that were wished for, by log. */
+  /** Options `slow` and `filter` of the subscriptions, by log. */
   #slow: Record<string, string | undefined> = {};
   #filter: Record<string, object | undefined> = {};
   readonly #tellChange: () => void;
@@ -45,7 +45,7 @@ export class Places {
     this.#questions.set(id, log);
   }
 
-  /** Note what a frame says of the logs, before it is handed over. */
+  /** Note what a frame tells about the logs, before the connection handles it. */
   noteFrame(frame: ServerFrame): void {
     if (frame.type === "grants") {
       for (const [log, grant] of Object.entries(frame.grants)) if (this.#grants.has(log)) this.#grants.set(log, grant);
@@ -54,7 +54,7 @@ export class Places {
     }
   }
 
-  /** Note the answer to a question about a log, after it was handed over. */
+  /** Note the answer to a question about a log, after the connection has handled it. */
   noteAnswer(frame: ServerFrame): void {
     if ((frame.type !== "reply" && frame.type !== "error") || frame.id === undefined) return;
     const log = this.#questions.get(frame.id);
@@ -74,12 +74,12 @@ export class Places {
     return logs;
   }
 
-  /** Return the places of all logs in which there is one. */
+  /** Return the positions of all logs that have one. */
   listKnown(): Asked {
     return Object.fromEntries(Object.entries(this.list(this.#grants.keys())).filter(([, place]) => place !== null));
   }
 
-  /** Return the places of these logs, as far as they are followed. */
+  /** Return the positions of these logs, if they are followed. */
   list(logs: Iterable<string>): Asked {
     const asked: Asked = {};
     for (const log of logs) {
@@ -90,8 +90,8 @@ export class Places {
   }
 
   /**
-   * Return true for a frame that tells of an older place than the client has reached meanwhile, by another call.
-   * Entries say by their offsets what is known already.
+   * Return true if the client has already gone past the position that a frame starts from, because of another call.
+   * Entries are excepted, because their offsets tell which of them are known.
    */
   isStale(frame: ServerFrame, asked: Asked): boolean {
     if (frame.type !== "snapshot" && frame.type !== "gap") return false;
@@ -101,7 +101,7 @@ export class Places {
     return !isLater(frame, place);
   }
 
-  /** Note the place to which a frame has brought a log: the next frame of the same call goes on from there. */
+  /** Note the position that a frame has brought a log to: the next frame of the same call starts there. */
   advance(frame: ServerFrame, asked: Asked): void {
     if (frame.type !== "entries" && frame.type !== "snapshot" && frame.type !== "gap") return;
     const place = this.#find(frame.log);

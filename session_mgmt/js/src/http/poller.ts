@@ -1,6 +1,6 @@
 /**
- * Polls of an attachment, one after the other, as long as it lives. A stream is a poll that keeps talking: it ends by
- * itself, and the next one follows.
+ * Polls of an attachment, one after the other, as long as the attachment lives. A stream is a poll whose answer goes
+ * on; when it ends, the next poll follows.
  */
 
 import type { Environment } from "../environment";
@@ -12,13 +12,13 @@ import { FlowWatch, readStream } from "./stream";
 export type Mode = "sse" | "longpoll";
 
 export interface PollerPort {
-  /** Send a poll; the answer is a stream if it was asked for as one. Rejects with a CallFailure. */
+  /** Send a poll; the answer is a stream if `mode` asks for one. Rejects with a CallFailure. */
   send(hold: number, mode: Mode, signal: AbortSignal): Promise<Response>;
-  /** Take frames; return false if the attachment has ended. */
+  /** Handle frames; return false if the attachment has ended. */
   takeAnswer(answer: Answer): boolean;
   /** End the attachment. */
   fail(failure: CallFailure): void;
-  /** Note that streams do not get through. */
+  /** Note that something holds streams back. */
   leaveStreams(): void;
   /** Choose the pace of the next poll; `isAnew`: something waits for it. Rejects if the signal is aborted. */
   choosePace(signal: AbortSignal, isAnew: boolean): Promise<Pace>;
@@ -26,23 +26,23 @@ export interface PollerPort {
   tellMissed?(missed: number): void;
 }
 
-/** How patient a poll may be. */
+/** Pace of a poll. */
 export interface Pace {
   /** False if the server should answer at once. */
   isHeld: boolean;
-  /** Seconds to wait before the next one. */
+  /** Seconds to wait before the next poll. */
   wait: number;
-  /** Signal of the end of what allows that it is held. */
+  /** Aborted when the poll may no longer be held. */
   until?: AbortSignal | null;
 }
 
-/** Seconds to wait for an answer beyond the time for which the server holds it back. */
+/** Seconds to wait for an answer, in addition to the time for which the server holds the poll. */
 const ANSWER_WITHIN = 10;
-/** Milliseconds to wait for an answer in doubt. */
+/** Milliseconds to wait for an answer if the connection is in doubt. */
 const SIGN_WITHIN = 3_000;
-/** Milliseconds to wait for the first bytes of a stream, beyond a round trip. */
+/** Milliseconds to wait for the first bytes of a stream, in addition to a round trip. */
 const FIRST_BYTES_WITHIN = 2_000;
-/** Seconds between polls that should have been held back and were not. */
+/** Least seconds between polls that the server should have held but answered at once. */
 const SHORTEST = 1;
 const LONGEST_HOLD = 55;
 const AGAIN_AFTER = 1_000;
@@ -50,7 +50,7 @@ const ATTEMPTS = 2;
 
 export class Poller {
   mode: Mode;
-  /** Seconds for which the server holds an empty answer back. */
+  /** Seconds for which the server holds a poll without news. */
   hold = 25;
   readonly #env: Environment;
   readonly #port: PollerPort;
@@ -58,9 +58,9 @@ export class Poller {
   #isStopped = false;
   /** Milliseconds of the last round trip. */
   #roundTrip = 0;
-  /** The next poll is answered at once, and soon. */
+  /** True if the next poll must be answered at once, to test the connection. */
   #isInDoubt = false;
-  /** It is the first poll, or one that asks for something else. */
+  /** True for the first poll, and for one that asks for something else. */
   #isAnew = true;
 
   constructor(env: Environment, mode: Mode, port: PollerPort) {
@@ -73,7 +73,7 @@ export class Poller {
     void this.#run();
   }
 
-  /** Poll anew: with another list of logs, or because somebody looks. */
+  /** Poll anew, because the list of logs has changed or the user looks at the page. */
   restart(isInDoubt = false): void {
     this.#isInDoubt ||= isInDoubt;
     this.#isAnew = true;
@@ -85,7 +85,7 @@ export class Poller {
     this.#call.abort();
   }
 
-  /** Take the answer to a call that began at a time and was answered at once. */
+  /** Measure the round trip of a call that began at this time and was answered at once. */
   noteRoundTrip(begun: number): void {
     // The clock may have been set back.
     this.#roundTrip = Math.max(0, this.#env.clock.now() - begun);
@@ -93,7 +93,7 @@ export class Poller {
   }
 
   async #run(): Promise<void> {
-    // What was asked for in the same turn as the start goes with the first poll.
+    // Subscriptions in the same turn as the start go with the first poll.
     await null;
     for (let lost = 0; !this.#isStopped; ) {
       const call = (this.#call = new AbortController());
@@ -103,13 +103,13 @@ export class Poller {
         await this.#rest(wait * 1000, call.signal);
       } catch (error) {
         if (this.#isStopped) return;
-        // Aborted to be sent anew.
+        // Aborted to send another poll.
         if (call.signal.aborted && !(call.signal.reason instanceof CallFailure)) continue;
         const failure = this.#readFailure(error, call.signal);
         if (failure === null) continue;
         if (failure.kind === "lost") {
           lost += 1;
-          // A network that is gone must not keep the next one waiting.
+          // If the network is gone, the next poll must not wait long for its answer.
           this.#isInDoubt = true;
           this.#port.tellMissed?.(lost);
         }
@@ -119,7 +119,7 @@ export class Poller {
     }
   }
 
-  /** Return why a poll failed; null if the next one is another kind of poll. */
+  /** Return why a poll failed; null if the next one is a poll of another kind. */
   #readFailure(error: unknown, signal: AbortSignal): CallFailure | null {
     const failure = signal.reason instanceof CallFailure ? signal.reason : error;
     if (!(failure instanceof CallFailure)) return makeLost();
@@ -130,7 +130,7 @@ export class Poller {
     return null;
   }
 
-  /** Poll once; return the seconds to wait before the next one. */
+  /** Poll once; return the seconds to wait before the next poll. */
   async #poll(call: AbortController): Promise<number> {
     const isInDoubt = this.#isInDoubt;
     const pace: Pace = isInDoubt ? { isHeld: false, wait: 0 } : await this.#port.choosePace(call.signal, this.#isAnew);
@@ -189,11 +189,11 @@ export class Poller {
     }
   }
 
-  /** Wait, unless a new poll is wanted. */
+  /** Wait, but end the wait when a new poll is wanted. */
   async #rest(milliseconds: number, signal: AbortSignal): Promise<void> {
     if (milliseconds > 0) await pause(this.#env.clock, milliseconds, signal).catch(() => undefined);
   }
 }
 
-/** Reason of a stream that something on the way holds back. */
+/** Reason for the end of a stream that something on the way holds back. */
 const BUFFERED = makeLost("stream_buffered");

@@ -1,7 +1,7 @@
 /**
- * Seats of polls that are held. To a server of HTTP/1.1 a browser has six connections, which all its tabs share: a poll
- * that is held takes one, so the tabs together hold two. Tabs that are looked at go first; without Web Locks, which only
- * secure pages have, those have one each, and the others none.
+ * Seats for held polls. All tabs of a browser share six connections to a server of HTTP/1.1, and a held poll takes one
+ * of them. So all tabs together hold at most two polls. Visible tabs go first. Without Web Locks, which only secure
+ * pages have, each visible tab has a seat and hidden tabs have none.
  */
 
 import type { Environment } from "../environment";
@@ -9,18 +9,20 @@ import { listen } from "../page";
 import { pause } from "../pause";
 
 const SEATS = 2;
-/** Milliseconds after which a tab that nobody looks at asks for a seat: one that is shown just now goes first. */
+/**
+ * Milliseconds that a hidden tab waits before it asks for a seat, so that a tab that becomes visible now goes first.
+ */
 const MANNERS = 1_000;
 
 export class Seats {
   readonly #env: Environment;
   readonly #names: readonly string[];
-  /** Ends the seat that this tab has. */
+  /** Ends the seat of this tab. */
   #seat: AbortController | null = null;
-  /** Ends the waiting for one. */
+  /** Ends the waiting for a seat. */
   #waiting: AbortController | null = null;
   #endWait = (): void => undefined;
-  /** True if a wait that is about to begin is over. */
+  /** True if the wait that is about to begin must end at once. */
   #isWoken = false;
 
   constructor(env: Environment, origin: string) {
@@ -32,7 +34,10 @@ export class Seats {
     return this.#env.page?.document.visibilityState === "hidden";
   }
 
-  /** Wait so many milliseconds for a seat; return the signal of its end, or null. Rejects if `signal` is aborted. */
+  /**
+   * Wait at most so many milliseconds for a seat; return the signal of its end, or null. Rejects if `signal` is
+   * aborted.
+   */
   async take(within: number, signal: AbortSignal): Promise<AbortSignal | null> {
     let left = within;
     this.#isWoken = false;
@@ -51,7 +56,7 @@ export class Seats {
     return this.#seat?.signal ?? null;
   }
 
-  /** Let `take` wait no longer. */
+  /** End the present or next wait of `take`. */
   stopWaiting(): void {
     this.#isWoken = true;
     this.#endWait();
@@ -64,7 +69,7 @@ export class Seats {
     this.#waiting = this.#seat = null;
   }
 
-  /** Ask for one of the seats; resolves when that is decided. */
+  /** Request one of the seats. Resolves when it is granted or refused. */
   #ask(name: string, options: { ifAvailable?: boolean; signal?: AbortSignal }): Promise<void> {
     const { locks } = this.#env;
     return new Promise((resolve) => {
@@ -79,7 +84,7 @@ export class Seats {
       if (!locks) return void take(!this.#isHidden);
       locks.request(name, options, take).catch(() => {
         resolve();
-        // A browser that keeps a page may take its locks away.
+        // A browser that freezes a page may take its locks away.
         if (seat && seat === this.#seat) this.leave();
       });
     });
@@ -89,7 +94,7 @@ export class Seats {
     this.#waiting?.abort();
     this.#waiting = null;
     const { signal } = (this.#seat = new AbortController());
-    // A page that is frozen would keep it, and poll no more.
+    // A frozen page would keep its seat without polling.
     const unwatch = listen(this.#env.page?.document, ["visibilitychange", "freeze"], ({ type }) => {
       if (this.#isHidden || type === "freeze") this.leave();
     });
@@ -114,7 +119,7 @@ export class Seats {
   }
 }
 
-/** Return true if calls to an origin are known to share one connection: then polls that are held take nothing. */
+/** Return true if calls to an origin are known to share one connection, so that a held poll blocks no other call. */
 export function isMultiplexed({ page }: Environment, origin: string): boolean {
   const { performance } = page?.window as { performance?: Performance };
   const list = (type: string): PerformanceEntryList => performance?.getEntriesByType(type) ?? [];

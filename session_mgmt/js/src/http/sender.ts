@@ -1,6 +1,6 @@
 /**
- * Frames of a client on their way over HTTP: one call at a time, and what comes meanwhile goes together in the next. A
- * call without an answer is sent again as it was: only a receipt decides.
+ * Frames from a client, over HTTP: one call at a time; frames that arrive meanwhile go together in the next call. A
+ * call without an answer is repeated unchanged, because only a receipt decides.
  */
 
 import type { Clock } from "../environment";
@@ -9,7 +9,7 @@ import { pause } from "../pause";
 import { byteLength } from "../values";
 import { CallFailure, type Answer } from "./calls";
 
-/** Frame of a client, as far as its way is concerned. */
+/** Frame of a client, with the fields that matter here. */
 export interface SentFrame {
   type: string;
   id?: number;
@@ -23,7 +23,7 @@ export interface SentFrame {
 export interface SenderPort {
   /** Send frames, given as JSON texts. Rejects with a CallFailure. */
   send(texts: readonly string[], documents: readonly string[], signal: AbortSignal): Promise<Answer>;
-  /** Take an answer; return false if the attachment has ended. */
+  /** Handle an answer; return false if the attachment has ended. */
   takeAnswer(answer: Answer): boolean;
   /** End the attachment. */
   fail(failure: CallFailure): void;
@@ -37,14 +37,14 @@ interface Item {
 
 const MOST_FRAMES = 100;
 const FRAME_BYTES = 262_144;
-/** Milliseconds before a call is sent again that had no answer, or frames that the answer has left out. */
+/** Milliseconds before a call without an answer is repeated, or frames that the answer has left out are sent again. */
 const AGAIN_AFTER = 1_000;
-/** The same after many answers that have left out all of them. */
+/** Longest such wait, after many answers that have left out all frames. */
 const LONGEST_REST = 16_000;
 const ATTEMPTS = 2;
 
 export class Sender {
-  /** Bytes of the frames of one call. */
+  /** Largest number of bytes for the frames of one call. */
   mostBytes = FRAME_BYTES;
   readonly #clock: Clock;
   readonly #port: SenderPort;
@@ -53,9 +53,9 @@ export class Sender {
   #queue: Item[] = [];
   #isPlanned = false;
   #isPaused = false;
-  /** Ends the rest before frames are sent again. */
+  /** Ends the wait before frames are sent again. */
   #resting = new AbortController();
-  /** Call under way; settles with its end. */
+  /** Call in progress; settles when it ends. */
   #flight: Promise<void> | null = null;
 
   constructor(clock: Clock, random: () => number, port: SenderPort) {
@@ -72,7 +72,7 @@ export class Sender {
     return text.length;
   }
 
-  /** Begin no further call; resolves when none is under way. */
+  /** Begin no more calls. Resolves when none is in progress. */
   async pause(): Promise<void> {
     this.#isPaused = true;
     this.#resting.abort();
@@ -93,13 +93,13 @@ export class Sender {
   #planFlight(): void {
     if (this.#isPlanned) return;
     this.#isPlanned = true;
-    // What is written in one turn goes in one call.
+    // Frames of one turn go in one call.
     queueMicrotask(() => {
       this.#isPlanned = false;
       if (this.#flight || this.#isIdle()) return;
       this.#flight = this.#fly().finally(() => {
         this.#flight = null;
-        // Something may have come after the last look.
+        // A frame may have arrived after the last look.
         if (!this.#isIdle()) this.#planFlight();
       });
     });
@@ -116,7 +116,7 @@ export class Sender {
       if (!answer || !this.#port.takeAnswer(answer)) return;
       const left = listUnanswered(batch, answer.frames);
       this.#queue.unshift(...left);
-      // What was left out in part goes on.
+      // The server has handled a part of the frames, so the rest follows soon.
       if (left.length < batch.length) rest = AGAIN_AFTER;
       if (left.length === 0) continue;
       this.#resting = new AbortController();
@@ -125,7 +125,7 @@ export class Sender {
     }
   }
 
-  /** Send until there is an answer; null if the attachment has ended. */
+  /** Send until there is an answer; return null if the attachment has ended. */
   async #sendBatch(batch: Item[]): Promise<Answer | null> {
     let sent = batch;
     for (let lost = 0; ; ) {
@@ -140,7 +140,7 @@ export class Sender {
         }
         const wait = (error.ending.retryAfter ?? 0) * 1000 + this.#random() * AGAIN_AFTER;
         if (!(await this.#rest(wait))) return null;
-        // A message without a number could be seen twice.
+        // A frame without a number or id could take effect twice.
         sent = batch.filter(({ frame }) => frame.id !== undefined || frame.seq !== undefined);
       }
     }
@@ -169,7 +169,7 @@ function listDocuments(batch: readonly Item[]): string[] {
   return [...new Set(written.map(({ frame }) => `state:${frame.doc}`))];
 }
 
-/** Return the frames that wait for an answer and have none. */
+/** Return the frames that expect an answer and have none. */
 function listUnanswered(batch: readonly Item[], answers: readonly ServerFrame[]): Item[] {
   const numbers = new Set<unknown>();
   const ids = new Set<unknown>();

@@ -1,21 +1,23 @@
-/** Frames of a stream of events, read from the body of an answer. */
+/** Frames of an event stream, read from the body of an answer. */
 
 import type { Clock } from "../environment";
 import { decodeFrame, type ServerFrame } from "../frames";
 
-/** Milliseconds after the first bytes within which the first `ping` must come, unless something holds it back. */
+/**
+ * Milliseconds from the first bytes within which the first `ping` must come, unless something holds the stream back.
+ */
 const PING_WITHIN = 3_000;
 const SILENCE = 35_000;
 
 export interface StreamPort {
   takeFrame(frame: ServerFrame, length: number): void;
-  /** End the stream: something on the way holds it back. */
+  /** End the stream, because something on the way holds it back. */
   endBuffered(): void;
-  /** End the stream: nothing came for too long. */
+  /** End the stream, because nothing came for too long. */
   endSilent(): void;
 }
 
-/** Watch that a stream flows, from the moment in which it is asked for. */
+/** Check that a stream flows, from the moment of its request. */
 export class FlowWatch {
   readonly #clock: Clock;
   readonly #port: Pick<StreamPort, "endBuffered" | "endSilent">;
@@ -51,10 +53,10 @@ export class FlowWatch {
   }
 }
 
-/** Read a stream to its end, and hand over every frame. Rejects if it breaks. */
+/** Read a stream to its end, and handle every frame. Rejects if the stream breaks. */
 export async function readStream(body: ReadableStream<Uint8Array>, watch: FlowWatch, port: StreamPort): Promise<void> {
   const reader = body.getReader();
-  // Bytes of one character may come in two parts.
+  // The bytes of one character may arrive in two pieces.
   const decoder = new TextDecoder();
   let rest = "";
   for (;;) {

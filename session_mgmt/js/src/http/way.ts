@@ -1,4 +1,7 @@
-/** Way of one client to its server, over all its attachments: whether sockets are worth a try, and when the next one is. */
+/**
+ * Way of a client to its server, over all its attachments: whether sockets are worth a try, and when to try the next
+ * one.
+ */
 
 import { USEFUL_AFTER, type SocketRecord } from "../choosing";
 import type { ServerFrame } from "../frames";
@@ -7,21 +10,21 @@ import { nameAddress, Socket } from "../socket";
 import { isLost, type Ending, type TransportHost } from "../transport";
 import { findNetwork, Memory } from "./memory";
 
-/** Seconds before the tries for a socket while HTTP carries; the last one again and again. */
+/** Seconds before each test of a socket while HTTP carries the frames; the last wait repeats. */
 const PROBES = [5, 30, 120, 600];
-/** Seconds before the first one on a page whose sockets got through: its server may just have started again. */
+/** Seconds before the first test on a page whose sockets have connected: its server may just have restarted. */
 const FIRST_PROBE = 0.2;
-/** Milliseconds that a try may take. */
+/** Milliseconds that a test may take. */
 const PROBE_WITHIN = 10_000;
-/** Milliseconds between two tries that signs of the page bring about. */
+/** Least milliseconds between two tests that signs of the page cause. */
 const PROBE_APART = 60_000;
-/** Sockets in a row that opened and died, after which the next attachment is over HTTP. */
+/** Sockets in a row that opened and were lost, after which the next attachment uses HTTP. */
 const ENOUGH_USELESS = 3;
 
-/** Takes what a socket does. */
+/** Observer of a socket. */
 export interface SocketUse {
   noteFrame(frame: ServerFrame): void;
-  /** Take its end; null if this page has ended it. */
+  /** Note the end of the socket; null if this page has ended it. */
   noteEnd(ending: Ending | null): void;
 }
 
@@ -41,12 +44,12 @@ export class Way {
     this.memory = new Memory(host);
   }
 
-  /** False where a socket would only cost time. */
+  /** False if a socket would only cost time. */
   get isOpenToSockets(): boolean {
     return this.record.useless < ENOUGH_USELESS && !this.memory.isBlocked;
   }
 
-  /** Watch whether a socket that is attached is of use. */
+  /** Observe whether an attached socket is of use. */
   watchUse(): SocketUse {
     const { clock } = this.#host.env;
     const begun = clock.now();
@@ -63,7 +66,7 @@ export class Way {
       },
       noteEnd: (ending) => {
         clock.clearTimeout(timer);
-        // The timer of a machine that sleeps does not ring.
+        // On a machine that sleeps, the timer does not run.
         if (isUseful || !ending || !isLost(ending) || clock.now() - begun >= USEFUL_AFTER) return;
         this.record.useless += 1;
         if (this.record.useless >= ENOUGH_USELESS) this.memory.noteFailure();
@@ -71,7 +74,10 @@ export class Way {
     };
   }
 
-  /** Try for a socket now and then while HTTP carries; `take` gets one that answers, and ends the tries. */
+  /**
+   * Test sockets from time to time while HTTP carries the frames. `take` receives one that answers, which ends the
+   * tests.
+   */
   beginProbes(take: (socket: Socket) => void): void {
     const { page } = this.#host.env;
     const { connection } = findNetwork(this.#host.env);
@@ -112,7 +118,7 @@ export class Way {
     const isSeen = env.page?.document.visibilityState !== "hidden";
     if (!isSeen || !onLine || connection?.saveData) return this.#planProbe(take);
     this.#probedAt = env.clock.now();
-    // It fails, until it has succeeded.
+    // The test counts as failed until it has succeeded.
     this.#failedProbes += 1;
     this.#planProbe(take);
     this.#probe = proveSocket(this.#host, {
@@ -126,7 +132,7 @@ export class Way {
   }
 }
 
-/** Open a socket, and see whether it answers; nothing is attached to it. */
+/** Open a socket and test whether it answers. Nothing is attached to it. */
 function proveSocket(host: TransportHost, port: { take(socket: Socket): void; handleEnd(): void }): Socket {
   const { clock } = host.env;
   const socket = new Socket(host.env, nameAddress(host), {

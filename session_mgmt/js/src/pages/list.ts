@@ -1,4 +1,4 @@
-/** A list of pages: reads them one after another, and keeps them true by the entries of their topic. */
+/** List of pages: reads them one after another, and applies the entries of their topic. */
 
 import { DEFAULT_RETRY } from "../backoff";
 import { Callbacks, type Unsubscribe } from "../emitter";
@@ -10,9 +10,12 @@ import { areEqual, type Json } from "../values";
 import { readPage } from "./reading";
 import { Segment, type Entry, type Item, type Live, type Page } from "./segment";
 
-/** Errors after which the list is read again from its first page: refusals of a cursor, and pages of another list. */
+/**
+ * Errors after which the list is read again from its first page: the server refuses the cursor, or the page belongs to
+ * another list.
+ */
 const LOST = ["cursor_expired", "cursor_foreign", "cursor_invalid", "list_changed"];
-/** Milliseconds within which clients that have heard of one change read again. */
+/** Milliseconds over which clients spread their requests after the same change. */
 const SPREAD = 250;
 
 type Session = Pick<SessionClient, "auth" | "id" | "on" | "status" | "topics">;
@@ -29,25 +32,25 @@ export class LiveList<Row> implements Pages<Row> {
   #segments: Segment<Row>[] = [];
   #next: string | null = null;
   #topic: string | null = null;
-  /** End of what has been heard of the topic; null until it is known. */
+  /** Position of the last entry that was received; null until the topic has one. */
   #place: Place | null = null;
   #stops: Unsubscribe[] = [];
-  /** Id of the session that reads. */
+  /** Id of the session that reads the list. */
   #reader = "";
-  /** Entries since the request that is under way began. */
+  /** Entries since the beginning of the request in progress. */
   #kept: [offset: number, entry: Entry<Row>][] = [];
-  /** Ends the wait for the topic to come as far as a page. */
+  /** Ends the wait until the topic has reached the position of a page. */
   #reached = (): void => undefined;
-  /** Rows that may be new, each with the segment that they may be new in. */
+  /** Rows that may be new, each with the segment where it may belong. */
   readonly #more = new Map<string, Segment<Row>>();
-  /** Rows as they were told, of those that may have changed since. */
+  /** Rows that may have changed since the last event, as they were then. */
   readonly #before = new Map<string, Item<Row> | undefined>();
-  /** Ends what is under way when the list is read from its beginning. */
+  /** Aborted when the list is read from its beginning again. */
   #turn = new AbortController();
   #mustRestart = true;
-  /** What was shown stays until as much has been read again. */
+  /** True while the list is read again; the old rows stay visible until as many are read. */
   #isRebuilding = false;
-  /** Rows of the first page, and rows that are wanted at least. */
+  /** Number of rows of the first page, and least number of rows to show. */
   #size = 0;
   #least = 0;
   #wantsNext = false;
@@ -56,7 +59,7 @@ export class LiveList<Row> implements Pages<Row> {
   #isClosed = false;
   #isPlanned = false;
   #failure: SessionError | null = null;
-  /** Attempts that failed, outdated pages, refused cursors, and refused subscriptions, in a row. */
+  /** Number of failed attempts in a row; also of outdated pages, refused cursors, and refused subscriptions. */
   #failed = 0;
   #outdated = 0;
   #lost = 0;
@@ -130,7 +133,7 @@ export class LiveList<Row> implements Pages<Row> {
     for (const settle of this.#waiters.splice(0)) settle(error);
   }
 
-  /** Do what is to be done, one request at a time. */
+  /** Run the waiting tasks, one request at a time. */
   async #work(): Promise<void> {
     if (this.#isWorking) return;
     this.#isWorking = true;
@@ -142,7 +145,7 @@ export class LiveList<Row> implements Pages<Row> {
         this.#failed = this.#outdated = 0;
         this.#failure = null;
       } catch (error) {
-        // What was read is of no use where the list has begun anew meanwhile.
+        // If the list has begun anew meanwhile, the error belongs to an old request.
         if (!signal.aborted) this.#judge(error as SessionError);
       }
       this.#plan();
@@ -159,7 +162,7 @@ export class LiveList<Row> implements Pages<Row> {
     const count = this.#countRows();
     const wantsNext = this.#wantsNext || count < this.#least || count * 2 < this.#size;
     const next = this.#next;
-    // A list that is not shown yet goes on first.
+    // A list that is not shown yet is completed first.
     if (wantsNext && next && (this.#isRebuilding || !dirty)) return (signal) => this.#readNext(next, signal);
     this.#wantsNext = this.#isRebuilding = false;
     this.#least = 0;
@@ -169,8 +172,8 @@ export class LiveList<Row> implements Pages<Row> {
 
   #judge(error: SessionError): void {
     const isLost = LOST.includes(error.name);
-    // Addresses of the server's own name filters and an order: of those that it has remembered, the view may take some
-    // no longer. To the address of the application it answers without them.
+    // Addresses from the server contain filters and an order. After a change of the view it may refuse those that the
+    // client has kept, but answer the address of the application, which has none of them.
     const isTakenNoLonger = !this.#mustRestart && (!error.temporary || error.name === "http_500");
     if (this.#lost < 1 && (isLost || isTakenNoLonger)) {
       this.#lost += 1;
@@ -180,7 +183,7 @@ export class LiveList<Row> implements Pages<Row> {
       this.#url = first.href;
       return this.#restart();
     }
-    // Somebody else of this page was ahead: what has come since the request is kept now.
+    // Another subscriber of this page was ahead. Entries since this request are kept, so one more attempt is enough.
     if (error.name === "page_outdated" && (this.#outdated += 1) === 1) return;
     this.#failed += 1;
     if (!error.temporary) return this.#fail(error);
@@ -188,7 +191,7 @@ export class LiveList<Row> implements Pages<Row> {
     if (isLost) this.#restart();
   }
 
-  /** Stay with what is shown, until `refresh`. */
+  /** Keep what is shown, until `refresh`. */
   #fail(error: SessionError): void {
     this.#failure = error;
     this.#leave();
@@ -197,7 +200,7 @@ export class LiveList<Row> implements Pages<Row> {
     void this.#work();
   }
 
-  /** Read the list from its beginning; what was shown stays until as much has been read. */
+  /** Read the list from its beginning; the old rows stay visible until as many are read. */
   #restart(): void {
     this.#mustRestart = true;
     this.#least = Math.max(this.#least, this.#countRows());
@@ -205,7 +208,7 @@ export class LiveList<Row> implements Pages<Row> {
     void this.#work();
   }
 
-  /** End what is under way. */
+  /** Abort the request in progress. */
   #interrupt(): void {
     this.#turn.abort();
     this.#turn = new AbortController();
@@ -241,7 +244,7 @@ export class LiveList<Row> implements Pages<Row> {
       const at = this.#segments.indexOf(segment);
       const isWhole = areEqual(page.live.until, segment.live.until);
       const isLast = at === this.#segments.length - 1;
-      // A range that has become too long is cut: what follows is read anew.
+      // A range that has become too long is cut, and the rest is read as new pages.
       if (!isWhole) this.#least = Math.max(this.#least, this.#countRows());
       const gone = this.#segments.splice(at, isWhole ? 1 : Infinity);
       for (const each of gone) this.#touchAll(each);
@@ -253,14 +256,14 @@ export class LiveList<Row> implements Pages<Row> {
     }
   }
 
-  /** Read a page, and wait until the topic has come as far as it; `begin` is called before that. */
+  /** Read a page, and wait until the topic has reached its position; `begin` is called before the wait. */
   async #read(url: string, signal: AbortSignal, begin?: (page: Page<Row>) => void): Promise<Page<Row>> {
     this.#kept = [];
     this.#reader = this.#session.id;
-    // The place before the request: what has been heard later is kept, and can be applied to the page.
+    // Position before the request: later entries are kept and can be applied to the page.
     const since = this.#place;
     const address = new URL(url, this.#url);
-    // Behind a proxy the server may know itself by another address; the proof goes to no other origin.
+    // Behind a proxy the server may not know its own address; the proof of the session goes to no other origin.
     const known = new URL(address.pathname + address.search, this.#url).href;
     const page = await readPage<Row>(known, this.#options, this.#session.auth.headers(), signal);
     signal.throwIfAborted();
@@ -280,13 +283,13 @@ export class LiveList<Row> implements Pages<Row> {
     return page;
   }
 
-  /** Return true if the server has other filters by now, or another order, than those of the pages that are shown. */
+  /** Return true if the server now uses another order or other filters than the shown pages have. */
   #isOfAnotherList({ live }: Page<Row>): boolean {
     const name = ({ topic, ordering, filters, other_filters }: Live): Json => [topic, ordering, filters, other_filters];
     return this.#segments.some((segment) => !areEqual(name(segment.live), name(live)));
   }
 
-  /** Show a page at its place among the others, with the entries that came after it. */
+  /** Insert a page among the others, and apply the entries that came after it. */
   #takeIn(page: Page<Row>, at: number, isLast = true): void {
     const segment: Segment<Row> = new Segment(page, {
       touch: (pk, before) => this.#touch(pk, before),
@@ -320,7 +323,7 @@ export class LiveList<Row> implements Pages<Row> {
       this.#session.on("identity", () => this.#session.id !== this.#reader && this.#changeReader()),
       this.#session.on("ended", ({ reason }) => this.#end(reason)),
     ];
-    // Somebody else of this page may follow the topic already, and be farther.
+    // Another subscriber of this page may follow the topic already, and be further ahead.
     this.#place = topics.position(topic);
     const settle = (): void => {
       this.#denied = 0;
@@ -338,13 +341,13 @@ export class LiveList<Row> implements Pages<Row> {
     if (ephemeral) return;
     const place = this.#place;
     this.#place = [epoch, offset];
-    // Somebody else of this page follows a part of the topic only.
+    // Another subscriber of this page follows only a part of the topic.
     if (place && (place[0] !== epoch || place[1] + 1 !== offset)) return this.#restart();
     if (entry?.op === "put" || entry?.op === "del") {
       this.#kept.push([offset, entry]);
       this.#more.delete(entry.pk);
       const shown = this.#find(entry.pk);
-      // Before it moves from one segment to another.
+      // Before the row moves from one segment to another.
       this.#touch(entry.pk, shown);
       for (const segment of this.#segments) segment.applyEntry(entry, shown);
     }
@@ -353,7 +356,7 @@ export class LiveList<Row> implements Pages<Row> {
     void this.#work();
   }
 
-  /** Go on after publications that are lost. */
+  /** Continue after a gap in the topic. */
   #skip(): void {
     this.#place = this.#session.topics.position(this.#topic as string);
     this.#restart();
@@ -365,13 +368,13 @@ export class LiveList<Row> implements Pages<Row> {
     this.#beginAgain();
   }
 
-  /** Follow the topic anew, as another session or after a refusal. */
+  /** Follow the topic anew, in another session or after a refusal. */
   #beginAgain(): void {
     this.#leave();
     this.#restart();
   }
 
-  /** Show nothing of another session. */
+  /** Remove everything of another session. */
   #changeReader(): void {
     this.#beginAgain();
     this.#empty();
@@ -386,7 +389,7 @@ export class LiveList<Row> implements Pages<Row> {
     this.#plan();
   }
 
-  /** Show nothing of a session that has ended. */
+  /** Remove everything of a session that has ended. */
   #end(reason: string): void {
     this.#empty();
     this.#fail(SessionError.local(reason, `The session has ended (${reason}): start another.`));
@@ -412,7 +415,7 @@ export class LiveList<Row> implements Pages<Row> {
     for (const item of segment.items) this.#touch(item.pk, item);
   }
 
-  /** Tell what has changed at the end of the turn. */
+  /** Report the changes at the end of the turn. */
   #plan(): void {
     if (this.#isPlanned || this.#isClosed) return;
     this.#isPlanned = true;
@@ -434,7 +437,7 @@ export class LiveList<Row> implements Pages<Row> {
     this.#listeners.call(change);
   }
 
-  /** Collect what has changed since it was told last; return false if nothing has. */
+  /** Collect the changes since the last event; return false if there are none. */
   #collect(change: PagesChange<Row>): boolean {
     for (const [pk, before] of this.#before) {
       const now = this.#find(pk);
@@ -450,7 +453,7 @@ export class LiveList<Row> implements Pages<Row> {
     return Object.values(change).some(({ length }) => length > 0);
   }
 
-  /** Wait before another attempt: longer with each, and until there is a connection. */
+  /** Wait before another attempt, longer after each failure, and until there is a connection. */
   async #backOff(signal: AbortSignal): Promise<void> {
     const { initial, maximum, factor } = DEFAULT_RETRY;
     const bound = Math.min(maximum, initial * factor ** (this.#failed + this.#denied));
@@ -466,7 +469,9 @@ function makeClosed(): SessionError {
   return SessionError.local("closed", "The pages were closed: make others.");
 }
 
-/** Wait until `begin` calls back; it returns what ends its wait. Rejects when the signal is aborted. */
+/**
+ * Wait until `begin` calls `done`; `begin` returns a function that ends its wait. Rejects when the signal is aborted.
+ */
 async function waitFor(begin: (done: () => void) => Unsubscribe, signal: AbortSignal): Promise<void> {
   await new Promise<void>((resolve) => {
     const end = begin(done);

@@ -1,4 +1,4 @@
-/** The order of rows, as the database has it: keys are compared by the kinds that the server names. */
+/** Order of rows, as in the database: keys are compared by the kinds that the server names. */
 
 export type KeyValue = string | number | boolean | null;
 export type Key = readonly KeyValue[];
@@ -7,11 +7,11 @@ export interface Column {
   field: string;
   descending: boolean;
   kind: "number" | "decimal" | "text" | "boolean" | "unknown";
-  /** Where nulls stand in the order of the page. */
+  /** Place of nulls in the order of the page. */
   nulls: "first" | "last";
 }
 
-/** Return a negative number if `a` stands before `b`, a positive one if after it. */
+/** Return a negative number if `a` comes before `b`, a positive one if `a` comes after `b`. */
 export function compareKeys(a: Key, b: Key, ordering: readonly Column[]): number {
   for (const [at, column] of ordering.entries()) {
     const order = compareValues(a[at] ?? null, b[at] ?? null, column);
@@ -27,7 +27,7 @@ function compareValues(a: KeyValue, b: KeyValue, { descending, kind, nulls }: Co
   return descending ? -order : order;
 }
 
-/** Compare by code points, as UTF-8 does; JavaScript compares the units of UTF-16. */
+/** Compare by code points, as UTF-8 does; JavaScript compares UTF-16 units. */
 function compareTexts(a: string, b: string): number {
   let at = 0;
   while (at < a.length && a.charCodeAt(at) === b.charCodeAt(at)) at += 1;
@@ -35,7 +35,7 @@ function compareTexts(a: string, b: string): number {
   return rankUnit(a.charCodeAt(at)) - rankUnit(b.charCodeAt(at));
 }
 
-/** Halves of characters beyond U+FFFF stand after all others. */
+/** Halves of characters beyond U+FFFF sort after all other units. */
 function rankUnit(unit: number): number {
   return unit < 0xd800 || unit > 0xdfff ? unit : unit + 0x10000;
 }
@@ -47,7 +47,7 @@ function compareDecimals(a: KeyValue, b: KeyValue): number {
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-/** Return a decimal as an integer, and how many of its digits stand after the point. */
+/** Return a decimal number as an integer, with the number of digits after the point. */
 function readDecimal(value: KeyValue): [digits: bigint, scale: number] {
   const [mantissa = "", exponent = "0"] = `${value}`.toUpperCase().split("E");
   const [whole = "", fraction = ""] = mantissa.split(".");

@@ -7,7 +7,7 @@ import type { Page } from "./segment";
 
 const TIMEOUT = 20_000;
 
-/** Read a page. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
+/** Read a page. Throws a SessionError: that of the server, or `network_error` (temporary) without an answer. */
 export async function readPage<Row>(
   url: string,
   { fetch = globalThis.fetch, headers }: PagesOptions,
@@ -32,7 +32,7 @@ export async function readPage<Row>(
   }
 }
 
-/** Throw a refusal as what it is: the view is the site's own, and may answer in words of its own. */
+/** Throw a refusal with its meaning: the view belongs to the site, and may answer in its own form. */
 function explain(error: SessionError, { status, url, headers }: Response): never {
   const isOthers = error.name === "not_our_server" && status >= 400 && headers.get("Content-Type")?.includes("json");
   const told = isOthers ? { name: status === 403 ? "forbidden" : `http_${status}`, message: `${url} answered ${status}.` } : null;

@@ -1,4 +1,4 @@
-/** Rows of one range of keys: a page as it was read, and what the topic has told of it since. */
+/** Rows of one range of keys: a page as it was read, with the later changes from its topic. */
 
 import { areEqual, type Json } from "../values";
 import { compareKeys, type Column, type Key, type KeyValue } from "./order";
@@ -9,19 +9,19 @@ export interface Item<Row> {
   row: Row;
 }
 
-/** Publication of a model that speaks. */
+/** Publication of a live model. */
 export type Entry<Row> =
   | { op: "put"; pk: string; row: Row; key: Record<string, KeyValue> }
   | { op: "del"; pk: string };
 
-/** What a page says beside its rows. */
+/** Fields of a page besides its rows. */
 export interface Live {
   topic: string;
   position: [epoch: string, offset: number, tag: string];
   ordering: Column[];
   pks: string[];
   keys: Key[];
-  /** The range: after < key <= until; null is an open end. */
+  /** Range: after < key <= until; null for an open end. */
   after: Key | null;
   until: Key | null;
   filters: Record<string, KeyValue | { in: KeyValue[] }>;
@@ -36,7 +36,7 @@ export interface Page<Row> {
 }
 
 export interface SegmentPort<Row> {
-  /** Note what a row was before it changes; undefined if it was not there. */
+  /** Note a row before it changes; undefined if it was not in the list. */
   touch(pk: string, before: Item<Row> | undefined): void;
   /** Note a row that may be new in the range. */
   tellMore(pk: string): void;
@@ -44,7 +44,7 @@ export interface SegmentPort<Row> {
 
 export class Segment<Row> {
   readonly live: Live;
-  /** It must be read again. */
+  /** True if the range must be read again. */
   isDirty = false;
   readonly #items: Item<Row>[];
   readonly #byPk: Map<string, Item<Row>>;
@@ -67,7 +67,7 @@ export class Segment<Row> {
     return this.#byPk.get(pk);
   }
 
-  /** Take an entry; `shown`: the row as any segment had it before. */
+  /** Apply an entry. `shown`: the row as any segment had it before. */
   applyEntry(entry: Entry<Row>, shown: Item<Row> | undefined): void {
     const { pk } = entry;
     const isOpen = this.live.other_filters;
@@ -77,7 +77,7 @@ export class Segment<Row> {
     if (!key || fits === undefined || !this.#isOrdered) {
       const isSame = shown && key && fits && !isOpen && areEqual(shown.key, key);
       if (isSame) this.#change(pk, entry.row);
-      // Nobody here knows its place.
+      // Only the server knows the place of this row.
       else this.#doubt(fits === false ? pk : undefined);
       return;
     }
@@ -92,7 +92,7 @@ export class Segment<Row> {
     }
   }
 
-  /** Note that only the server knows what belongs here; with `pk`, if the row is here. */
+  /** Note that only the server knows which rows belong here; `pk` is given if the row is here. */
   #doubt(pk?: string): void {
     this.isDirty ||= pk === undefined || this.#byPk.has(pk);
   }
@@ -121,14 +121,14 @@ export class Segment<Row> {
     this.#byPk.set(pk, item);
   }
 
-  /** Return the key in the order of the page; undefined if the entry does not have all of it. */
+  /** Return the key in the order of the page; undefined if the entry lacks a part of it. */
   #readKey(values: Record<string, KeyValue>): Key | undefined {
     const { ordering } = this.live;
     if (!ordering.every(({ field }) => Object.hasOwn(values, field))) return undefined;
     return ordering.map(({ field }) => values[field] as KeyValue);
   }
 
-  /** Return whether a row passes the filters; undefined if the entry does not say. */
+  /** Return whether a row passes the filters; undefined if the entry does not tell. */
   #judgeFilters(values: Record<string, KeyValue>): boolean | undefined {
     const verdicts = Object.entries<Json>(this.live.filters).map(([field, wanted]) => {
       const allowed: Json[] = wanted?.in ?? [wanted];
@@ -147,7 +147,7 @@ export class Segment<Row> {
     return this.#items[at] === item ? at : this.#items.indexOf(item);
   }
 
-  /** Return the index of the first row that does not stand before a key. */
+  /** Return the index of the first row that does not come before a key. */
   #findPlace(key: Key): number {
     let [low, high] = [0, this.#items.length];
     while (low < high) {

@@ -1,4 +1,4 @@
-/** Tabs that share one connection, and what they tell each other. Messages may be lost: positions find that out. */
+/** Tabs that share one connection, and their messages. A message may be lost; the positions show that. */
 
 import type { ChannelLike, Environment } from "../environment";
 import type { Position, ServerFrame } from "../frames";
@@ -8,43 +8,45 @@ export type Places = Record<string, Position | null>;
 
 /** Message of a tab to the others. */
 type Message =
-  /** Frame for everybody who follows its log. */
+  /** Frame for all followers of its log. */
   | { type: "news"; frame: ServerFrame; length: number }
-  /** The leader lives. `places`: how far it has come in each log that its connection carries. */
+  /** Sign of life of the leader. `places`: its position in each log that its connection carries. */
   | { type: "beat"; places: Places; isHidden: boolean; isAttached: boolean }
   /** Question whether the leader lives. */
   | { type: "ask" }
-  /** Logs that a follower wants to be carried. */
+  /** Logs that a follower wants. */
   | { type: "want"; from: string; logs: Places }
   | { type: "leave"; from: string };
 
-/** Part of a tab that acts by its role. */
+/** Role of a tab: leader or follower. */
 export interface Actor {
   takeNews?(frame: ServerFrame, length: number): void;
   takeBeat?(places: Places, isAttached: boolean): void;
-  /** Note that the logs which others want are others. */
+  /** Note that the other tabs want other logs. */
   noteWants?(): void;
-  /** Return how far it has come in the logs that it carries; null while it has no connection. */
+  /** Return the positions of the logs that it carries; null while it has no connection. */
   listPlaces?(): Places | null;
 }
 
 const BEAT_EVERY = 5_000;
-/** Milliseconds without a beat after which a follower asks. */
+/** Milliseconds without a beat after which a follower asks the leader. */
 const SILENCE = 12_000;
 const ANSWER_WITHIN = 3_000;
-/** Milliseconds after which a follower repeats what it wants, and after which it is forgotten without that. */
+/**
+ * Milliseconds after which a follower repeats which logs it wants, and after which the leader forgets it without that.
+ */
 const WANT_EVERY = 30_000;
 const WANT_LASTS = 150_000;
 
 export class Circle {
   actor: Actor = {};
-  /** Called when this tab leads, or leads no more. */
+  /** Called when this tab becomes leader, or stops being leader. */
   tellRole = (): void => undefined;
   readonly #env: Environment;
   readonly #channel: ChannelLike;
   readonly #election: Election;
   readonly #me: string;
-  /** Timer of the next beat, or of the next doubt. */
+  /** Timer of the next beat of a leader, or of the next doubt of a follower. */
   #timer: unknown = null;
   #answer: unknown = null;
   #wants = new Map<string, { logs: Places; at: number }>();
@@ -67,7 +69,7 @@ export class Circle {
     return this.#election.leads;
   }
 
-  /** Settled once it is known whether somebody leads. */
+  /** Settled when it is known whether a tab leads. */
   get settled(): Promise<void> {
     return this.#election.settled;
   }
@@ -81,7 +83,7 @@ export class Circle {
     if (this.leads) this.#post({ type: "news", frame, length });
   }
 
-  /** Tell the followers how far the leader is. */
+  /** Tell the followers the positions of the leader. */
   beat(): void {
     if (!this.leads) return;
     this.#env.clock.clearTimeout(this.#timer);
@@ -90,10 +92,10 @@ export class Circle {
     this.#post({ type: "beat", places: places ?? {}, isHidden: this.isHidden, isAttached: places !== null });
   }
 
-  /** Ask whether the leader lives, and lead if it does not answer. */
+  /** Ask whether the leader lives, and take the lead if it does not answer. */
   ask(): void {
     if (this.leads || this.#answer !== null || this.#isClosed) return;
-    // Of several that ask, one is the first to take over, and the others hear of it.
+    // Of several tabs that ask, one is the first to take the lead, and the others learn of it.
     const patience = ANSWER_WITHIN * (1 + this.#env.random() / 2);
     this.#answer = this.#env.clock.setTimeout(() => this.#election.seize(), patience);
     this.#post({ type: "ask" });
@@ -109,7 +111,7 @@ export class Circle {
     this.#post({ type: "want", from: this.#me, logs });
   }
 
-  /** Return the logs that followers want, each with the place of one of them. */
+  /** Return the logs that followers want, each with the position of one of them. */
   listWanted(): Places {
     const oldest = this.#env.clock.now() - WANT_LASTS;
     for (const [from, { at }] of this.#wants) if (at < oldest) this.#wants.delete(from);
@@ -145,7 +147,7 @@ export class Circle {
     if (message.type !== "news" && message.type !== "beat") return;
     this.#planDoubt();
     if (message.type === "news") return this.actor.takeNews?.(message.frame, message.length);
-    // Timers of a page that nobody looks at are slow, and its browser may freeze it.
+    // Browsers slow down the timers of a hidden page, and may freeze it.
     if (message.isHidden && !this.isHidden) this.#election.seize();
     else this.actor.takeBeat?.(message.places, message.isAttached);
   }
@@ -159,7 +161,7 @@ export class Circle {
     this.tellRole();
   }
 
-  /** Expect the next sign of the leader. */
+  /** Wait for the next sign of the leader. */
   #planDoubt(): void {
     this.#stopTimers();
     this.#timer = this.#env.clock.setTimeout(() => this.ask(), SILENCE);

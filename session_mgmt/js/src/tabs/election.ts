@@ -1,15 +1,15 @@
-/** Which tab leads: the one that holds a Web Lock. To wait for the lock is the fail-over. */
+/** Election of the leading tab: the holder of a Web Lock leads. Waiting tabs get the lock when the leader ends. */
 
 import type { Environment } from "../environment";
 
 export class Election {
-  /** Settled once it is known whether somebody leads. */
+  /** Settled when it is known whether a tab leads. */
   readonly settled: Promise<void>;
   leads = false;
   readonly #env: Environment;
   readonly #name: string;
   readonly #tellChange: () => void;
-  /** Raised by every claim: only the last one counts. */
+  /** Number of claims so far; only the last one counts. */
   #claim = 0;
   #waiting = new AbortController();
   #release = (): void => undefined;
@@ -23,12 +23,12 @@ export class Election {
     this.#request({ ifAvailable: true });
   }
 
-  /** Take the lead from whoever has it. */
+  /** Take the lead from the present leader. */
   seize(): void {
     if (!this.leads) this.#request({ steal: true });
   }
 
-  /** Let go of the lead, and claim it no more. */
+  /** Release the lead, and claim it no more. */
   close(): void {
     this.#claim += 1;
     this.#waiting.abort();
@@ -39,17 +39,17 @@ export class Election {
 
   #request(options: { ifAvailable?: boolean; steal?: boolean }): void {
     const claim = (this.#claim += 1);
-    // No lock is waited for twice.
+    // A tab waits for a lock only once.
     this.#waiting.abort();
     this.#waiting = new AbortController();
-    // A browser takes no signal beside the others.
+    // `signal` cannot be combined with these options.
     const { ifAvailable, steal } = options;
     const given = ifAvailable || steal ? options : { signal: this.#waiting.signal };
     const lead = (lock: unknown): Promise<void> => (claim === this.#claim && lock ? this.#lead() : Promise.resolve());
     const end = (error?: unknown): void => {
       if (claim !== this.#claim) return;
       this.#lose();
-      // A place that has no locks for this page will have none later.
+      // If the page may not use locks, that will not change.
       if (error === undefined || (error as Error).name === "AbortError") this.#request({});
     };
     this.#env.locks?.request(this.#name, given, lead).then(() => end(), end);

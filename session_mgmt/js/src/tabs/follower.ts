@@ -1,6 +1,6 @@
 /**
- * Attachment of a tab that follows: it writes and asks for itself, over HTTP, and takes from the leader what the server
- * says of its logs. What the leader has not told it, it polls, from its own places.
+ * Attachment of a follower. It writes and asks over HTTP by itself, and takes entries from the leader. Entries that the
+ * leader has not passed on are polled, from the follower's own positions.
  */
 
 import type { HttpLink, LinkHabits } from "../http/link";
@@ -9,14 +9,14 @@ import type { EntriesFrame, Position, ServerFrame } from "../frames";
 import type { LinkPort } from "../transport";
 import type { Actor, Circle, Places } from "./circle";
 
-/** Open an attachment over HTTP that is no connection. */
+/** Open an attachment over HTTP that is not a connection. */
 export type OpenFollower = (port: LinkPort, choosePace: LinkHabits["choosePace"]) => HttpLink;
 
 export class Follower implements Actor {
   readonly #port: LinkPort;
   readonly #circle: Circle;
   readonly link: HttpLink;
-  /** The next poll is due: something is missing, or may be. */
+  /** True if the next poll is due, because something is missing or may be. */
   #isDue = true;
   #wake = (): void => undefined;
 
@@ -58,7 +58,7 @@ export class Follower implements Actor {
   #takeEntries(frame: EntriesFrame, length: number): void {
     const place = this.#port.findPlace(frame.log);
     const [first, last] = [frame.entries[0], frame.entries.at(-1)];
-    // Without a place the next poll brings it.
+    // Without a position, the next poll brings the entries.
     if (!place || !first || !last) return;
     const isNext = frame.epoch === place[0] && first[0] <= place[1] + 1;
     if (!isNext) this.#poll();
@@ -83,7 +83,7 @@ export class Follower implements Actor {
   }
 }
 
-/** Return true if the leader is not where this tab is, but further on or in another history. */
+/** Return true if the leader is ahead of this tab, or in another epoch. */
 function isOther(place: Position | null, leading: Position | null | undefined): boolean {
   if (!place || !leading) return false;
   return place[0] !== leading[0] || place[1] < leading[1];

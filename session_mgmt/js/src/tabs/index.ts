@@ -1,7 +1,7 @@
 /**
- * One connection for all tabs of a session. One tab leads: its connection follows what any of them follows, and it hands
- * on what the server says. The others write for themselves, over HTTP, each under its own numbers, so nobody writes for
- * anybody else.
+ * One connection for all tabs of a session. One tab leads: its connection follows the logs of all tabs, and it passes
+ * on what the server sends. Each other tab writes over HTTP, under its own client and numbers, so no tab writes for
+ * another.
  */
 
 import type { Environment } from "../environment";
@@ -12,14 +12,14 @@ import { Circle } from "./circle";
 import type { OpenFollower } from "./follower";
 import { SharedLink } from "./link";
 
-/** Open an attachment over HTTP that is no connection; without a pace it only writes. */
+/** Open an attachment over HTTP that is not a connection; without `choosePace` it only writes. */
 export type OpenQuiet = (host: TransportHost, port: LinkPort, choosePace?: LinkHabits["choosePace"]) => HttpLink;
 
 class Sharing implements Transport {
   readonly #host: TransportHost;
   readonly #own: Transport;
   readonly #openQuiet: OpenQuiet;
-  /** Circle that this tab is in; it outlives the attachments. */
+  /** Circle of this tab; it outlives the attachments. */
   #circle: Circle | null = null;
   #name = "";
 
@@ -44,7 +44,7 @@ class Sharing implements Transport {
     this.#circle = null;
   }
 
-  /** Return the circle of the session as it is now. */
+  /** Return the circle of the present session. */
   #join(): Circle {
     const { env, rest, nameOwner } = this.#host;
     const name = `${rest.base}:${nameOwner()}:${AGENT}:leader`;
@@ -55,7 +55,7 @@ class Sharing implements Transport {
   }
 }
 
-/** Return what lets tabs share one connection. Throws where they cannot speak with each other. */
+/** Return the function that makes tabs share one connection. Throws if they cannot exchange messages. */
 export function shareTransport({ locks, Channel }: Environment, openQuiet: OpenQuiet): Share {
   if (!locks || !Channel) throw new Error("there are no Web Locks or no BroadcastChannel.");
   return (host, own) => new Sharing(host, own, openQuiet);

@@ -1,10 +1,10 @@
-/** Attachment of the tab that leads: it carries the logs of all tabs, and passes on what the server says of them. */
+/** Attachment of the leader. It carries the logs of all tabs, and passes on what the server sends for them. */
 
 import type { ConnectedFrame, Position, ServerFrame } from "../frames";
 import type { Link, LinkPort, Transport } from "../transport";
 import type { Actor, Circle, Places } from "./circle";
 
-/** Ids of questions about logs of other tabs; those of this tab's client stay far below. */
+/** First id of questions about logs of other tabs, far above the ids of this tab's client. */
 const FIRST_ID = 2 ** 40;
 
 export class Leader implements Actor {
@@ -12,7 +12,7 @@ export class Leader implements Actor {
   readonly #port: LinkPort;
   readonly #circle: Circle;
   readonly link: Link;
-  /** How far this connection is in each log that it carries. */
+  /** Position of this connection in each log that it carries. */
   #places = new Map<string, Position | null>();
   /** Logs that this tab's client has asked for, by the id of the question. */
   #questions = new Map<number, string>();
@@ -46,11 +46,11 @@ export class Leader implements Actor {
 
   sendFrame(frame: { type: string; id?: number; log?: string; since?: object }): number {
     const { type, id, log, since } = frame;
-    // It is followed for another tab, from another place; that one ignores what it has seen.
+    // The log is followed for another tab, from another position; that tab ignores entries that it has.
     if (type === "subscribe" && since && log !== undefined && this.#places.has(log)) this.#ask({ type: "unsubscribe", log });
-    // Another tab follows it.
+    // Another tab follows the log.
     if (type === "unsubscribe" && log !== undefined && log in this.#circle.listWanted()) return 1;
-    // All of it, of which each tab takes the part that it wants.
+    // Ask for the whole log without a filter; each tab takes the part that it wants.
     const length = this.link.sendFrame({ ...frame, filter: undefined });
     if (length > 0 && log !== undefined) this.#noteQuestion(type, id, log);
     return length;
@@ -60,7 +60,7 @@ export class Leader implements Actor {
     return this.isAttached ? Object.fromEntries(this.#places) : null;
   }
 
-  /** Carry the logs that other tabs want, and no longer those that nobody wants. */
+  /** Carry the logs that other tabs want, and stop logs that no tab wants any more. */
   noteWants(): void {
     if (!this.isAttached) return;
     const wanted = this.#circle.listWanted();
@@ -78,7 +78,7 @@ export class Leader implements Actor {
     const id = (this.#id += 1);
     if (this.link.sendFrame({ ...frame, id }) > 0 && followed !== undefined) {
       this.#questions.set(id, followed);
-      // Asked for once; the answer says more.
+      // Ask once; the answer brings the position.
       this.#places.set(followed, frame.position ?? null);
     }
   }
@@ -100,7 +100,7 @@ export class Leader implements Actor {
     const isOurs = "id" in frame && frame.id !== undefined && frame.id > FIRST_ID;
     if (frame.type === "entries" || frame.type === "ephemeral") this.#circle.tellNews(frame, length);
     if (!isOurs) this.#port.handleFrame(frame, length);
-    // From another place now, or no more: each follower finds out by itself what that means for it.
+    // The log may have another position now, or have ended; each follower decides what that means for it.
     if (frame.type === "connected" || frame.type === "snapshot" || frame.type === "gap") this.#circle.beat();
     if (frame.type === "connected") this.noteWants();
   }

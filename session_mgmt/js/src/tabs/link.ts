@@ -1,4 +1,4 @@
-/** Attachment of a tab that leads or follows, and changes from the one to the other without a word to the application. */
+/** Attachment of a tab that leads or follows. It changes between the two without the application noticing. */
 
 import { makeEnding, type Ending, type Link, type LinkPort, type Transport } from "../transport";
 import type { Circle } from "./circle";
@@ -66,7 +66,7 @@ export class SharedLink implements Link {
     }
   }
 
-  /** Change if this tab's role is another one now. What attaches is never given up for another attach. */
+  /** Change if this tab has another role now. An attach in progress is never given up for another one. */
   async #followRole(): Promise<void> {
     const before = this.#role;
     if (!before?.isAttached || this.#isChanging || this.#isRight(before)) return;
@@ -75,7 +75,7 @@ export class SharedLink implements Link {
     await http?.pause();
     this.#isChanging = false;
     if (before !== this.#role) return;
-    // Meanwhile the role may have come back.
+    // Meanwhile the role may have changed back.
     if (this.#isRight(before)) return http?.resume();
     this.#role = null;
     if (http) http.release();
