@@ -9,7 +9,7 @@ const PATIENCE = 3000;
 export class Mirror {
   readonly #clock: Clock;
   readonly #describe: () => ClientRow;
-  readonly #tellStored: () => void;
+  readonly #tellStored: (isGone: boolean) => void;
   /** Null after the store has failed. */
   #store: OutboxStore | null;
   /** Numbers of the writes that are stored or being stored. */
@@ -21,7 +21,7 @@ export class Mirror {
   #isGuarded = false;
   #waiting: (() => void)[] = [];
 
-  constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void) {
+  constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: (isGone: boolean) => void) {
     this.#clock = clock;
     this.#store = store;
     this.#describe = describe;
@@ -93,7 +93,7 @@ export class Mirror {
     if (error) this.#store = null;
     if (this.#store && !this.isComplete) return;
     this.#isGuarded = false;
-    this.#tellStored();
+    this.#tellStored(this.#store === null);
     for (const resume of this.#waiting.splice(0)) resume();
   }
 }

@@ -304,11 +304,18 @@ export class Outbox {
 
   /**
    * Use no number twice after the browser has restored an older storage. Writes that an earlier page has stored keep
-   * their numbers until the server tells whose they are: a storage that was full does not tell what was sent.
+   * their numbers until the server tells whose they are: a storage that was full does not tell what was sent. It also
+   * lacks the writes of some numbers. Then the later writes move up, because the server decides nothing any more that
+   * an earlier connection has sent.
    */
   #skipDecided(lastSeq: number): void {
-    const fresh = this.#writes.findIndex(({ sent, restored }) => !sent && !restored);
-    if (fresh >= 0 && (this.#writes[fresh] as Write).seq <= lastSeq) this.#renumberFrom(fresh, lastSeq + 1);
+    let last = lastSeq;
+    const misplaced = this.#writes.findIndex(({ seq, sent, restored }) => {
+      const isMisplaced = seq > last + 1 || (seq <= lastSeq && !sent && !restored);
+      last = Math.max(last, seq);
+      return isMisplaced;
+    });
+    if (misplaced >= 0) this.#renumberFrom(misplaced, Math.max(lastSeq, this.#writes[misplaced - 1]?.seq ?? 0) + 1);
     if (this.#record.next <= lastSeq) this.#record.next = lastSeq + 1;
   }
 

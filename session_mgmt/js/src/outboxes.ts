@@ -49,9 +49,9 @@ export class Outboxes {
 
   /**
    * Return the copy of a tab's outbox, whose row `describe` returns. `tellStored` is called when the copy is up to
-   * date.
+   * date, or when the store has failed (`isGone`).
    */
-  newMirror(describe: () => ClientRow, tellStored: () => void): Mirror {
+  newMirror(describe: () => ClientRow, tellStored: (isGone: boolean) => void): Mirror {
     return new Mirror(this.#env.clock, this.store, describe, tellStored);
   }
 

@@ -29,8 +29,8 @@ export interface RecordParts {
   outboxes: Outboxes | null;
   /** First part of the owner of what is stored. */
   ownerScope: string;
-  /** Called when the store is up to date with the tab, or has failed. */
-  tellStored(): void;
+  /** Called when the store is up to date with the tab, or has failed (`isGone`). */
+  tellStored(isGone: boolean): void;
 }
 
 /** Key of a record, and the function that releases its lock. */

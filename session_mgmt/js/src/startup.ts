@@ -100,7 +100,10 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const slot = `${scope}client:${options.slot ?? ""}:`;
   const stored = { tell: (): void => undefined };
   const shelf = new Shelf(env.session, slot, warn);
-  const tellStored = (): void => stored.tell();
+  const tellStored = (isGone: boolean): void => {
+    if (isGone) warn();
+    stored.tell();
+  };
   const opening = ClientRecord.open({ env, shelf, scope: slot, outboxes, ownerScope: scope, tellStored });
   const record = await opening.catch(close);
   const found = { begun, content, record, outboxes, sync, copies, share };

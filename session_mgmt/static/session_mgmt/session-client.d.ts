@@ -1716,7 +1716,7 @@ declare class Documents {
 }
 declare class Mirror {
 	#private;
-	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void);
+	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: (isGone: boolean) => void);
 	/** True if everything is stored. */
 	get isComplete(): boolean;
 	/** Store a write under its number; null removes it. */
@@ -1767,9 +1767,9 @@ declare class Outboxes {
 	static open(env: Environment): Promise<Outboxes>;
 	/**
 	 * Return the copy of a tab's outbox, whose row `describe` returns. `tellStored` is called when the copy is up to
-	 * date.
+	 * date, or when the store has failed (`isGone`).
 	 */
-	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
+	newMirror(describe: () => ClientRow, tellStored: (isGone: boolean) => void): Mirror;
 	newAdoption(parts: AdoptingParts): Adoption;
 }
 export interface RecordParts {
@@ -1782,8 +1782,8 @@ export interface RecordParts {
 	outboxes: Outboxes | null;
 	/** First part of the owner of what is stored. */
 	ownerScope: string;
-	/** Called when the store is up to date with the tab, or has failed. */
-	tellStored(): void;
+	/** Called when the store is up to date with the tab, or has failed (`isGone`). */
+	tellStored(isGone: boolean): void;
 }
 declare class ClientRecord {
 	#private;
