@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from django.urls import reverse
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -142,9 +143,9 @@ def format_size(count: int) -> str:
     amount = float(count)
     for unit in ("B", "KB", "MB"):
         if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+            return f"{number_format(amount, 0 if unit == 'B' else 1)} {unit}"
         amount /= 1024
-    return f"{amount:.1f} GB"
+    return f"{number_format(amount, 1)} GB"
 
 
 def format_bound(count: int, *, is_exact: bool) -> str:

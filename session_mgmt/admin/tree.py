@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from django.utils.formats import number_format
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
@@ -103,7 +104,7 @@ def _render_leaf(node: Node, look: Look) -> str:
     text = f'<bdi class="sm-v sm-{node.kind}">{escape(node.text)}</bdi>'
     if not node.is_cut:
         return text
-    note = _("cut, %s characters") % f"{node.length:,}"
+    note = _("cut, %s characters") % number_format(node.length, force_grouping=True)
     return f'{text}<span class="sm-count">…</span> {_render_link(look.link(node.place, 0), note)}'
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.messages import constants as levels
 from django.test import Client
-from django.utils import timezone
+from django.utils import formats, timezone
 
 from session_mgmt.actions.state import compaction
-from session_mgmt.models import AuditEntry, StateRevision
+from session_mgmt.models import AuditEntry, SessionEvent, StateRevision
 from session_mgmt.shortcuts import state
 from tests.actions.conftest import Writer
 from tests.admin.conftest import SEEING, Paper, deeds, seen_on, staff, told
 
 pytestmark = pytest.mark.usefixtures("on_this_thread")
+SESSION = "/admin/session_mgmt/clientsession/{}/change/"
 
 
 def text_of(http: Client, address: str, **query: Any) -> str:
@@ -199,3 +202,30 @@ def test_restoring_needs_its_own_right(paper: Paper, rights: tuple[str, ...]) ->
 
 def test_restoring_is_no_link(operator: Client, paper: Paper) -> None:
     assert operator.get(paper.at("restore"), {"to": 1}).status_code == 403
+
+
+@pytest.fixture
+def grouped_digits(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A project that writes 12 as 1,2, as others write 1200 as 1,200."""
+    monkeypatch.setattr("django.conf.locale.en.formats.NUMBER_GROUPING", 1)
+    settings.USE_THOUSAND_SEPARATOR = True
+    formats.reset_format_cache()
+    yield
+    monkeypatch.undo()
+    formats.reset_format_cache()
+
+
+def test_separators_in_numbers_get_into_no_address_and_no_form(
+    paper: Paper, operator: Client, grouped_digits: None
+) -> None:
+    for number in range(60):
+        paper.put({"n": number})
+    state.persist(paper.session, "kept")
+    facts = {"session": paper.session, "type": "session_updated", "data": b"{}", "at": paper.row.last_modified}
+    SessionEvent.objects.bulk_create(SessionEvent(seq=seq, **facts) for seq in range(50, 170))
+    documents = (paper.at("compare") + query for query in ("?from=11", "?from=11&to=12"))
+    pages = [paper.at(), paper.at() + "?version=11", paper.at("versions"), *documents, SESSION.format(paper.session.pk)]
+    written = "".join(operator.get(page).content.decode() for page in pages)
+    assert "version 6,2" in written
+    sent = re.findall(r'(?:href|action|value)="([^"]*)"', written)
+    assert [text for text in sent if re.search(r"\d,\d", text)] == []
