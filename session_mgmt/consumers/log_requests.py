@@ -6,6 +6,7 @@ Each is answered in the background, in the pace of its session; a refusal is rec
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,10 +14,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from session_mgmt.actions.sessions import following
 from session_mgmt.actions.topics import judging, subscriptions
+from session_mgmt.actions.topics.history import PastPage
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
 from session_mgmt.consumers.following import take_replay_turn
+from session_mgmt.consumers.grants import KEPT_SECONDS
 from session_mgmt.consumers.judging import find_crowd
 from session_mgmt.exceptions import SessionMgmtError, TopicDenied
 from session_mgmt.protocol.frames import Enter, History, Leave, Members, Subscribe, Unsubscribe, Value
@@ -116,20 +119,30 @@ async def _ask_application(connection: Connection, verb: Callable[..., R], *args
 
 
 async def _read_past(connection: Connection, frame: History) -> Reply:
-    attachment = connection.attachment
-    session = attachment.session
     connection.require_room()
-    asked = session.as_model(), frame.log, attachment.restriction
+    page = None
+    while page is None:
+        page = await _read_page(connection, frame)
+    return page.as_json()
+
+
+async def _read_page(connection: Connection, frame: History) -> PastPage | None:
+    """Return a page of the history; ``None`` if the permission is too old when the client has read enough for it."""
+    attachment, serving, clock = connection.attachment, connection.hub.serving, asyncio.get_running_loop().time
+    session = attachment.session
+    version, asked = serving.find_access_version(session.pk), (session.as_model(), frame.log, attachment.restriction)
     topic = await _ask_application(connection, subscriptions.require_granted, *asked)
+    until = clock() + KEPT_SECONDS
     place = topic, frame.before, frame.limit, attachment.claim
     page = None
     if judging.find_judged(frame.log) is not None:
         read = following.read_allowed_past
         page = await bridge().run_user_code(("entries", session.pk), read, session.as_model(), *place)
     async with _take_page_turn(connection):
-        if page is None:
+        # A client that does not read holds up this turn, and the page would hold what was published meanwhile.
+        if page is None and clock() <= until and serving.find_access_version(session.pk) == version:
             page = await bridge().read(following.read_past, session.pk, *place)
-        return page.as_json()
+    return page
 
 
 async def _read_value(connection: Connection, frame: Value) -> Reply:

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -17,6 +17,7 @@ from session_mgmt.actions.sessions import fingerprints, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.backends.doorbell import Doorbell
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers import log_requests
 from session_mgmt.consumers.followings import Followings
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import ClientSession, Connection, Login, clock
@@ -396,6 +397,44 @@ async def test_s26_the_right_to_publish_is_asked_about_again(
     await hear_denied(one)
     await one.say(type="publish", seq=2, topic="members:1", data="b")
     assert "publish_denied" in str(await one.receipt(2))
+
+
+class Turn(asyncio.Lock):
+    """Lock that tells that somebody wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = asyncio.Event()
+
+    async def acquire(self) -> Literal[True]:
+        self.wanted.set()
+        return await super().acquire()
+
+
+@pytest.mark.parametrize("takes_long", [False, True])
+async def test_s26_a_page_that_waits_for_its_reader_is_not_given_after_the_right_is_gone(
+    peers: Any, user: Any, mine: Created, asked: list[Any], takes_long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that does not read holds up its own page, and could have what was published since."""
+    one = peers()
+    await one.open(mine.token.secret)
+    served = next(iter(hub().serving.connections))
+    turn = served.replay_turn = Turn()
+    async with turn:
+        turn.wanted.clear()
+        if takes_long:
+            monkeypatch.setattr(log_requests, "KEPT_SECONDS", 0.0)
+        await one.say(type="history", id=5, log=TOPIC)
+        await asyncio.wait_for(turn.wanted.wait(), 60)
+        if takes_long:
+            # Nobody tells of this change.
+            await bridge().call(lambda: Group.permissions.through.objects.all().delete())
+        else:
+            await bridge().call(leave_group, user)
+            await hub().rounds.check_sessions()
+        await apublish("members:1", "for members")
+    answer = await one.until(lambda frame: frame.get("id") == 5)
+    assert (answer["type"], answer.get("name")) == ("error", "topic_denied")
 
 
 def _followed() -> set[str]:
