@@ -7,7 +7,7 @@
 import { CLOSE } from "./codes";
 import type { Owner } from "./database";
 import type { Environment } from "./environment";
-import type { Outboxes } from "./outboxes";
+import type { OutboxShelf } from "./mirror";
 import type { ClientRow, OutboxStore } from "./outboxStore";
 import type { Sending, SendingPort } from "./sending";
 
@@ -31,7 +31,7 @@ export class Adoption {
   /** Number of waiting writes of closed tabs. */
   waiting = 0;
   readonly #env: Environment;
-  readonly #outboxes: Outboxes;
+  readonly #outboxes: OutboxShelf;
   readonly #store: OutboxStore;
   readonly #port: AdoptionPort;
   #timer: unknown = null;
@@ -40,7 +40,7 @@ export class Adoption {
   #isClosed = false;
   #sending: Sending | null = null;
 
-  constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort) {
+  constructor(env: Environment, outboxes: OutboxShelf, port: AdoptionPort) {
     this.#env = env;
     this.#outboxes = outboxes;
     this.#store = outboxes.store;

@@ -1,17 +1,25 @@
 /** Questions over a connection that may end before the answer. */
 
-import type { Connection } from "./connection";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { ServerFrame, Verdict } from "./frames";
 import { limitTime } from "./pause";
 import type { RefreshAnswer } from "./changes/refreshing";
 
+/** Connection, as a question uses it. */
+export interface Askable {
+  readonly connected: boolean;
+  /** Callbacks for the next attachment. */
+  readonly attaching: Set<() => void>;
+  /** Ask; `answer` receives null if the connection ends first. Return false if there is no connection. */
+  askServer(frame: object, answer: (reply: ServerFrame | null) => void): boolean;
+}
+
 const PATIENCE = 10_000;
 
 /** Ask over the connection. Resolves with null without an answer. Rejects if the server refuses. */
 export async function askForReply<Answer = RefreshAnswer>(
-  connection: Connection,
+  connection: Askable,
   clock: Clock,
   frame: object,
 ): Promise<Answer | null> {
@@ -37,7 +45,7 @@ export async function askForReply<Answer = RefreshAnswer>(
 
 /** Ask about a log; `answer` receives the verdict or the error. Return false without a connection. */
 export function askForVerdict(
-  connection: Connection,
+  connection: Askable,
   frame: object,
   answer: (verdict: Verdict | SessionError) => void = () => undefined,
 ): boolean {

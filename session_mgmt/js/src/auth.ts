@@ -4,18 +4,12 @@ import type { Credentials } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
 import { SessionError } from "./errors";
 import type { SessionEntry, SessionEvents } from "./events";
+import type { Validation } from "./info";
 import { loadRequests } from "./loading";
+import type { NarrowedToken } from "./requests/tokens";
 import type { Rest } from "./rest";
-import type { Sessions, Validation } from "./sessions";
+import type { Sessions } from "./sessions";
 import type { Json } from "./values";
-
-/** Token with fewer rights than its session. */
-export interface NarrowedToken {
-  token: string;
-  /** Lifetime in seconds, from the answer on. */
-  expiresIn: number;
-  scopes: string[];
-}
 
 export class Auth {
   readonly #rest: Rest;

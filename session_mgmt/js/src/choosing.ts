@@ -2,57 +2,16 @@
  * Choice of the transport: a WebSocket, or HTTP where no WebSocket can connect. The code for HTTP is loaded on demand.
  */
 
-import { loadHttp } from "./loading";
-import { makeSockets, openSocket, type Socket } from "./socket";
+import { loadHttp } from "./parts";
+import { makeSockets, openSocket, type Loaded } from "./socket";
+import { SocketRecord, USEFUL_AFTER } from "./socketRecord";
 import { Shelf } from "./storage";
-import { isLost, makeEnding, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
-import type { TransportName } from "./transport";
-
-/** Transport over HTTP, when it is loaded. */
-export interface Loaded extends Transport {
-  /** Continue an attachment that began with a socket; `socket` is null if that has failed. */
-  adopt(port: LinkPort, socket: Socket | null, begunAt: number): Link;
-}
-
-/** Record of the success of sockets on this page. */
-export class SocketRecord {
-  /** Sockets in a row that opened, but were lost before they were of use. */
-  useless = 0;
-  /**
-   * Sockets in a row that were lost before they carried an attachment. It starts high, as for a page that never had
-   * one.
-   */
-  #failures = ENOUGH_FAILURES;
-  /** True if a socket has carried an attachment. */
-  hasCarried = false;
-
-  noteCarried(): void {
-    this.hasCarried = true;
-    this.#failures = 0;
-  }
-
-  /**
-   * Note that a socket was lost before it carried an attachment. Return true if the server is the likely cause: shortly
-   * before, sockets connected, and a server that restarts refuses them for a while.
-   */
-  blamesServer(): boolean {
-    this.#failures += 1;
-    return this.#failures <= ENOUGH_FAILURES;
-  }
-}
+import { isLost, makeEnding, nameMemory, type Ending, type Link, type LinkPort } from "./transport";
+import type { Transport, TransportHost, TransportName } from "./transport";
 
 const ALL: readonly TransportName[] = ["websocket", "sse", "longpoll"];
 /** Milliseconds after which a start that is not connected loads the other transport. */
 const LOAD_AFTER = 500;
-/** Milliseconds after which a socket counts as useful. */
-export const USEFUL_AFTER = 10_000;
-/** Sockets in a row that may be lost, on a page where some have connected, before HTTP is tried. */
-const ENOUGH_FAILURES = 3;
-
-/** Return the key under which the browser stores what it knows about the way to a server. */
-export function nameMemory({ rest }: TransportHost): string {
-  return `session-mgmt:${rest.base}:transport`;
-}
 
 /** Return the transport for the allowed kinds. */
 export function chooseTransport(allowed: readonly TransportName[] = ALL, host: TransportHost): Transport {

@@ -8,6 +8,7 @@ import type { Clock } from "./environment";
 import { silenceRejection, type SessionError } from "./errors";
 import type { SessionEntry, SessionEvents } from "./events";
 import { loadRequests } from "./loading";
+import type { ConnectionSettings } from "./requests/wishes";
 import type { ClientStats } from "./stats";
 import type { WriteOptions } from "./state";
 import type { Json } from "./values";
@@ -21,14 +22,6 @@ export interface ConnectionConfig extends Partial<RetryPolicy> {
   missedLimit?: number;
   /** Seconds for which the server collects frames before it sends them together. */
   batch?: number;
-}
-
-/** Present settings of a connection; times in seconds. */
-export interface ConnectionSettings {
-  interval: number;
-  missedLimit: number;
-  batch: number;
-  deadline: number;
 }
 
 // Browsers run the timers of a hidden page once a minute.

@@ -13,7 +13,7 @@
  */
 
 import { DocumentCopy } from "./copy";
-import { BASE, BODY, isBase, type Base, type Entry, type Records } from "./copyRecords";
+import { BASE, BODY, isBase, type Entry, type Records, type NewBase } from "./copyRecords";
 import { keysUnder, openDatabase, readRecords, removeOthers, runTransaction, type Owner } from "./database";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
@@ -22,12 +22,6 @@ import { watchLeaving } from "./page";
 
 const DATABASE = "session-mgmt";
 const STORE = "copies";
-
-interface NewBase extends Base {
-  text: string;
-  /** Highest version of a base in the same epoch that this one replaces. */
-  over: number;
-}
 
 interface Change {
   removed: boolean;

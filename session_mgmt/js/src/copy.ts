@@ -1,7 +1,6 @@
 /** Local copy of one document: written with each change, read by the next page. */
 
-import type { Copies } from "./copies";
-import { BASE, BODY, isBase, type Entry, type Records } from "./copyRecords";
+import { BASE, BODY, isBase, type Entry, type NewBase, type Records } from "./copyRecords";
 import type { Position } from "./frames";
 import type { applyOperations, Operation } from "./operations";
 import type { Json } from "./values";
@@ -24,10 +23,18 @@ export interface EntryBody {
   seq?: number;
 }
 
+/** Store of the copies, as a document uses it. */
+export interface CopyStore {
+  takeRecords(document: string): Records | null;
+  appendEntry(document: string, version: number, entry: Entry): void;
+  replaceBase(document: string, base: NewBase): void;
+  removeDocument(document: string): void;
+}
+
 export class DocumentCopy {
   /** Value that an earlier page left; null if there is none, or if it is incomplete. */
   readonly kept: Kept | null;
-  readonly #copies: Copies;
+  readonly #copies: CopyStore;
   readonly #name: string;
   readonly #keepsSealed: boolean;
   readonly #apply: typeof applyOperations;
@@ -39,7 +46,7 @@ export class DocumentCopy {
   #sealed = false;
 
   /** `apply`: return a value after operations. */
-  constructor(copies: Copies, name: string, keepsSealed: boolean, apply: typeof applyOperations) {
+  constructor(copies: CopyStore, name: string, keepsSealed: boolean, apply: typeof applyOperations) {
     this.#copies = copies;
     this.#name = name;
     this.#keepsSealed = keepsSealed;

@@ -3,6 +3,12 @@
 import { isPosition, type Position } from "./frames";
 import type { Operation } from "./operations";
 
+export interface NewBase extends Base {
+  text: string;
+  /** Highest version of a base in the same epoch that this one replaces. */
+  over: number;
+}
+
 export interface Base {
   position: Position;
   /** Last write of each client that the value contains. */

@@ -3,13 +3,21 @@
  * style sheet made by script: no file is loaded, and a strict content security policy allows it.
  */
 
-import type { SessionClient } from "./client";
 import type { Connection } from "./connection";
 import type { Unsubscribe } from "./emitter";
-import type { Status, StatusReason } from "./events";
+import type { SessionEvents, Status, StatusReason } from "./events";
 import type { Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
 import type { Logbook } from "./logbook";
 import type { Writer } from "./writer";
+
+/** Client, as the panel uses it. */
+export interface ShownClient {
+  readonly id: string;
+  readonly clientId: string | null;
+  readonly status: Status;
+  readonly pending: number;
+  on<Event extends "status" | "recovery">(type: Event, callback: (...args: SessionEvents[Event]) => void): Unsubscribe;
+}
 
 interface DebugPort {
   describe(): { id: string; client: string | null; status: Status; pending: number };
@@ -58,7 +66,7 @@ const STYLE = `
 
 /** Show the panel; return the function that removes it. */
 export function openPanel(
-  client: Pick<SessionClient, "id" | "clientId" | "status" | "pending" | "on">,
+  client: ShownClient,
   { watchers }: Connection,
   logbook: Logbook,
   writer: Writer,

@@ -1,7 +1,7 @@
 /** Public names of the browser client of session_mgmt. */
 
 export { SessionClient } from "./client";
-export type { CacheOptions, CreateOptions, StartOptions, VisitorDocument } from "./options";
+export type { CacheOptions, CreateOptions, Part, StartOptions, VisitorDocument } from "./options";
 export type { SyncOptions } from "./batch";
 export type { TokenMode } from "./credentials";
 export { SessionError, type ErrorFields } from "./errors";
@@ -11,25 +11,29 @@ export type { AdoptedReport, CacheReport, ConflictReport, EventType, Gap, Sessio
 export type { EndReport, IdentityReport, PendingReport, Status, StatusReason, UnsentWrite, UpdateReport } from "./events";
 export type { AnyApplication, ApplicationTypes, DocumentOf, KnownTopic, NumberPlace, OperationsOn } from "./application";
 export type { Place, PublicationOf, Read, Returned, Sent, TypeOf, ValueAt, Written } from "./application";
-export type { Auth, NarrowedToken } from "./auth";
+export type { Auth } from "./auth";
 export type { ConnectionConfig, ConnectionControls } from "./controls";
 export type { Device } from "./devices";
 export type { Unsubscribe } from "./emitter";
 export type { Clock, Surroundings } from "./environment";
 export type { Conflict, Position, PublishFrame, RecoveryReceipt, SendFrame, Strategy } from "./frames";
 export type { SuccessorReceipt, UpdateFrame, WriteFrame } from "./frames";
-export type { Part } from "./loading";
-export type { SessionInfo } from "./info";
+export type { CreatedSession, RecoveredSession, SessionInfo, Validation } from "./info";
 export type { Operation } from "./operations";
-export type { Checkpoint, ClientState, DocumentHead, DocumentSizes, HistoryEntry, HistoryOptions } from "./past";
+export type { Checkpoint, ClientState, ConflictOptions, DocumentHead, DocumentSizes, HistoryEntry } from "./past";
+export type { HistoryOptions, RestoreOptions } from "./past";
 export type { HistoryPage, Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
+export type { PastOptions, PastPage, PublicationPlace, PublishOptions, Subscription } from "./publications";
+export type { TopicListener } from "./publications";
+export type { Pages, PagesChange, PagesOptions, PagesShown } from "./pages/shown";
 export type { Change, Listener } from "./replica";
-export type { CreatedSession, RecoveredSession, Sessions, Validation } from "./sessions";
+export type { NarrowedToken } from "./requests/tokens";
+export type { Sessions } from "./sessions";
 export type { Schema } from "./schema";
-export type { ConflictOptions, RestoreOptions, StateDocument, UpdateOptions, WriteOptions } from "./state";
+export type { StateDocument, UpdateOptions, WriteOptions } from "./state";
 export type { ClientStats } from "./stats";
 export type { StoreLike } from "./storage";
 export type { Member, Presence } from "./requests/index";
-export type { PastOptions, PastPage, PublicationPlace, PublishOptions, Subscription, TopicListener, Topics } from "./topics";
+export type { Topics } from "./topics";
 export type { Carrier, TransportName } from "./transport";
 export type { Json, JsonObject } from "./values";

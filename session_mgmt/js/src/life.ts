@@ -4,53 +4,20 @@
  * waits, and the client tries to load the part until it arrives.
  */
 
-import type { Adoption } from "./adoption";
 import { Backoff } from "./backoff";
 import { RENEW_AGAIN, type Begun } from "./beginning";
 import type { Changes } from "./changes/index";
+import type { LifeParts } from "./changes/parts";
 import { CLOSE, isServers } from "./codes";
-import type { Connection, Preparation, Repair } from "./connection";
-import type { Copies } from "./copies";
-import type { Credentials, Kept } from "./credentials";
-import type { Owner } from "./database";
-import type { Documents } from "./documents";
-import type { Emitter } from "./emitter";
-import type { Environment } from "./environment";
+import type { Preparation, Repair } from "./connection";
+import type { Kept } from "./credentials";
 import { toFailure } from "./errors";
-import type { SessionEvents, UnsentWrite } from "./events";
-import type { Position, SessionFields, SuccessorReceipt } from "./frames";
-import type { Handshake } from "./handshake";
-import type { Identity } from "./identity";
-import { loadChanges } from "./loading";
-import type { Logbook } from "./logbook";
-import type { Outboxes } from "./outboxes";
+import type { UnsentWrite } from "./events";
+import type { Position, SessionFields } from "./frames";
+import { loadChanges } from "./parts";
 import { pause } from "./pause";
-import type { ClientRecord } from "./record";
-import type { Rest } from "./rest";
-import { SESSION_LOG, type Timeline } from "./timeline";
+import { SESSION_LOG } from "./timeline";
 import type { Ending } from "./transport";
-import type { Writer } from "./writer";
-
-export interface LifeParts {
-  env: Environment;
-  rest: Rest;
-  credentials: Credentials;
-  identity: Identity;
-  record: ClientRecord;
-  connection: Connection;
-  handshake: Handshake;
-  writer: Writer;
-  documents: Documents;
-  logbook: Logbook;
-  timeline: Timeline;
-  emitter: Emitter<SessionEvents>;
-  copies: Copies | null;
-  outboxes: Outboxes | null;
-  adoption: Adoption | null;
-  /** Return the owner of what is stored for a session. */
-  nameOwner(session: SessionFields): Owner;
-  tellRecovery(receipt: SuccessorReceipt): void;
-}
 
 /**
  * Close codes after which nothing is lost yet: before the next connection, the client asks the server how to continue.

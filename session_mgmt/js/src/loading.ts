@@ -1,76 +1,19 @@
-/** Parts of the client that are loaded on demand. */
+/** How parts of the client are loaded on demand, and the parts that other parts load. */
 
 import { findAddress } from "./again";
-import type * as Batch from "./batch";
-import type * as Changes from "./changes/index";
-import type * as Content from "./content";
-import type * as Copies from "./copies";
-import type * as Debug from "./debug";
 import type { Unsubscribe } from "./emitter";
 import { SessionError } from "./errors";
-import type * as Http from "./http/index";
-import type * as Outboxes from "./outboxes";
 import type * as Requests from "./requests/index";
-import type * as Sending from "./sending";
 import type * as Substitutes from "./substitutes";
-import type * as Tabs from "./tabs/index";
-
-/** Part of the client, as an entry of the package exports it, for example `session-mgmt-client/http`. */
-export type Part = (shared: never) => object;
-
-/** Load documents, topics and the outbox. Throws `part_unavailable`. */
-export function loadContent(): Promise<typeof Content> {
-  return awaitPart(import("./content"));
-}
 
 /** Load the requests that few pages make. Throws `part_unavailable`. */
 export function loadRequests(): Promise<typeof Requests> {
   return awaitPart(import("./requests/index"));
 }
 
-/** Load the outboxes that outlive their tabs. Throws `part_unavailable`. */
-export function loadOutboxes(): Promise<typeof Outboxes> {
-  return awaitPart(import("./outboxes"));
-}
-
-/** Load the handling of session changes. Throws `part_unavailable`. */
-export function loadChanges(): Promise<typeof Changes> {
-  return awaitPart(import("./changes/index"));
-}
-
-/** Load the connection that sends the writes of closed tabs. Throws `part_unavailable`. */
-export function loadSending(): Promise<typeof Sending> {
-  return awaitPart(import("./sending"));
-}
-
 /** Load the substitutes for Web Locks. Throws `part_unavailable`. */
 export function loadSubstitutes(): Promise<typeof Substitutes> {
   return awaitPart(import("./substitutes"));
-}
-
-/** Load the local copies. Throws `part_unavailable`. */
-export function loadCopies(): Promise<typeof Copies> {
-  return awaitPart(import("./copies"));
-}
-
-/** Load delayed synchronisation. Throws `part_unavailable`. */
-export function loadBatch(): Promise<typeof Batch> {
-  return awaitPart(import("./batch"));
-}
-
-/** Load the connection that tabs share. Throws `part_unavailable`. */
-export function loadTabs(): Promise<typeof Tabs> {
-  return awaitPart(import("./tabs/index"));
-}
-
-/** Load the transport over HTTP. Throws `part_unavailable`. */
-export function loadHttp(): Promise<typeof Http> {
-  return awaitPart(import("./http/index"));
-}
-
-/** Load the debug panel. Throws `part_unavailable`. */
-export function loadDebug(): Promise<typeof Debug> {
-  return awaitPart(import("./debug"));
 }
 
 /** Return true if the server is known to have removed the parts of this version. */

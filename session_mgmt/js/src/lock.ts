@@ -3,8 +3,7 @@
 import type { Environment } from "./environment";
 import { loadSubstitutes } from "./loading";
 import type { StoreLike } from "./storage";
-
-export type Release = () => void;
+import type { Release } from "./substitutes";
 
 // After a reload, the old page may hold its lock for a moment.
 const PATIENCE = 500;

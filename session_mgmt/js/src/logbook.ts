@@ -1,7 +1,6 @@
 /** Logs that this client follows, its position in each, and the entries that arrive (PROTOCOL section 4). */
 
-import { askForVerdict } from "./asking";
-import type { Connection } from "./connection";
+import { askForVerdict, type Askable } from "./asking";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { Gap, SessionEvents } from "./events";
@@ -41,7 +40,7 @@ export class OutOfOrder extends Error {}
 export interface LogbookPort {
   clock: Clock;
   random: () => number;
-  connection: Connection;
+  connection: Askable & { abandonLink(): void };
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
   /** Report why a large document could not be fetched. */
   tellFailed(log: string, error: SessionError): void;

@@ -4,6 +4,13 @@ import type { Clock } from "./environment";
 import type { WriteFrame } from "./frames";
 import type { ClientRow, OutboxStore } from "./outboxStore";
 
+/** Outboxes of this browser, as the tabs use them. */
+export interface OutboxShelf {
+  readonly store: OutboxStore;
+  /** Return the copy of the outbox that `describe` names. Call `tellStored` when it has caught up, or is gone. */
+  newMirror(describe: () => ClientRow, tellStored: (isGone: boolean) => void): Mirror;
+}
+
 const PATIENCE = 3000;
 
 export class Mirror {

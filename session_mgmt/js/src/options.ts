@@ -5,11 +5,13 @@ import type { TokenMode } from "./credentials";
 import type { Surroundings } from "./environment";
 import type { SessionError } from "./errors";
 import type { Strategy } from "./frames";
-import type { Part } from "./loading";
 import type { OutboxBounds } from "./outbox";
 import type { Schema } from "./schema";
 import type { TransportName } from "./transport";
 import type { JsonObject } from "./values";
+
+/** Part of the client, as an entry of the package exports it, for example `session-mgmt-client/http`. */
+export type Part = (shared: never) => object;
 
 export interface CreateOptions {
   metadata?: JsonObject;

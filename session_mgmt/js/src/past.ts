@@ -3,6 +3,16 @@
 import type { Position, ReceiptFrame } from "./frames";
 import type { Json } from "./values";
 
+export interface RestoreOptions {
+  /** Restore only if the document is exactly at this position; otherwise reject with `precondition_failed`. */
+  ifMatch?: Position;
+}
+
+export interface ConflictOptions {
+  /** Also list conflicts that are resolved. */
+  includeResolved?: boolean;
+}
+
 /** Document without its data. */
 export interface DocumentHead {
   name: string;

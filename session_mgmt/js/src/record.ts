@@ -4,10 +4,10 @@ import { isText } from "./arguments";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import { isPosition, type Position, type SessionFields, type WriteFrame } from "./frames";
-import { claimLock, isHeldInTab, type Release } from "./lock";
-import type { Mirror } from "./mirror";
-import type { Outboxes } from "./outboxes";
+import { claimLock, isHeldInTab } from "./lock";
+import type { Mirror, OutboxShelf } from "./mirror";
 import type { Shelf } from "./storage";
+import type { Release } from "./substitutes";
 
 interface Fields {
   session: string | null;
@@ -26,7 +26,7 @@ export interface RecordParts {
   /** Prefix of the names of locks. */
   scope: string;
   /** Null if nothing outlives the tab. */
-  outboxes: Outboxes | null;
+  outboxes: OutboxShelf | null;
   /** First part of the owner of what is stored. */
   ownerScope: string;
   /** Called when the store is up to date with the tab, or has failed (`isGone`). */

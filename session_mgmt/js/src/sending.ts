@@ -3,9 +3,8 @@
 import { CLOSE } from "./codes";
 import type { Environment } from "./environment";
 import { AGENT, type ConnectedFrame, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
-import type { Mirror } from "./mirror";
+import type { Mirror, OutboxShelf } from "./mirror";
 import type { Outbox, OutboxPort, OutboxRecord, Write } from "./outbox";
-import type { Outboxes } from "./outboxes";
 import type { ClientRow, OutboxStore } from "./outboxStore";
 import { moveBase } from "./rebase";
 import type { Link, LinkPort } from "./transport";
@@ -39,7 +38,7 @@ export class Sending {
 
   constructor(
     env: Environment,
-    outboxes: Outboxes,
+    outboxes: OutboxShelf,
     row: ClientRow,
     writes: [seq: number, write: WriteFrame][],
     port: SendingPort,

@@ -3,7 +3,14 @@
 import { CLOSE } from "./codes";
 import type { Environment, SocketClass, SocketLike } from "./environment";
 import { decodeFrame, SUBPROTOCOL } from "./frames";
-import { makeEnding, readBye, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
+import { makeEnding, readBye, type Ending, type Link, type LinkPort, type Transport } from "./transport";
+import { type TransportHost } from "./transport";
+
+/** Transport over HTTP, when it is loaded. */
+export interface Loaded extends Transport {
+  /** Continue an attachment that began with a socket; `socket` is null if that has failed. */
+  adopt(port: LinkPort, socket: Socket | null, begunAt: number): Link;
+}
 
 export interface SocketPort extends Pick<LinkPort, "handleFrame" | "handleEnd"> {
   handleOpen(): void;

@@ -12,6 +12,7 @@ import { toUpdateResult, type UpdateResult } from "./past";
 import * as pointer from "./pointer";
 import { digestReplaced } from "./replaced";
 import type { Listener, Replica } from "./replica";
+import type { CallDocument } from "./requests/documents";
 import type { DocumentRequests } from "./requests/index";
 import { findMismatch, type Schema } from "./schema";
 import { byteLength, normalizeValue, type Json, type JsonObject, type ValueLimits } from "./values";
@@ -30,23 +31,12 @@ export interface UpdateOptions extends WriteOptions {
 
 export interface StatePort {
   sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-  /** Call a path under `state/{name}/`; return the body of the answer. */
-  callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
+  callServer: CallDocument;
   syncDocument(): Promise<void>;
   readLimits(): ValueLimits;
   /** Strategy of updates that name none. */
   strategy: Strategy | undefined;
   schema: Schema | undefined;
-}
-
-export interface RestoreOptions {
-  /** Restore only if the document is exactly at this position; otherwise reject with `precondition_failed`. */
-  ifMatch?: Position;
-}
-
-export interface ConflictOptions {
-  /** Also list conflicts that are resolved. */
-  includeResolved?: boolean;
 }
 
 type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data" | "if_absent">;

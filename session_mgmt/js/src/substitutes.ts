@@ -5,9 +5,10 @@
  */
 
 import type { ChannelLike, Clock, Environment } from "./environment";
-import type { Release } from "./lock";
 import { listen } from "./page";
 import type { StoreLike } from "./storage";
+
+export type Release = () => void;
 
 const ANSWER_WITHIN = 150;
 /** Milliseconds to wait for another frame; a busy one answers late. */

@@ -94,3 +94,8 @@ export interface Transport {
 
 /** Return the transport of a tab that shares one connection with others. `own`: its transport while it leads. */
 export type Share = (host: TransportHost, own: Transport) => Transport;
+
+/** Return the key under which the browser stores what it knows about the way to a server. */
+export function nameMemory({ rest }: TransportHost): string {
+  return `session-mgmt:${rest.base}:transport`;
+}

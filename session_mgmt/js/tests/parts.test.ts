@@ -37,17 +37,30 @@ const content = vi.hoisted(() => ({ failures: 0, wait: null as Promise<void> | n
 /** Parts in the order in which they were first asked for. */
 const asked = vi.hoisted(() => new Set<string>());
 const substitutes = vi.hoisted(() => ({ failures: 0 }));
+/** Note in `asked` which of these functions load. */
+const noteLoads = vi.hoisted(() => (functions: Record<string, unknown>): Record<string, unknown> => {
+  const noted = Object.entries(functions).map(([name, value]) => {
+    if (!/^load[A-Z]/.test(name)) return [name, value];
+    return [name, () => (asked.add(name), (value as () => unknown)())];
+  });
+  return Object.fromEntries(noted);
+});
 vi.mock("../src/loading", async (original) => {
   const all = (await original()) as typeof import("../src/loading");
-  const loadOutboxes = async (): Promise<unknown> => {
-    outboxes.failures -= 1;
-    if (outboxes.failures >= 0) throw new TypeError("Failed to fetch dynamically imported module");
-    return all.loadOutboxes();
-  };
   const loadSubstitutes = async (): Promise<unknown> => {
     substitutes.failures -= 1;
     if (substitutes.failures >= 0) throw SessionError.local("part_unavailable", "It could not be loaded.", true);
     return all.loadSubstitutes();
+  };
+  const arePartsGone = (): boolean => content.isGone;
+  return noteLoads({ ...all, loadSubstitutes, arePartsGone });
+});
+vi.mock("../src/parts", async (original) => {
+  const all = (await original()) as typeof import("../src/parts");
+  const loadOutboxes = async (): Promise<unknown> => {
+    outboxes.failures -= 1;
+    if (outboxes.failures >= 0) throw new TypeError("Failed to fetch dynamically imported module");
+    return all.loadOutboxes();
   };
   const loadChanges = async (): Promise<unknown> => {
     changes.failures -= 1;
@@ -61,13 +74,7 @@ vi.mock("../src/loading", async (original) => {
     if (content.failures >= 0) throw SessionError.local("part_unavailable", "It could not be loaded.", true);
     return all.loadContent();
   };
-  const arePartsGone = (): boolean => content.isGone;
-  const mocked = { ...all, loadOutboxes, loadSubstitutes, loadChanges, loadContent, arePartsGone };
-  const noted = Object.entries(mocked).map(([name, value]) => {
-    if (!/^load[A-Z]/.test(name)) return [name, value];
-    return [name, () => (asked.add(name), (value as () => unknown)())];
-  });
-  return Object.fromEntries(noted);
+  return noteLoads({ ...all, loadOutboxes, loadChanges, loadContent });
 });
 const requests = vi.hoisted(() => ({ failures: 1 }));
 vi.mock("../src/requests/index", (original) => {

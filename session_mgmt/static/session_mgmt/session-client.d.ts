@@ -169,9 +169,7 @@ export type Operation = readonly [
 	"obj",
 	string
 ];
-declare function applyOperations(document: Json, operations: readonly Operation[]): Json;
 export type Replaced = Record<string, string | null>;
-declare function digestReplaced(view: Json, operations: readonly Operation[]): Replaced;
 /** Position in a log. Two positions are equal only if epoch, offset and tag are equal. */
 export type Position = readonly [
 	epoch: string,
@@ -581,14 +579,6 @@ export interface Link {
 	/** Check that the link lives. Without this method the connection checks it. */
 	checkLife?(): void;
 }
-export interface Transport {
-	/** Begin an attachment. Throws if its address is invalid. */
-	open(port: LinkPort): Link;
-	/** Begin an attachment that only writes and follows no log. */
-	openWriter(port: LinkPort): Link;
-	/** Release what outlives an attachment, until the next one begins. */
-	rest?(): void;
-}
 /** The twelve events in the log of the session (docs/reference/events.md). */
 export declare const EVENT_TYPES: readonly [
 	"session_created",
@@ -753,6 +743,85 @@ export interface SessionEvents extends TimelineEvents {
 		entry: SessionEntry
 	];
 }
+export interface ClientStats {
+	/** Present or last transport; null before the first connection. */
+	transport: Carrier | null;
+	connections: number;
+	reconnects: number;
+	framesSent: number;
+	framesReceived: number;
+	/** Characters of JSON text. */
+	charactersSent: number;
+	charactersReceived: number;
+	/** Recoveries by the verdict of the server. */
+	recoveries: Record<"full" | "state_only" | "none", number>;
+	gaps: number;
+	messages: number;
+	publications: number;
+	receipts: number;
+	refusals: number;
+	/** Beats of the server that were missed. */
+	missedBeats: number;
+	latency: Latency;
+	pending: number;
+}
+/**
+ * Round-trip times in milliseconds; null before the first one. Over a WebSocket the server measures each beat; over
+ * HTTP the client measures calls that are answered at once. `jitter_ms` is the average difference between two
+ * consecutive times.
+ */
+export interface Latency {
+	last_ms: number | null;
+	average_ms: number | null;
+	p95_ms: number | null;
+	jitter_ms: number | null;
+}
+export type Counter = Exclude<keyof ClientStats, "transport" | "recoveries" | "latency" | "pending">;
+declare class Stats {
+	#private;
+	count(counter: Counter, by?: number): void;
+	countRecovery(verdict: "full" | "state_only" | "none"): void;
+	addLatency(milliseconds: number): void;
+	buildSummary(pending: number, transport: Carrier | null): ClientStats;
+}
+export interface Validation {
+	valid: boolean;
+	/** Reason why the session is not valid; null if it is. */
+	reason: string | null;
+}
+/** Connection as the server has recorded it. Times are ISO 8601, latencies are milliseconds. */
+export interface ConnectionFigures {
+	client_id: string;
+	generation: number;
+	transport: "websocket" | "sse" | "longpoll";
+	state: "open" | "lost" | "closed";
+	opened_at: string;
+	closed_at: string | null;
+	close_code: number | null;
+	closed_by: string;
+	latency: Latency;
+	beats: {
+		sent: number;
+		missed: number;
+	};
+	messages: {
+		in: number;
+		out: number;
+	};
+	bytes: {
+		in: number;
+		out: number;
+	};
+	/** Verdict of the recovery at its beginning; null if there was none. */
+	recovery: "full" | "state_only" | "none" | null;
+}
+export interface CreatedSession {
+	session: SessionInfo;
+	token: string;
+}
+export interface RecoveredSession extends CreatedSession {
+	receipt: SuccessorReceipt | null;
+}
 export interface SessionInfo {
 	sessionId: string;
 	userId: string | null;
@@ -764,6 +833,21 @@ export interface SessionInfo {
 	/** Name of this browser, for people. */
 	label: string;
 	metadata: JsonObject;
+}
+/** Token with fewer rights than its session. */
+export interface NarrowedToken {
+	token: string;
+	/** Lifetime in seconds, from the answer on. */
+	expiresIn: number;
+	scopes: string[];
+}
+export interface RestoreOptions {
+	/** Restore only if the document is exactly at this position; otherwise reject with `precondition_failed`. */
+	ifMatch?: Position;
+}
+export interface ConflictOptions {
+	/** Also list conflicts that are resolved. */
+	includeResolved?: boolean;
 }
 /** Document without its data. */
 export interface DocumentHead {
@@ -865,6 +949,546 @@ export interface UpdateResult {
 	/** Paths where values of other clients were overwritten. */
 	overwrote: string[];
 	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
+}
+/**
+ * Place of a publication in its topic; an ephemeral one has no position. `live` is false for publications from before
+ * the server followed the topic on this connection.
+ */
+export type PublicationPlace = {
+	live: boolean;
+} & ({
+	epoch: string;
+	offset: number;
+	tag: string;
+	ephemeral: false;
+} | {
+	epoch: null;
+	offset: null;
+	tag: null;
+	ephemeral: true;
+});
+export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
+export interface PublishOptions {
+	/** Idempotency key: publications of one topic with the same key count as one publication. */
+	key?: string;
+	/**
+	 * Deliver only to clients that are connected now. The publication is not kept or repeated, and is dropped without a
+	 * connection.
+	 */
+	ephemeral?: boolean;
+	signal?: AbortSignal;
+}
+export type FilterValue = string | number | boolean | null;
+/** Required value of each named member of a publication; with `in` one of several values. */
+export type TopicFilter<Data = Json> = {
+	[Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | {
+		in: Extract<Data[Key], FilterValue>[];
+	};
+};
+export interface SubscribeOptions<Data = Json> {
+	/**
+	 * How to continue if this tab reads too slowly, one of the ways that the topic allows; by default its first one. If a
+	 * topic has several subscribers, the first one decides.
+	 */
+	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
+	/**
+	 * Where to begin. `position`, usually rendered into the page, is preferred to the place where this tab left the
+	 * topic. The other two count only if the tab has no such place: `time` begins with the first publication that is not
+	 * older, `last` with that many publications before the newest (at most 1,000). If a topic has several subscribers,
+	 * the first one decides.
+	 */
+	since?: {
+		position: Position;
+	} | {
+		time: string | Date;
+	} | {
+		last: number;
+	};
+	/**
+	 * Deliver only publications with these members, which the topic must declare as filters: `{ region: "eu" }`, or `{
+	 * region: { in: ["eu", "us"] } }`. If a topic has several subscribers, the first one decides.
+	 */
+	filter?: TopicFilter<Data>;
+	/**
+	 * Receive the value that the publications change, before all publications and again after a gap; for topics that have
+	 * a value. A refusal rejects `subscribed`.
+	 */
+	snapshot?: (value: Json) => void;
+}
+export interface PastOptions {
+	/** Only publications before this position. For the next page give the `position` of the first entry. */
+	before?: Position | null;
+	/** Number of publications: at most 200, by default 50. */
+	limit?: number;
+}
+/** Page of past publications of a topic, the newest one last. */
+export interface PastPage {
+	/** Publications of the page; `at` is ISO 8601. */
+	entries: {
+		data: Json;
+		position: Position;
+		at: string;
+	}[];
+	/** True if older publications are kept. */
+	more: boolean;
+}
+export interface TopicsPort {
+	/** Ask over the connection. Resolves with null without a connection or a reply. Rejects if the server refuses. */
+	askSocket<Answer>(frame: object): Promise<Answer | null>;
+	/** Aborted with the error when the client is closed. */
+	readonly closed: AbortSignal;
+	readonly events: {
+		on(type: "status", callback: (status: Status) => void): Unsubscribe;
+	};
+	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
+	publishEphemeral(topic: string, data: Json): Promise<null>;
+	tellDenied(topic: string, error: SessionError): void;
+}
+/** Subscription; call it to end it. */
+export type Subscription = Unsubscribe & {
+	/**
+	 * Settled when the server follows the topic; from then on nothing is missed. Resolves with false if publications
+	 * since `since.time` are no longer kept. Rejects if the server refuses, with `unsubscribed`, and with `closed`. A
+	 * temporary refusal (`busy`) is reported as an `error`, and the client asks again.
+	 */
+	readonly subscribed: Promise<boolean>;
+};
+/** Topics of a client, as a reader of one of them uses them. */
+export interface TopicSource {
+	subscribe(topic: string, listener: TopicListener, options?: SubscribeOptions): Subscription;
+	onGap(listener: (gap: Gap) => void): Unsubscribe;
+}
+/** Call a path under `state/{name}/`; return the body of the answer. */
+export type CallDocument = (method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<Json>;
+declare class DocumentRequests {
+	#private;
+	/** `readVersion`: return the newest version that the client has seen. */
+	constructor(call: CallDocument, readVersion: () => number);
+	/** Fetch the stored document with facts about it. */
+	info(): Promise<ClientState>;
+	/** Fetch the sizes in bytes of the document, its snapshots and its log on the server. */
+	sizes(): Promise<DocumentSizes>;
+	/** List the versions with their origins, newest first. */
+	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
+	/** Fetch the value at a version or a label. Rejects with `not_found` if it is no longer kept. */
+	readAt(version: number | string): Promise<Json>;
+	/** Compare two versions; by default the second one is the newest. */
+	diff(from: number, to?: number): Promise<PatchOperation[]>;
+	/** Keep the present version as a checkpoint with a label (by default `v<version>`). */
+	persist(label?: string): Promise<Checkpoint>;
+	/** List the checkpoints, oldest first. */
+	checkpoints(): Promise<Checkpoint[]>;
+	/** Remove a checkpoint. Rejects with `not_found` if no checkpoint has this label. */
+	forget(label: string): Promise<void>;
+	/** Write an earlier version or a checkpoint again, as the newest version. The change arrives like any other. */
+	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
+	/** Store a snapshot now, and shorten the log if it exceeds its limits. */
+	compress(): Promise<DocumentSizes>;
+	/** List the unresolved conflicts that `manual` has kept, newest first. */
+	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
+	/** Resolve a conflict. `"value"` keeps the given value, or removes it if none is given. */
+	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
+	/** Keep the present version on the server as a checkpoint. */
+	persistState(body?: JsonObject): Promise<Json>;
+	/** Write an earlier version again, as the newest one. The change arrives like any other. */
+	restoreState(body?: JsonObject): Promise<Json>;
+	compressState(): Promise<DocumentSizes>;
+}
+export interface Device {
+	sessionId: string;
+	/** Name that the user gave to the device. */
+	label: string;
+	browser: string;
+	system: string;
+	/** Place, if the project can tell it; otherwise empty. */
+	place: string;
+	firstSeen: string;
+	lastSeen: string;
+	connectionState: Status;
+	/** True for the session that asks. */
+	isCurrent: boolean;
+}
+export interface OutboxBounds {
+	writes: number;
+	bytes: number;
+}
+export interface Write {
+	seq: number;
+	frame: WriteFrame;
+	bytes: number;
+	/** True if the write may have reached the server, so that no other write may ever get its number. */
+	sent: boolean;
+	/** True if the storage said so when this page began. */
+	wasSent: boolean;
+	/** True for the last write while more updates may be added to it. It is not sent until it is released. */
+	held: boolean;
+	/** True if an earlier page made the write. */
+	restored: boolean;
+	/** Number of transmissions on this connection without a receipt. */
+	unanswered: number;
+	settle?: (receipt: ReceiptFrame | SessionError) => void;
+}
+export interface Change {
+	/** Source of the change; `cache` is a value of the local copy, from before the server has answered. */
+	origin: "local" | "server" | "cache";
+	version: number;
+}
+export type Listener<Value = Json | undefined> = (value: Value, change: Change) => void;
+declare class Replica {
+	#private;
+	/** Position of the confirmed value; null until the server has sent it. */
+	position: Position | null;
+	/**
+	 * Value that the application sees. A part of it is replaced by another object only if its value changes. Operations
+	 * are total, so unanswered ones can be applied to any confirmed value.
+	 */
+	get view(): Json;
+	/** Value that the server has confirmed. */
+	get confirmed(): Json;
+	get version(): number;
+	get pending(): number;
+	/** True until the server has confirmed the local copy, or has sent the changes since. */
+	get fromCache(): boolean;
+	/** Take a local copy as the confirmed value, as if a connection had been lost at that version. */
+	restoreCopy(data: Json, position: Position): void;
+	/** Report the local copy to listeners that were registered right after the start. */
+	announceCopy(): void;
+	on(path: string, listener: Listener): Unsubscribe;
+	/** Return true if the value already shows a write. */
+	holdsWrite(write: Write): boolean;
+	/** Show a write before the server has answered it. */
+	expectWrite(write: Write): void;
+	/** Show the new content of an unsent write. */
+	showAmended(origin: Change["origin"]): void;
+	/** Settle an answered write. The confirmed value contains its effect once it has reached `position`. */
+	settleWrite(write: Write, position: Position | null): void;
+	/** Set the position of the confirmed value; null when another epoch begins. */
+	moveTo(position: Position | null): void;
+	/** Expect a snapshot. Until it arrives, receipts may be ahead of the confirmed value. */
+	awaitSnapshot(): void;
+	/** Handle the server's verdict on the position of the local copy. */
+	takeVerdict({ mode, to }: Verdict): void;
+	/** Apply the operations of one version; `own` is the number of the write if this client made it. */
+	applyVersion(operations: readonly Operation[], own: number | null): void;
+	/** Replace the value by a snapshot. Writes up to `decided` were answered before, so the snapshot contains them. */
+	takeSnapshot(data: Json, decided: number): void;
+	/** Show the confirmed value after versions or a snapshot. */
+	showConfirmed(): void;
+	/** Remove the value, because this client may no longer see it. */
+	resetValue(): void;
+	dropPending(): void;
+	clearWatches(): void;
+}
+/** Timing of updates, in milliseconds. */
+export interface SyncOptions {
+	mode: "immediate" | "delayed";
+	/** Wait after the last update. */
+	delay?: number;
+	/** Longest wait after the first update, however many follow. */
+	maxDelay?: number;
+}
+/** Schema as many libraries define it: `parse` throws if a value does not fit. Its result is not used. */
+export interface Schema {
+	parse(value: unknown): unknown;
+}
+/** Part of the client, as an entry of the package exports it, for example `session-mgmt-client/http`. */
+export type Part = (shared: never) => object;
+export interface CreateOptions {
+	metadata?: JsonObject;
+	config?: JsonObject;
+	/** Name of this browser, for people. */
+	label?: string;
+}
+/** Document of a visitor's session. The user decides whether to take over the session with these documents. */
+export interface VisitorDocument {
+	name: string;
+	version: number;
+}
+export interface CacheOptions {
+	store: "indexeddb";
+	/** Also keep copies of documents that the server stores encrypted. The copies in this browser are not encrypted. */
+	encrypted?: boolean;
+}
+export interface StartOptions extends Surroundings {
+	/** Address where the site includes `session_mgmt.urls`. */
+	url?: string;
+	/** With `browser` all tabs of a browser share one session; with `tab` each tab has its own session. */
+	share?: "browser" | "tab";
+	/** Name that separates several sessions of one site. */
+	name?: string;
+	/**
+	 * Only kind of proof that the page accepts; by default the kind that the server uses. With `cookie` the page holds no
+	 * secret: a cookie that no script can read proves the session, and all tabs share it.
+	 */
+	tokenMode?: TokenMode;
+	/** Name that separates several clients of one page, or of frames in one tab. Each of them needs its own. */
+	slot?: string;
+	/** Return more headers for calls that use the page's own login, such as a CSRF token with another header name. */
+	headers?: () => Record<string, string>;
+	create?: CreateOptions;
+	autoConnect?: boolean;
+	outbox?: Partial<OutboxBounds>;
+	/** Strategy for conflicts of updates that name no strategy; by default the settings of the server decide. */
+	strategy?: Strategy;
+	/** Send updates at once, or collect them first (by default for 200 ms, at most 2000 ms). */
+	sync?: SyncOptions;
+	/** Keep documents in this browser, to show them before the server answers and without a network. */
+	cache?: "indexeddb" | CacheOptions;
+	/**
+	 * Key of the user for whom the server made the page; null for nobody. It only makes the start faster: without it, the
+	 * client asks the server before it shows anything. If another user is logged in, the start rejects with
+	 * `login_mismatch`.
+	 */
+	user?: string | number | null;
+	/**
+	 * What to do if the server does not answer and the kept session belongs to a user. `wait` (default) shows nothing
+	 * until the server has confirmed who is logged in. `kept` shows the local copies at once; use it for a device that
+	 * belongs to one person.
+	 */
+	whenOffline?: "wait" | "kept";
+	/**
+	 * Option `credentials` of `fetch`: `include` is for an API on another origin that accepts the cookies of this page.
+	 */
+	credentials?: "same-origin" | "include";
+	/**
+	 * Decide what happens to a visitor's session when the visitor logs in, if the server asks. By default the user starts
+	 * with a new session.
+	 */
+	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
+	/**
+	 * Transports that the page allows; by default all. The client prefers a WebSocket. Where none can connect, it uses
+	 * HTTP: streams (`sse`), or long polls (`longpoll`) where a proxy holds streams back. The code for HTTP is loaded
+	 * when it is needed.
+	 */
+	transports?: readonly TransportName[];
+	/**
+	 * Use one connection for all tabs of the session: one tab leads and passes on what the server sends; the other tabs
+	 * write over HTTP. This needs Web Locks and BroadcastChannel. Without them each tab has its own connection, as by
+	 * default.
+	 */
+	oneSocket?: boolean;
+	/**
+	 * Parts that are in the page's own scripts, so that the client does not load them later. It is enough to name them
+	 * here: a bundler makes one module of the named part and of the part that the client loads.
+	 */
+	parts?: readonly Part[];
+	/** End the start, which then rejects with the reason of the signal. It has no effect after the start. */
+	signal?: AbortSignal;
+	/**
+	 * Check the document `main`. A write that would break the schema is refused with `schema_mismatch`. A value of the
+	 * server that breaks it is shown, and reported as an `error`.
+	 */
+	schema?: Schema;
+	/**
+	 * Receive every error from the beginning of the start, like a listener of `error` that was there before the start.
+	 */
+	onError?: (error: SessionError) => void;
+}
+declare class SessionRequests {
+	#private;
+	/** `own`: session of the client at the time of the call. `ended`: called when that session was terminated. */
+	constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>);
+	/** Create another session with the page's own login. This client keeps its own session. */
+	createSession(options?: CreateOptions): Promise<CreatedSession>;
+	getSession(id?: string): Promise<SessionInfo>;
+	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
+	terminateSession(id?: string): Promise<void>;
+	getActiveSessions(): Promise<SessionInfo[]>;
+	/** List the devices of the user: this one first, then by last use, newest first. */
+	list(): Promise<Device[]>;
+	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is too old. */
+	end(id: string): Promise<void>;
+	/** Log out all other devices of the user. Resolves with their number. */
+	endOthers(): Promise<number>;
+	validateSession(permission?: string, id?: string): Promise<Validation>;
+	/** Create the successor of an expired session, by the old token. */
+	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
+	getSessionMetrics(id?: string): Promise<JsonObject>;
+	/** List the newest hundred connections with figures, as the server last stored them. */
+	getConnections(id?: string): Promise<ConnectionFigures[]>;
+}
+/** Member of a topic with its own data; `since` is ISO 8601. */
+export interface Member {
+	data: Json;
+	since: string;
+}
+export type MembersById = Record<string, Member>;
+export declare class Presence {
+	#private;
+	/** Members by id, in a new object after each change; null while there are more than the topic shows. */
+	members: MembersById | null;
+	count: number;
+	constructor(topics: TopicSource, port: TopicsPort, topic: string);
+	/** Follow the log, and read the members. Call it once, as `presence()` does. */
+	begin(): Promise<this>;
+	/**
+	 * Enter the topic, or change the data of this client's member. Resolves with the id of the member. The client stays a
+	 * member over lost connections and server restarts until it leaves.
+	 */
+	enter(data?: Json): Promise<string>;
+	/** Change the data of this client's member, as `enter` does. */
+	update(data: Json): Promise<string>;
+	/** Leave the topic, but keep the list of members up to date. */
+	leave(): Promise<void>;
+	/** Call `callback` after each change of the members or of their number. */
+	on(event: "change", callback: () => void): Unsubscribe;
+	/** Leave the topic if this client has entered it, and stop following its members. */
+	close(): void;
+}
+declare class TopicRequests {
+	#private;
+	constructor(topics: TopicSource, port: TopicsPort);
+	/**
+	 * List the members of a topic and keep the list up to date until it is closed. `enter` makes this client a member.
+	 */
+	presence(topic: string): Promise<Presence>;
+	/**
+	 * Read past publications before a position, by default the newest ones; the newest one is last. No subscription is
+	 * needed.
+	 */
+	history(topic: string, { before, limit }?: PastOptions): Promise<PastPage>;
+}
+export interface HeartbeatPort {
+	/** Ask the server for a sign of life. */
+	askForLife(): void;
+	/** End the connection, because no frame came for too long. */
+	endSilent(): void;
+	/** Report how many beats of the server were missed in a row. */
+	tellMissed(missed: number): void;
+	isHidden(): boolean;
+}
+declare class Heartbeat {
+	#private;
+	/** Milliseconds without any frame after which the connection counts as lost. */
+	deadline: number;
+	/** Milliseconds between two beats that the server promises. */
+	interval: number;
+	constructor(clock: Clock, port: HeartbeatPort);
+	/** Use other settings from now on; times in seconds. */
+	configure({ interval, deadline }: {
+		interval?: number;
+		deadline?: number;
+	}): void;
+	start(): void;
+	stop(): void;
+	/** Note a sign of life; any frame is one. */
+	noteLife(): void;
+	/** Test the connection after a possible change of the network, with a short wait for the answer. */
+	startDoubt(): void;
+	/** Learn from a lost connection: the next one must not be quiet for as long. */
+	noteLoss(): void;
+}
+export interface ConnectionPort {
+	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
+	prepare(): Promise<Preparation> | null;
+	/** Begin the next attachment. Throws if its address is invalid. */
+	openLink(port: LinkPort): Link;
+	/** Return the first frame. Called as late as possible, so that the frame contains all subscriptions. */
+	buildConnect(): object;
+	takeConnected(frame: ConnectedFrame): void;
+	handleFrame(frame: ServerFrame): void;
+	handleDetach(): void;
+	/** Return the position after which the next entries of a log must come; undefined if the log is not followed. */
+	findPlace(log: string): Position | null | undefined;
+	readAcked(): number;
+	tellTransport(name: Carrier): void;
+	tellStatus(status: Status, reason: StatusReason | null): void;
+	tellMissed(missed: number): void;
+	tellRoundTrip(milliseconds: number): void;
+	/**
+	 * Repair the client after an end that is not an ordinary loss: come back, or stay disconnected. `wasReady`: the end
+	 * came after `connected`.
+	 */
+	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
+}
+export type Repair = "reconnect" | "stop";
+/** Result of the preparation: `repair` is null if the connection may open now. */
+export type Preparation = {
+	repair: null;
+} | {
+	repair: Repair;
+	reason: StatusReason;
+	retryAfter?: number | null;
+};
+declare class Connection {
+	#private;
+	status: Status;
+	reason: StatusReason | null;
+	/** Callbacks for every frame, for the debug panel. */
+	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
+	/** Carrier of the last attachment; null before the first one. */
+	transport: Carrier | null;
+	/** Callbacks for the moment when frames can be sent. */
+	readonly attaching: Set<() => void>;
+	readonly backoff: Backoff;
+	readonly heartbeat: Heartbeat;
+	constructor(env: Environment, port: ConnectionPort, stats: Stats);
+	get connected(): boolean;
+	/** Aborted when the client is closed. Its record may belong to another page then, so nothing may start again. */
+	get closed(): AbortSignal;
+	get isHidden(): boolean;
+	/** Connect. Resolves when the client is connected; rejects when the client gives up before that. */
+	connect(): Promise<void>;
+	/** Disconnect, and stay disconnected until `connect`, whatever happens to the page. */
+	disconnect(): void;
+	reconnect(): Promise<void>;
+	close(): void;
+	/** Release the connection, because the page is being left; it connects when the page comes back. */
+	leavePage(): void;
+	/** React to a change that the page saw: test a live connection, or begin the next attempt now. */
+	checkLife(): void;
+	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
+	/** Use the heartbeat settings of the server. */
+	takeBeats(beats: Beats | undefined): void;
+	/** Send a frame; return false without a connection. */
+	sendFrame(frame: object): boolean;
+	/** Send a frame with an id. `answer` receives the reply, the error or the pong; null if the attachment ends first. */
+	askServer(frame: object, answer: (frame: ServerFrame | null) => void): boolean;
+	/** Return the reason why the client will not reconnect by itself; null while it may. */
+	readFailure(): SessionError | null;
+	/** Stay disconnected, because nothing can be sent any more. */
+	fail(reason: StatusReason): void;
+	/** Drop this connection and reconnect, because its frames are not in order. */
+	abandonLink(name?: string): void;
+	/** Drop this connection and reconnect, because it belongs to another session. */
+	leaveSession(): void;
+}
+/** Present settings of a connection; times in seconds. */
+export interface ConnectionSettings {
+	interval: number;
+	missedLimit: number;
+	batch: number;
+	deadline: number;
+}
+export interface Sessions extends Pick<SessionRequests, keyof SessionRequests> {
+}
+export declare class Sessions {
+	#private;
+	/** `ended`: called when the session of this client has been terminated. */
+	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>);
+	/** Call `listener` for every event in the log of this session. */
+	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
+}
+export declare class Auth {
+	#private;
+	constructor(rest: Rest, credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
+	/** Bearer token. It is a secret, so send it in headers only. Throws `no_token` if a cookie proves the session. */
+	get token(): string;
+	/**
+	 * Return the headers that prove the session. If a cookie proves it, they are the CSRF token and the name of the
+	 * session.
+	 */
+	headers(): Record<string, string>;
+	/**
+	 * Request a token with only these scopes, for a frame or a worker that needs no more. It cannot be refreshed. Rejects
+	 * with `scope_missing` if the session lacks a scope, and with `no_token` if a cookie proves the session.
+	 */
+	narrow(scopes: readonly string[], options?: {
+		expiresIn?: number;
+	}): Promise<NarrowedToken>;
+	validate(permission?: string): Promise<Validation>;
+	/** Call `listener` when the token is no longer valid: let the user log in, then start again. */
+	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
 export interface ApplicationTypes {
 	/** Value of the document `main`. */
@@ -997,530 +1621,6 @@ export type ReturnedBy<S, Message> = IsAny<S> extends true ? Json : S extends {
 	in: infer In;
 	out: infer Out;
 } ? IsAny<In> extends true ? Out : Message extends In ? Out : never : never;
-export interface HeartbeatPort {
-	/** Ask the server for a sign of life. */
-	askForLife(): void;
-	/** End the connection, because no frame came for too long. */
-	endSilent(): void;
-	/** Report how many beats of the server were missed in a row. */
-	tellMissed(missed: number): void;
-	isHidden(): boolean;
-}
-declare class Heartbeat {
-	#private;
-	/** Milliseconds without any frame after which the connection counts as lost. */
-	deadline: number;
-	/** Milliseconds between two beats that the server promises. */
-	interval: number;
-	constructor(clock: Clock, port: HeartbeatPort);
-	/** Use other settings from now on; times in seconds. */
-	configure({ interval, deadline }: {
-		interval?: number;
-		deadline?: number;
-	}): void;
-	start(): void;
-	stop(): void;
-	/** Note a sign of life; any frame is one. */
-	noteLife(): void;
-	/** Test the connection after a possible change of the network, with a short wait for the answer. */
-	startDoubt(): void;
-	/** Learn from a lost connection: the next one must not be quiet for as long. */
-	noteLoss(): void;
-}
-export interface ClientStats {
-	/** Present or last transport; null before the first connection. */
-	transport: Carrier | null;
-	connections: number;
-	reconnects: number;
-	framesSent: number;
-	framesReceived: number;
-	/** Characters of JSON text. */
-	charactersSent: number;
-	charactersReceived: number;
-	/** Recoveries by the verdict of the server. */
-	recoveries: Record<"full" | "state_only" | "none", number>;
-	gaps: number;
-	messages: number;
-	publications: number;
-	receipts: number;
-	refusals: number;
-	/** Beats of the server that were missed. */
-	missedBeats: number;
-	latency: Latency;
-	pending: number;
-}
-/**
- * Round-trip times in milliseconds; null before the first one. Over a WebSocket the server measures each beat; over
- * HTTP the client measures calls that are answered at once. `jitter_ms` is the average difference between two
- * consecutive times.
- */
-export interface Latency {
-	last_ms: number | null;
-	average_ms: number | null;
-	p95_ms: number | null;
-	jitter_ms: number | null;
-}
-export type Counter = Exclude<keyof ClientStats, "transport" | "recoveries" | "latency" | "pending">;
-declare class Stats {
-	#private;
-	count(counter: Counter, by?: number): void;
-	countRecovery(verdict: "full" | "state_only" | "none"): void;
-	addLatency(milliseconds: number): void;
-	buildSummary(pending: number, transport: Carrier | null): ClientStats;
-}
-export interface ConnectionPort {
-	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
-	prepare(): Promise<Preparation> | null;
-	/** Begin the next attachment. Throws if its address is invalid. */
-	openLink(port: LinkPort): Link;
-	/** Return the first frame. Called as late as possible, so that the frame contains all subscriptions. */
-	buildConnect(): object;
-	takeConnected(frame: ConnectedFrame): void;
-	handleFrame(frame: ServerFrame): void;
-	handleDetach(): void;
-	/** Return the position after which the next entries of a log must come; undefined if the log is not followed. */
-	findPlace(log: string): Position | null | undefined;
-	readAcked(): number;
-	tellTransport(name: Carrier): void;
-	tellStatus(status: Status, reason: StatusReason | null): void;
-	tellMissed(missed: number): void;
-	tellRoundTrip(milliseconds: number): void;
-	/**
-	 * Repair the client after an end that is not an ordinary loss: come back, or stay disconnected. `wasReady`: the end
-	 * came after `connected`.
-	 */
-	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
-}
-export type Repair = "reconnect" | "stop";
-/** Result of the preparation: `repair` is null if the connection may open now. */
-export type Preparation = {
-	repair: null;
-} | {
-	repair: Repair;
-	reason: StatusReason;
-	retryAfter?: number | null;
-};
-declare class Connection {
-	#private;
-	status: Status;
-	reason: StatusReason | null;
-	/** Callbacks for every frame, for the debug panel. */
-	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
-	/** Carrier of the last attachment; null before the first one. */
-	transport: Carrier | null;
-	/** Callbacks for the moment when frames can be sent. */
-	readonly attaching: Set<() => void>;
-	readonly backoff: Backoff;
-	readonly heartbeat: Heartbeat;
-	constructor(env: Environment, port: ConnectionPort, stats: Stats);
-	get connected(): boolean;
-	/** Aborted when the client is closed. Its record may belong to another page then, so nothing may start again. */
-	get closed(): AbortSignal;
-	get isHidden(): boolean;
-	/** Connect. Resolves when the client is connected; rejects when the client gives up before that. */
-	connect(): Promise<void>;
-	/** Disconnect, and stay disconnected until `connect`, whatever happens to the page. */
-	disconnect(): void;
-	reconnect(): Promise<void>;
-	close(): void;
-	/** Release the connection, because the page is being left; it connects when the page comes back. */
-	leavePage(): void;
-	/** React to a change that the page saw: test a live connection, or begin the next attempt now. */
-	checkLife(): void;
-	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
-	/** Use the heartbeat settings of the server. */
-	takeBeats(beats: Beats | undefined): void;
-	/** Send a frame; return false without a connection. */
-	sendFrame(frame: object): boolean;
-	/** Send a frame with an id. `answer` receives the reply, the error or the pong; null if the attachment ends first. */
-	askServer(frame: object, answer: (frame: ServerFrame | null) => void): boolean;
-	/** Return the reason why the client will not reconnect by itself; null while it may. */
-	readFailure(): SessionError | null;
-	/** Stay disconnected, because nothing can be sent any more. */
-	fail(reason: StatusReason): void;
-	/** Drop this connection and reconnect, because its frames are not in order. */
-	abandonLink(name?: string): void;
-	/** Drop this connection and reconnect, because it belongs to another session. */
-	leaveSession(): void;
-}
-/** How to continue if a reader is slow, which part of a log it wants, and where to begin without a position. */
-export interface Wishes {
-	slow?: string | undefined;
-	filter?: object | undefined;
-	since?: object | undefined;
-}
-/** Reader of a log. */
-export interface Reader {
-	/** Position that an earlier page reached. Null means from now on, and for a document everything. */
-	readonly start: Position | null;
-	readonly wishes?: Wishes;
-	takeEntry(body: Json, position: Position): void;
-	/** Called after the last entry of a frame. */
-	endFrame?(): void;
-	takeGap?(gap: Gap): void;
-	/** Store the new position. Called before the reader receives the entry at that position. */
-	moveTo?(position: Position | null): void;
-	takeSnapshot?(data: Json): void;
-	awaitSnapshot?(): void;
-	/** Handle the server's verdict on the position, before the entries or the snapshot. */
-	takeVerdict?(verdict: Verdict): void;
-	/** Note that the server stores the document encrypted. */
-	sealCopy?(): void;
-	handleDenial?(error: SessionError): void;
-}
-export interface LogbookPort {
-	clock: Clock;
-	random: () => number;
-	connection: Connection;
-	fetchDocument(url: string): Promise<{
-		data: Json;
-		position: Position;
-	}>;
-	/** Report why a large document could not be fetched. */
-	tellFailed(log: string, error: SessionError): void;
-	/** Report entries that the application does not receive. */
-	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
-}
-/** Verdict over HTTP, with the entries or the value that follow it on a connection. */
-export interface SyncAnswer extends Verdict {
-	entries?: EntriesFrame["entries"];
-	data?: Json;
-}
-declare class Logbook {
-	#private;
-	constructor(port: LogbookPort);
-	/** Follow a log from the start of the reader; if the log was left in the same turn, continue from its position. */
-	followLog(name: string, reader: Reader): void;
-	unfollowLog(name: string): void;
-	position(name: string): Position | null;
-	/** Return the `logs` of `connect`, and the options of their readers. */
-	listWanted(): {
-		logs: Record<string, Position | null>;
-	} & {
-		[wish: string]: Record<string, unknown>;
-	};
-	/** Return the position after which the next entries of a log must come; undefined if it is not followed. */
-	findPlace(name: string): Position | null | undefined;
-	/** Forget the positions in these logs, because another session begins. */
-	forgetPlaces(listNames: readonly string[]): void;
-	/** Ask for every log again, because the rights of another user apply now. */
-	forgetDenials(): void;
-	isDenied(name: string): boolean;
-	names(): string[];
-	attach(verdicts: Record<string, Verdict>): void;
-	detach(): void;
-	takeEntries(frame: EntriesFrame): void;
-	takeGap(frame: GapFrame): void;
-	/** Stop a log that the client may no longer read; its position stays. */
-	takeDenial(name: string, error: SessionError): void;
-	takeSnapshot(frame: SnapshotFrame): void;
-	/** Handle the answer to `sync`; entries that arrived over the connection meanwhile stay. */
-	takeSyncAnswer(name: string, answer: SyncAnswer): void;
-}
-/** Owner of records. The client never reads records of another owner. */
-export type Owner = readonly [
-	scope: string,
-	user: string,
-	session: string
-];
-export interface OutboxBounds {
-	writes: number;
-	bytes: number;
-}
-/** Storage of an outbox: the record of a tab, or the writes of a closed tab. */
-export interface OutboxRecord {
-	/** Number of the next write. */
-	next: number;
-	/** Highest number that may have been sent. */
-	sent: number;
-	readWrites(): [
-		seq: number,
-		write: WriteFrame
-	][];
-	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
-	dropWrite(seq: number): void;
-	/** Note that a stored number is given to another write. */
-	guardNumbers(): void;
-	/** Return true if sending must wait; then `resume` is called later. */
-	awaitStored(resume: () => void): boolean;
-}
-export interface Write {
-	seq: number;
-	frame: WriteFrame;
-	bytes: number;
-	/** True if the write may have reached the server, so that no other write may ever get its number. */
-	sent: boolean;
-	/** True if the storage said so when this page began. */
-	wasSent: boolean;
-	/** True for the last write while more updates may be added to it. It is not sent until it is released. */
-	held: boolean;
-	/** True if an earlier page made the write. */
-	restored: boolean;
-	/** Number of transmissions on this connection without a receipt. */
-	unanswered: number;
-	settle?: (receipt: ReceiptFrame | SessionError) => void;
-}
-export interface OutboxPort {
-	/** Send a frame; return false without a connection. */
-	sendFrame(frame: object): boolean;
-	/** Move an update, and later ones that depend on it, to a newer base; return all of them. */
-	rebaseWrites(write: Write, reason: string): readonly Write[];
-	/** Drop a connection that cannot decide the first write. */
-	abandonConnection(): void;
-	/** Report that the number of waiting writes has changed. */
-	tellPending?(): void;
-}
-declare class Outbox {
-	#private;
-	constructor(record: OutboxRecord, clock: Clock, port: OutboxPort, bounds?: Partial<OutboxBounds>);
-	get size(): number;
-	get writes(): readonly Write[];
-	/** Highest number up to which all receipts have arrived. */
-	get acked(): number;
-	/** Number and store a write; send it if there is a connection and it is not held. Throws `outbox_full`. */
-	addWrite(frame: WriteFrame, held?: boolean): Write;
-	/** Replace the content of a write that was never sent, and store it at once. Throws `outbox_full`. */
-	amendWrite(write: Write, frame: WriteFrame): void;
-	releaseWrite(write: Write): void;
-	/** Take back a write that was never sent; return false if it may have reached the server. */
-	withdrawWrite(write: Write): boolean;
-	/** Begin to send on a new connection. The server has decided all writes up to `lastSeq`. */
-	attach(lastSeq: number): void;
-	detach(): void;
-	/** Handle a receipt; return the write that it settles, or null. */
-	takeReceipt(receipt: ReceiptFrame): Write | null;
-	/** Empty the outbox and count from 1 again, for a new client; return the writes that get no answer any more. */
-	abandonWrites(): Write[];
-	/**
-	 * Read the record again, because another page may have used it; return the writes that are no longer in it. Numbers
-	 * from `lateFrom` on were given only by this page, so these writes have other numbers in the record.
-	 */
-	reload(lateFrom?: number): Write[];
-}
-export interface ClientRow {
-	/** Key of the tab's record. */
-	key: string;
-	/** Name of the Web Lock that a tab must hold to number or send these writes. */
-	lock: string;
-	owner: Owner;
-	/** Name that the server gave to the client; null if the tab was never connected. */
-	client: string | null;
-	/** Time of the last change. */
-	at: number;
-}
-/** Writes to store, by number; null removes one. */
-export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
-declare class OutboxStore {
-	#private;
-	private constructor();
-	/** Open the database, and remove what is too old. Rejects if the browser stores nothing there. */
-	static open(env: Environment): Promise<OutboxStore>;
-	/** List the other tabs of an owner that have waiting writes, the oldest first, with the number of these writes. */
-	listWaiting(owner: Owner, own: string): Promise<[
-		row: ClientRow,
-		count: number
-	][]>;
-	readWrites(key: string): Promise<[
-		seq: number,
-		write: WriteFrame
-	][]>;
-	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
-	/** Store the row and changed writes of a tab; remove the row if no writes wait. */
-	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
-	/** Mark the writes of a tab as adopted, and name its client. Resolves when that is stored. */
-	markAdopted(row: ClientRow): Promise<void>;
-	/** Return true if another tab has adopted these writes. */
-	isAdopted(key: string): Promise<boolean>;
-	/** Store the answer to an adopted write, for the tab that made it. */
-	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
-	/** Remove the row of a tab and all its records. */
-	remove(key: string): void;
-	close(): void;
-}
-export interface SendingPort {
-	openLink(port: LinkPort): Link;
-	/** Return the fields of `connect` that prove the session. */
-	readProof(): object;
-	findPosition(document: string): Position | null;
-	/** Return an outbox without limits. */
-	newOutbox(record: OutboxRecord, port: OutboxPort): Outbox;
-	/** Report writes of closed tabs that cannot be sent. */
-	tellUnsent(writes: [
-		seq: number,
-		write: WriteFrame
-	][], reason: string): void;
-	/** Report the conflicts of a write that has no promise any more. */
-	tellConflict(write: Write, receipt: ReceiptFrame): void;
-}
-declare class Sending {
-	#private;
-	settled: number;
-	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
-		seq: number,
-		write: WriteFrame
-	][], port: SendingPort);
-	/** Send all writes. Resolves with the close code of the connection. */
-	run(): Promise<number>;
-	stop(): void;
-}
-export interface AdoptionPort extends SendingPort {
-	/** Load the connection that sends the writes. */
-	loadSending(): Promise<{
-		Sending: typeof Sending;
-	}>;
-	readOwner(): Owner;
-	/** Return the key of this tab's own record. */
-	readKey(): string;
-	/** Report how many writes of closed tabs were sent. */
-	tellAdopted(count: number): void;
-	/** Report that the number of waiting writes of closed tabs has changed. */
-	tellWaiting(): void;
-}
-declare class Adoption {
-	#private;
-	/** Number of waiting writes of closed tabs. */
-	waiting: number;
-	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
-	/** Send the writes of closed tabs, and look again later. */
-	look(): Promise<void>;
-	/** Drop the writes that closed tabs of an ended session left. With `isTold` they are reported to the application. */
-	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
-	/** Stop sending until the next `look`. */
-	close(): void;
-}
-interface Kept$1 {
-	data: Json;
-	position: Position;
-}
-/** Content of an entry in a document's log. */
-export interface EntryBody {
-	ops: readonly Operation[];
-	client_id?: string;
-	seq?: number;
-}
-declare class DocumentCopy {
-	#private;
-	/** Value that an earlier page left; null if there is none, or if it is incomplete. */
-	readonly kept: Kept$1 | null;
-	/** `apply`: return a value after operations. */
-	constructor(copies: Copies, name: string, keepsSealed: boolean, apply: typeof applyOperations);
-	/** Return true if the copy contains the effect of this write although its receipt never came. */
-	holdsWrite(client: string | null, seq: number): boolean;
-	appendEntry(position: Position, { ops, client_id: client, seq }: EntryBody): void;
-	/** Call after the last entry of a frame. */
-	foldEntries(data: Json): void;
-	/** Store a snapshot, which contains the writes of this client up to `decided`. */
-	replaceBase(position: Position, data: Json, client: string | null, decided: number): void;
-	/** Drop the copy, because the server stores the document encrypted. */
-	dropSealed(): void;
-	dropRecords(): void;
-	/** Stop adding to the chain, because another epoch or session begins. */
-	leaveChain(): void;
-}
-export interface Base {
-	position: Position;
-	/** Last write of each client that the value contains. */
-	seqs: Record<string, number>;
-}
-export interface Entry {
-	epoch: string;
-	tag: string;
-	/** Tag of the previous entry. */
-	after: string;
-	ops: readonly Operation[];
-	client: string | null;
-	seq: number;
-}
-/** Records of one document: the base at BASE and BODY, each entry at its version. */
-export type Records = ReadonlyMap<number, unknown>;
-export interface NewBase extends Base {
-	text: string;
-	/** Highest version of a base in the same epoch that this one replaces. */
-	over: number;
-}
-declare class Copies {
-	#private;
-	private constructor();
-	/** Open the copies of the owner, and remove those of others in its scope. Never rejects, and never waits long. */
-	static open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies>;
-	/** Return the copy of one document. `keepsSealed`: keep it also if the server stores the document encrypted. */
-	openDocument(...copied: [
-		name: string,
-		keepsSealed: boolean,
-		apply: typeof applyOperations
-	]): DocumentCopy;
-	/** Return the records of a document that were found at the start. */
-	takeRecords(document: string): Records | null;
-	appendEntry(document: string, version: number, entry: Entry): void;
-	/** Store a whole value. Entries that wait to be stored are part of it, or belong to another epoch. */
-	replaceBase(document: string, base: NewBase): void;
-	removeDocument(document: string): void;
-	/** Forget the records that were found, because their owner may not be here. They stay stored. */
-	hideFound(): void;
-	/** Remove everything in this scope. Copies are kept again in the next session. */
-	wipeScope(): void;
-	/** Enter another session, and remove everything of the session before. */
-	enterSession(owner: Owner): void;
-	/** Remove the copies of this session, and keep no more. Resolves when they are gone. */
-	wipeRecords(): Promise<void>;
-	/** Write what waits, then close the database. */
-	close(): void;
-}
-export interface Change {
-	/** Source of the change; `cache` is a value of the local copy, from before the server has answered. */
-	origin: "local" | "server" | "cache";
-	version: number;
-}
-export type Listener<Value = Json | undefined> = (value: Value, change: Change) => void;
-declare class Replica {
-	#private;
-	/** Position of the confirmed value; null until the server has sent it. */
-	position: Position | null;
-	/**
-	 * Value that the application sees. A part of it is replaced by another object only if its value changes. Operations
-	 * are total, so unanswered ones can be applied to any confirmed value.
-	 */
-	get view(): Json;
-	/** Value that the server has confirmed. */
-	get confirmed(): Json;
-	get version(): number;
-	get pending(): number;
-	/** True until the server has confirmed the local copy, or has sent the changes since. */
-	get fromCache(): boolean;
-	/** Take a local copy as the confirmed value, as if a connection had been lost at that version. */
-	restoreCopy(data: Json, position: Position): void;
-	/** Report the local copy to listeners that were registered right after the start. */
-	announceCopy(): void;
-	on(path: string, listener: Listener): Unsubscribe;
-	/** Return true if the value already shows a write. */
-	holdsWrite(write: Write): boolean;
-	/** Show a write before the server has answered it. */
-	expectWrite(write: Write): void;
-	/** Show the new content of an unsent write. */
-	showAmended(origin: Change["origin"]): void;
-	/** Settle an answered write. The confirmed value contains its effect once it has reached `position`. */
-	settleWrite(write: Write, position: Position | null): void;
-	/** Set the position of the confirmed value; null when another epoch begins. */
-	moveTo(position: Position | null): void;
-	/** Expect a snapshot. Until it arrives, receipts may be ahead of the confirmed value. */
-	awaitSnapshot(): void;
-	/** Handle the server's verdict on the position of the local copy. */
-	takeVerdict({ mode, to }: Verdict): void;
-	/** Apply the operations of one version; `own` is the number of the write if this client made it. */
-	applyVersion(operations: readonly Operation[], own: number | null): void;
-	/** Replace the value by a snapshot. Writes up to `decided` were answered before, so the snapshot contains them. */
-	takeSnapshot(data: Json, decided: number): void;
-	/** Show the confirmed value after versions or a snapshot. */
-	showConfirmed(): void;
-	/** Remove the value, because this client may no longer see it. */
-	resetValue(): void;
-	dropPending(): void;
-	clearWatches(): void;
-}
-/** Schema as many libraries define it: `parse` throws if a value does not fit. Its result is not used. */
-export interface Schema {
-	parse(value: unknown): unknown;
-}
 export interface WriteOptions {
 	/** Abort to take the write back before it is sent. Later, aborting only ends the waiting for the answer. */
 	signal?: AbortSignal;
@@ -1533,21 +1633,12 @@ export interface UpdateOptions extends WriteOptions {
 }
 export interface StatePort {
 	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-	/** Call a path under `state/{name}/`; return the body of the answer. */
-	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
+	callServer: CallDocument;
 	syncDocument(): Promise<void>;
 	readLimits(): ValueLimits;
 	/** Strategy of updates that name none. */
 	strategy: Strategy | undefined;
 	schema: Schema | undefined;
-}
-export interface RestoreOptions {
-	/** Restore only if the document is exactly at this position; otherwise reject with `precondition_failed`. */
-	ifMatch?: Position;
-}
-export interface ConflictOptions {
-	/** Also list conflicts that are resolved. */
-	includeResolved?: boolean;
 }
 export interface StateDocument<S = Json> extends Pick<DocumentRequests, keyof DocumentRequests> {
 }
@@ -1605,114 +1696,177 @@ export declare class StateDocument<S = Json> {
 	getStateSize(): number;
 	onStateChange(listener: Listener<Read<S, "">>): Unsubscribe;
 }
-/** Timing of updates, in milliseconds. */
-export interface SyncOptions {
-	mode: "immediate" | "delayed";
-	/** Wait after the last update. */
-	delay?: number;
-	/** Longest wait after the first update, however many follow. */
-	maxDelay?: number;
+export interface ConnectionConfig extends Partial<RetryPolicy> {
+	/** Seconds without a frame after which the connection counts as lost. */
+	deadline?: number;
+	/** Seconds between two beats of the server. */
+	interval?: number;
+	/** Number of beats that may be missed in a row. */
+	missedLimit?: number;
+	/** Seconds for which the server collects frames before it sends them together. */
+	batch?: number;
 }
-/** Options, the loaded class that applies them, and the page, which may be closed before the time has come. */
-export type Sync = SyncOptions & {
-	Batch: typeof Batch;
-	page: PageLike | null;
-};
-export type Settle = (answer: ReceiptFrame | SessionError) => void;
-export interface BatchPort {
-	fitsFrame(frame: UpdateFrame): boolean;
-	findReplica(document: string): Replica | undefined;
-	digestReplaced: typeof digestReplaced;
+export interface ControlsPort {
+	send(data: Json, options?: WriteOptions): Promise<Json>;
+	stats(): ClientStats;
 }
-declare class Batch {
+export declare class ConnectionControls {
 	#private;
-	constructor(outbox: Outbox, clock: Clock, sync: Sync, port: BatchPort);
+	constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort);
+	/** Connect. Resolves when the client is connected. */
+	connect(): Promise<void>;
+	/** Disconnect, and stay disconnected until `connect`. Writes wait meanwhile. */
+	disconnect(): void;
+	reconnect(): Promise<void>;
+	isConnected(): boolean;
+	send(data: Json, options?: WriteOptions): Promise<Json>;
+	onMessage(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
+	getConnectionStats(): ClientStats;
+	/** Request a sign of life from the server every `interval` seconds. Returns a function that ends it. */
+	setupHeartbeat(interval?: number): Unsubscribe;
+	stopHeartbeat(): void;
 	/**
-	 * Add an update if it fits into the frame; return a function that takes it back, and returns false after it was sent.
+	 * Override settings that the server gives. `interval`, `missedLimit` and `batch` are requested from the server, now
+	 * and on each later connection. Resolves with the settings in effect, or with null without a connection. Rejects with
+	 * the allowed range if a value is outside it.
 	 */
-	takeUpdate(frame: UpdateFrame, settle: Settle): () => boolean;
-	/** Send the collected updates. Without a connection they stay in the outbox, and take no more updates. */
-	flush(): void;
-	/** Drop the draft, because the outbox has dropped its write. */
-	dropDraft(): void;
-	close(): void;
+	setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null>;
 }
-export interface WriterPort {
-	connection: Connection;
-	findReplica(document: string): Replica | undefined;
-	/** Report that the number of waiting writes has changed. */
-	tellPending(): void;
+/** Connection, as a question uses it. */
+export interface Askable {
+	readonly connected: boolean;
+	/** Callbacks for the next attachment. */
+	readonly attaching: Set<() => void>;
+	/** Ask; `answer` receives null if the connection ends first. Return false if there is no connection. */
+	askServer(frame: object, answer: (reply: ServerFrame | null) => void): boolean;
 }
-declare class Writer {
-	#private;
-	readonly outbox: Outbox;
-	limits: ValueLimits;
-	constructor(record: ClientRecord, clock: Clock, bounds: Partial<OutboxBounds> | undefined, emitter: Emitter<SessionEvents>, stats: Stats, port: WriterPort, sync: Sync | null);
-	applyLimits(limits: Record<string, number>): void;
-	/** Number and store a write. Resolves with its receipt, rejects with the refusal. */
-	addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame>;
-	/** Return an outbox without limits, for writes of another client. */
-	newOutbox(record: OutboxRecord, port: OutboxPort): Outbox;
-	/** Send the updates that wait for their delay. */
-	flush(): void;
-	sendMessage(data: Json, signal?: AbortSignal): Promise<Json>;
-	publishEntry(frame: Omit<PublishFrame, "type">, signal?: AbortSignal): Promise<ReceiptFrame>;
-	/** Return a normalised copy of the data of a publication. Throws `publication_too_large` or the error of a value. */
-	normalizePublication(data: Json): Json;
-	takeReceipt(frame: ReceiptFrame): void;
-	/** Drop unconfirmed writes, and count from 1 again. */
-	abandonWrites(reason: string): UnsentWrite[];
-	/** Read the record again, because another page has used it; return the writes that are no longer in it. */
-	reload(lateFrom: number): Write[];
-	/** Settle the promises of writes that another page has sent, as far as their answers are known. */
-	settleSent(writes: readonly Write[], answers: ReadonlyMap<number, ReceiptFrame>): void;
-	/** Return writes of a closed tab as the application is told of them. */
-	describeUnsent(writes: readonly (readonly [
-		seq: number,
-		frame: WriteFrame
-	])[]): UnsentWrite[];
-	/** Report what an update met; `orphan`: it was a closed tab's. */
-	tellConflict({ frame }: Write, receipt: ReceiptFrame, orphan?: boolean): void;
-	/** End the waiting for answers; the writes themselves go on waiting. */
-	stopWaiting(error: SessionError): void;
-	/** End the waiting; the writes stay for the next page. */
-	close(): void;
+/** How to continue if a reader is slow, which part of a log it wants, and where to begin without a position. */
+export interface Wishes {
+	slow?: string | undefined;
+	filter?: object | undefined;
+	since?: object | undefined;
 }
-export interface DocumentsParts {
-	logbook: Logbook;
-	writer: Writer;
-	rest: Rest;
-	credentials: Credentials;
-	record: ClientRecord;
-	strategy: Strategy | undefined;
-	/** Schema of the document `main`. */
-	schema: Schema | undefined;
+/** Reader of a log. */
+export interface Reader {
+	/** Position that an earlier page reached. Null means from now on, and for a document everything. */
+	readonly start: Position | null;
+	readonly wishes?: Wishes;
+	takeEntry(body: Json, position: Position): void;
+	/** Called after the last entry of a frame. */
+	endFrame?(): void;
+	takeGap?(gap: Gap): void;
+	/** Store the new position. Called before the reader receives the entry at that position. */
+	moveTo?(position: Position | null): void;
+	takeSnapshot?(data: Json): void;
+	awaitSnapshot?(): void;
+	/** Handle the server's verdict on the position, before the entries or the snapshot. */
+	takeVerdict?(verdict: Verdict): void;
+	/** Note that the server stores the document encrypted. */
+	sealCopy?(): void;
+	handleDenial?(error: SessionError): void;
+}
+export interface LogbookPort {
 	clock: Clock;
-	/** Null if no local copies are kept. */
-	copies: Copies | null;
-	keepsSealed: boolean;
-	/** Return true while nothing of the kept session may be shown. */
-	isHidden(): boolean;
-	/** Report that a document may not be read, or does not fit its schema. */
-	tellError(name: string, error: SessionError): void;
-	/** Report that a document's value comes from its local copy, or no longer does. */
-	tellCached(name: string, fromCache: boolean): void;
+	random: () => number;
+	connection: Askable & {
+		abandonLink(): void;
+	};
+	fetchDocument(url: string): Promise<{
+		data: Json;
+		position: Position;
+	}>;
+	/** Report why a large document could not be fetched. */
+	tellFailed(log: string, error: SessionError): void;
+	/** Report entries that the application does not receive. */
+	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
 }
-declare class Documents {
+/** Verdict over HTTP, with the entries or the value that follow it on a connection. */
+export interface SyncAnswer extends Verdict {
+	entries?: EntriesFrame["entries"];
+	data?: Json;
+}
+declare class Logbook {
 	#private;
-	/** Highest number that the server had decided when this connection began. */
-	decided: number;
-	constructor(parts: DocumentsParts);
-	getDocument(name: string): StateDocument;
-	findReplica(name: string): Replica | undefined;
-	/** List all documents of the session, not only those that are followed. */
-	listHeads(): Promise<DocumentHead[]>;
-	/** Show the writes of an earlier page, because their owner is confirmed now. */
-	showRestored(): void;
-	dropPending(): void;
-	/** Empty all documents, because the session of another user begins. */
-	resetValues(): void;
-	clearWatches(): void;
+	constructor(port: LogbookPort);
+	/** Follow a log from the start of the reader; if the log was left in the same turn, continue from its position. */
+	followLog(name: string, reader: Reader): void;
+	unfollowLog(name: string): void;
+	position(name: string): Position | null;
+	/** Return the `logs` of `connect`, and the options of their readers. */
+	listWanted(): {
+		logs: Record<string, Position | null>;
+	} & {
+		[wish: string]: Record<string, unknown>;
+	};
+	/** Return the position after which the next entries of a log must come; undefined if it is not followed. */
+	findPlace(name: string): Position | null | undefined;
+	/** Forget the positions in these logs, because another session begins. */
+	forgetPlaces(listNames: readonly string[]): void;
+	/** Ask for every log again, because the rights of another user apply now. */
+	forgetDenials(): void;
+	isDenied(name: string): boolean;
+	names(): string[];
+	attach(verdicts: Record<string, Verdict>): void;
+	detach(): void;
+	takeEntries(frame: EntriesFrame): void;
+	takeGap(frame: GapFrame): void;
+	/** Stop a log that the client may no longer read; its position stays. */
+	takeDenial(name: string, error: SessionError): void;
+	takeSnapshot(frame: SnapshotFrame): void;
+	/** Handle the answer to `sync`; entries that arrived over the connection meanwhile stay. */
+	takeSyncAnswer(name: string, answer: SyncAnswer): void;
+}
+/** Owner of records. The client never reads records of another owner. */
+export type Owner = readonly [
+	scope: string,
+	user: string,
+	session: string
+];
+export interface ClientRow {
+	/** Key of the tab's record. */
+	key: string;
+	/** Name of the Web Lock that a tab must hold to number or send these writes. */
+	lock: string;
+	owner: Owner;
+	/** Name that the server gave to the client; null if the tab was never connected. */
+	client: string | null;
+	/** Time of the last change. */
+	at: number;
+}
+/** Writes to store, by number; null removes one. */
+export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
+declare class OutboxStore {
+	#private;
+	private constructor();
+	/** Open the database, and remove what is too old. Rejects if the browser stores nothing there. */
+	static open(env: Environment): Promise<OutboxStore>;
+	/** List the other tabs of an owner that have waiting writes, the oldest first, with the number of these writes. */
+	listWaiting(owner: Owner, own: string): Promise<[
+		row: ClientRow,
+		count: number
+	][]>;
+	readWrites(key: string): Promise<[
+		seq: number,
+		write: WriteFrame
+	][]>;
+	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
+	/** Store the row and changed writes of a tab; remove the row if no writes wait. */
+	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
+	/** Mark the writes of a tab as adopted, and name its client. Resolves when that is stored. */
+	markAdopted(row: ClientRow): Promise<void>;
+	/** Return true if another tab has adopted these writes. */
+	isAdopted(key: string): Promise<boolean>;
+	/** Store the answer to an adopted write, for the tab that made it. */
+	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
+	/** Remove the row of a tab and all its records. */
+	remove(key: string): void;
+	close(): void;
+}
+/** Outboxes of this browser, as the tabs use them. */
+export interface OutboxShelf {
+	readonly store: OutboxStore;
+	/** Return the copy of the outbox that `describe` names. Call `tellStored` when it has caught up, or is gone. */
+	newMirror(describe: () => ClientRow, tellStored: (isGone: boolean) => void): Mirror;
 }
 declare class Mirror {
 	#private;
@@ -1733,45 +1887,6 @@ declare class Mirror {
 	/** Store the changes of this turn of the event loop. */
 	flush(): void;
 }
-export interface PendingPort {
-	readWriter(): Writer;
-	readAdoption(): Adoption | null;
-}
-declare class Pending {
-	#private;
-	constructor(emitter: Emitter<SessionEvents>, record: ClientRecord, port: PendingPort);
-	/** Number of writes without an answer, including those of closed tabs. */
-	get count(): number;
-	/** Report waiting writes, once for all changes of this turn. */
-	planReport(): void;
-}
-/** Parts of the client that adopts the writes of closed tabs. */
-export interface AdoptingParts extends Pick<AdoptionPort, "loadSending"> {
-	credentials: Credentials;
-	record: ClientRecord;
-	writer: Writer;
-	documents: Documents;
-	emitter: Emitter<SessionEvents>;
-	transport: Transport;
-	pending: Pending;
-	/** Name that separates several sessions of one site. */
-	name: string | undefined;
-	/** Return the owner of what is stored for a session. */
-	nameOwner(session: SessionFields): Owner;
-}
-declare class Outboxes {
-	#private;
-	readonly store: OutboxStore;
-	private constructor();
-	/** Open the outboxes. Rejects if the browser stores nothing. */
-	static open(env: Environment): Promise<Outboxes>;
-	/**
-	 * Return the copy of a tab's outbox, whose row `describe` returns. `tellStored` is called when the copy is up to
-	 * date, or when the store has failed (`isGone`).
-	 */
-	newMirror(describe: () => ClientRow, tellStored: (isGone: boolean) => void): Mirror;
-	newAdoption(parts: AdoptingParts): Adoption;
-}
 export interface RecordParts {
 	env: Environment;
 	/** Storage of the tab, under the names of the application, the session and the slot. */
@@ -1779,7 +1894,7 @@ export interface RecordParts {
 	/** Prefix of the names of locks. */
 	scope: string;
 	/** Null if nothing outlives the tab. */
-	outboxes: Outboxes | null;
+	outboxes: OutboxShelf | null;
 	/** First part of the owner of what is stored. */
 	ownerScope: string;
 	/** Called when the store is up to date with the tab, or has failed (`isGone`). */
@@ -1851,109 +1966,6 @@ declare class ClientRecord {
 	flush(): void;
 	releaseLock(): void;
 }
-/**
- * Place of a publication in its topic; an ephemeral one has no position. `live` is false for publications from before
- * the server followed the topic on this connection.
- */
-export type PublicationPlace = {
-	live: boolean;
-} & ({
-	epoch: string;
-	offset: number;
-	tag: string;
-	ephemeral: false;
-} | {
-	epoch: null;
-	offset: null;
-	tag: null;
-	ephemeral: true;
-});
-export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
-export interface PublishOptions {
-	/** Idempotency key: publications of one topic with the same key count as one publication. */
-	key?: string;
-	/**
-	 * Deliver only to clients that are connected now. The publication is not kept or repeated, and is dropped without a
-	 * connection.
-	 */
-	ephemeral?: boolean;
-	signal?: AbortSignal;
-}
-export type FilterValue = string | number | boolean | null;
-/** Required value of each named member of a publication; with `in` one of several values. */
-export type TopicFilter<Data = Json> = {
-	[Key in keyof Data & string]?: Extract<Data[Key], FilterValue> | {
-		in: Extract<Data[Key], FilterValue>[];
-	};
-};
-export interface SubscribeOptions<Data = Json> {
-	/**
-	 * How to continue if this tab reads too slowly, one of the ways that the topic allows; by default its first one. If a
-	 * topic has several subscribers, the first one decides.
-	 */
-	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
-	/**
-	 * Where to begin. `position`, usually rendered into the page, is preferred to the place where this tab left the
-	 * topic. The other two count only if the tab has no such place: `time` begins with the first publication that is not
-	 * older, `last` with that many publications before the newest (at most 1,000). If a topic has several subscribers,
-	 * the first one decides.
-	 */
-	since?: {
-		position: Position;
-	} | {
-		time: string | Date;
-	} | {
-		last: number;
-	};
-	/**
-	 * Deliver only publications with these members, which the topic must declare as filters: `{ region: "eu" }`, or `{
-	 * region: { in: ["eu", "us"] } }`. If a topic has several subscribers, the first one decides.
-	 */
-	filter?: TopicFilter<Data>;
-	/**
-	 * Receive the value that the publications change, before all publications and again after a gap; for topics that have
-	 * a value. A refusal rejects `subscribed`.
-	 */
-	snapshot?: (value: Json) => void;
-}
-export interface PastOptions {
-	/** Only publications before this position. For the next page give the `position` of the first entry. */
-	before?: Position | null;
-	/** Number of publications: at most 200, by default 50. */
-	limit?: number;
-}
-/** Page of past publications of a topic, the newest one last. */
-export interface PastPage {
-	/** Publications of the page; `at` is ISO 8601. */
-	entries: {
-		data: Json;
-		position: Position;
-		at: string;
-	}[];
-	/** True if older publications are kept. */
-	more: boolean;
-}
-export interface TopicsPort {
-	/** Ask over the connection. Resolves with null without a connection or a reply. Rejects if the server refuses. */
-	askSocket<Answer>(frame: object): Promise<Answer | null>;
-	/** Aborted with the error when the client is closed. */
-	readonly closed: AbortSignal;
-	readonly events: {
-		on(type: "status", callback: (status: Status) => void): Unsubscribe;
-	};
-	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
-	publishEphemeral(topic: string, data: Json): Promise<null>;
-	tellDenied(topic: string, error: SessionError): void;
-}
-/** Subscription; call it to end it. */
-export type Subscription = Unsubscribe & {
-	/**
-	 * Settled when the server follows the topic; from then on nothing is missed. Resolves with false if publications
-	 * since `since.time` are no longer kept. Rejects if the server refuses, with `unsubscribed`, and with `closed`. A
-	 * temporary refusal (`busy`) is reported as an `error`, and the client asks again.
-	 */
-	readonly subscribed: Promise<boolean>;
-};
 export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequests> {
 }
 export declare class Topics<T = Json> {
@@ -1975,329 +1987,6 @@ export declare class Topics<T = Json> {
 	/** Deliver the data of an `ephemeral` frame. */
 	takeEphemeral(topic: string, data: Json): void;
 	clearListeners(): void;
-}
-declare class DocumentRequests {
-	#private;
-	/** `readVersion`: return the newest version that the client has seen. */
-	constructor(call: StatePort["callServer"], readVersion: () => number);
-	/** Fetch the stored document with facts about it. */
-	info(): Promise<ClientState>;
-	/** Fetch the sizes in bytes of the document, its snapshots and its log on the server. */
-	sizes(): Promise<DocumentSizes>;
-	/** List the versions with their origins, newest first. */
-	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
-	/** Fetch the value at a version or a label. Rejects with `not_found` if it is no longer kept. */
-	readAt(version: number | string): Promise<Json>;
-	/** Compare two versions; by default the second one is the newest. */
-	diff(from: number, to?: number): Promise<PatchOperation[]>;
-	/** Keep the present version as a checkpoint with a label (by default `v<version>`). */
-	persist(label?: string): Promise<Checkpoint>;
-	/** List the checkpoints, oldest first. */
-	checkpoints(): Promise<Checkpoint[]>;
-	/** Remove a checkpoint. Rejects with `not_found` if no checkpoint has this label. */
-	forget(label: string): Promise<void>;
-	/** Write an earlier version or a checkpoint again, as the newest version. The change arrives like any other. */
-	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
-	/** Store a snapshot now, and shorten the log if it exceeds its limits. */
-	compress(): Promise<DocumentSizes>;
-	/** List the unresolved conflicts that `manual` has kept, newest first. */
-	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
-	/** Resolve a conflict. `"value"` keeps the given value, or removes it if none is given. */
-	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
-	/** Keep the present version on the server as a checkpoint. */
-	persistState(body?: JsonObject): Promise<Json>;
-	/** Write an earlier version again, as the newest one. The change arrives like any other. */
-	restoreState(body?: JsonObject): Promise<Json>;
-	compressState(): Promise<DocumentSizes>;
-}
-export interface Device {
-	sessionId: string;
-	/** Name that the user gave to the device. */
-	label: string;
-	browser: string;
-	system: string;
-	/** Place, if the project can tell it; otherwise empty. */
-	place: string;
-	firstSeen: string;
-	lastSeen: string;
-	connectionState: Status;
-	/** True for the session that asks. */
-	isCurrent: boolean;
-}
-/** Part of the client, as an entry of the package exports it, for example `session-mgmt-client/http`. */
-export type Part = (shared: never) => object;
-export interface CreateOptions {
-	metadata?: JsonObject;
-	config?: JsonObject;
-	/** Name of this browser, for people. */
-	label?: string;
-}
-/** Document of a visitor's session. The user decides whether to take over the session with these documents. */
-export interface VisitorDocument {
-	name: string;
-	version: number;
-}
-export interface CacheOptions {
-	store: "indexeddb";
-	/** Also keep copies of documents that the server stores encrypted. The copies in this browser are not encrypted. */
-	encrypted?: boolean;
-}
-export interface StartOptions extends Surroundings {
-	/** Address where the site includes `session_mgmt.urls`. */
-	url?: string;
-	/** With `browser` all tabs of a browser share one session; with `tab` each tab has its own session. */
-	share?: "browser" | "tab";
-	/** Name that separates several sessions of one site. */
-	name?: string;
-	/**
-	 * Only kind of proof that the page accepts; by default the kind that the server uses. With `cookie` the page holds no
-	 * secret: a cookie that no script can read proves the session, and all tabs share it.
-	 */
-	tokenMode?: TokenMode;
-	/** Name that separates several clients of one page, or of frames in one tab. Each of them needs its own. */
-	slot?: string;
-	/** Return more headers for calls that use the page's own login, such as a CSRF token with another header name. */
-	headers?: () => Record<string, string>;
-	create?: CreateOptions;
-	autoConnect?: boolean;
-	outbox?: Partial<OutboxBounds>;
-	/** Strategy for conflicts of updates that name no strategy; by default the settings of the server decide. */
-	strategy?: Strategy;
-	/** Send updates at once, or collect them first (by default for 200 ms, at most 2000 ms). */
-	sync?: SyncOptions;
-	/** Keep documents in this browser, to show them before the server answers and without a network. */
-	cache?: "indexeddb" | CacheOptions;
-	/**
-	 * Key of the user for whom the server made the page; null for nobody. It only makes the start faster: without it, the
-	 * client asks the server before it shows anything. If another user is logged in, the start rejects with
-	 * `login_mismatch`.
-	 */
-	user?: string | number | null;
-	/**
-	 * What to do if the server does not answer and the kept session belongs to a user. `wait` (default) shows nothing
-	 * until the server has confirmed who is logged in. `kept` shows the local copies at once; use it for a device that
-	 * belongs to one person.
-	 */
-	whenOffline?: "wait" | "kept";
-	/**
-	 * Option `credentials` of `fetch`: `include` is for an API on another origin that accepts the cookies of this page.
-	 */
-	credentials?: "same-origin" | "include";
-	/**
-	 * Decide what happens to a visitor's session when the visitor logs in, if the server asks. By default the user starts
-	 * with a new session.
-	 */
-	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
-	/**
-	 * Transports that the page allows; by default all. The client prefers a WebSocket. Where none can connect, it uses
-	 * HTTP: streams (`sse`), or long polls (`longpoll`) where a proxy holds streams back. The code for HTTP is loaded
-	 * when it is needed.
-	 */
-	transports?: readonly TransportName[];
-	/**
-	 * Use one connection for all tabs of the session: one tab leads and passes on what the server sends; the other tabs
-	 * write over HTTP. This needs Web Locks and BroadcastChannel. Without them each tab has its own connection, as by
-	 * default.
-	 */
-	oneSocket?: boolean;
-	/**
-	 * Parts that are in the page's own scripts, so that the client does not load them later. It is enough to name them
-	 * here: a bundler makes one module of the named part and of the part that the client loads.
-	 */
-	parts?: readonly Part[];
-	/** End the start, which then rejects with the reason of the signal. It has no effect after the start. */
-	signal?: AbortSignal;
-	/**
-	 * Check the document `main`. A write that would break the schema is refused with `schema_mismatch`. A value of the
-	 * server that breaks it is shown, and reported as an `error`.
-	 */
-	schema?: Schema;
-	/**
-	 * Receive every error from the beginning of the start, like a listener of `error` that was there before the start.
-	 */
-	onError?: (error: SessionError) => void;
-}
-declare class SessionRequests {
-	#private;
-	/** `own`: session of the client at the time of the call. `ended`: called when that session was terminated. */
-	constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>);
-	/** Create another session with the page's own login. This client keeps its own session. */
-	createSession(options?: CreateOptions): Promise<CreatedSession>;
-	getSession(id?: string): Promise<SessionInfo>;
-	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
-	terminateSession(id?: string): Promise<void>;
-	getActiveSessions(): Promise<SessionInfo[]>;
-	/** List the devices of the user: this one first, then by last use, newest first. */
-	list(): Promise<Device[]>;
-	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is too old. */
-	end(id: string): Promise<void>;
-	/** Log out all other devices of the user. Resolves with their number. */
-	endOthers(): Promise<number>;
-	validateSession(permission?: string, id?: string): Promise<Validation>;
-	/** Create the successor of an expired session, by the old token. */
-	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
-	getSessionMetrics(id?: string): Promise<JsonObject>;
-	/** List the newest hundred connections with figures, as the server last stored them. */
-	getConnections(id?: string): Promise<ConnectionFigures[]>;
-}
-/** Member of a topic with its own data; `since` is ISO 8601. */
-export interface Member {
-	data: Json;
-	since: string;
-}
-export type MembersById = Record<string, Member>;
-export declare class Presence {
-	#private;
-	/** Members by id, in a new object after each change; null while there are more than the topic shows. */
-	members: MembersById | null;
-	count: number;
-	constructor(topics: Topics, port: TopicsPort, topic: string);
-	/** Follow the log, and read the members. Call it once, as `presence()` does. */
-	begin(): Promise<this>;
-	/**
-	 * Enter the topic, or change the data of this client's member. Resolves with the id of the member. The client stays a
-	 * member over lost connections and server restarts until it leaves.
-	 */
-	enter(data?: Json): Promise<string>;
-	/** Change the data of this client's member, as `enter` does. */
-	update(data: Json): Promise<string>;
-	/** Leave the topic, but keep the list of members up to date. */
-	leave(): Promise<void>;
-	/** Call `callback` after each change of the members or of their number. */
-	on(event: "change", callback: () => void): Unsubscribe;
-	/** Leave the topic if this client has entered it, and stop following its members. */
-	close(): void;
-}
-declare class TopicRequests {
-	#private;
-	constructor(topics: Topics, port: TopicsPort);
-	/**
-	 * List the members of a topic and keep the list up to date until it is closed. `enter` makes this client a member.
-	 */
-	presence(topic: string): Promise<Presence>;
-	/**
-	 * Read past publications before a position, by default the newest ones; the newest one is last. No subscription is
-	 * needed.
-	 */
-	history(topic: string, { before, limit }?: PastOptions): Promise<PastPage>;
-}
-export interface ConnectionConfig extends Partial<RetryPolicy> {
-	/** Seconds without a frame after which the connection counts as lost. */
-	deadline?: number;
-	/** Seconds between two beats of the server. */
-	interval?: number;
-	/** Number of beats that may be missed in a row. */
-	missedLimit?: number;
-	/** Seconds for which the server collects frames before it sends them together. */
-	batch?: number;
-}
-/** Present settings of a connection; times in seconds. */
-export interface ConnectionSettings {
-	interval: number;
-	missedLimit: number;
-	batch: number;
-	deadline: number;
-}
-export interface ControlsPort {
-	send(data: Json, options?: WriteOptions): Promise<Json>;
-	stats(): ClientStats;
-}
-export declare class ConnectionControls {
-	#private;
-	constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort);
-	/** Connect. Resolves when the client is connected. */
-	connect(): Promise<void>;
-	/** Disconnect, and stay disconnected until `connect`. Writes wait meanwhile. */
-	disconnect(): void;
-	reconnect(): Promise<void>;
-	isConnected(): boolean;
-	send(data: Json, options?: WriteOptions): Promise<Json>;
-	onMessage(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
-	getConnectionStats(): ClientStats;
-	/** Request a sign of life from the server every `interval` seconds. Returns a function that ends it. */
-	setupHeartbeat(interval?: number): Unsubscribe;
-	stopHeartbeat(): void;
-	/**
-	 * Override settings that the server gives. `interval`, `missedLimit` and `batch` are requested from the server, now
-	 * and on each later connection. Resolves with the settings in effect, or with null without a connection. Rejects with
-	 * the allowed range if a value is outside it.
-	 */
-	setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null>;
-}
-export interface Validation {
-	valid: boolean;
-	/** Reason why the session is not valid; null if it is. */
-	reason: string | null;
-}
-/** Connection as the server has recorded it. Times are ISO 8601, latencies are milliseconds. */
-export interface ConnectionFigures {
-	client_id: string;
-	generation: number;
-	transport: "websocket" | "sse" | "longpoll";
-	state: "open" | "lost" | "closed";
-	opened_at: string;
-	closed_at: string | null;
-	close_code: number | null;
-	closed_by: string;
-	latency: Latency;
-	beats: {
-		sent: number;
-		missed: number;
-	};
-	messages: {
-		in: number;
-		out: number;
-	};
-	bytes: {
-		in: number;
-		out: number;
-	};
-	/** Verdict of the recovery at its beginning; null if there was none. */
-	recovery: "full" | "state_only" | "none" | null;
-}
-export interface CreatedSession {
-	session: SessionInfo;
-	token: string;
-}
-export interface RecoveredSession extends CreatedSession {
-	receipt: SuccessorReceipt | null;
-}
-export interface Sessions extends Pick<SessionRequests, keyof SessionRequests> {
-}
-export declare class Sessions {
-	#private;
-	/** `ended`: called when the session of this client has been terminated. */
-	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>);
-	/** Call `listener` for every event in the log of this session. */
-	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
-}
-/** Token with fewer rights than its session. */
-export interface NarrowedToken {
-	token: string;
-	/** Lifetime in seconds, from the answer on. */
-	expiresIn: number;
-	scopes: string[];
-}
-export declare class Auth {
-	#private;
-	constructor(rest: Rest, credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
-	/** Bearer token. It is a secret, so send it in headers only. Throws `no_token` if a cookie proves the session. */
-	get token(): string;
-	/**
-	 * Return the headers that prove the session. If a cookie proves it, they are the CSRF token and the name of the
-	 * session.
-	 */
-	headers(): Record<string, string>;
-	/**
-	 * Request a token with only these scopes, for a frame or a worker that needs no more. It cannot be refreshed. Rejects
-	 * with `scope_missing` if the session lacks a scope, and with `no_token` if a cookie proves the session.
-	 */
-	narrow(scopes: readonly string[], options?: {
-		expiresIn?: number;
-	}): Promise<NarrowedToken>;
-	validate(permission?: string): Promise<Validation>;
-	/** Call `listener` when the token is no longer valid: let the user log in, then start again. */
-	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
 /** Session of this page. Make it with `SessionClient.start`. */
 export declare class SessionClient<A extends ApplicationTypes = AnyApplication> {
@@ -2397,5 +2086,43 @@ export declare const CLOSE: {
 	readonly CLIENT_FORGOTTEN: 4508;
 	readonly ORIGIN_DENIED: 4509;
 };
+/** Changes since the last event. A moved row is in `moved`, and also in `changed` if its content changed. */
+export interface PagesChange<Row> {
+	inserted: Row[];
+	changed: Row[];
+	/** Primary keys as text. */
+	removed: string[];
+	/** Primary keys as text. */
+	moved: string[];
+}
+/** State of the list: the same object until something changes, and never modified. */
+export interface PagesShown<Row> {
+	/** Rows in the order of the view. An unchanged row is the same object as before. */
+	readonly rows: readonly Row[];
+	/** Number of rows that may be new, and that only the server can place; `refresh()` shows them. */
+	readonly more: number;
+	readonly hasNext: boolean;
+	/** True while a page is being read. */
+	readonly isLoading: boolean;
+	/** Error that stopped the reading. If it is `temporary`, the client tries again by itself. */
+	readonly error: SessionError | null;
+}
+export interface PagesOptions {
+	/** Function to use instead of the page's `fetch`. */
+	fetch?: (url: string, init: RequestInit) => Promise<Response>;
+	/** More headers for each request. */
+	headers?: Record<string, string>;
+}
+export interface Pages<Row> extends PagesShown<Row> {
+	readonly shown: PagesShown<Row>;
+	/** Call `callback` once for each group of changes. */
+	on(type: "change", callback: (change: PagesChange<Row>) => void): Unsubscribe;
+	/** Read the next page. Resolves when it is shown, or if there is none. Rejects with the error, or with `closed`. */
+	loadNext(): Promise<void>;
+	/** Read the shown pages again, also after an error. Resolves when that is done. */
+	refresh(): Promise<void>;
+	/** End the list: its requests, callbacks and subscriptions end. */
+	close(): void;
+}
 
 export {};

@@ -2,19 +2,19 @@
 
 import { askForReply } from "../asking";
 import type { Preparation, Repair } from "../connection";
-import type { Life } from "../life";
 import { LOGGED_OUT } from "../identity";
 import type { Ending } from "../transport";
 import { leaveSession } from "./leaving";
+import type { ChangedLife } from "./parts";
 import { Repairs } from "./repairs";
 import { Turns, type Change } from "./turns";
 
 export class Changes {
-  readonly #life: Life;
+  readonly #life: ChangedLife;
   readonly #turns: Turns;
   readonly #repairs: Repairs;
 
-  constructor(life: Life) {
+  constructor(life: ChangedLife) {
     const { connection, env, handshake, identity } = life.parts;
     this.#life = life;
     this.#turns = new Turns(identity, {

@@ -5,14 +5,14 @@ import type { Repair } from "../connection";
 import { maySucceed, type Kept } from "../credentials";
 import type { StatusReason, UnsentWrite } from "../events";
 import { LOGGED_OUT } from "../identity";
-import type { Life } from "../life";
 import type { Ending } from "../transport";
+import type { ChangedLife } from "./parts";
 import type { Change, Turns } from "./turns";
 
 const CLONE_WITHIN = 10_000;
 
 export class Repairs {
-  readonly #life: Life;
+  readonly #life: ChangedLife;
   readonly #turns: Turns;
   #replacedAt = -Infinity;
   /** Opening of a record that the page had released; null if none is in progress. */
@@ -20,7 +20,7 @@ export class Repairs {
   /** Value of `record.leavings` when that opening began. */
   #leavings = 0;
 
-  constructor(life: Life, turns: Turns) {
+  constructor(life: ChangedLife, turns: Turns) {
     this.#life = life;
     this.#turns = turns;
   }

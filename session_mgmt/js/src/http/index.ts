@@ -1,7 +1,7 @@
 /** Connections over HTTP: alone, or where no WebSocket can connect. */
 
-import type { Loaded, SocketRecord } from "../choosing";
-import { nameAddress, openSocket, Socket } from "../socket";
+import type { SocketRecord } from "../socketRecord";
+import { nameAddress, openSocket, Socket, type Loaded } from "../socket";
 import type { Link, LinkPort, TransportHost, TransportName } from "../transport";
 import { Habits } from "./habits";
 import { HybridLink } from "./hybrid";

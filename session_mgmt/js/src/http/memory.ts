@@ -1,9 +1,8 @@
 /** Knowledge about the way to a server, kept in the browser for later pages: for one network, and for limited time. */
 
-import { nameMemory } from "../choosing";
 import type { Environment } from "../environment";
 import { AGENT } from "../frames";
-import type { TransportHost } from "../transport";
+import { nameMemory, type TransportHost } from "../transport";
 
 /** Members of `navigator` that describe the network; each of them may be missing. */
 export interface NetworkLike {

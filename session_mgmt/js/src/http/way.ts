@@ -3,7 +3,7 @@
  * one.
  */
 
-import { USEFUL_AFTER, type SocketRecord } from "../choosing";
+import { USEFUL_AFTER, type SocketRecord } from "../socketRecord";
 import type { ServerFrame } from "../frames";
 import { watchPage } from "../page";
 import { nameAddress, Socket } from "../socket";

@@ -4,11 +4,11 @@ import { DEFAULT_RETRY } from "../backoff";
 import { Callbacks, type Unsubscribe } from "../emitter";
 import { SessionError, silenceRejection } from "../errors";
 import type { SessionClient } from "../index";
-import type { Pages, PagesChange, PagesOptions, PagesShown } from "../pages";
-import type { PublicationPlace } from "../topics";
+import type { PublicationPlace } from "../publications";
 import { areEqual, type Json } from "../values";
 import { readPage } from "./reading";
 import { Segment, type Entry, type Item, type Live, type Page } from "./segment";
+import type { Pages, PagesChange, PagesOptions, PagesShown } from "./shown";
 
 /**
  * Errors after which the list is read again from its first page: the server refuses the cursor, or the page belongs to

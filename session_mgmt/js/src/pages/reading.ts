@@ -1,9 +1,9 @@
 /** Requests for pages, with the proof of the session. */
 
 import { SessionError } from "../errors";
-import type { PagesOptions } from "../pages";
 import { readResponse } from "../rest";
 import type { Page } from "./segment";
+import type { PagesOptions } from "./shown";
 
 const TIMEOUT = 20_000;
 

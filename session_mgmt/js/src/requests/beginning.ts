@@ -3,7 +3,7 @@
 import type { Unsubscribe } from "../emitter";
 import type { SessionError } from "../errors";
 import type { Position } from "../frames";
-import type { PublicationPlace, SubscribeOptions, TopicListener, Topics, TopicsPort } from "../topics";
+import type { PublicationPlace, SubscribeOptions, TopicListener, TopicSource, TopicsPort } from "../publications";
 import type { Json } from "../values";
 import { Questions } from "./questions";
 
@@ -27,7 +27,7 @@ export class Beginning {
   #reading = 0;
 
   constructor(
-    topics: Topics,
+    topics: TopicSource,
     port: TopicsPort,
     topic: string,
     listener: TopicListener,

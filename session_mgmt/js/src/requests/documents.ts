@@ -1,19 +1,26 @@
 /** Requests about a document and its history (PROTOCOL section 13). */
 
 import { encodePart } from "../addresses";
-import { toUpdateResult } from "../past";
+import { toUpdateResult, type ConflictOptions, type RestoreOptions } from "../past";
 import type { Checkpoint, ClientState, DocumentSizes, HistoryEntry, HistoryOptions, HistoryPage } from "../past";
 import type { Keep, KeptConflict, PatchOperation, UpdateResult } from "../past";
-import type { ConflictOptions, RestoreOptions, StatePort } from "../state";
 import type { Json, JsonObject } from "../values";
 import { buildQuery, formatEtag, toCamelCase, toCamelCases } from "./answers";
 
+/** Call a path under `state/{name}/`; return the body of the answer. */
+export type CallDocument = (
+  method: string,
+  path: string,
+  body?: unknown,
+  headers?: Record<string, string>,
+) => Promise<Json>;
+
 export class DocumentRequests {
-  readonly #call: StatePort["callServer"];
+  readonly #call: CallDocument;
   readonly #readVersion: () => number;
 
   /** `readVersion`: return the newest version that the client has seen. */
-  constructor(call: StatePort["callServer"], readVersion: () => number) {
+  constructor(call: CallDocument, readVersion: () => number) {
     this.#call = call;
     this.#readVersion = readVersion;
   }

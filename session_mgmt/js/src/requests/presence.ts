@@ -2,7 +2,7 @@
 
 import { Emitter, type Unsubscribe } from "../emitter";
 import type { Position } from "../frames";
-import type { Topics, TopicsPort } from "../topics";
+import type { TopicSource, TopicsPort } from "../publications";
 import type { Json } from "../values";
 import { Questions } from "./questions";
 
@@ -25,7 +25,7 @@ export class Presence {
   /** Members by id, in a new object after each change; null while there are more than the topic shows. */
   members: MembersById | null = {};
   count = 0;
-  readonly #topics: Topics;
+  readonly #topics: TopicSource;
   readonly #port: TopicsPort;
   readonly #questions: Questions;
   readonly #topic: string;
@@ -37,7 +37,7 @@ export class Presence {
   /** Own data of this client while it is a member. */
   #entered: { data: Json } | null = null;
 
-  constructor(topics: Topics, port: TopicsPort, topic: string) {
+  constructor(topics: TopicSource, port: TopicsPort, topic: string) {
     this.#topics = topics;
     this.#port = port;
     this.#topic = topic;

@@ -2,7 +2,7 @@
 
 import type { Unsubscribe } from "../emitter";
 import { SessionError } from "../errors";
-import type { TopicsPort } from "../topics";
+import type { TopicsPort } from "../publications";
 
 export class Questions {
   readonly #port: TopicsPort;

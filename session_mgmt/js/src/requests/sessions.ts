@@ -4,10 +4,10 @@ import { encodePart } from "../addresses";
 import type { Credentials } from "../credentials";
 import type { Device } from "../devices";
 import type { SessionFields } from "../frames";
-import { toSessionInfo, type SessionInfo } from "../info";
+import { toSessionInfo, type SessionInfo, type ConnectionFigures, type CreatedSession } from "../info";
+import { type RecoveredSession, type Validation } from "../info";
 import type { CreateOptions } from "../options";
 import type { Rest } from "../rest";
-import type { ConnectionFigures, CreatedSession, RecoveredSession, Validation } from "../sessions";
 import type { Json, JsonObject } from "../values";
 import { toCamelCases } from "./answers";
 

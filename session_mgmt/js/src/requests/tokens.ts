@@ -1,7 +1,14 @@
 /** Requests for tokens with fewer rights than the session (PROTOCOL section 14). */
 
-import type { NarrowedToken } from "../auth";
 import type { Rest } from "../rest";
+
+/** Token with fewer rights than its session. */
+export interface NarrowedToken {
+  token: string;
+  /** Lifetime in seconds, from the answer on. */
+  expiresIn: number;
+  scopes: string[];
+}
 
 export async function narrowToken(
   rest: Rest,

@@ -1,14 +1,14 @@
 /** Questions about a topic over the connection (PROTOCOL section 7): its past publications and its members. */
 
 import { SessionError } from "../errors";
-import type { PastOptions, PastPage, PastReply, Topics, TopicsPort } from "../topics";
+import type { PastOptions, PastPage, PastReply, TopicSource, TopicsPort } from "../publications";
 import { Presence } from "./presence";
 
 export class TopicRequests {
-  readonly #topics: Topics;
+  readonly #topics: TopicSource;
   readonly #port: TopicsPort;
 
-  constructor(topics: Topics, port: TopicsPort) {
+  constructor(topics: TopicSource, port: TopicsPort) {
     this.#topics = topics;
     this.#port = port;
   }

@@ -2,9 +2,16 @@
 
 import { askForReply } from "../asking";
 import type { Connection } from "../connection";
-import type { ConnectionSettings } from "../controls";
 import type { Clock } from "../environment";
 import type { Beats } from "../frames";
+
+/** Present settings of a connection; times in seconds. */
+export interface ConnectionSettings {
+  interval: number;
+  missedLimit: number;
+  batch: number;
+  deadline: number;
+}
 
 /** Request heartbeat settings. Resolves with null without a connection or an answer. Rejects if the server refuses. */
 export async function askForWishes(
