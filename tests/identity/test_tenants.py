@@ -122,9 +122,11 @@ def test_figures_and_the_cleanup_of_all_are_for_people_without_a_tenant(db: None
     browser = open_browser("acme", "root")
     assert "sm-figures" not in browser.http.get(f"{ADMIN}clientsession/").content.decode()
     assert browser.http.post(f"{ADMIN}clientsession/clean/").status_code == 403
+    assert Caller(browser.http).get("health/").json() == {"status": "ok"}
     del browser.http.defaults["HTTP_X_TENANT"]
     assert "sm-figures" in browser.http.get(f"{ADMIN}clientsession/").content.decode()
     assert browser.http.post(f"{ADMIN}clientsession/clean/").status_code == 302
+    assert "sessions" in Caller(browser.http).get("health/").json()
 
 
 @pytest.mark.usefixtures("rooms")
