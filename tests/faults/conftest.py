@@ -9,6 +9,7 @@ import pytest
 
 from tests import services
 from tests.conftest import or_skip
+from tests.faults.final import Database
 from tests.faults.servers import AppServer, environment, migrate
 from tests.services import Postgres
 from tests.settings import DATABASE
@@ -39,10 +40,21 @@ def sqlite_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(sqlite_file: Path) -> Iterator[AppServer]:
-    """Start one server with a fresh SQLite database, for this test alone."""
-    variables = environment("", "", sqlite_file, None)
-    migrate(variables)
+def database(database_url: str, sqlite_file: Path) -> Database:
+    """Make the tables of a database for this test alone, on which servers started by `variables` work."""
+    migrate(environment(database_url, "", sqlite_file, None))
+    return Database(database_url, sqlite_file)
+
+
+@pytest.fixture
+def variables(database: Database, database_url: str, sqlite_file: Path) -> dict[str, str]:
+    """Give the environment of servers on this test's database, without a broker."""
+    return environment(database_url, "", sqlite_file, None)
+
+
+@pytest.fixture
+def server(variables: dict[str, str]) -> Iterator[AppServer]:
+    """Start one server with a database of this test alone."""
     server = AppServer("A", variables)
     server.start()
     yield server

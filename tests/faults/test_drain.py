@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
-import sqlite3
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,8 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers.websocket import SUBPROTOCOL
 from session_mgmt.protocol.codes import Close
 from tests import services
-from tests.faults.servers import AppServer, ServedApp, environment, migrate
+from tests.faults.final import Database
+from tests.faults.servers import AppServer, ServedApp
 from tests.faults.subject import HANGS
 from tests.faults.workload import until
 
@@ -26,7 +24,7 @@ CLIENTS = 20
 # Only a hang lasts so long.
 HANG_SECONDS = 120.0
 
-pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 def created(server: AppServer) -> Any:
@@ -66,7 +64,7 @@ async def last_words(socket: Any) -> Any:
         return frame, socket.close_code
 
 
-async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: AppServer, sqlite_file: Path) -> None:
+async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: AppServer, database: Database) -> None:
     made = await asyncio.to_thread(created, server)
     sockets = [(await connected(find_sockets(server), made["token"]))[0] for _ in range(CLIENTS)]
     assert server.process is not None
@@ -77,18 +75,15 @@ async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: App
     assert {(bye["type"], bye["name"], bye["reconnect"]) for bye, _ in words} == {("bye", "draining", True)}
     waits = {bye["retry_after"] for bye, _ in words}
     assert len(waits) == CLIENTS and all(0 <= wait <= settings().drain_spread for wait in waits)
-    with contextlib.closing(sqlite3.connect(sqlite_file)) as rows:
-        closed = rows.execute("SELECT close_code, closed_by FROM session_mgmt_connection").fetchall()
+    closed = database.rows("SELECT close_code, closed_by FROM session_mgmt_connection")
     assert closed == [(Close.DRAINING, "server")] * CLIENTS
     assert not [line for line in server.output() if "Traceback" in line or "ERROR" in line]
 
 
 async def test_functions_that_hang_keep_no_server_from_ending_and_their_messages_are_handled_by_the_next_one(
-    sqlite_file: Path,
+    variables: dict[str, str],
 ) -> None:
     message = {"type": "send", "seq": 1, "data": {"v": "once", "topic": "faults:alone"}}
-    variables = environment("", "", sqlite_file, None)
-    migrate(variables)
     with services.running(ServedApp("A", {**variables, "SESSION_MGMT_TEST_HANG": "1"})) as stuck:
         # One for each thread that may run functions of the project.
         made = [await asyncio.to_thread(created, stuck) for _ in range(settings().handler_threads)]

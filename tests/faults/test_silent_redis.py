@@ -5,28 +5,26 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests import services
-from tests.faults.servers import HOST, AppServer, environment, migrate
+from tests.faults.servers import HOST, AppServer
 from tests.faults.test_returns import addition, create, publication, read
 from tests.ports import take_port
 
 WRITES = 10
 
-pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
-def two(sqlite_file: Path) -> Iterator[list[AppServer]]:
+def two(variables: dict[str, str]) -> Iterator[list[AppServer]]:
     """Two servers whose Redis is a socket that the kernel accepts for, and nobody reads from."""
     port = take_port()
     with socket.create_server((HOST, port), backlog=128), ExitStack() as stack:
-        variables = environment("", f"redis://{HOST}:{port}/0", sqlite_file, None)
-        migrate(variables)
-        yield [stack.enter_context(services.running(AppServer(name, variables))) for name in "AB"]
+        beside = variables | {"REDIS_URL": f"redis://{HOST}:{port}/0"}
+        yield [stack.enter_context(services.running(AppServer(name, beside))) for name in "AB"]
 
 
 async def test_clients_of_two_servers_write_and_hear_of_each_other_beside_a_redis_that_says_nothing(

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.check import INVALID, VALID
 from tests.faults.storm import OF_CLIENTS, PROMISED_SECONDS, Options, brew, describe
 
-CLIENTS = int(os.environ.get("SESSION_MGMT_STORM", "100"))
+CLIENTS = int(os.environ.get("SESSION_MGMT_STORM", "300"))
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow(30)]
