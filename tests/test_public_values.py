@@ -182,6 +182,8 @@ WRONG: dict[str, tuple[Callable[[Any, Any], Any], str, tuple[Any, ...]]] = {
     "forget": (state.forget, "label", (None, 5, SOME_ID)),
     "owner": (lambda _, wrong: create_session(user=wrong), "user", (5, "ada", AnonymousUser(), get_user_model()())),
     "reason": (lambda session, wrong: terminate_session(session, reason=wrong), "reason", (5, None, "a\0b", "\ud800")),
+    "metadata": (lambda _, wrong: create_session(metadata=wrong), "metadata", (0, False, "", [], "x", [1])),
+    "scopes": (lambda _, wrong: create_session(scopes=wrong), "scopes", (0, True, 1.5, "x", [], [1], {"a": 1})),
     "chosen id": (lambda session, _: create_session(session_id=session.pk), "session_id", ("taken",)),
 }
 

@@ -63,7 +63,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> Reply | None:
         followed = connection.followings.get(frame.log)
         if followed is not None:
             # The last request counts. It gets the position in the followed log, and nothing is sent again.
-            followed.change_filter(subscriptions.read_wishes(frame.log, frame.slow, frame.filter))
+            followed.change_filter(subscriptions.read_wishes(frame.log, frame.slow, frame.since, frame.filter))
             connection.read_slowly(frame.log, frame.slow)
             verdict = verdicts.build_verdict_at(followed.log, followed.place)
             return {"verdict": verdict, **verdicts.describe_reading(frame)}

@@ -71,7 +71,8 @@ def create_session(
     owner = as_user(user)
     id_ = None if session_id is None else as_uuid(session_id, "session_id")
     fine = None if metadata is None else encode_python(metadata)
-    may = [] if scopes is None else check_scopes(scopes if isinstance(scopes, str) else list(scopes))
+    listed = list(scopes) if isinstance(scopes, Iterable) and not isinstance(scopes, str) else scopes
+    may = [] if listed is None else check_scopes(listed)
     with name_path(fine):
         return lifecycle.create_session(
             user=owner,

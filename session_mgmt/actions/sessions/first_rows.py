@@ -47,7 +47,7 @@ def build_session(
     device = device or Device()
     session = ClientSession(
         user=user,
-        metadata=check_object(metadata or {}, "metadata"),
+        metadata=check_object({} if metadata is None else metadata, "metadata"),
         config=check_object(config or {}, "config"),
         # Shorten long texts instead of refusing them, because they are only shown to people.
         label=device.label[:200],

@@ -19,7 +19,6 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import DocumentLimit, DocumentNotFound, InvalidField, SessionMgmtError, SubscriptionLimit
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
-from session_mgmt.protocol import since as sinces
 from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, document_key, stream_key, timeline_key
 from session_mgmt.protocol.position import Position
@@ -167,18 +166,20 @@ class View:
     def _read_wishes(self) -> None:
         """Parse where to begin without a position; an invalid value denies only its own log."""
         for name in self.wish.since.keys() & self.given.keys():
-            value = self.wish.since[name]
-            # A client with a position continues from there, even if it requests a start.
-            if value is None or self.given[name] is not None:
+            if self.wish.since[name] is None:
                 continue
             try:
-                self._since[name] = self._read_wish(name, value)
+                since = subscriptions.read_since(name, self.wish.since[name])
             except InvalidField as error:
                 self._deny(name, error)
                 continue
-            if (position := self._since[name].position) is not None:
-                self.given[name] = position
-                del self._since[name]
+            # A client with a position continues from there, even if it requests a start.
+            if self.given[name] is not None:
+                continue
+            if since.position is not None:
+                self.given[name] = since.position
+            else:
+                self._since[name] = since
 
     def _read_filters(self) -> None:
         for name in self.wish.filters.keys() & self.given.keys():
@@ -194,11 +195,6 @@ class View:
         self.denied[name] = error
         del self.given[name]
         self.topics = [topic for topic in self.topics if TOPIC + topic != name]
-
-    def _read_wish(self, name: str, value: Any) -> Since:
-        if not name.startswith(TOPIC):
-            raise InvalidField("Only of a topic an earlier place may be wished for.", field="since")
-        return sinces.read(value)
 
     def leave_out(self, subscribed: list[str]) -> None:
         """Deny the topics that exceed the session's limit of subscriptions."""

@@ -27,9 +27,11 @@ from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SUBSCRIPTION
 from session_mgmt.protocol import filters
+from session_mgmt.protocol import since as sinces
 from session_mgmt.protocol.filters import Filter
 from session_mgmt.protocol.logs import PRESENCE, SESSION, STATE, TOPIC, stream_key
 from session_mgmt.protocol.scopes import Restriction, explain_log
+from session_mgmt.protocol.since import Since
 from session_mgmt.registry import registry
 
 
@@ -133,11 +135,13 @@ def split_logs(
     return topics, denied
 
 
-def read_wishes(name: str, slow: str | None, only: Any) -> Filter | None:
+def read_wishes(name: str, slow: str | None, since: Any, only: Any) -> Filter | None:
     """Check how a client wants to read a log that it follows, and return its filter. Raises ``InvalidField``."""
     refusal = _find_way_refusal(name, slow)
     if refusal is not None:
         raise refusal
+    if since is not None:
+        read_since(name, since)
     return None if only is None else read_filter(name, only)
 
 
@@ -160,6 +164,13 @@ def read_filter(name: str, value: Any) -> Filter:
     if found is None:
         raise InvalidField("Only a topic may be filtered.", field="filter")
     return filters.read(value, found[0].keys)
+
+
+def read_since(name: str, value: Any) -> Since:
+    """Parse where a client without a position begins to read a log. Raises ``InvalidField``."""
+    if not name.startswith(TOPIC):
+        raise InvalidField("Only of a topic an earlier place may be wished for.", field="since")
+    return sinces.read(value)
 
 
 def add_subscriptions(
