@@ -30,6 +30,10 @@ class Handshake(NamedTuple):
     subprotocols: list[str]
     accept: bytes
 
+    def __repr__(self) -> str:
+        # Not the headers, which may hold cookies, and not the query.
+        return f"Handshake(path={self.path!r})"
+
 
 def holds_control_characters(head: bytes) -> bool:
     """Return whether a request holds characters that no header may hold, and that could forge a line of a log."""

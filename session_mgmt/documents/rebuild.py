@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -38,7 +38,7 @@ class Parts:
     codec: int = codec.RAW
     stored: bytes | None = None
     digest: bytes = b""
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
 
     def exceeds(self, most: int) -> bool:
         """Return True if more than ``most`` bytes must be decoded.

@@ -29,6 +29,9 @@ class UserStanding(NamedTuple):
     prints: tuple[bytes, ...]
     password: str | None = None
 
+    def __repr__(self) -> str:
+        return f"UserStanding(may_act={self.may_act!r})"
+
     def make_mark(self, fingerprint: bytes | None) -> bytes:
         """Return the mark of a session of this user."""
         return fingerprints.make_mark(fingerprint, self.password)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ class Made:
     """Endpoint and its new secret, which is never shown again."""
 
     endpoint: WebhookEndpoint
-    secret: str
+    secret: str = field(repr=False)
 
 
 class Secret(NamedTuple):
@@ -38,6 +38,9 @@ class Secret(NamedTuple):
 
     secret: str
     until: datetime | None
+
+    def __repr__(self) -> str:
+        return f"Secret(until={self.until!r})"
 
 
 def check_events(events: Iterable[str]) -> list[str]:
