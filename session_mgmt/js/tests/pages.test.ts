@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { SessionClient } from "../src/index";
 import { pages, type Pages, type PagesChange } from "../src/pages";
 import { compareKeys, type Column, type KeyValue } from "../src/pages/order";
@@ -297,6 +297,33 @@ describe("a list that was lost", () => {
       expect([orders.error, idsOf(orders)]).toEqual([null, [0, 1, 2, 3, 4, 5]]);
     },
   );
+
+  test.each(["other rows", "a refusal"])("is read again seldom while every second answer is another server's, with %s, and is right in the end", async (answer) => {
+    const { view, client } = await open([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    vi.spyOn(Math, "random").mockReturnValue(0.5);
+    const orderings = [view.ordering, [column("made", "text"), ...view.ordering]];
+    let isDeploying = true;
+    const fetch: typeof view.fetch = (url, init) => {
+      const [old] = new URL(url).searchParams.getAll("after");
+      view.ordering = orderings[isDeploying ? view.requests.length % 2 : 1] as Column[];
+      const isRefused = answer === "a refusal" && old && old !== "null" && JSON.parse(old).length !== view.ordering.length;
+      if (isRefused) view.refusals.push(Response.json({ name: "cursor_expired", message: "" }, { status: 410 }));
+      return view.fetch(url, init);
+    };
+    view.requests.length = 0;
+    const orders = pages<Row>(client, URL_OF_VIEW, { fetch });
+    const loaded = orders.loadNext();
+    await pass(300);
+    const count = view.requests.length;
+    await pass(300);
+    // Half of the highest bound, 10 s, lies between two attempts, each of two requests.
+    expect([count < 90, view.requests.length - count]).toEqual([true, 60]);
+    expect(orders.rows.length).toBeLessThan(9);
+    isDeploying = false;
+    await passUntil(() => orders.rows.length === 8 && !orders.isLoading);
+    await loaded;
+    expect([orders.error, orders.rows]).toEqual([null, view.query(null, view.until)]);
+  });
 
   test("tries again by itself without an answer, once there is a connection", async () => {
     const { browser, view, orders } = await open([1, 2, 3, 4, 5]);

@@ -17,6 +17,10 @@ import type { Pages, PagesChange, PagesOptions, PagesShown } from "./shown";
 const LOST = ["cursor_expired", "cursor_foreign", "cursor_invalid", "list_changed"];
 /** Milliseconds over which clients spread their requests after the same change. */
 const SPREAD = 250;
+/** Milliseconds after which a loss of the list is the first one again: two servers may differ while a site is deployed. */
+const CALM = 60_000;
+/** Number of losses after which the list is read again at once. */
+const AT_ONCE = 2;
 
 type Session = Pick<SessionClient, "auth" | "id" | "on" | "status" | "topics">;
 type Place = readonly [epoch: string, offset: number, ...unknown: unknown[]];
@@ -63,6 +67,8 @@ export class LiveList<Row> implements Pages<Row> {
   #failed = 0;
   #outdated = 0;
   #lost = 0;
+  /** Time of the last loss of the list. */
+  #lostAt = 0;
   #denied = 0;
   readonly #waiters: ((error: SessionError | null) => void)[] = [];
 
@@ -171,16 +177,22 @@ export class LiveList<Row> implements Pages<Row> {
   }
 
   #judge(error: SessionError): void {
-    const isLost = LOST.includes(error.name);
+    const first = new URL(this.#url);
+    // The application may have begun at a cursor that it had kept.
+    const isLost = LOST.includes(error.name) && (!this.#mustRestart || first.searchParams.has("cursor"));
     // Addresses from the server contain filters and an order. After a change of the view it may refuse those that the
     // client has kept, but answer the address of the application, which has none of them.
     const isTakenNoLonger = !this.#mustRestart && (!error.temporary || error.name === "http_500");
-    if (this.#lost < 1 && (isLost || isTakenNoLonger)) {
-      this.#lost += 1;
-      // The application may have begun at a cursor that it had kept.
-      const first = new URL(this.#url);
+    const now = Date.now();
+    if (now - this.#lostAt > CALM) this.#lost = 0;
+    if (isLost || (isTakenNoLonger && this.#lost < AT_ONCE)) {
       first.searchParams.delete("cursor");
       this.#url = first.href;
+      this.#lostAt = now;
+      this.#lost += 1;
+      // At once, but later and later while the list is lost again and again.
+      this.#failed = Math.max(0, this.#lost - AT_ONCE);
+      if (this.#failed > 0 && error.temporary) this.#failure = error;
       return this.#restart();
     }
     // Another subscriber of this page was ahead. Entries since this request are kept, so one more attempt is enough.
@@ -188,7 +200,6 @@ export class LiveList<Row> implements Pages<Row> {
     this.#failed += 1;
     if (!error.temporary) return this.#fail(error);
     this.#failure = error;
-    if (isLost) this.#restart();
   }
 
   /** Keep what is shown, until `refresh`. */
@@ -229,7 +240,6 @@ export class LiveList<Row> implements Pages<Row> {
     this.#isLoading = true;
     this.#plan();
     const page = await this.#read(url, signal);
-    this.#lost = 0;
     this.#wantsNext = false;
     this.#takeIn(page, this.#segments.length);
   }
@@ -240,7 +250,6 @@ export class LiveList<Row> implements Pages<Row> {
     segment.isDirty = false;
     try {
       const page = await this.#read(segment.live.refresh, signal);
-      this.#lost = 0;
       const at = this.#segments.indexOf(segment);
       const isWhole = areEqual(page.live.until, segment.live.until);
       const isLast = at === this.#segments.length - 1;
