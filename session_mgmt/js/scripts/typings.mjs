@@ -15,7 +15,7 @@ export function writeTypings(root, entries) {
   process.chdir(root);
   // The hooks take a client, which must be the class of the client's own declarations and no copy of it.
   const [apart, alone] = [entries.filter(takesClient), entries.filter((name) => !takesClient(name))];
-  return [...bundleTypings(["index", ...alone]), ...apart.map((name) => [nameTypings(name), emitTypings(name)])];
+  return [...bundleTypings(["index", ...alone]), ...emitTypings(apart)];
 }
 
 function takesClient(name) {
@@ -33,12 +33,19 @@ function bundleTypings(entries) {
   return entries.map((entry, at) => [nameTypings(entry), texts[at]]);
 }
 
-/** Return the declarations of one module, which imports those of the client. */
-function emitTypings(entry) {
+/** Return the declarations of modules that import those of the client. Throws for an error of their types. */
+function emitTypings(entries) {
   const { config } = ts.readConfigFile("tsconfig.json", ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, ".");
-  const path = `src/${entry}.ts`;
-  const program = ts.createProgram([path], { ...options, declaration: true, noEmit: false, emitDeclarationOnly: true });
+  const paths = entries.map((entry) => `src/${entry}.ts`);
+  const program = ts.createProgram(paths, { ...options, declaration: true, noEmit: false, emitDeclarationOnly: true });
+  // The types of Node, which `npm run check` knows because of the tests, are unknown here, as in a browser.
+  const faults = ts.getPreEmitDiagnostics(program);
+  if (faults.length > 0) throw new Error(ts.formatDiagnostics(faults, ts.createCompilerHost(options)));
+  return entries.map((entry, at) => [nameTypings(entry), emitOne(program, paths[at])]);
+}
+
+function emitOne(program, path) {
   let written = "";
   program.emit(program.getSourceFile(path), (_, text) => (written = text), undefined, true);
   const client = written.replaceAll(`"${CLIENT}"`, '"./session-client.js"');

@@ -1,5 +1,6 @@
 /** Tabs that share one connection, and die: they are closed, crash, freeze, hide, or go to another page and back. */
 
+import type { SocketClass } from "../src/environment";
 import type { SessionClient, StartOptions } from "../src/index";
 import { FakeChannels, FakeLocks, MemoryStore, type FakeServer } from "../src/testing";
 import "../src/tabs/index";

@@ -1,6 +1,6 @@
 /** What callers give whose compiler has not looked: refused at the call, with what to do, and harmless. */
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { SessionClient, StartOptions } from "../src/index";
 import { pages } from "../src/pages";
 import { Browser, passUntil, refusal, turns, until, useFakeClock } from "./harness";

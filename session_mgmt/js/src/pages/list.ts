@@ -3,6 +3,7 @@
 import { DEFAULT_RETRY } from "../backoff";
 import { Callbacks, type Unsubscribe } from "../emitter";
 import { SessionError, silenceRejection } from "../errors";
+import type { Position } from "../frames";
 import type { SessionClient } from "../index";
 import type { PublicationPlace } from "../publications";
 import { areEqual, type Json } from "../values";
@@ -316,7 +317,7 @@ export class LiveList<Row> implements Pages<Row> {
     this.#plan();
   }
 
-  #follow(topic: string, position: [string, number, string]): void {
+  #follow(topic: string, position: Position): void {
     if (this.#topic === topic) return;
     this.#leave();
     this.#topic = topic;

@@ -1,5 +1,6 @@
 /** Rows of one range of keys: a page as it was read, with the later changes from its topic. */
 
+import type { Position } from "../frames";
 import { areEqual, type Json } from "../values";
 import { compareKeys, type Column, type Key, type KeyValue } from "./order";
 
@@ -17,7 +18,7 @@ export type Entry<Row> =
 /** Fields of a page besides its rows. */
 export interface Live {
   topic: string;
-  position: [epoch: string, offset: number, tag: string];
+  position: Position;
   ordering: Column[];
   pks: string[];
   keys: Key[];
