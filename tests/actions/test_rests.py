@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import connection, transaction
 
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.keys import rotation
@@ -22,10 +24,14 @@ pytestmark = [pytest.mark.sqlite, pytest.mark.django_db(transaction=True)]
 PIECES = 3
 
 
+def replace_rest(monkeypatch: pytest.MonkeyPatch, rest: Callable[[float], None]) -> None:
+    monkeypatch.setattr(Pace.__init__, "__kwdefaults__", {**Pace.__init__.__kwdefaults__, "sleep": rest})
+
+
 @pytest.fixture
 def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
-    monkeypatch.setattr(Pace.__init__, "__kwdefaults__", {**Pace.__init__.__kwdefaults__, "sleep": taken.append})
+    replace_rest(monkeypatch, taken.append)
     return taken
 
 
@@ -87,3 +93,62 @@ def test_work_inside_a_transaction_does_not_make_it_longer(
     with transaction.atomic():
         work()
     assert rests == [] and not ClientSession.objects.exists()
+
+
+def write_whole_log() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def count_in_file() -> int:
+    """Count the sessions in the file of the database, as if it had no write-ahead log."""
+    with closing(sqlite3.connect(f"file:{connection.settings_dict['NAME']}?immutable=1", uri=True)) as file:
+        return int(file.execute(f"SELECT COUNT(*) FROM {ClientSession._meta.db_table}").fetchone()[0])
+
+
+@pytest.fixture
+def checkpoints() -> Iterator[Callable[[int], None]]:
+    """Set after how many pages a commit of this connection writes them back, or 0 for never."""
+
+    def set_pages(pages: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
+    yield set_pages
+    # The next connection has SQLite's default again.
+    connection.close()
+
+
+def test_the_pages_of_a_chunk_are_written_back_before_the_rest(
+    checkpoints: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    checkpoints(1_000_000)
+    work = erase(monkeypatch, settings)
+    write_whole_log()
+    found: list[int] = []
+    replace_rest(monkeypatch, lambda _: found.append(count_in_file()))
+    work()
+    assert found[:PIECES] == list(reversed(range(PIECES)))
+
+
+def test_where_the_project_has_switched_checkpoints_off_its_pages_stay_in_the_log(
+    checkpoints: Callable[[int], None], rests: list[float], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    checkpoints(0)
+    work = erase(monkeypatch, settings)
+    write_whole_log()
+    work()
+    assert (ClientSession.objects.count(), count_in_file()) == (0, PIECES)
+
+
+def test_work_in_a_transaction_that_django_did_not_begin_does_not_rest(
+    rests: list[float], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    work = erase(monkeypatch, settings)
+    transaction.set_autocommit(False)
+    try:
+        work()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert rests == []

@@ -6,6 +6,7 @@ answers with rows and times of each step; by a line ``retire``, sessions that ha
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -39,6 +40,8 @@ ENTRIES = 1000
 
 def main(sessions: int, publications: int) -> None:
     fill(sessions, publications)
+    # As the command does.
+    gc.freeze()
     print(json.dumps({"filled": True}), flush=True)
     for line in sys.stdin:
         if line.strip() == "retire":

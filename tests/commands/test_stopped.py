@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -60,6 +61,14 @@ def signals_arrive() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def freezes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """A command takes all that is loaded out of the garbage collector's sight; the objects of the tests stay in it."""
+    made: list[bool] = []
+    monkeypatch.setattr(gc, "freeze", lambda: made.append(True))
+    return made
+
+
 def run(command: Any, *given: str) -> tuple[int, str, str]:
     """Run a command as ``manage.py`` does; return its exit code, output and errors."""
     command.stdout._out, command.stderr._out = StringIO(), StringIO()
@@ -73,6 +82,17 @@ def run(command: Any, *given: str) -> tuple[int, str, str]:
 
 def load(name: str) -> Any:
     return load_command_class("session_mgmt", name)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_no_transaction_of_a_command_waits_while_the_collector_looks_at_all_that_is_loaded(
+    name: str, freezes: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = load(name)
+    frozen_before: list[list[bool]] = []
+    monkeypatch.setattr(command, "handle", lambda *_, **__: frozen_before.append(freezes[:]))
+    run(command, *ARGUMENTS[name])
+    assert frozen_before == [[True]]
 
 
 def test_the_table_has_every_command() -> None:
