@@ -8,7 +8,7 @@ from typing import Any
 
 from session_mgmt.actions import notify
 from session_mgmt.actions.sessions import resume
-from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment
+from session_mgmt.actions.sessions.attachments import Ask, AttachedGroup, Attachment
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.frames import Connect
 

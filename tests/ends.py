@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from session_mgmt.actions.sessions import closing
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.closing import Ended, Recovered
 from session_mgmt.actions.sessions.connections import FIGURES, Beat
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.models import Connection
 
 

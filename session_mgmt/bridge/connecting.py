@@ -20,7 +20,7 @@ from django.db import Error, connections
 
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import resume
-from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment, Held
+from session_mgmt.actions.sessions.attachments import Ask, AttachedGroup, Attachment, Held
 from session_mgmt.bridge.threads import Threads, join_threads
 from session_mgmt.exceptions import Busy, SessionMgmtError, Unavailable
 from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_timeout, is_outage, is_unmigrated

@@ -11,9 +11,9 @@ from typing import TypeVar
 from django.db import connections
 
 from session_mgmt.actions.sessions import proving
+from session_mgmt.actions.sessions.attachments import Ask, Attachment
 from session_mgmt.actions.sessions.connections import WEBSOCKET
 from session_mgmt.actions.sessions.proving import LiveSession
-from session_mgmt.actions.sessions.resume import Ask, Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.connecting import MOST_TOGETHER, Answers, QueuedAsk
 from session_mgmt.conf import settings

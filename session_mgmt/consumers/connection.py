@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from session_mgmt.actions.sessions import controls, info, stopping
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.closing import Ended
 from session_mgmt.actions.sessions.looking import Log
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts

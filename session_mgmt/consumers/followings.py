@@ -6,8 +6,8 @@ import asyncio
 from typing import Protocol
 
 from session_mgmt.actions.logs import LogRow
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.looking import Log
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.consumers.following import Following, Reader
 from session_mgmt.consumers.judging import make_judged_following
 from session_mgmt.consumers.rechecks import Rechecks

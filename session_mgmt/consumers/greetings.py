@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 
 from session_mgmt import __version__
 from session_mgmt.actions.sessions import info
-from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.conf import Settings, settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.models import clock

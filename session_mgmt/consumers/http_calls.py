@@ -11,8 +11,8 @@ import orjson
 
 from session_mgmt.actions import notify
 from session_mgmt.actions.sessions import incidents
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.calls import Call
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from session_mgmt.actions.sessions import calls, permits, receipts
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.calls import Call, Proved
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.connection import Connection

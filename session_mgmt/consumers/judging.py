@@ -20,7 +20,7 @@ from session_mgmt.protocol.logs import TOPIC, begin_entries_frame, build_range_e
 from session_mgmt.protocol.position import Position
 
 if TYPE_CHECKING:
-    from session_mgmt.actions.sessions.resume import Attachment
+    from session_mgmt.actions.sessions.attachments import Attachment
     from session_mgmt.consumers.feed import Feed
     from session_mgmt.consumers.serving import Serving
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.closing import Recovered
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.consumers.followings import Followings
 from session_mgmt.consumers.hub import Hub
 from session_mgmt.consumers.outlet import Outlet

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.connections import Beat, Confirmed
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.conf import settings
 from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.inbox import Inbox

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.controls import Control, Known
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import RemoteListener, bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from session_mgmt.actions.sessions import receipts
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.looking import Log
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.consumers.slow_ways import find_way
 from session_mgmt.protocol.frames import Subscribe
 from session_mgmt.protocol.logs import STATE, TOPIC

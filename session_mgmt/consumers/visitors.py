@@ -14,10 +14,10 @@ from typing import Protocol
 from uuid import UUID
 
 from session_mgmt.actions.sessions import connections, hearing, lifecycle
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.closing import Ended
 from session_mgmt.actions.sessions.connections import Beat, Confirmed, polling_lease
 from session_mgmt.actions.sessions.hearing import Heard
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.late_writes import LateWrites
 from session_mgmt.exceptions import Replaced

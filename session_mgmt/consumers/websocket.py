@@ -19,7 +19,7 @@ from channels.consumer import AsyncConsumer
 
 from session_mgmt.actions import addresses, ends, limits
 from session_mgmt.actions.sessions import incidents
-from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import origins

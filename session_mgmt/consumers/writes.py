@@ -18,7 +18,7 @@ from session_mgmt.actions import access, checking
 from session_mgmt.actions.clients import Attached, Fence
 from session_mgmt.actions.group_commit import Decision, Group, Work, Write
 from session_mgmt.actions.outcome import Outcome, refuse_write
-from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.state import bodies, prepare, updates
 from session_mgmt.actions.state.updates import Prepare, Terms
 from session_mgmt.actions.timeline import messages

@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import connections, expiry, lifecycle, resume
+from session_mgmt.actions.sessions.attachments import Ask, Attachment, Held
 from session_mgmt.actions.sessions.lifecycle import Created
-from session_mgmt.actions.sessions.resume import Ask, Attachment, Held
 from session_mgmt.actions.timeline import ledger, reading
 from session_mgmt.exceptions import (
     ClientForgotten,

@@ -12,7 +12,7 @@ from django.db import connections as database_connections
 
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import closing, connections, lifecycle, resume
+from session_mgmt.actions.sessions import attachments, closing, connections, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.state import bodies, lookup
 from session_mgmt.actions.topics import reading
@@ -63,7 +63,7 @@ def overdue(count: int) -> list[Created]:
     return made
 
 
-def attach(created: Created) -> resume.Attachment:
+def attach(created: Created) -> attachments.Attachment:
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="test")
     return attach_client(frame, server="test")
 

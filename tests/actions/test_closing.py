@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import closing, connections, lifecycle, resume
+from session_mgmt.actions.sessions import attachments, closing, connections, lifecycle
 from session_mgmt.actions.sessions.closing import Ended, Recovered
 from session_mgmt.actions.sessions.connections import Beat, Confirmed
 from session_mgmt.models import Client, ClientSession, Connection, Receipt, SessionActivity, SessionEvent, clock
@@ -27,12 +27,12 @@ def later(**by: float) -> datetime:
     return clock.read("default") + timedelta(**by)
 
 
-def attach(**fields: Any) -> resume.Attachment:
+def attach(**fields: Any) -> attachments.Attachment:
     """Connect a client of a session of its own."""
     return come_back(lifecycle.create_session(), **fields)
 
 
-def come_back(created: lifecycle.Created, **fields: Any) -> resume.Attachment:
+def come_back(created: lifecycle.Created, **fields: Any) -> attachments.Attachment:
     given = {"client_id": None, "acked": 0, "logs": {}, "agent": "test", **fields}
     return attach_client(Connect(token=created.token.secret, **given), server="test")
 
@@ -44,7 +44,7 @@ def losses() -> list[tuple[Any, int, str]]:
     return [(session, data["code"], data["by"]) for session, data in told]
 
 
-def row(attachment: resume.Attachment) -> Connection:
+def row(attachment: attachments.Attachment) -> Connection:
     return Connection.objects.get(pk=attachment.connection)
 
 

@@ -15,7 +15,7 @@ from session_mgmt.actions import audit, cleanup
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Write
-from session_mgmt.actions.sessions import deletion, lifecycle, resume
+from session_mgmt.actions.sessions import attachments, deletion, lifecycle
 from session_mgmt.actions.state import prepare
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import InvalidField, SessionMgmtError
@@ -36,7 +36,7 @@ def user() -> Any:
     return get_user_model().objects.create_user("ada")
 
 
-def connect(created: lifecycle.Created) -> resume.Attachment:
+def connect(created: lifecycle.Created) -> attachments.Attachment:
     logs = {"state:main": None, "topic:room:1": None, "session": None}
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs=logs, agent="test")
     return attach_client(frame, frozenset({"room:1"}), server="test")

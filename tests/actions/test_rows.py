@@ -17,7 +17,7 @@ from session_mgmt.actions import cleanup, logs
 from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.group_commit import Group, Write, write_group
 from session_mgmt.actions.outcome import Outcome
-from session_mgmt.actions.sessions import closing, connections, expiry, following, lifecycle, resume
+from session_mgmt.actions.sessions import attachments, closing, connections, expiry, following, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.sessions.looking import Log, Wish
 from session_mgmt.actions.timeline import handlers
@@ -56,7 +56,7 @@ def later(**by: float) -> datetime:
     return clock.read("default") + timedelta(**by)
 
 
-def attach(created: Created, *, now: datetime | None = None, **fields: Any) -> resume.Attachment:
+def attach(created: Created, *, now: datetime | None = None, **fields: Any) -> attachments.Attachment:
     fields = {"client_id": None, "acked": 0, "logs": {}, "agent": "test", **fields}
     topics = frozenset(name.removeprefix("topic:") for name in fields["logs"])
     return attach_client(Connect(token=created.token.secret, **fields), topics, server="test", now=now)

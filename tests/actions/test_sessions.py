@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 
 from session_mgmt.actions.access import SEE, SERVER, Actor
-from session_mgmt.actions.sessions import expiry, lifecycle, recovery, resume, tokens
+from session_mgmt.actions.sessions import attachments, expiry, lifecycle, recovery, tokens
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.exceptions import (
     InvalidField,
@@ -41,7 +41,7 @@ def user() -> Any:
     return get_user_model().objects.create_user("alice")
 
 
-def connect(created: Created, **more: Any) -> resume.Attachment:
+def connect(created: Created, **more: Any) -> attachments.Attachment:
     now = more.pop("now", None)
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="test", **more)
     return attach_client(frame, server="test", now=now)

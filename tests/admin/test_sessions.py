@@ -13,7 +13,7 @@ from django.test import Client
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, devices, lifecycle, resume
+from session_mgmt.actions.sessions import attachments, connections, devices, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.admin import sessions
 from session_mgmt.backends import doorbell
@@ -34,7 +34,7 @@ def page_of(session: Any) -> str:
     return f"{LIST}{session.pk}/change/"
 
 
-def attach(created: Created) -> resume.Attachment:
+def attach(created: Created) -> attachments.Attachment:
     return attach_client(
         Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="t"), server="web-1"
     )

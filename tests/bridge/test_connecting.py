@@ -13,8 +13,8 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import lifecycle, resume
+from session_mgmt.actions.sessions.attachments import Ask, AttachedGroup, Attachment
 from session_mgmt.actions.sessions.lifecycle import Created
-from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment
 from session_mgmt.bridge import connecting
 from session_mgmt.bridge.connecting import (
     FEWEST_TOGETHER,

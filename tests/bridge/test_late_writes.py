@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions.sessions import closing, lifecycle, resume
+from session_mgmt.actions.sessions import attachments, closing, lifecycle
 from session_mgmt.actions.sessions.closing import Closed, Ended, Recovered
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.late_writes import GATHER_SECONDS, MOST_RECEIPT_BYTES, LateWrites
@@ -64,13 +64,13 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> Groups:
     return made
 
 
-def _attach(count: int) -> list[resume.Attachment]:
+def _attach(count: int) -> list[attachments.Attachment]:
     sessions = [lifecycle.create_session() for _ in range(count)]
     frames = [Connect(token=made.token.secret, client_id=None, acked=0, logs={}, agent="test") for made in sessions]
     return [attach_client(frame, server="test") for frame in frames]
 
 
-async def attached(count: int) -> list[resume.Attachment]:
+async def attached(count: int) -> list[attachments.Attachment]:
     """Connect so many clients, each of a session of its own."""
     return await bridge().call(_attach, count)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions.sessions import closing, lifecycle, resume
+from session_mgmt.actions.sessions import attachments, closing, lifecycle
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import hub as hub_module
 from session_mgmt.consumers.hub import hub
@@ -21,7 +21,7 @@ from tests.ends import end
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def attach() -> resume.Attachment:
+def attach() -> attachments.Attachment:
     token = lifecycle.create_session().token.secret
     frame = Connect(token=token, client_id=None, acked=0, logs={}, agent="test")
     return attach_client(frame)

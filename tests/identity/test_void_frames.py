@@ -15,11 +15,11 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from session_mgmt.actions.clients import Attached
-from session_mgmt.actions.sessions import entering, following, looking, pairs, refreshing, resume
+from session_mgmt.actions.sessions import attachments, entering, following, looking, pairs, refreshing, resume
+from session_mgmt.actions.sessions.attachments import Ask
 from session_mgmt.actions.sessions.entries import Wish
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.sessions.pairs import Pair
-from session_mgmt.actions.sessions.resume import Ask
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.topics import subscriptions
@@ -126,7 +126,7 @@ def replace(visitor: Created) -> None:
     for client in list(Client.objects.filter(session=visitor.session.pk)):
         connect = Connect(token=visitor.token.secret, client_id=client.client_id, acked=0, logs={}, agent="")
         (again,) = resume.attach_group([Ask(connect, "another")]).results
-        assert isinstance(again, resume.Attachment), again
+        assert isinstance(again, attachments.Attachment), again
 
 
 CHANGES: dict[Callable[[Created], None], int] = {claim: 4006, revoke: 4006, replace: 4507}

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.actions.sessions import lifecycle, resume
+from session_mgmt.actions.sessions import attachments, lifecycle
 from session_mgmt.actions.state import bodies, lookup
 from session_mgmt.bridge import bridge
 from session_mgmt.documents.size import measure_extent
@@ -160,10 +160,10 @@ def test_a_json_patch_that_has_room_is_not_measured_against_the_limit(inline: No
     assert verbs.prepare_update(Way.HEAD, row, "patch", [replacing(1)]).exact_size == measure_extent(changed)
 
 
-def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], resume.Attachment]:
+def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], attachments.Attachment]:
     """Make a function that reconnects a client which has seen all of these documents."""
 
-    def connect(client_id: str | None, logs: dict[str, Any]) -> resume.Attachment:
+    def connect(client_id: str | None, logs: dict[str, Any]) -> attachments.Attachment:
         return attach_client(Connect(created.token.secret, client_id, 0, logs, ""), server="test")
 
     first = connect(None, {STATE + name: None for name in names})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import controls, lifecycle, resume, stopping
+from session_mgmt.actions.sessions import attachments, controls, lifecycle, stopping
 from session_mgmt.backends.doorbell import Doorbell
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import serving
@@ -30,7 +30,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[Doorbell.__module__].Doorbell, "ring", lambda *args: None)
 
 
-async def attach_elsewhere(created: Any, client_id: str, acked: int = 0) -> resume.Attachment:
+async def attach_elsewhere(created: Any, client_id: str, acked: int = 0) -> attachments.Attachment:
     """Attach the same client as another process does."""
     frame = Connect(created.token.secret, client_id, acked, {}, "")
     return await bridge().call(attach_client, frame, server="another")

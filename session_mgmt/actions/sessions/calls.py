@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 from django.db import connections
 
 from session_mgmt.actions.sessions import controls, looking, permits, proving, stopping, tokens
+from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.looking import Looked, Wish
 from session_mgmt.actions.sessions.permits import Holder
 from session_mgmt.actions.sessions.proving import Proof, Standing
-from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.actions.sessions.stopping import Fenced
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
