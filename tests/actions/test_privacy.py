@@ -276,7 +276,8 @@ def run(*words: Any, **options: Any) -> str:
 
 def test_the_commands_tell_people_and_programs(alice: Any, personal: None) -> None:
     live_through(alice, "of alice")
-    counted = json.loads(run("export_user", "alice", dry_run=True))["records"]
+    counted = json.loads(run("export_user", "alice", dry_run=True, json=True))["records"]
+    assert f"session        {counted['session']}\n" in run("export_user", "alice", dry_run=True)
     lines = [json.loads(line) for line in run("export_user", "alice").splitlines()]
     # The export itself is an entry of the trail about alice.
     counted["audit"] += 1

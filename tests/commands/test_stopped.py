@@ -198,6 +198,8 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["verify_state", "--name", "\udcff"], 2, "There is no document"),
     (["verify_state", "--document", str(10**30)], 2, "There is no document"),
     (["terminate_session", "--user", ""], 2, "Name sessions"),
+    (["terminate_session", "--user", "ann", "--reason", "x" * 61], 2, "--reason has at most 60 characters"),
+    (["terminate_session", "--user", "ann", "--reason", "\udcff"], 2, "--reason has at most 60 characters"),
     (["erase_user", "\udcff"], 1, "There is no user"),
     (["session_types", "a\0b"], 1, "cannot be written: embedded null byte"),
     (["session_types", "/proc/self/mem", "--check"], 1, "is not up to date"),
@@ -214,6 +216,9 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["serve", "99999"], 2, "'99999' is no place"),
     (["session_types", "--check"], 2, "--check needs the name of a file"),
     (["session_webhooks", "add"], 2, "Name the address"),
+    (["session_webhooks", "add", "--address", "nope"], 2, "The address begins with https://"),
+    (["session_webhooks", "add", "--address", "https://a.example", "--event", "no"], 2, "no event type 'no'"),
+    (["session_webhooks", "add", "--address", "https://a.example", "--tenant", "x" * 101], 2, "The tenant has"),
     (["session_webhooks", "rotate"], 2, "Name an endpoint"),
     (["session_webhooks", "start"], 2, "Name an endpoint"),
     (["session_webhooks", "start", "--hours", "1"], 2, "start takes no --hours"),
@@ -277,9 +282,27 @@ def test_sessions_that_are_being_ended_are_ended_with_their_entries(monkeypatch:
 
     monkeypatch.setattr(devices, "_end_group", end_and_stop)
     code, _, told = run(load("terminate_session"), "--user", "ann")
-    assert (code, told) == (130, "Stopped by SIGINT. Done so far: terminated 1. Run it again for the rest.\n")
+    stopped = "Stopped by SIGINT. Done so far: terminated 1. Run it again for the rest."
+    assert (code, told.splitlines()) == (130, ["terminated: 1 more", stopped])
     assert ClientSession.objects.filter(state="terminated").count() == 1
     assert AuditEntry.objects.count() == 1
+
+
+@pytest.mark.usefixtures("on_this_thread")
+def test_an_export_holds_one_record_and_ends_its_object_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    get_user_model().objects.create_user("ann")
+    command, written = load("export_user"), list[int]()
+
+    def yield_records(user: Any) -> Iterator[dict[str, Any]]:
+        for number in range(3):
+            written.append(command.stdout._out.getvalue().count("{"))
+            yield {"number": number}
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("session_mgmt.management.commands.export_user.export_user", yield_records)
+    code, out, _ = run(command, "ann", "--json")
+    assert (code, written) == (130, [1, 2, 3])
+    assert [len(json.loads(out)["records"]), json.loads(out)["error"]] == [3, "SIGINT"]
 
 
 @pytest.mark.usefixtures("on_this_thread")

@@ -37,9 +37,10 @@ _ENTRY = ("at", "action", "session", "ip", "data")
 def export_user(user: Any) -> Iterator[dict[str, Any]]:
     """Yield the records of a user: each has a ``kind``, and no secret. A document that is unreadable says so."""
     using = settings().database
-    for session in ClientSession.objects.using(using).filter(user=user.pk).select_related("activity").order_by("pk"):
+    sessions = ClientSession.objects.using(using).filter(user=user.pk).select_related("activity").order_by("pk")
+    for session in sessions.iterator(PAGE):
         yield from _export_session(using, session)
-    for row in Login.objects.using(using).filter(user=user.pk).order_by("pk").values(*_LOGIN):
+    for row in Login.objects.using(using).filter(user=user.pk).order_by("pk").values(*_LOGIN).iterator(PAGE):
         yield _make_record("login", row)
     yield from _export_entries(using, user)
     for stream in personal.find_streams(using, user):

@@ -35,7 +35,9 @@ class Command(DatabaseCommand):
         parser.add_argument("--proxies", default="127.0.0.1", help="Addresses whose X-Forwarded headers are believed.")
         parser.add_argument("--reload", action="store_true", help="Start again when a file changes; one process.")
         parser.add_argument("--json", action="store_true", help="Log one JSON object a line.")
-        parser.add_argument("--level", default="info", choices=["debug", "info", "warning", "error"])
+        parser.add_argument(
+            "--level", default="info", choices=["debug", "info", "warning", "error"], help="Least severe lines to log."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = read_place(options["place"])

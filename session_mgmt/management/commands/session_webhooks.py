@@ -104,7 +104,7 @@ class Command(ReportCommand):
         try:
             made = endpoints.add_endpoint(options["address"], options["event"], tenant=options["tenant"])
         except ValueError as error:
-            raise CommandError(str(error)) from error
+            raise WrongArgument(str(error)) from error
         audit.add_entry(audit.ADD_WEBHOOK, endpoint=made.endpoint.pk)
         self.done["added"] += 1
         return self._show_secret(made.endpoint.pk, made.secret)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError
 
@@ -14,6 +14,8 @@ from session_mgmt.actions.sessions import devices, lifecycle
 from session_mgmt.management.base import ReportCommand, WrongArgument
 from session_mgmt.management.people import find_user
 from session_mgmt.models import ClientSession
+
+_LONGEST_REASON: Final = int(ClientSession._meta.get_field("end_reason").max_length or 0)
 
 
 class Command(ReportCommand):
@@ -27,6 +29,8 @@ class Command(ReportCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if len(options["reason"]) > _LONGEST_REASON or not options["reason"].isprintable():
+            raise WrongArgument(f"--reason has at most {_LONGEST_REASON} characters that can be printed.")
         wanted = [*options["sessions"], *(self._list_of_user(options["user"]) if options["user"] else [])]
         if not wanted and not options["user"]:
             raise WrongArgument("Name sessions, or a user with --user.")
@@ -58,11 +62,11 @@ class Command(ReportCommand):
                 if ended is None:
                     break
                 outcomes |= dict.fromkeys(map(str, ended), "terminated")
-                self.done["terminated"] += len(ended)
+                self.count_done("terminated", len(ended))
         # The cleanup may have deleted it since the look-up.
         kept = lifecycle.read_states(states)
         return outcomes | {str(session): "not_found" for session in states if session not in kept}
 
     @staticmethod
     def _note_ends(ended: list[uuid.UUID], reason: str) -> None:
-        audit.add_entries(audit.TERMINATE, ended, reason=reason[:60])
+        audit.add_entries(audit.TERMINATE, ended, reason=reason)
