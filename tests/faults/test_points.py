@@ -114,6 +114,7 @@ SINGLE = {
     "webhooks.endpoints.add_endpoint",
     "webhooks.endpoints.delete_endpoint",
     "webhooks.endpoints.rotate_secret",
+    "webhooks.endpoints.start_endpoint",
     "webhooks.endpoints.stop_endpoint",
     "webhooks.replaying._replay_page",
     "webhooks.sending._Run._claim",
