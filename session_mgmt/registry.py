@@ -212,7 +212,7 @@ def topic(
     if personal is not None and personal not in compiled.types:
         raise ValueError(f"personal of topic {pattern!r} names one of its parts, which {personal!r} is not.")
     _check_recheck(pattern, recheck)
-    ways, names = _read_ways(pattern, slow, latest_by), _read_keys(pattern, keys, data)
+    ways, names = _read_ways(pattern, slow, latest_by, data), _read_keys(pattern, keys, data)
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
     # A string or None would count as true or false, and so grant or deny a right by accident.
@@ -255,7 +255,7 @@ def _check_retention(pattern: str, retain: Any, entries: Any) -> None:
         raise ValueError(f"Topic {pattern!r}: retain is at most {MOST_RETAIN.days} days, entries {MOST_ENTRIES}.")
 
 
-def _read_ways(pattern: str, slow: Any, latest_by: Any) -> tuple[str, ...]:
+def _read_ways(pattern: str, slow: Any, latest_by: Any, data: Any) -> tuple[str, ...]:
     ways = (slow,) if isinstance(slow, str) else tuple(slow) if isinstance(slow, list | tuple) else (slow,)
     if not ways or any(way not in WAYS for way in ways):
         raise ValueError(f"slow of topic {pattern!r} is one or several of {', '.join(WAYS)}, not {slow!r}.")
@@ -264,6 +264,8 @@ def _read_ways(pattern: str, slow: Any, latest_by: Any) -> tuple[str, ...]:
         raise ValueError(f"slow of topic {pattern!r}: latest needs latest_by, and only latest does.")
     if latest_by is not None and not (isinstance(latest_by, str) and latest_by):
         raise TypeError(f"latest_by of topic {pattern!r} is the name of a member, not {latest_by!r}.")
+    if latest_by is not None:
+        _check_member(f"latest_by of topic {pattern!r}", latest_by, data)
     return ways
 
 
@@ -285,11 +287,16 @@ def _read_keys(pattern: str, keys: Any, data: Any) -> tuple[str, ...]:
     for at, key in enumerate(keys):
         if key in keys[:at]:
             raise ValueError(f"keys of topic {pattern!r} has {key!r} twice.")
-        if is_typeddict(data) and key not in data.__annotations__:
-            near = get_close_matches(key, data.__annotations__, 1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(data.__annotations__)}."
-            raise ValueError(f"keys of topic {pattern!r}: {data.__name__} has no member {key!r}. {hint}")
+        _check_member(f"keys of topic {pattern!r}", key, data)
     return tuple(keys)
+
+
+def _check_member(role: str, name: str, data: Any) -> None:
+    """Check that publications of this type have a member, if the type says which they have. Raises ``ValueError``."""
+    if is_typeddict(data) and name not in data.__annotations__:
+        near = get_close_matches(name, data.__annotations__, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(data.__annotations__)}."
+        raise ValueError(f"{role}: {data.__name__} has no member {name!r}. {hint}")
 
 
 def _read_presence(pattern: str, presence: Any, types: dict[str, str]) -> Presence | None:

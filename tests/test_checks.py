@@ -18,6 +18,7 @@ from django.test import override_settings
 from session_mgmt import beat_schedule, checks, conf, deploy_checks
 from session_mgmt.actions import vaults
 from session_mgmt.asgi import application
+from session_mgmt.checks.documents import check_documents
 from session_mgmt.consumers.websocket import SessionConsumer
 from session_mgmt.protocol.patterns import compile_pattern
 from session_mgmt.registry import Topic, registry
@@ -397,3 +398,24 @@ def test_versions_are_compared_by_number(number: str, expected: bool, monkeypatc
 def test_a_layer_in_memory_is_fine_while_developing(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {}
     assert not [message for message in run_checks() if message.id == "session_mgmt.W002"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        *(({"documents": {name: {}}}, "no document can be named") for name in ("a/b", "", ".", 3)),
+        ({"encrypt_state": ["a/b"], "state_keys": (KEY,)}, "no document can be named"),
+        *(({"documents": {"main": policy}}, "is a dictionary of") for policy in (3, None, "merge", ["merge"])),
+        *(({"documents": {"main": {"arrays": given}}}, "by pointer") for given in (3, "set", ["set"], {3: "set"})),
+        *(({"documents": {"main": {"arrays": {"/a": given}}}}, "An array policy") for given in (3, None, ["set"])),
+        ({"documents": {"main": {3: "merge"}}}, "There is no '3'"),
+    ],
+)
+def test_what_no_document_can_have_is_told(given: dict[str, Any], told: str, settings: Any) -> None:
+    settings.SESSION_MGMT = given
+    assert [(fault.id, told in fault.msg) for fault in check_documents()] == [("session_mgmt.E011", True)]
+
+
+def test_a_claim_of_what_no_document_is_named_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "claim_handlers", {"a/b": print})
+    assert ["@on_claim" in fault.msg for fault in check_documents()] == [True]

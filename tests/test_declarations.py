@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NewType, TypedDict
 
 import pytest
 from rest_framework import generics
@@ -19,6 +19,10 @@ pytestmark = pytest.mark.sqlite
 
 class Permission:
     """A class, where a function belongs."""
+
+
+class Offer(TypedDict):
+    kind: str
 
 
 class AsyncCall:
@@ -75,6 +79,11 @@ TAKE_VALUES: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "personal": (lambda given: topic("a:{pk}", personal=given)(allow), ["user", True, 3]),
     "slow": (lambda given: topic("a:{pk}", slow=given)(allow), ["lates", "latest", True, []]),
     "latest_by": (lambda given: topic("a:{pk}", slow="latest", latest_by=given)(allow), ["", 3, ["id"]]),
+    "latest_by of data": (
+        lambda given: topic("a:{pk}", slow="latest", latest_by=given, data=Offer)(allow),
+        ["nosuch", "knd"],
+    ),
+    "keys of data": (lambda given: topic("a:{pk}", keys=given, data=Offer)(allow), [["nosuch"], ["kind", "knd"]]),
     "keys": (lambda given: topic("a:{pk}", keys=given)(allow), ["kind", [1], ["kind", "kind"], {"kind": 1}, 3]),
     "presence": (lambda given: topic("a:{pk}", presence=given)(allow), [1, "yes", Presence, allow]),
     "grace": (lambda given: topic("a:{pk}", presence=Presence(grace=given))(allow), [10, timedelta(days=1), None]),

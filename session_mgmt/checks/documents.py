@@ -9,20 +9,36 @@ from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.db import connections
 
 from session_mgmt import conf
-from session_mgmt.actions import vaults
+from session_mgmt.actions import access, vaults
 from session_mgmt.actions.keys import usage
 from session_mgmt.actions.state import policies
 from session_mgmt.checks.values import register_check
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import StateDocument
+from session_mgmt.registry import registry
+
+_NAMES = "A name has 1 to 100 characters, no slash, and is not . or .."
 
 
 @register_check()
 def check_documents(**_: Any) -> list[CheckMessage]:
-    """Check the policies of documents (E011): each must be valid and its function importable."""
-    found: list[CheckMessage] = []
-    for name, given in conf.settings().documents.items():
+    """Check the policies of documents (E011): each must be valid and its function importable, and a document must be
+    able to have the name.
+    """
+    now = conf.settings()
+    named = {
+        "SESSION_MGMT documents": now.documents,
+        "SESSION_MGMT encrypt_state": () if isinstance(now.encrypt_state, bool) else now.encrypt_state,
+        "@on_claim": registry.claim_handlers,
+    }
+    found: list[CheckMessage] = [
+        Error(f"{role} has {name!r}, which no document can be named.", hint=_NAMES, id="session_mgmt.E011")
+        for role, names in named.items()
+        for name in names
+        if not access.is_document(name)
+    ]
+    for name, given in now.documents.items():
         try:
             policies.parse_policy(given)
         except (ValueError, AttributeError, ImportError, DocumentError) as error:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
 from session_mgmt.client.batch import Sync
 from session_mgmt.client.listeners import check_callback
 from session_mgmt.client.storage import FileStorage, MemoryStorage, Storage
+from session_mgmt.protocol.events import EVENT_TYPES
 
+# What a client tells about itself, beside the events of its session's log.
+OWN_EVENTS = (
+    *("status", "connected", "disconnected", "transport", "recovery", "gap", "conflated", "denied", "refused"),
+    *("conflict", "unsent", "error", "latency", "heartbeat_missed", "identity", "ended", "stopped"),
+)
 STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
 
 
@@ -77,12 +84,24 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def check_event(event: Any) -> str:
+    """Return the name of an event. Raises ValueError: a callback for any other name would never be called."""
+    names = (*OWN_EVENTS, *EVENT_TYPES)
+    if event in names:
+        return str(event)
+    near = get_close_matches(event, names, 1) if isinstance(event, str) else []
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+    raise ValueError(f"event is none of a client: {event!r}; {hint}")
+
+
 def check_callbacks(on_message: Any, listeners: Any, on_ask: Any) -> None:
-    """Check all callbacks. Raises TypeError; only `on_ask` may be a coroutine function."""
+    """Check all callbacks. Raises TypeError or ValueError; only `on_ask` may be a coroutine function."""
     if listeners is not None and not isinstance(listeners, Mapping):
         raise TypeError(f'listeners has callbacks by event, such as {{"status": print}}, not {listeners!r}')
     for callback in (*(() if on_message is None else (on_message,)), *(listeners or {}).values()):
         check_callback(callback)
+    for event in listeners or {}:
+        check_event(event)
     if on_ask is not None and not callable(on_ask):
         raise TypeError(f"on_ask is a function, not {on_ask!r}")
 

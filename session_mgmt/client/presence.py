@@ -84,7 +84,11 @@ class Presence:
         await self._questions.ask("leave")
 
     def on(self, event: str, callback: Callback) -> Unsubscribe:
-        """Call `callback()` after each change of the members or their number; the event is `change`."""
+        """Call `callback()` after each change of the members or their number; the event is `change`. Raises ValueError
+        for any other event.
+        """
+        if event != "change":
+            raise ValueError(f"event of presence is change, not {event!r}")
         return self._listeners.add(event, callback)
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ from session_mgmt.client.options import (
     check_callbacks,
     check_choices,
     check_documents,
+    check_event,
     check_headers,
     check_url,
     check_wishes,
@@ -43,10 +44,10 @@ class SessionClient:
     """Client of a durable session. Make one with `await SessionClient.start(...)`.
 
     Events for `on`: `status` (status, reason), `connected` (the frame), `disconnected` (code, name, retry_after),
-    `transport` (its name), `recovery` (the receipt), `gap`, `denied`, `refused` (error of a write), `conflict` (doc,
-    seq and the report in the receipt), `unsent` (the frame), `error`, `heartbeat_missed` (missed), `identity` (verdict,
-    reason, user_id), `ended` (reason), `stopped` (code, name), and every event type of the session's log. Callbacks are
-    plain functions; if one raises, the exception is logged.
+    `transport` (its name), `recovery` (the receipt), `gap`, `conflated`, `denied`, `refused` (error of a write),
+    `conflict` (doc, seq and the report in the receipt), `unsent` (the frame), `error`, `latency` (ms),
+    `heartbeat_missed` (missed), `identity` (verdict, reason, user_id), `ended` (reason), `stopped` (code, name), and
+    every event type of the session's log. Callbacks are plain functions; if one raises, the exception is logged.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -190,8 +191,8 @@ class SessionClient:
             forget()
 
     def on(self, event: str, callback: Callback) -> Unsubscribe:
-        """Call `callback(data)` for an event; the class's description lists the events."""
-        return self._shell.events.add(event, callback)
+        """Call `callback(data)` for an event that the class's description lists. Raises ValueError for any other."""
+        return self._shell.events.add(check_event(event), callback)
 
     async def set_connection_config(
         self, *, interval: float | None = None, missed_limit: int | None = None, batch: float | None = None

@@ -28,9 +28,13 @@ class ArrayPolicies:
     """
 
     def __init__(self, patterns: Mapping[str, str] | None = None) -> None:
-        self._patterns = [(pointer.parse_pointer(pattern), policy) for pattern, policy in (patterns or {}).items()]
+        given = {} if patterns is None else patterns
+        if not isinstance(given, Mapping) or not all(isinstance(pattern, str) for pattern in given):
+            raise ValueError(f"Array policies are a dictionary by pointer, not {patterns!r}.")
+        self._patterns = [(pointer.parse_pointer(pattern), policy) for pattern, policy in given.items()]
         for _, policy in self._patterns:
-            if policy not in (ATOMIC, APPEND, SET) and not (policy.startswith(KEYED) and policy != KEYED):
+            is_keyed = isinstance(policy, str) and policy.startswith(KEYED) and policy != KEYED
+            if not is_keyed and policy not in (ATOMIC, APPEND, SET):
                 raise ValueError(f"An array policy is atomic, append, set or keyed:<field>, not {policy!r}.")
 
     @property

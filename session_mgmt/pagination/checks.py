@@ -8,14 +8,14 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Tags, Warning
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import connections, router
 from django.utils.module_loading import import_string
 from rest_framework.generics import GenericAPIView
 
 from session_mgmt.checks.values import register_check
 from session_mgmt.conf import settings
-from session_mgmt.pagination.ordering import is_hidden
+from session_mgmt.pagination.ordering import find_orderable, is_hidden
 from session_mgmt.pagination.paginator import LiveCursorPagination, list_shown
 from session_mgmt.pagination.views import LivePages
 from session_mgmt.publishing.publisher import get_publisher
@@ -23,7 +23,9 @@ from session_mgmt.publishing.publisher import get_publisher
 
 @register_check(Tags.urls)
 def check_live_pages(**_: Any) -> list[CheckMessage]:
-    """Check views with live pages (W022): their class, database and transaction, and what hides their cursors."""
+    """Check views with live pages (W022): their class, database, transaction and ordering, and what hides
+    their cursors.
+    """
     _load_views()
     return [
         Warning(f"{view.__qualname__} {fault}", hint=hint, obj=view, id="session_mgmt.W022")
@@ -66,11 +68,28 @@ def _list_faults(view: Any) -> Iterator[tuple[str, str]]:
             "runs in a transaction of its request (ATOMIC_REQUESTS), so that its pages are not exact.",
             "Decorate it: @method_decorator(transaction.non_atomic_requests, name='dispatch').",
         )
+    for name in [] if model is None else _list_orderings(view, model):
+        try:
+            find_orderable(model, name)
+        except ImproperlyConfigured as error:
+            yield f"has an ordering that no page can have. {error}", "Name another field; without one, rows go by pk."
     if model is not None and find_spec("cryptography") is None and (hidden := _list_hidden(view, model)):
         yield (
             f"orders by {', '.join(hidden)}, which its rows do not show, so that its cursors must be encrypted.",
             "Install session-mgmt[crypto], show it in the serializer, or name it in keys of @publishes.",
         )
+
+
+def _list_orderings(view: Any, model: Any) -> list[str]:
+    """List the names by which the pages of a view may be ordered, without those that only a request shows."""
+    given: list[Any] = [view.pagination_class.ordering or view.queryset.query.order_by or model._meta.ordering]
+    if any(hasattr(backend, "get_ordering") for backend in view.filter_backends):
+        allowed = getattr(view, "ordering_fields", None)
+        # Pairs are names with their labels.
+        named = [] if allowed in (None, "__all__") else [one if isinstance(one, str) else one[0] for one in allowed]
+        given += [getattr(view, "ordering", None), named]
+    names = [name for one in given for name in ([one] if isinstance(one, str) else one or ())]
+    return [name for name in dict.fromkeys(names) if isinstance(name, str)]
 
 
 def _list_hidden(view: Any, model: Any) -> list[str]:

@@ -154,6 +154,15 @@ def make_ordering(model: Any, names: Iterable[Any], publisher: Publisher | None,
 def _make_term(model: Any, given: Any, publisher: Publisher | None, using: str) -> Term:
     # Expressions have no name, and no field from which a key could take its value.
     name = given if isinstance(given, str) else str(given)
+    field, kind = find_orderable(model, name)
+    descending = name.startswith("-")
+    has_nulls_first = connections[using].features.order_by_nulls_first
+    kind = kind if is_told(field, publisher) and _is_ordered(field, kind, using) else UNKNOWN
+    return Term(field.name, field, descending, kind, nulls_first=has_nulls_first != descending)
+
+
+def find_orderable(model: Any, name: str) -> tuple[Any, str]:
+    """Return the field of a name in an ordering, and the kind of its values. Raises ``ImproperlyConfigured``."""
     plain = name.removeprefix("-")
     try:
         field = model._meta.pk if plain == "pk" else model._meta.get_field(plain)
@@ -165,10 +174,7 @@ def _make_term(model: Any, given: Any, publisher: Publisher | None, using: str) 
             f"Pages of {model._meta.label} cannot be ordered by {plain!r}: name a field of the model itself with values"
             " that have an order, as numbers, texts and times do."
         )
-    descending = name.startswith("-")
-    has_nulls_first = connections[using].features.order_by_nulls_first
-    kind = kind if is_told(field, publisher) and _is_ordered(field, kind, using) else UNKNOWN
-    return Term(field.name, field, descending, kind, nulls_first=has_nulls_first != descending)
+    return field, kind
 
 
 def is_told(field: Any, publisher: Publisher | None) -> bool:

@@ -19,6 +19,8 @@ from session_mgmt.registry import registry
 # Values that a part may have in patterns of all types, and more parts than any topic should have.
 _SAMPLES = ("7041", "3f9c1e7a-52b4-4d08-a6ce-9b71d2f0e358", "Qz_9-jX")
 _MOST_PARTS = 4
+# Members of a publication about a row that have a plain value.
+_FILTERABLE = ("op", "pk")
 
 
 @register(Tags.models)
@@ -38,8 +40,8 @@ def check_publishers(app_configs: Sequence[AppConfig] | None = None, **_: Any) -
 
 @register(Tags.models)
 def check_followers(**_: Any) -> list[CheckMessage]:
-    """Check that somebody may follow the topics of models (W024): a topic that no app declares is
-    denied to everybody.
+    """Check that the topics of models are declared (W024), since a topic that no app declares is denied to everybody,
+    and with keys that their publications have.
     """
     found: list[CheckMessage] = []
     for model in apps.get_models():
@@ -53,21 +55,35 @@ def check_followers(**_: Any) -> list[CheckMessage]:
             )
             hint = f"Decorate a function of session_topics.py with @topic({text!r}); it says who may."
             found.append(Warning(message, hint=hint, obj=model, id="session_mgmt.W024"))
+            continue
+        keys = _list_absent_keys(publisher.topic)
+        if keys:
+            message = f"The topic {text!r} may be filtered by {', '.join(keys)}, which publications of rows lack."
+            hint = (
+                f"Take them out of its keys: the row is in one member, and only {' and '.join(_FILTERABLE)} are plain."
+            )
+            found.append(Warning(message, hint=hint, obj=model, id="session_mgmt.W024"))
     return found
 
 
 def _is_declared(pattern: TopicPattern) -> bool:
-    if len(pattern.types) > _MOST_PARTS:
-        return True
+    return len(pattern.types) > _MOST_PARTS or any(map(registry.find_topic, _make_names(pattern)))
+
+
+def _list_absent_keys(pattern: TopicPattern) -> list[str]:
+    """List the keys of the declared topic by which no publication of a row can be filtered."""
+    found = [registry.find_topic(name) for name in _make_names(pattern)] if len(pattern.types) <= _MOST_PARTS else []
+    keys = [key for one in found if one is not None for key in one[0].keys]
+    return [key for key in dict.fromkeys(keys) if key not in _FILTERABLE]
+
+
+def _make_names(pattern: TopicPattern) -> Iterator[str]:
     for values in product(_SAMPLES, repeat=len(pattern.types)):
         try:
-            name = pattern.make_topic(dict(zip(pattern.types, values, strict=True)))
+            yield pattern.make_topic(dict(zip(pattern.types, values, strict=True)))
         except ValueError:
             # The value does not have the type of that part.
             continue
-        if registry.find_topic(name) is not None:
-            return True
-    return False
 
 
 def _list_faults(model: Any, publisher: Publisher) -> Iterator[tuple[str, str]]:
@@ -93,9 +109,15 @@ def _list_faults(model: Any, publisher: Publisher) -> Iterator[tuple[str, str]]:
             "No transaction spans both: keep them in one database, or publish() by hand after the commit.",
         )
     try:
-        publisher.resolve_serializer()
+        publisher.resolve_serializer().check(model)
     except (ImportError, TypeError, ValueError) as error:
         yield f"The serializer of {options.label} cannot be used: {error}", "Give a function, or a dotted path of one."
+    # The fields of a serializer are the project's code, which may fail in any way.
+    except Exception as error:
+        yield (
+            f"The serializer of {options.label} cannot be used: {type(error).__name__}: {error}",
+            "It runs without a request. Give one that does, or a function of a row.",
+        )
     for name in publisher.prefetch:
         first = name.partition("__")[0]
         if not hasattr(model, first):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -29,8 +29,8 @@ def publishes(
     topic: str | Callable[[Any], str | None],
     *,
     serializer: Any = None,
-    keys: Iterable[str] = (),
-    prefetch: Iterable[str] = (),
+    keys: Sequence[str] = (),
+    prefetch: Sequence[str] = (),
 ) -> Callable[[M], M]:
     """Make a model publish its changes, each in the transaction that makes it.
 
@@ -42,10 +42,7 @@ def publishes(
     """
     if isinstance(topic, type):
         raise TypeError("Write @publishes with a topic in parentheses, as in @publishes('orders:{pk}', serializer=…).")
-    for name, given in (("keys", keys), ("prefetch", prefetch)):
-        # A string is a sequence too, of its characters.
-        if isinstance(given, str):
-            raise TypeError(f"{name} of @publishes is a list of names: write {name}=({given!r},).")
+    names, relations = _read_names("keys", keys), _read_names("prefetch", prefetch)
 
     def declare(model: M) -> M:
         _check_model(model)
@@ -54,7 +51,7 @@ def publishes(
             raise TypeError(f"@publishes of {label} needs serializer=, which says what is told of a row.")
         if not isinstance(serializer, str):
             read_serializer(label, serializer)
-        publisher = Publisher(model, _read_topic(model, topic), serializer, _read_keys(model, keys), tuple(prefetch))
+        publisher = Publisher(model, _read_topic(model, topic), serializer, _read_keys(model, names), relations)
         _prepare_managers(model)
         set_publisher(publisher)
         _hear_saves(model)
@@ -69,6 +66,16 @@ def publishes(
         return model
 
     return declare
+
+
+def _read_names(name: str, given: Any) -> tuple[str, ...]:
+    # A string is a sequence too, of its characters.
+    if isinstance(given, str):
+        raise TypeError(f"{name} of @publishes is a list of names: write {name}=({given!r},).")
+    # A set has no order, and keys need one.
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) and one for one in given):
+        raise TypeError(f"{name} of @publishes is a list of names, not {given!r}.")
+    return tuple(given)
 
 
 def _check_model(model: Any) -> None:
@@ -99,8 +106,7 @@ def _read_topic(model: type[Model], topic: Any) -> Any:
     return pattern
 
 
-def _read_keys(model: type[Model], keys: Iterable[str]) -> tuple[str, ...]:
-    names = tuple(keys)
+def _read_keys(model: type[Model], names: tuple[str, ...]) -> tuple[str, ...]:
     role = f"keys of {model._meta.label}"
     for at, name in enumerate(names):
         field = _find_field(model, name, role)

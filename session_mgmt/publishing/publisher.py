@@ -39,6 +39,9 @@ class _Plain:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
 
+    def check(self, model: type[Model]) -> None:
+        """Accept every model: only a call shows what a function does with a row."""
+
     def serialize(self, rows: Sequence[Model]) -> list[Any]:
         return [call_sync(self._function, row) for row in rows]
 
@@ -48,6 +51,21 @@ class _OfRestFramework:
 
     def __init__(self, serializer: Any) -> None:
         self._serializer = serializer
+
+    def check(self, model: type[Model]) -> None:
+        """Check that the serializer can be made without a request, and is for this model. Raises ``TypeError``, or what
+        the serializer raises.
+        """
+        from rest_framework.relations import HyperlinkedRelatedField
+
+        name = self._serializer.__qualname__
+        theirs = getattr(getattr(self._serializer, "Meta", None), "model", None)
+        if theirs is not None and not issubclass(model, theirs):
+            raise TypeError(f"{name} is for rows of {theirs._meta.label}.")
+        fields = getattr(self._serializer(), "fields", {})
+        urls = [field for field, kind in fields.items() if isinstance(kind, HyperlinkedRelatedField)]
+        if urls:
+            raise TypeError(f"{name} makes a URL for {urls[0]!r}, which needs a request; publications have none.")
 
     def serialize(self, rows: Sequence[Model]) -> list[Any]:
         data = self._serializer(rows, many=True).data

@@ -31,6 +31,7 @@ WRONG = [
     *({"transports": names} for names in ((), "websocket", ["carrier pigeon"])),
     *({"on_message": callback} for callback in (5, "print")),
     *({"listeners": listeners} for listeners in (5, print, {"status": None}, {"status": "print"})),
+    *({"listeners": {event: print}} for event in ("nosuch", "conected", "message", "", 5, None)),
     {"on_ask": "claim"},
 ]
 
@@ -49,7 +50,7 @@ async def wait_for(value: Any) -> None:
 def test_an_option_that_cannot_be_is_refused_at_the_call(options: dict[str, Any]) -> None:
     name = name_option(options)
     given: dict[str, Any] = {"url": URL, "token": "sma_test", **options}
-    with pytest.raises((ValueError, TypeError), match=rf"^{name} |callback"):
+    with pytest.raises((ValueError, TypeError), match=rf"^{name} |callback|^event "):
         SessionClient.start(**given)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from rest_framework import serializers
 
 from session_mgmt.protocol.row_keys import write_value
 from session_mgmt.publishing import PublishingManager, PublishingQuerySet, get_publisher, publishes
 from session_mgmt.publishing.checks import check_followers, check_publishers
-from session_mgmt.publishing.publisher import find_kind
+from session_mgmt.publishing.publisher import find_kind, read_serializer
 from session_mgmt.registry import registry, topic
 from tests.shop.models import Order
 
@@ -60,6 +61,10 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "the primary key": ({}, {"keys": ["id"]}, "in any case"),
     "a key without order": ({"data": models.JSONField()}, {"keys": ["data"]}, "no order"),
     "a text as keys": ({}, {"keys": "status"}, "list of names"),
+    **{
+        f"keys {wrong!r}": ({}, {"keys": wrong}, "keys of @publishes") for wrong in (3, None, [3], {"status"}, [["id"]])
+    },
+    **{f"prefetch {wrong!r}": ({}, {"prefetch": wrong}, "prefetch of @publishes") for wrong in ("tags", 3, None, [3])},
     "a relation of many as key": ({"tags": models.ManyToManyField("shop.Tag")}, {"keys": ["tags"]}, "no field"),
     "abstract": ({"meta": {"abstract": True}}, {}, "abstract"),
     "a manager of another class": ({"objects": Plain()}, {}, "derive its class"),
@@ -137,6 +142,66 @@ def test_a_model_that_publishes_to_a_topic_that_nobody_declares_is_told(
     for pattern in declared:
         topic(pattern)(lambda session, **parts: True)
     assert [fault.id for fault in check_followers()] == ["session_mgmt.W024"] * told
+
+
+def test_a_topic_of_a_model_whose_keys_no_publication_has_is_told(
+    django_isolated_apps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publishes("things:{status}", serializer=serialize)(make_model())
+    monkeypatch.setattr("session_mgmt.publishing.checks.apps", django_isolated_apps)
+    monkeypatch.setattr(registry, "topics", [])
+    topic("things:{status}", keys=["op", "status"])(lambda session, status: True)
+    (fault,) = check_followers()
+    assert fault.id == "session_mgmt.W024" and "filtered by status, which" in fault.msg
+
+
+class NoFields(serializers.ModelSerializer[Order]):
+    class Meta:
+        model = Order
+
+
+class UnknownField(serializers.ModelSerializer[Order]):
+    class Meta:
+        model = Order
+        fields = ("nosuch",)
+
+
+class WithAddress(serializers.Serializer[Any]):
+    url = serializers.HyperlinkedIdentityField(view_name="thing")
+
+
+class WithRequest(serializers.Serializer[Any]):
+    def get_fields(self) -> Any:
+        return {self.context["request"].user: serializers.CharField()}
+
+
+class WithArgument(serializers.Serializer[Any]):
+    def __init__(self, *args: Any, user: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+
+
+@pytest.mark.parametrize(
+    ("serializer", "told"),
+    [
+        (NoFields, "is for rows of shop.Order"),
+        (WithAddress, "needs a request"),
+        (WithRequest, "without a request"),
+        (WithArgument, "user"),
+    ],
+)
+def test_a_serializer_that_cannot_tell_of_a_row_is_found_by_the_check(
+    serializer: Any, told: str, django_isolated_apps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("session_mgmt.publishing.checks.apps", django_isolated_apps)
+    publishes(**{**GOOD, "serializer": serializer})(make_model())
+    (fault,) = check_publishers()
+    assert fault.id == "session_mgmt.E034" and told in f"{fault.msg} {fault.hint}"
+
+
+@pytest.mark.parametrize("serializer", [NoFields, UnknownField])
+def test_a_serializer_with_unusable_fields_is_refused_by_its_check(serializer: Any) -> None:
+    with pytest.raises((AssertionError, ImproperlyConfigured), match=r"fields|nosuch"):
+        read_serializer("shop.Order", serializer).check(Order)
 
 
 def test_a_serializer_that_returns_no_list_is_an_error() -> None:

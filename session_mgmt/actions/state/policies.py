@@ -56,7 +56,9 @@ def find_policy(name: str) -> Policy:
 
 def parse_policy(given: Mapping[str, Any]) -> Policy:
     """Parse a policy from its settings. Raises ``ValueError`` or ``ImportError`` with the reason."""
-    unknown = sorted(given.keys() - set(FIELDS))
+    if not isinstance(given, Mapping):
+        raise ValueError(f"It is a dictionary of {', '.join(FIELDS)}, not {given!r}.")
+    unknown = sorted(map(str, given.keys() - set(FIELDS)))
     if unknown:
         raise ValueError(f"There is no {unknown[0]!r}; there are {', '.join(FIELDS)}.")
     strategy, side = given.get("strategy", STRATEGIES[0]), given.get("on_conflict", SIDES[0])
