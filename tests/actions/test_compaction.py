@@ -19,7 +19,7 @@ from session_mgmt.actions.state import bodies, compaction, lookup, snapshots
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import rebuild, whole
 from session_mgmt.exceptions import NotFound
-from session_mgmt.models import AuditEntry, StateRevision, StateSnapshot, clock
+from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.recovery import Mode, Reason, decide
 from session_mgmt.shortcuts import state
@@ -102,6 +102,36 @@ def test_running_twice_changes_nothing(desk: Desk, settings: Any) -> None:
     assert state.compress(desk.session) == 0
     assert list(StateSnapshot.objects.order_by("pk").values()) == before
     assert_whole(desk, seen)
+
+
+@pytest.mark.parametrize("other", ["drops the snapshot", "cuts the log", "restores a backup"])
+def test_what_another_process_does_before_the_lock_costs_no_version(
+    other: str, desk: Desk, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SESSION_MGMT = FEW
+    seen = fill(desk, 30)
+    real = compaction._Group._keep_anchors
+
+    def keep_and_be_overtaken(group: Any, long: Any) -> Any:
+        firsts = real(group, long)
+        monkeypatch.setattr(compaction._Group, "_keep_anchors", real)
+        if other == "drops the snapshot":
+            StateSnapshot.objects.filter(version=firsts[desk.row.pk] - 1).delete()
+        elif other == "cuts the log":
+            assert state.compress(desk.session) == 24
+        else:
+            for table in (StateRevision, StateSnapshot):
+                table._default_manager.filter(version__gt=20).delete()
+            StateDocument.objects.update(version=20, snapshot_version=20)
+        return firsts
+
+    monkeypatch.setattr(compaction._Group, "_keep_anchors", keep_and_be_overtaken)
+    assert state.compress(desk.session) == 0
+    if other == "restores a backup":
+        assert (desk.row.oldest_revision, StateRevision.objects.count()) == (1, 20)
+    else:
+        assert desk.row.oldest_revision == (1 if other == "drops the snapshot" else 25)
+        assert_whole(desk, seen)
 
 
 def test_snapshots_do_not_pile_up(desk: Desk, settings: Any) -> None:

@@ -172,13 +172,12 @@ class _Group:
         """
         with open_transaction(self._using):
             # Writers of these documents wait from here on, so all heavy work is done before.
-            columns = "id, oldest_revision, version"
-            rows = self._sql.select_locked(columns, tables.DOCUMENT, firsts, wait=True)
-            # Leave out logs that were shortened in the meantime, or whose rows come from a restored backup.
-            cut = {key: oldest for key, oldest, version in rows if oldest < firsts[key] <= version + 1}
+            rows = self._sql.select_locked("id, oldest_revision", tables.DOCUMENT, firsts, wait=True)
+            began: dict[int, int] = dict(rows)
             # The snapshot may have been deleted before the lock was taken.
-            standing = _find_anchors(self._sql, {key: firsts[key] for key in cut})
-            # The chain must continue from the last deleted revision, or all later tags would be rejected.
+            standing = _find_anchors(self._sql, {key: firsts[key] for key in began})
+            # The chain must continue from the last deleted revision, or all later tags would be rejected. There is no
+            # such revision in a log that was shortened in the meantime, or whose rows come from a restored backup.
             key_columns = {"document_id": "bigint", "version": "bigint"}
             pairs = {(key, firsts[key] - 1) for key in standing}
             links = self._sql.select_pairs("document_id, chain", tables.REVISION, key_columns, pairs)
@@ -190,7 +189,7 @@ class _Group:
                 {"id": "bigint", "oldest_revision": "bigint", "oldest_chain": "bytea", "log_bytes": "bigint"},
                 [(key, firsts[key], link, sizes.get(key, 0)) for key, link in sorted(chains.items())],
             )
-        return sum(firsts[key] - cut[key] for key in chains)
+        return sum(firsts[key] - began[key] for key in chains)
 
     def _measure_logs(self, documents: list[int]) -> dict[int, int]:
         if not documents:
