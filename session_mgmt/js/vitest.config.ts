@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// Shorter limits would say how busy the machine is, and nothing about the code.
+// The limits are only for tests that hang: on a busy machine a shorter limit would fail good tests.
 const LIMIT = 300_000;
 
 export default defineConfig({

@@ -1,5 +1,5 @@
-// Writes the package for npm (dist/) and the files that the Django app serves, which are the same bytes; with --check,
-// compares the latter with what is committed, and looks at the package as those who install it do.
+// Write the package for npm (dist/) and the same files for the Django app to serve. With --check, compare them with the
+// committed files, and check the package as its users install it.
 
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";

@@ -1,5 +1,5 @@
-// Text of every file that the package consists of, by name. The same sources give the same bytes: no time, no path and
-// no version of the machine goes into them.
+// Text of every file of the package, by name. The same sources give the same bytes: no time, path or version of the
+// machine is in them.
 
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -12,20 +12,20 @@ export const ROOT = fileURLToPath(new URL("..", import.meta.url));
 export const { version: VERSION } = JSON.parse(await readFile(`${ROOT}package.json`, "utf8"));
 const BANNER = `/*! session_mgmt browser client ${VERSION}, BSD-3-Clause. Built from session_mgmt/js; do not edit. */`;
 
-/** Comments that stay: the banner, and those by which bundlers leave an import alone. */
+/** Comments that stay: the banner, and those that tell bundlers to leave an import alone. */
 const FOR_OTHERS = /^!|@vite-ignore|webpackIgnore/;
 
 const CLIENT = "src/index.ts";
-/** Parts that are entries of the package as well, for pages that have them in their own scripts. */
+/** Parts that are also entries of the package, for pages that include them in their own scripts. */
 const PART_ENTRIES = ["content", "http", "copies", "tabs", "debug"];
-/** Further entries of the package: each is a file of its own, which takes no more than types from the client. */
+/** More entries of the package. Each is a file of its own, which imports only types from the client. */
 const ENTRIES = ["testing", "react", "pages"];
 
 function nameFile(part) {
   return `session-client.${part}-${VERSION}.js`;
 }
 
-/** Return the settings of a script, for esbuild. */
+/** Return the settings of a script for esbuild. */
 function settle({ name, entry, options }) {
   const { banner = "", ...others } = options;
   return {
@@ -43,27 +43,27 @@ function settle({ name, entry, options }) {
   };
 }
 
-/** Return a script, and its map where one is wanted. */
+/** Return a script, and its map if it has one. */
 async function bundle(script) {
   const { name, options } = script;
   const { outputFiles } = await build({ ...settle(script), minifySyntax: true, minifyIdentifiers: true });
   const [text, content] = ["", ".map"].map((end) => outputFiles.find(({ path }) => path.endsWith(name + end))?.text);
   const sourceMap = options.sourcemap === false ? false : { content, includeSources: true, url: `${name}.map` };
-  // esbuild knows short names for private members, and terser shorter code.
+  // esbuild makes short names for private members, terser makes shorter code.
   const isModule = name !== CLASSIC.name;
   const format = { comments: FOR_OTHERS };
   const { code, map } = await minify(text, { module: isModule, ecma: 2020, compress: { passes: 2 }, format, sourceMap });
   return map ? [[`${name}.map`, shortenPaths(map)], [name, code]] : [[name, code]];
 }
 
-/** Return a map in which no module is named by its place on this machine. */
+/** Return a map whose module names contain no paths of this machine. */
 function shortenPaths(text) {
   const map = JSON.parse(text);
   const sources = map.sources.map((source) => source.slice(Math.max(source.lastIndexOf("src/"), 0)));
   return `${JSON.stringify({ ...map, sources })}\n`;
 }
 
-/** List the client, and the parts that it loads. */
+/** List the client and the parts that it loads. */
 async function listClient() {
   const modules = await listModules(ROOT, CLIENT);
   const parts = await findParts(modules);
@@ -80,14 +80,14 @@ function describePart(name, entry, shared) {
   return { name: nameFile(name), entry, options };
 }
 
-/** Everything in one script, for pages without modules. It has no map: who debugs takes the module. */
+/** The whole client in one script, for pages without modules. It has no map: use the modules for debugging. */
 const CLASSIC = {
   name: "session-client.classic.js",
   entry: CLIENT,
   options: { format: "iife", globalName: "SessionMgmt", sourcemap: false },
 };
 
-/** Let an entry take another one from its file. */
+/** Let an entry import another entry from its file. */
 function leaveEntries(name) {
   const others = new RegExp(`^\\./(${ENTRIES.filter((other) => other !== name).join("|")})$`);
   const setup = (b) =>
@@ -97,7 +97,7 @@ function leaveEntries(name) {
   return { name: "leave entries", setup };
 }
 
-/** List all scripts: the name of each, its entry and its settings. */
+/** List all scripts: name, entry and settings of each. */
 async function listScripts() {
   const entries = ENTRIES.map((name) => ({
     name: `session-client.${name}.js`,
@@ -116,7 +116,7 @@ export async function buildFiles() {
   return files;
 }
 
-/** Return the scripts with the names of their modules in comments before each. */
+/** Return the scripts with a comment before each module that names it. */
 export async function buildApart() {
   const apart = { minifyWhitespace: false, minifyIdentifiers: true, minifySyntax: true, minify: false, sourcemap: false };
   const scripts = (await listScripts()).filter(({ name }) => name !== CLASSIC.name);

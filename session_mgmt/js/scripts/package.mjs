@@ -1,5 +1,5 @@
-// Looks at the package as those who install it do: publint at its manifest and files, the resolution of its types under
-// every setting of TypeScript that reads `exports`, and a project that uses it.
+// Check the package as its users install it: publint checks the manifest and the files, the types are resolved under
+// every setting of TypeScript that reads `exports`, and a project uses the package.
 
 import { execFileSync } from "node:child_process";
 import { readFile, rm } from "node:fs/promises";
@@ -9,10 +9,10 @@ import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 import { tryPackage } from "./project.mjs";
 
-/** Not for us: the package has modules only, and no address without `exports`. */
+/** Resolutions that the package does not support: it has only modules, and no path without `exports`. */
 const OTHER_RESOLUTIONS = new Set(["node10", "node16-cjs"]);
 
-/** Return what is wrong with the package, whose files have been built. */
+/** Return the faults of the package, whose files must be built. */
 export async function checkPackage(root) {
   const manifest = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
   const tarball = packPackage(root);
@@ -31,7 +31,7 @@ export async function checkPackage(root) {
 
 /** Return the path of the tarball that `npm publish` would send. */
 function packPackage(root) {
-  // npm tells its scripts where it is; it need not be on the path.
+  // npm gives its own path to its scripts; it may be missing in PATH.
   const npm = [process.env.npm_execpath, "pack", "--json", "--ignore-scripts"];
   const told = execFileSync(process.execPath, npm, { cwd: root, encoding: "utf8" });
   return join(root, JSON.parse(told)[0].filename);

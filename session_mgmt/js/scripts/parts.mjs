@@ -1,9 +1,9 @@
-// Parts of the client that it loads when it needs them: every `import("./name")` of its source becomes a file of its own.
+// Parts that the client loads on demand: every `import("./name")` of its source becomes a file of its own.
 //
-// A part shares modules with the client, and must not bring second ones: an error of another SessionError class would
-// be nobody's. It cannot import them from the client's file either, because a static file storage serves that under a
-// name of its own choice, and the same file under two names is two modules. So a part is a function, to which the client
-// gives the modules that it shares. The name of its file has the version, as nothing rewrites the name in `import()`.
+// A part uses modules of the client and must not bring copies of them: `instanceof` would fail for an error of a second
+// SessionError class. It cannot import them from the client's file either: a static file storage may serve that file
+// under another name, and one file under two names is two modules. So a part is a function, and the client gives it the
+// shared modules. The name of its file contains the version, because nothing rewrites the name in `import()`.
 
 import { readFile } from "node:fs/promises";
 import { dirname, relative, resolve } from "node:path";
@@ -12,10 +12,10 @@ import ts from "typescript";
 
 const LOADED = /\bimport\("(\.[^"]+)"\)/g;
 const SHARED = "shared:";
-/** Module of the client that imports a file anew: only what is built has files of parts. */
+/** Module that imports the file of a part again. Only the built client has such files. */
 const AGAIN = "src/again.ts";
 
-/** Return the paths of the modules that a bundle of `entry` has, without those that it loads later. */
+/** Return the paths of the modules in the bundle of `entry`, without those that it loads on demand. */
 export async function listModules(root, entry) {
   const later = (b) => b.onResolve({ filter: /^\./ }, leaveDynamic);
   const { metafile } = await build({
@@ -34,7 +34,7 @@ function leaveDynamic({ kind, path }) {
   return kind === "dynamic-import" ? { path, external: true } : undefined;
 }
 
-/** Return the parts that some modules load: the path of each by its name. */
+/** Return the parts that the modules load: the path of each by its name. */
 export async function findParts(modules) {
   const parts = new Map();
   for (const module of modules) {
@@ -53,7 +53,7 @@ function resolveModule(from, request) {
   return [`${path}.ts`, `${path}.tsx`, `${path}/index.ts`].find((file) => ts.sys.fileExists(file));
 }
 
-/** Return what a part takes from the client: the names of values by the path of their module. */
+/** Return what a part imports from the client: names of values by the path of their module. */
 export async function findShared(root, entry, clientModules) {
   const ours = new Set(clientModules);
   const shared = new Map();
@@ -61,7 +61,7 @@ export async function findShared(root, entry, clientModules) {
     if (ours.has(module)) continue;
     for (const [request, names, isWhole] of readImports(module, await readFile(module, "utf8"))) {
       const path = request.startsWith(".") && resolveModule(module, request);
-      // A part is given values by their names.
+      // The client passes values by their names.
       if (isWhole && ours.has(path)) throw new Error(`${module}: name what is imported from ${request}.`);
       if (ours.has(path)) shared.set(path, new Set([...(shared.get(path) ?? []), ...names]));
     }
@@ -69,7 +69,7 @@ export async function findShared(root, entry, clientModules) {
   return shared;
 }
 
-/** Return what a module imports: each request, the names of values, and whether it is the whole module. */
+/** Return the imports of a module: for each the path, the names of values, and whether it imports the whole module. */
 function readImports(path, text) {
   const { statements } = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022);
   return statements.filter(ts.isImportDeclaration).map(({ moduleSpecifier, importClause }) => {
@@ -80,7 +80,7 @@ function readImports(path, text) {
   });
 }
 
-/** Let the client load its parts from files, and give each what all of them share with it. */
+/** Let the client load its parts from files, and pass the shared modules to each. */
 export function loadFromFiles(root, sharedOf, nameFile) {
   const setup = (b) => {
     b.onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
@@ -95,7 +95,7 @@ export function loadFromFiles(root, sharedOf, nameFile) {
   return { name: "load from files", setup };
 }
 
-/** Return the module that makes parts: one object of what they share costs less than one for each. */
+/** Return the module that loads parts. One object with all shared modules is smaller than one object for each part. */
 function writeSharing(root, sharedOf) {
   const shared = new Map();
   for (const [module, names] of [...sharedOf.values()].flatMap((of) => [...of])) {
@@ -124,7 +124,7 @@ export function takeFromClient(shared) {
   return { name: "take from the client", setup };
 }
 
-/** Text around a part's own code, whose names are in `part`. One page makes each part once. */
+/** Text around the code of a part, whose exports are in `part`. A page runs each part once. */
 export const AROUND_PART = {
   globalName: "part",
   before: "let made;export default(shared)=>made??=(()=>{",

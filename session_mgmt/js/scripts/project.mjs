@@ -1,5 +1,5 @@
-// An empty TypeScript project that installs the package: its types are found under the settings that read `exports`, and
-// a bundler finds every file that the client loads later.
+// Empty TypeScript project that installs the package: the types must be found under the settings that read `exports`,
+// and a bundler must find every file that the client loads on demand.
 
 import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
@@ -9,11 +9,11 @@ import { build } from "esbuild";
 import ts from "typescript";
 
 const PROGRAM = "tests/project/main.ts";
-/** Folders with pages whose examples compile as they stand there, and what they take from the page around them. */
+/** Folders with pages whose examples must compile, and the names that these examples take from their page. */
 const FOLDERS = [".", "../..", "../../docs", "../../docs/howto", "../../docs/reference", "../../docs/topics"];
 const SURROUNDINGS = "tests/project/page.d.ts";
 const EXAMPLE = /^```(tsx?|js)\n([^]*?)^```$/gm;
-/** Address under which a page without a bundler imports what a project imports by the package's name. */
+/** URL from which pages without a bundler import what a project imports by the name of the package. */
 const SERVED = /"\/static\/session_mgmt\/session-client(?:\.(\w+))?\.js"/g;
 /** Parts that the program names at its start. */
 const NAMED_PARTS = ["session-client.content-", "session-client.http-", "session-client.copies-", "session-client.tabs-"];
@@ -22,14 +22,14 @@ const SETTINGS = {
   node16: { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },
 };
 
-/** Return what is wrong for a project that installs the package of a tarball. */
+/** Return the faults of a project that installs the package from a tarball. */
 export async function tryPackage(root, tarball) {
   const folder = await mkdtemp(join(tmpdir(), "project-"));
   try {
     await installPackage(root, folder, tarball);
     const program = join(folder, "main.ts");
     await writeFile(program, await readFile(join(root, PROGRAM)));
-    // In one program: a second one would read all declarations again.
+    // One program for all: a second one would read all declarations again.
     const paths = { bundler: [program, ...(await writeExamples(root, folder))], node16: [program] };
     const wrong = Object.entries(SETTINGS).flatMap(([name, options]) => compile(name, paths[name], options));
     return [...wrong, ...(await bundle(folder, program))];
@@ -43,13 +43,16 @@ async function installPackage(root, folder, tarball) {
   await mkdir(home, { recursive: true });
   await writeFile(join(folder, "package.json"), JSON.stringify({ type: "module", private: true }));
   execFileSync("tar", ["-xzf", tarball, "--strip-components=1", "-C", home]);
-  // What a project has beside it, as its own dependencies.
+  // Packages that a project installs by itself.
   for (const name of ["react", "react-dom", "@types"]) {
     await symlink(join(root, "node_modules", name), join(folder, "node_modules", name));
   }
 }
 
-/** Write each example as a module of its own; return the paths. One that adds to the package's types is the program's. */
+/**
+ * Write each example as a module; return the paths. An example that extends the types of the package belongs to the
+ * program.
+ */
 async function writeExamples(root, folder) {
   const surroundings = join(folder, "page.d.ts");
   await writeFile(surroundings, await readFile(join(root, SURROUNDINGS)));
@@ -57,7 +60,7 @@ async function writeExamples(root, folder) {
   for (const page of await listPages(root)) {
     for (const [, language, text] of (await readFile(page, "utf8")).matchAll(EXAMPLE)) {
       if (text.includes("declare module")) continue;
-      // Scripts compile as what they are, a part of TypeScript.
+      // JavaScript is compiled as TypeScript, which contains it.
       const [, name] = /^\/\/ (\w+)\.ts$/m.exec(text) ?? [];
       paths.push(join(folder, `${name ?? `example-${paths.length}`}.${language.replace("js", "ts")}`));
       await writeFile(paths.at(-1), `${text.replace(SERVED, nameEntry)}\nexport {};\n`);
@@ -77,7 +80,7 @@ function nameEntry(_, part) {
 
 function compile(name, paths, options) {
   const lib = ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"];
-  // What an example catches is a SessionError, as its page says.
+  // In the examples a caught error is a SessionError, as their page says.
   const loose = { useUnknownInCatchVariables: false, jsx: ts.JsxEmit.ReactJSX };
   const all = { ...options, ...loose, target: ts.ScriptTarget.ES2022, lib, strict: true, noEmit: true, types: [] };
   const found = ts.getPreEmitDiagnostics(ts.createProgram(paths, all));
@@ -104,7 +107,7 @@ async function bundle(folder, program) {
   return [...outside, ...lacks, ...findLate(metafile)];
 }
 
-/** Return what is wrong if a part that the program names is not there with it, or is there twice. */
+/** Return the faults if a part that the program names is loaded late, or is there twice. */
 function findLate({ outputs }) {
   const [main] = Object.keys(outputs).filter((path) => outputs[path].entryPoint?.endsWith("main.ts"));
   const there = new Set([main]);

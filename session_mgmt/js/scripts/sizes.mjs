@@ -1,5 +1,5 @@
-// Prints what each module adds to each script: bytes when minified, and bytes with gzip, which are those that the script
-// would have less without it. The latter do not add up, as modules share their words.
+// Print what each module adds to each script: minified bytes, and the bytes that the script would lose with gzip if the
+// module were missing. The latter do not add up, because gzip uses repeated words of other modules.
 
 import { gzipSync } from "node:zlib";
 import { transform } from "esbuild";
@@ -27,7 +27,7 @@ async function splitModules(text) {
   return Promise.all(named.map(async ([module, code]) => [module, await strip(code)]));
 }
 
-/** Return text without what only people need; a module that is not whole in itself stays as it is. */
+/** Return text without white space and comments; return a module unchanged if it does not parse by itself. */
 async function strip(code) {
   const body = code.replace(/^export \{[^}]*\};$/m, "");
   return (await transform(body, { minifyWhitespace: true, logLevel: "silent" }).catch(() => ({ code }))).code;

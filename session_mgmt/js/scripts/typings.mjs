@@ -1,10 +1,10 @@
-// Declarations of types, one file for each entry of the package.
+// Declarations of types: one file for each entry of the package.
 
 import { generateDtsBundle } from "dts-bundle-generator";
 import ts from "typescript";
 
 const CLIENT = "./index";
-/** Declarations of a part, which only the client can read. */
+/** Declarations of a part. Its content is only for the client. */
 export const PART_TYPINGS = `import type { Part } from "./session-client.js";
 declare const part: Part;
 export default part;
@@ -13,7 +13,7 @@ export default part;
 /** Return the name and the text of each declaration file. */
 export function writeTypings(root, entries) {
   process.chdir(root);
-  // The hooks take a client, which must be the class of the client's own declarations and no copy of it.
+  // The types of the hooks must use the class from the client's own declarations, not a copy of it.
   const [apart, alone] = [entries.filter(takesClient), entries.filter((name) => !takesClient(name))];
   return [...bundleTypings(["index", ...alone]), ...emitTypings(apart)];
 }
@@ -26,7 +26,7 @@ function nameTypings(entry) {
   return entry === "index" ? "session-client.d.ts" : `session-client.${entry}.d.ts`;
 }
 
-/** Put the declarations of an entry and of all that it imports into one text. */
+/** Put the declarations of an entry and of everything that it imports into one text. */
 function bundleTypings(entries) {
   const sources = entries.map((entry) => ({ filePath: `src/${entry}.ts`, output: { noBanner: true } }));
   const texts = generateDtsBundle(sources, { preferredConfigPath: "tsconfig.json" });
