@@ -49,7 +49,7 @@ export class Circle {
   /** Timer of the next beat of a leader, or of the next doubt of a follower. */
   #timer: unknown = null;
   #answer: unknown = null;
-  #wants = new Map<string, { logs: Places; at: number }>();
+  readonly #wants = new Map<string, { logs: Places; at: number }>();
   #wantedAt = -Infinity;
   #wantedLogs = "";
   #isClosed = false;
@@ -156,8 +156,6 @@ export class Circle {
     this.#stopTimers();
     if (this.leads) this.beat();
     else this.#planDoubt();
-    this.#wants.clear();
-    this.#wantedAt = -Infinity;
     this.tellRole();
   }
 
