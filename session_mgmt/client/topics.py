@@ -14,6 +14,8 @@ from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe, chec
 from session_mgmt.client.logbook import TOPIC
 from session_mgmt.client.presence import Presence
 from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
+from session_mgmt.exceptions import InvalidField
+from session_mgmt.protocol import filters
 from session_mgmt.protocol.logs import PRESENCE
 from session_mgmt.protocol.position import Position
 
@@ -96,20 +98,27 @@ class Topics:
         …}` (a datetime or ISO 8601) or `{"last": n}`; the result's `complete` is False if publications since that time
         are missing. `filter` asks only for publications with certain values, `{"region": "eu"}` or `{"region": {"in":
         ["eu", "us"]}}`, of the keys that the topic allows. If a topic has several subscribers, the options of the first
-        one count. If the server has no room for the topic now (`busy`), the event `denied` reports it once, and the
-        client asks again after longer and longer waits. `snapshot(value)` is called before all publications with the
-        value that they change, and again after a gap. Raises `Refused` (`topic_denied`) if the client may not read the
-        topic. Lost publications are reported by the event `gap` before the next publication. The event `conflated`
-        reports a range of which only the newest publication of each key was sent.
+        one count for what the server sends, and each is called only for what its own filter allows. If the server has
+        no room for the topic now (`busy`), the event `denied` reports it once, and the client asks again after longer
+        and longer waits. `snapshot(value)` is called before all publications with the value that they change, and again
+        after a gap. Raises `Refused` (`topic_denied`) if the client may not read the topic. Lost publications are
+        reported by the event `gap` before the next publication. The event `conflated` reports a range of which only the
+        newest publication of each key was sent.
         """
         check_callback(callback)
         if snapshot is not None:
             check_callback(snapshot)
             told = callback if with_place else lambda data, _: callback(data)
             return await self._begin(Beginning(self._port, topic, snapshot, told), slow, since, filter)
-        subscribers = self._port.publications
+        subscribers, wanted = self._port.publications, _read_filter(filter)
+
+        def deliver(data: Any, place: Any) -> None:
+            # The server sends what another subscriber wants, too.
+            if wanted is None or wanted.matches(data):
+                callback(data, place) if with_place else callback(data)
+
         # Before the topic is followed, because missed entries may arrive before the answer.
-        remove = subscribers.add(topic, callback if with_place else lambda data, _: callback(data))
+        remove = subscribers.add(topic, deliver)
         try:
             complete = await self._port.follow_log(TOPIC + topic, slow, _describe(since), filter)
         # Also for a cancellation, because nobody could remove the callback later.
@@ -211,6 +220,14 @@ class Topics:
             return nothing
         frame = {"type": "publish", "topic": topic, "data": data}
         return self._port.write(frame if key is None else {**frame, "key": key})  # type: ignore[return-value]
+
+
+def _read_filter(given: Filter | None) -> filters.Filter | None:
+    """Parse a filter, as far as it does not depend on the topic. Raises Refused as the server does."""
+    try:
+        return None if given is None else filters.read(given, given if isinstance(given, dict) else ())
+    except InvalidField as error:
+        raise Refused(error.as_dict()) from error
 
 
 def _describe(since: Since | None) -> Since | None:

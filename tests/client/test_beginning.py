@@ -78,3 +78,24 @@ async def test_a_value_that_is_refused_ends_the_subscription(server: FakeServer)
     await peer.receive("unsubscribe")
     assert told.empty()
     await client.close()
+
+
+async def test_each_subscriber_is_given_only_what_its_own_filter_allows(server: FakeServer) -> None:
+    client, peer = await connect(server)
+    told: dict[str, list[Any]] = {"all": [], "eu": [], "us": []}
+    parts = {"all": None, "eu": {"region": "eu"}, "us": {"region": {"in": ["us"]}}}
+    for name, only in parts.items():
+        asking = asyncio.create_task(client.topics.subscribe("orders:1", told[name].append, filter=only))
+        await answer(peer, "subscribe", verdict=FOLLOWED)
+        await asking
+    await peer.send(entries(LOG, 4, {"region": "eu"}, {"region": "us"}, "text"))
+    async with asyncio.timeout(60):
+        while len(told["all"]) < 3:
+            await peer.send({"type": "ping", "ping": 1})
+            await peer.receive("pong")
+    assert (told["eu"], told["us"]) == ([{"region": "eu"}], [{"region": "us"}])
+    for wrong in ({}, {"region": []}, {"region": {"not": 1}}, "eu"):
+        with pytest.raises(Refused) as refused:
+            await client.topics.subscribe("orders:1", print, filter=wrong)  # type: ignore[arg-type]
+        assert (refused.value.name, refused.value.facts["field"]) == ("invalid_field", "filter")
+    await client.close()
