@@ -13,8 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError
-from django.db.models import Q, QuerySet
+from django.db import DatabaseError, IntegrityError, connections
 
 from session_mgmt.actions import leftovers
 from session_mgmt.actions.leftovers import Leftover
@@ -27,6 +26,8 @@ from session_mgmt.actions.trimming import Queue
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, clock
 from session_mgmt.models.outages import is_outage, is_read_only, is_unmigrated
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.tables import SESSION
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ class _Run:
 
     def _purge_sessions(self) -> None:
         """Delete ended sessions past the retention, with all that hangs on them."""
-        pace, purge, goes_on = self._make_pace(), _Purge(_find_ended(self._now)), True
+        pace, purge, goes_on = self._make_pace(), _Purge(self._now - settings().retention), True
         while goes_on:
             before = purge.kept
             looked_at, goes_on = pace.run(purge.delete_some)
@@ -215,29 +216,32 @@ def _stops_all(error: Exception) -> bool:
     return isinstance(error, DatabaseError) and (is_unmigrated(error) or is_read_only(error))
 
 
-def _find_ended(now: datetime) -> QuerySet[ClientSession]:
-    return ClientSession.objects.using(settings().database).filter(ended_at__lt=now - settings().retention)
-
-
 class _Purge:
     """Deletion of sessions in the order in which they ended; ``kept`` are those that rows of the project protect."""
 
-    def __init__(self, rows: QuerySet[ClientSession]) -> None:
+    def __init__(self, before: datetime) -> None:
         self.kept = 0
-        self._rows = rows.order_by("ended_at", "pk")
-        self._last: tuple[datetime | None, UUID] | None = None
+        self._sql = Statements(connections[settings().database])
+        self._before = self._sql.moment(before)
+        # End and key of the last one that was looked at, as the database gave them.
+        self._last: Row | None = None
 
     def delete_some(self, limit: int) -> int:
         """Delete up to ``limit`` sessions, and return the number of those that were looked at."""
-        rows = self._rows
+        after, params = "", list[Any]()
         if self._last is not None:
             at, key = self._last
-            rows = rows.filter(Q(ended_at__gt=at) | Q(pk__gt=key), ended_at__gte=at)
-        found = list(rows.values_list("ended_at", "pk")[:limit])
+            after, params = " AND ended_at >= %s AND (ended_at > %s OR id > %s)", [at, at, key]
+        # Not by the ORM, which takes a tenth of the whole time of a purge to read moments and keys (measured).
+        found = self._sql.fetch(
+            f"SELECT {self._sql.plain('ended_at')}, id FROM {SESSION} WHERE ended_at < %s{after}"
+            " ORDER BY ended_at, id LIMIT %s",
+            [self._before, *params, limit],
+        )
         if found:
             # Past them in any case: sessions that cannot be deleted would else be found again and again.
             self._last = found[-1]
-            self._delete([session for _, session in found])
+            self._delete([self._sql.as_uuid(session) for _, session in found])
         return len(found)
 
     def _delete(self, sessions: list[UUID]) -> None:
@@ -261,6 +265,6 @@ def _count_due(now: datetime) -> CleanupReport:
         expired=expiry.count_due(now=now),
         connections=lost.count(),
         members=len(leaving.find_gone(now=now)),
-        purged=_find_ended(now).count(),
+        purged=ClientSession.objects.using(using).filter(ended_at__lt=now - settings().retention).count(),
         **counts,
     )

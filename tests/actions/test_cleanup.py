@@ -8,11 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
+from django.db import IntegrityError
 from django.db import connections as database_connections
 
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import attachments, closing, connections, lifecycle
+from session_mgmt.actions.sessions import attachments, closing, connections, deletion, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.state import bodies, lookup
 from session_mgmt.actions.topics import reading
@@ -118,6 +119,30 @@ def test_ended_sessions_are_kept_for_the_retention_and_then_purged_with_everythi
     assert cleanup.run_cleanup(now=later(days=30, seconds=1)).purged >= 1
     assert not ClientSession.objects.filter(pk=created.session.pk).exists()
     assert not StateRevision.objects.exists()
+
+
+def test_a_purge_goes_on_past_a_protected_session_among_those_that_ended_at_one_moment(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SESSION_MGMT = {"cleanup_chunk": 1}
+    keys = sorted(lifecycle.create_session().session.pk for _ in range(4))
+    for key in keys:
+        lifecycle.terminate_session(SERVER, key)
+    ClientSession.objects.update(ended_at=later())
+    delete, tried = deletion.delete_sessions, list[Any]()
+
+    def refuse_protected(using: str, sessions: list[Any]) -> None:
+        tried.extend(sessions)
+        # One that is found again would be so for ever.
+        assert len(tried) <= len(keys)
+        if keys[1] in sessions:
+            raise IntegrityError
+        delete(using, sessions)
+
+    monkeypatch.setattr(deletion, "delete_sessions", refuse_protected)
+    assert cleanup.run_cleanup(now=later(days=31)).purged == 3
+    assert [session.pk for session in ClientSession.objects.all()] == [keys[1]]
+    assert tried == keys
 
 
 def test_expired_tokens_and_confirmed_receipts_go() -> None:
