@@ -107,7 +107,9 @@ def presence_follows_from_turns(evidence: Evidence) -> Iterator[Violation]:
 
 
 def members_are_the_log_folded(evidence: Evidence) -> Iterator[Violation]:
-    """P1: who reads the members is told those of whom the log has told up to the place of the answer."""
+    """P1: who reads the members is told those of whom the log has told up to the place of the answer, which is not
+    before the place that the reader knew.
+    """
     there: set[str] = set()
     folded = {0: there}
     for publication in evidence.streams.get(VISITS, {"publications": []})["publications"]:
@@ -117,6 +119,9 @@ def members_are_the_log_folded(evidence: Evidence) -> Iterator[Violation]:
         if record["type"] != "members":
             continue
         place, members = record["frame"]["position"][1], set(record["frame"]["members"])
+        if place < record["known"]:
+            text = f"{record['p']} is told who was there at {place} of {VISITS}, and knows it up to {record['known']}"
+            yield Violation("P1", text, (record["i"],))
         if members != folded.get(place) or record["frame"]["count"] != len(members):
             text = f"{record['p']} reads {sorted(members)} at {place} of {VISITS}, and not {folded.get(place)}"
             yield Violation("P1", text, (record["i"],))

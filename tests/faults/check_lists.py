@@ -20,8 +20,14 @@ def count(records: list[Record]) -> dict[str, int]:
 
 
 def lists_are_the_rows_of_their_range(evidence: Evidence) -> Iterator[Violation]:
-    """T8: no row is missing, doubled or stale, after any page and any entry."""
+    """T8: no row is missing, doubled or stale, in any page, nor in what is shown after any page and any entry."""
     shown = [record for record in evidence.records if record["type"] == "shows" and record["log"] == LOG]
+    # Of its own: what a page has too much is in another one as well, and so is shown once.
+    shown += [
+        {**record, "place": record["position"][1], "whole": True}
+        for record in evidence.records
+        if record["type"] == "page" and record["exact"]
+    ]
     told = iter(_list_told(evidence))
     ahead, rows = next(told, None), dict[int, str]()
     for record in sorted(shown, key=lambda one: one["place"]):
@@ -40,15 +46,15 @@ def _compare(record: Record, rows: dict[int, str]) -> Iterator[Violation]:
     if given == wanted:
         return
     known = Counter(pk for pk, _ in given)
-    where = f"{record['p']} at {LOG}@{record['place']}"
+    where = f"{record['p']} at {LOG}@{record['place']}{' in a page' if record['type'] == 'page' else ''}"
     if doubled := sorted(pk for pk, times in known.items() if times > 1):
-        yield Violation("T8", f"{where} shows {doubled} more than once", (record["i"],))
+        yield Violation("T8", f"{where} has {doubled} more than once", (record["i"],))
     if missing := sorted(pk for pk, _ in wanted if pk not in known):
-        yield Violation("T8", f"{where} does not show {missing}", (record["i"],))
+        yield Violation("T8", f"{where} does not have {missing}", (record["i"],))
     if stale := sorted(pk for pk, name in given if (pk, name) not in wanted):
-        yield Violation("T8", f"{where} shows {stale}, which are not there or not so", (record["i"],))
+        yield Violation("T8", f"{where} has {stale}, which are not there, not so or of another page", (record["i"],))
     if sorted(given) == sorted(wanted):
-        yield Violation("T8", f"{where} shows rows in another order", (record["i"],))
+        yield Violation("T8", f"{where} has rows in another order", (record["i"],))
 
 
 def pages_are_exact(evidence: Evidence) -> Iterator[Violation]:

@@ -145,6 +145,33 @@ def acknowledged_publications_are_there(evidence: Evidence) -> Iterator[Violatio
         yield Violation("T4", f"{evidence.dump['pending']} publications were never carried out")
 
 
+def writes_keep_the_order_of_their_client(evidence: Evidence) -> Iterator[Violation]:
+    """T2: what one client has written stands in each log in the order of its numbers; what its messages have caused
+    does so, too, among itself.
+    """
+    newest: dict[tuple[str, str, str], Write] = {}
+    for log, write in _list_placed(evidence):
+        way = log, write.client, "send" if write.kind == "send" else "own"
+        before = newest.setdefault(way, write)
+        if before.seq > write.seq:
+            text = f"{write.op} (number {write.seq}) is in {log} after {before.op} (number {before.seq})"
+            yield Violation("T2", text, (before.invoked, write.invoked))
+        newest[way] = write
+
+
+def _list_placed(evidence: Evidence) -> Iterator[tuple[str, Write]]:
+    """List the writes that are in logs, by log, in the order of their places."""
+    for stream in evidence.topics:
+        for publication in stream["publications"]:
+            if write := evidence.writes.get(publication["data"].get("v")):
+                yield f"topic:{stream['topic']}", write
+    for (session, name), revisions in evidence.revisions():
+        for revision in revisions:
+            # A takeover may have given a number twice; which write this is, other checks find out.
+            if len(writes := evidence.by_number.get((revision["client"], revision["seq"]), [])) == 1:
+                yield f"{session}/state:{name}", writes[0]
+
+
 def readers_reach_the_end(evidence: Evidence) -> Iterator[Violation]:
     """T4: in the end each client has been given everything up to the head."""
     for process, records in evidence.seen():
@@ -216,6 +243,7 @@ CHECKS = [
     clients_see_every_entry_once,
     no_value_comes_twice,
     acknowledged_publications_are_there,
+    writes_keep_the_order_of_their_client,
     readers_reach_the_end,
     nothing_refused_is_published,
     epochs_stay,

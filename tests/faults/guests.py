@@ -98,9 +98,10 @@ class Guest(Peer):
             self.history.add(self.name, "turned", wish=wish, member=reply.get("member"))
 
     async def _look_round(self, ask: Ask) -> None:
+        known = self.sight.offsets[SEEN]
         reply = await ask("members", VISITS)
         if reply["type"] == "reply":
-            self.history.add(self.name, "members", frame=reply)
+            self.history.add(self.name, "members", frame=reply, known=known)
 
     async def _read_past(self, ask: Ask) -> None:
         """Read a page of the topic, from its end or before a place that was seen."""

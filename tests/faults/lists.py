@@ -111,7 +111,7 @@ class Lister(Peer):
         page = await self._read(address)
         if page is not None:
             self.shown.take_page(page, of, number)
-            self.history.add(self.name, "page", of=of, position=page["live"]["position"], exact=page["live"]["exact"])
+            self._note_page(page, of)
             self.show()
 
     async def _begin(self, ordering: str) -> None:
@@ -124,8 +124,13 @@ class Lister(Peer):
         self.shown = Client(page)
         for offset, body in self._kept:
             self.shown.take_entry(offset, body)
-        self.history.add(self.name, "page", of="first", position=self._place, exact=page["live"]["exact"])
+        self._note_page(page, "first")
         self.show()
+
+    def _note_page(self, page: dict[str, Any], of: str) -> None:
+        """Note the page as it came: what it has too much is not shown."""
+        given = {name: page["live"][name] for name in ("position", "exact", "after", "until")}
+        self.history.add(self.name, "page", of=of, rows=page["results"], descending=self._descending, **given)
 
     async def _read(self, address: str) -> dict[str, Any] | None:
         """Ask for a page; a server that is away, or busy, answers none."""

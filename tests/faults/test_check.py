@@ -218,6 +218,30 @@ def test_a_publication_of_nobody_is_found() -> None:
     assert promises(story) == {"T5"}
 
 
+@pytest.mark.parametrize("kind", ["publish", "send"])
+def test_publications_of_one_client_in_another_order_are_found(kind: str) -> None:
+    story = honest()
+    for seq in (4, 5):
+        data = {"v": f"a-{seq}"} | ({"topic": TOPIC} if kind == "send" else {})
+        story.invoke("a", f"a-{seq}", seq, {"type": kind, "topic": TOPIC, "data": data})
+    for seq in (5, 4):
+        story.ok("a", f"a-{seq}", seq, story.append(f"a-{seq}"))
+    for process in "ab":
+        story.see(process, TOPIC_LOG, 3, 4)
+    assert promises(story) == {"T2"}
+
+
+def test_updates_of_one_client_in_another_order_are_found() -> None:
+    story = honest()
+    for seq in (4, 5):
+        story.update("a", f"a-{seq}", seq, [["set", "/y", f"a-{seq}"]], base=2)
+    for seq in (5, 4):
+        story.ok("a", f"a-{seq}", seq, story.revise("a", seq, [["set", "/y", f"a-{seq}"]]))
+    for process in "ab":
+        story.see(process, "state:main", 3, 4)
+    assert "T2" in promises(story)
+
+
 def test_recovered_before_the_whole_range_has_come_is_a_lie() -> None:
     story = honest()
     story.append("a-8")

@@ -36,7 +36,7 @@ class Visited(Story):
         self.add("g", "turn", wish=False)
         self.left = self.add("g", "turned", wish=False, member=None)
         nobody = {"position": [EPOCH, 2, "t"], "count": 0, "members": {}}
-        self.look = self.add("g", "members", frame=nobody)
+        self.look = self.add("g", "members", frame=nobody, known=2)
         self.presence = [
             {"joined": {"m": {}}, "changed": {}, "left": [], "count": 1},
             {"joined": {}, "changed": {}, "left": ["m"], "count": 0},
@@ -164,6 +164,10 @@ def show_from_another_place(story: Visited) -> None:
     story.look["frame"]["position"] = [EPOCH, 1, "t"]
 
 
+def show_what_was(story: Visited) -> None:
+    story.look["frame"] |= {"position": [EPOCH, 1, "t"], "members": {"m": {}}, "count": 1}
+
+
 def bring_a_stranger(story: Visited) -> None:
     story.presence.append({"joined": {"x": {}}, "changed": {}, "left": [], "count": 1})
 
@@ -193,6 +197,7 @@ def bring_a_stranger(story: Visited) -> None:
         (show_a_ghost, {"P1"}),
         (count_a_ghost, {"P1"}),
         (show_from_another_place, {"P1"}),
+        (show_what_was, {"P1"}),
         (bring_a_stranger, {"P2"}),
     ],
 )

@@ -21,6 +21,10 @@ def tell(pk: int, name: str | None) -> Record:
     return {"op": "put", "pk": str(pk), "row": {"id": pk, "name": name}}
 
 
+def build_rows(rows: list[list[Any]]) -> list[Record]:
+    return [{"id": pk, "name": name} for pk, name in rows]
+
+
 class Listed(Story):
     """Honest history with a reader that shows a page up to the name c, and then all."""
 
@@ -30,16 +34,19 @@ class Listed(Story):
         self.bodies = [tell(1, "b"), tell(2, "a"), tell(3, "d"), tell(1, "c"), tell(2, None), tell(4, "e")]
         self.rows = [[1, "c"], [3, "d"], [4, "e"]]
         self.start("r")
-        self.page = self.add("r", "page", of="first", position=[EPOCH, 3, "t"], exact=True)
+        self.page = self.read_page("first", 3, [[2, "a"], [1, "b"]], until=["c", 9])
         self.first = self.show(3, [[2, "a"], [1, "b"]], until=["c", 9])
         self.moved = self.show(5, [[1, "c"]], until=["c", 9])
-        self.add("r", "page", of="next", position=[EPOCH, 5, "t"], exact=True)
+        self.next = self.read_page("next", 5, [[3, "d"]], after=["c", 9])
         self.last = self.show(6, [[4, "e"], [3, "d"], [1, "c"]], descending=True, last=True)
 
+    def read_page(self, of: str, place: int, rows: list[list[Any]], **more: Any) -> Record:
+        given = {"after": None, "until": None, "descending": False, "exact": True} | more
+        return self.add("r", "page", of=of, position=[EPOCH, place, "t"], rows=build_rows(rows), **given)
+
     def show(self, place: int, rows: list[list[Any]], **more: Any) -> Record:
-        shown = [{"id": pk, "name": name} for pk, name in rows]
         fields = {"after": None, "until": None, "descending": False, "last": False, "whole": True} | more
-        return self.add("r", "shows", log=LOG, place=place, rows=shown, **fields)
+        return self.add("r", "shows", log=LOG, place=place, rows=build_rows(rows), **fields)
 
     def dump(self) -> Record:
         found = super().dump()
@@ -97,6 +104,14 @@ def be_given_an_inexact_page(story: Listed) -> None:
     story.page["exact"] = False
 
 
+def be_given_a_row_of_the_page_before(story: Listed) -> None:
+    story.next["rows"].insert(0, {"id": 1, "name": "c"})
+
+
+def be_given_a_page_without_a_row(story: Listed) -> None:
+    story.next["rows"].pop()
+
+
 def change_without_telling(story: Listed) -> None:
     story.rows[1][1] = "z"
 
@@ -121,6 +136,8 @@ def tell_what_was_rolled_back(story: Listed) -> None:
         (apply_what_comes_later, "T8"),
         (wait_for_a_page_in_the_end, "T8"),
         (be_given_an_inexact_page, "T8"),
+        (be_given_a_row_of_the_page_before, "T8"),
+        (be_given_a_page_without_a_row, "T8"),
         (change_without_telling, "T4"),
         (add_without_telling, "T4"),
         (tell_what_was_rolled_back, "T5"),
