@@ -97,6 +97,18 @@ def test_a_row_that_was_closed_keeps_its_reason_and_gets_its_figures() -> None:
     assert losses() == []
 
 
+def test_the_end_of_a_session_leaves_rows_that_were_closed_before_as_they_are() -> None:
+    created = lifecycle.create_session()
+    before, open_ = come_back(created), come_back(created)
+    closing.close_connections([end(before, 1001)])
+    closed_at = row(before).closed_at
+    lifecycle.terminate_session(SERVER, created.session.pk, reason="r" * 70)
+    assert (row(before).close_code, row(before).closed_by, row(before).closed_at) == (1001, "client", closed_at)
+    assert (row(open_).close_code, row(open_).closed_by) == (4503, "server")
+    # SQLite would store a longer text, and PostgreSQL would refuse it.
+    assert ClientSession.objects.get(pk=created.session.pk).end_reason == "r" * 60
+
+
 def test_who_was_taken_over_gets_the_reason_that_its_process_knows_and_is_told_once() -> None:
     created = lifecycle.create_session()
     first = come_back(created)
