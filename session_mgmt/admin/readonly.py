@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from session_mgmt.actions import addresses, audit
 from session_mgmt.actions.sessions import hooks
-from session_mgmt.admin.large_tables import NewestPaginator
+from session_mgmt.admin.large_tables import IndexedChangeList, NewestPaginator
 from session_mgmt.conf import settings
 from session_mgmt.models.outages import OutageLog, is_outage
 from session_mgmt.user_code import find_hook
@@ -72,6 +72,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):
             if tuple(self.search_fields) == (self.session_path,):
                 return queryset.none(), False
             return super().get_search_results(request, queryset, search_term)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[IndexedChangeList]:
+        return IndexedChangeList
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         found = super().get_changelist_instance(request)

@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.admin import large_tables
 from session_mgmt.admin.rows import AuditEntryAdmin
 from session_mgmt.models import AuditEntry, SessionEvent, clock
@@ -67,6 +68,35 @@ def test_a_search_for_the_id_of_a_session_compares_no_texts(model: Any, operator
         with CaptureQueriesContext(connection) as caught:
             operator.get(f"/admin/session_mgmt/{model._meta.model_name}/", {"q": str(uuid.uuid4())})
         assert [each["sql"] for each in caught if "LIKE" in each["sql"]] == []
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("model", LISTED, ids=lambda model: model._meta.model_name)
+def test_a_large_list_is_sorted_by_columns_with_an_index_only(
+    model: Any, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_tables, "is_large", lambda rows: True)
+    every = ".".join(map(str, range(1, 10)))
+    shown = operator.get(f"/admin/session_mgmt/{model._meta.model_name}/", {"o": every}).context["cl"]
+    sorted_by = {name.removeprefix("-").replace("pk", model._meta.pk.name) for name in shown.queryset.query.order_by}
+    with connection.cursor() as cursor:
+        indexes = connection.introspection.get_constraints(cursor, model._meta.db_table).values()
+    firsts = {index["columns"][0] for index in indexes if index["columns"]}
+    assert {model._meta.get_field(name).column for name in sorted_by} <= firsts | {model._meta.pk.column}
+
+
+def test_a_list_is_sorted_by_any_column_until_it_is_large(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        lifecycle.create_session()
+    for most, first in ((2, "activity__last_active_at"), (1, "-created_at")):
+        monkeypatch.setattr(large_tables, "MOST_ROWS", most)
+        answer = operator.get("/admin/session_mgmt/clientsession/?o=5")
+        assert answer.context["cl"].queryset.query.order_by[0] == first
+        assert ("too many rows to sort" in answer.content.decode()) is (most == 1)
+
+
+def test_what_is_not_offered_for_sorting_is_not_sorted_by_address_either(operator: Client, trail: None) -> None:
+    assert operator.get(f"{TRAIL}?o=2").context["cl"].queryset.query.order_by == ("-at", "-pk")
 
 
 @pytest.mark.parametrize("model", [AuditEntry, SessionEvent])
