@@ -96,7 +96,7 @@ export class Connection {
   /** Settings of the application, which override those of the server. */
   #retry: Partial<RetryPolicy> = {};
   #deadline: number | undefined;
-  /** Number of calls of the application that change the wish, so that a running repair notices a new one. */
+  /** Number of calls of `connect`, `disconnect` and the like, so that a running repair notices a later call. */
   #wish = 0;
 
   constructor(env: Environment, port: ConnectionPort, stats: Stats) {

@@ -45,7 +45,7 @@ export function watchPage(page: PageLike | null, check: () => void): () => void 
   };
   // A hidden tab reacts to the network too, so that it is up to date before the user looks at it.
   const stop = listen(page?.window, WINDOW_SIGNS, check);
-  // A frozen tab is hidden too, and its session may have ended while it could not be told.
+  // A frozen tab is hidden too. It could not be told that its session has ended.
   const stopLooking = listen(page?.document, ["resume", "visibilitychange"], checkUnlessHidden);
   return () => {
     stop();

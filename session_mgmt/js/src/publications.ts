@@ -49,8 +49,8 @@ export interface SubscribeOptions<Data = Json> {
    */
   since?: { position: Position } | { time: string | Date } | { last: number };
   /**
-   * Deliver only publications with these members, which the topic must declare as filters: `{ region: "eu" }`, or `{
-   * region: { in: ["eu", "us"] } }`. If a topic has several subscribers, the first one decides.
+   * Deliver only publications with these members, which the topic must declare as filters: `{ region: "eu" }`, or
+   * `{ region: { in: ["eu", "us"] } }`. If a topic has several subscribers, the first one decides.
    */
   filter?: TopicFilter<Data>;
   /**

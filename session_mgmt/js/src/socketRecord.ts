@@ -1,4 +1,4 @@
-/** Experience of a page with its sockets. */
+/** Record of the sockets of a page. */
 
 /** Milliseconds after which a socket counts as useful. */
 export const USEFUL_AFTER = 10_000;

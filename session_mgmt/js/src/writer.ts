@@ -167,12 +167,12 @@ export class Writer {
     }
   }
 
-  /** Return writes of a closed tab as the application is told of them. */
+  /** Return writes of a closed tab in the form for the application. */
   describeUnsent(writes: readonly (readonly [seq: number, frame: WriteFrame])[]): UnsentWrite[] {
     return writes.map(([seq, frame]) => toUnsent({ seq, frame }));
   }
 
-  /** Report what an update met; `orphan`: it was a closed tab's. */
+  /** Report the conflicts of an update. `orphan`: a closed tab made it. */
   tellConflict({ frame }: Write, receipt: ReceiptFrame, orphan = false): void {
     const { seq, dropped = [], overwrote = [], conflicts = [], more = 0 } = receipt;
     if (frame.type !== "update" || dropped.length + overwrote.length + conflicts.length === 0) return;
@@ -180,7 +180,7 @@ export class Writer {
     this.#emitter.emit("conflict", orphan ? { ...told, orphan } : told);
   }
 
-  /** End the waiting for answers; the writes themselves go on waiting. */
+  /** Reject the promises of the unanswered writes; the writes stay in the outbox. */
   stopWaiting(error: SessionError): void {
     for (const write of this.outbox.writes) {
       write.settle?.(error);
@@ -188,7 +188,7 @@ export class Writer {
     }
   }
 
-  /** End the waiting; the writes stay for the next page. */
+  /** Reject the promises; the writes stay for the next page. */
   close(): void {
     this.#batch?.close();
     this.outbox.detach();
@@ -197,7 +197,7 @@ export class Writer {
 
   #demandFit(frame: WriteFrame): WriteFrame {
     if (byteLength(JSON.stringify(frame)) + FRAME_MARGIN <= this.#frameBytes) return frame;
-    // The server would end the connection for it, again and again.
+    // The server would close each connection that sends it.
     throw SessionError.local("frame_too_large", `A write is larger than ${this.#frameBytes} bytes: divide it.`);
   }
 
@@ -206,11 +206,11 @@ export class Writer {
     return bytes <= this.#frameBytes && (frame.ops?.length ?? 0) <= this.#mostOperations;
   }
 
-  /** Take a write; return the function that takes it back if it was never sent. */
+  /** Take a write; return a function that takes it back if it was never sent. */
   #takeWrite(frame: WriteFrame, settle: Settle): () => void {
-    // A condition holds for what it is sent with, so a first value gathers nothing.
+    // The condition of a first value belongs to this value alone, so no other update may join it.
     if (this.#batch && frame.type === "update" && !frame.if_absent) return this.#batch.takeUpdate(frame, settle);
-    // What was written before goes before.
+    // Earlier writes go first.
     this.flush();
     const write = this.outbox.addWrite(frame);
     write.settle = settle;
@@ -221,8 +221,8 @@ export class Writer {
   }
 
   /**
-   * Move writes on a refused base to the base that is here now, with digests of what each of them
-   * replaced: nobody can tell any more what was changed in between.
+   * Move writes from a refused base to the present one, with digests of the values that each of them replaced, because
+   * the server no longer has the changes in between.
    */
   #rebaseWrites(write: Write, reason: string): readonly Write[] {
     if (write.frame.type !== "update") return [];

@@ -1,4 +1,4 @@
-/** Client whose changes are taken. */
+/** Parts of a client that the handling of session changes uses. */
 
 import type { Adoption } from "../adoption";
 import type { Begun } from "../beginning";
@@ -41,14 +41,14 @@ export interface LifeParts {
   tellRecovery(receipt: SuccessorReceipt): void;
 }
 
-/** Life of a client, as its changes use it. */
+/** Life of a client, as the handling of its changes uses it. */
 export interface ChangedLife {
   readonly parts: LifeParts;
-  /** Give up what closed tabs of a session left. */
+  /** Drop what closed tabs of a session left. */
   abandonClosed(kept: Pick<Kept, "session">, reason: string): void;
-  /** Begin as another client; return the writes that nobody will answer. */
+  /** Begin as another client; return the writes that get no answer any more. */
   restartClient(session: SessionFields, reason: string): UnsentWrite[];
-  /** Return the writes of an earlier session that the tab's record holds, if this person may see them. */
+  /** Return the writes of an earlier session in the record of this tab, if the present user may see them. */
   settleRecord(session: SessionFields, begins: Position | undefined, reason: string): UnsentWrite[];
   tellIdentity(entered: NonNullable<Begun["entered"]>): void;
   tellUnsent(writes: UnsentWrite[], reason: string): void;

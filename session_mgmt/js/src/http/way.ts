@@ -1,6 +1,5 @@
 /**
- * Way of a client to its server, over all its attachments: whether sockets are worth a try, and when to try the next
- * one.
+ * Way of a client to its server, over all its attachments: whether a socket may connect, and when to test the next one.
  */
 
 import { USEFUL_AFTER, type SocketRecord } from "../socketRecord";
