@@ -91,7 +91,7 @@ class Topic:
     snapshot: Callable[..., Any] | None = None
     allow_entry: Callable[[Any, TopicEntry], bool] | None = None
     # True for the log of another topic's presence, to which only this app publishes.
-    tells_presence: bool = False
+    is_presence_log: bool = False
     reported: set[str] = field(default_factory=set, compare=False)
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
@@ -122,10 +122,10 @@ class Registry:
     def find_topic(self, topic: str) -> tuple[Topic, dict[str, Any]] | None:
         """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
         # In the order of declaration, so that an app can list exact patterns before general ones.
-        tells_presence = topic.startswith(PRESENCE)
+        is_presence_log = topic.startswith(PRESENCE)
         for declared in self.topics:
             # A general pattern must not match the presence of a topic that is declared without it.
-            parts = declared.pattern.match_topic(topic) if declared.tells_presence is tells_presence else None
+            parts = declared.pattern.match_topic(topic) if declared.is_presence_log is is_presence_log else None
             if parts is not None:
                 return declared, parts
         return None
@@ -143,7 +143,7 @@ class Registry:
     def find_nearest(self, topic: str) -> str | None:
         """Return the declared pattern that is most similar to a topic, for messages about misspelt topics."""
         near = get_close_matches(
-            topic, [declared.pattern.text for declared in self.topics if not declared.tells_presence], 1, cutoff=0.4
+            topic, [declared.pattern.text for declared in self.topics if not declared.is_presence_log], 1, cutoff=0.4
         )
         return near[0] if near else None
 
@@ -222,20 +222,20 @@ def topic(
     if snapshot is not None:
         check_function(snapshot, f"snapshot of topic {pattern!r}", "session", **compiled.types)
     _check_allow_entry(pattern, allow_entry, ways)
-    told_by = _read_presence(pattern, presence, compiled.types)
+    presence_options = _read_presence(pattern, presence, compiled.types)
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        told = retain, entries, recheck, personal, data, ways, latest_by, names, told_by, snapshot, allow_entry
-        registry.topics.append(Topic(compiled, may_follow, publish, *told))
-        if told_by is not None:
+        options = retain, entries, recheck, personal, data, ways, latest_by, names, presence_options, snapshot
+        registry.topics.append(Topic(compiled, may_follow, publish, *options, allow_entry))
+        if presence_options is not None:
             kept = PRESENCE_RETAIN, PRESENCE_ENTRIES, recheck, personal
             log = Topic(
                 compile_pattern(PRESENCE + pattern),
-                told_by.may_see or may_follow,
+                presence_options.may_see or may_follow,
                 False,
                 *kept,
-                tells_presence=True,
+                is_presence_log=True,
             )
             registry.topics.append(log)
         return may_follow

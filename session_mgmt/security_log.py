@@ -46,5 +46,5 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         event = getattr(record, "security_event", None) or record.getMessage()
-        told = {**getattr(record, "facts", {}), "at": at, "level": record.levelname, "event": event}
-        return json.dumps(told, ensure_ascii=True, sort_keys=True)
+        facts = {**getattr(record, "facts", {}), "at": at, "level": record.levelname, "event": event}
+        return json.dumps(facts, ensure_ascii=True, sort_keys=True)

@@ -138,7 +138,7 @@ def test_a_topic_of_presence_is_found_where_a_topic_declares_it_and_by_no_genera
     topic("{kind}:{pk}")(lambda session, kind, pk: True)
     topic("hall:{pk}", presence=True)(lambda session, pk: True)
     found = registry.find_topic("presence:hall:1")
-    assert found is not None and found[0].tells_presence and found[1] == {"pk": "1"}
+    assert found is not None and found[0].is_presence_log and found[1] == {"pk": "1"}
     assert found[0].may_publish is False and registry.find_presence("presence:hall:1") is None
     # The first pattern that matches decides, and it has no presence.
     assert registry.find_presence("hall:1") is None and registry.find_topic("presence:x") is None

@@ -19,10 +19,10 @@ def explain_state(state: str, reason: str) -> SessionEnded | None:
 
     A reason that is no word, which an operator may have written, is for the people of the site only.
     """
-    told: dict[str, Any] = {"reason": word} if (word := read_reason(reason)) else {}
+    facts: dict[str, Any] = {"reason": word} if (word := read_reason(reason)) else {}
     if state == ClientSession.State.TERMINATED:
-        return SessionTerminated(**told)
-    return SessionExpired(**told) if state == ClientSession.State.EXPIRED else None
+        return SessionTerminated(**facts)
+    return SessionExpired(**facts) if state == ClientSession.State.EXPIRED else None
 
 
 def explain_end(

@@ -32,7 +32,7 @@ from session_mgmt.writes import restore
 _PATHS = 4
 _MOST_PATHS = 100
 # Limit of the audit entries that are searched for the authors of one page of versions.
-_DEEDS = 500
+_MOST_ENTRIES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _find_authors(row: StateDocument) -> dict[int, str]:
     """Return the staff member who made each version, according to the audit trail."""
     # A revision names only its client; the audit trail knows which person in the admin wrote it.
     mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=audit.WRITES)
-    found = mine.select_related("actor").order_by("-id")[:_DEEDS]
+    found = mine.select_related("actor").order_by("-id")[:_MOST_ENTRIES]
     return {
         entry.data["version"]: entry.actor.get_username()
         for entry in found

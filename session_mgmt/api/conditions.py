@@ -77,14 +77,14 @@ def _read_if_absent(request: Request) -> bool:
     return given is not None
 
 
-def _read_key(request: Request, told: str | None) -> str | None:
+def _read_key(request: Request, given_key: str | None) -> str | None:
     given = request.headers.get(KEY_HEADER)
     if given is None:
-        return told
+        return given_key
     found = _KEY.fullmatch(given.strip())
     if found is None:
         raise InvalidField(f"{KEY_HEADER} is a string of 1 to 100 printable ASCII characters.", field=KEY_HEADER)
     key: str = found[1] or found[2]
-    if told not in (None, key):
+    if given_key not in (None, key):
         raise InvalidField(f"key and {KEY_HEADER} are not the same.", field="key")
     return key

@@ -188,16 +188,16 @@ def _list_responses(view: type[Any], declared: Endpoint, path: str) -> Iterator[
 
 
 def _describe_refusal(status: int, names: list[str], declared: Endpoint) -> dict[str, Any]:
-    told: dict[str, Any] = {"description": ", ".join(f"`{name}`" for name in names)}
+    described: dict[str, Any] = {"description": ", ".join(f"`{name}`" for name in names)}
     schema = refer("Error")
     if status == 503 and declared.answer == "Health":
         schema = {"anyOf": [refer("Health"), schema]}
-    told["content"] = {"application/json": {"schema": schema}}
+    described["content"] = {"application/json": {"schema": schema}}
     if status in (429, 503):
-        told["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+        described["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     if status == 401:
-        told["headers"] = {"WWW-Authenticate": {"description": "RFC 6750.", "schema": _TEXT}}
-    return told
+        described["headers"] = {"WWW-Authenticate": {"description": "RFC 6750.", "schema": _TEXT}}
+    return described
 
 
 def _list_errors(view: type[Any], declared: Endpoint, path: str) -> Iterator[type[SessionMgmtError]]:

@@ -160,8 +160,8 @@ class DocumentViewSet(ApiViewSet):
         # It may record an event, and tell the document as the next owner has it.
         check_proof(settings().database, self.actor.proof)
         answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().worker_for(found.pk))
-        told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
-        return Response({**answer, **told})
+        body = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
+        return Response({**answer, **body})
 
     @endpoint(
         "Bytes of a document",
@@ -243,12 +243,12 @@ def answer_write(outcome: Outcome, wanted: Conditions | None = None) -> Response
     # The write returned the current position; over HTTP an unmet condition is 412 (RFC 9110 section 13.1.2).
     if wanted is not None and wanted.if_absent and outcome.unchanged and position.offset:
         raise PreconditionFailed(position=position.as_json())
-    told = orjson.loads(outcome.body)
+    body = orjson.loads(outcome.body)
     answer = {
         "position": position.as_json(),
         "unchanged": outcome.unchanged,
-        "dropped": told.get("dropped", []),
-        "overwrote": told.get("overwrote", []),
-        "conflicts": told.get("conflicts", []),
+        "dropped": body.get("dropped", []),
+        "overwrote": body.get("overwrote", []),
+        "conflicts": body.get("conflicts", []),
     }
     return Response(answer, headers={"ETag": format_etag(position)})

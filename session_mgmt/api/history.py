@@ -71,8 +71,8 @@ class HistoryViewSet(ApiViewSet):
     def version(self, request: Request, pk: str, name: str, version: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         position, raw = history.read_raw(row.pk, _parse_version(version), run=bridge().run_in_worker)
-        told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
-        return Response(told)
+        body = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
+        return Response(body)
 
     @endpoint(
         "The difference of two versions: ?from= and ?to=",
@@ -127,8 +127,8 @@ class HistoryViewSet(ApiViewSet):
         position, raw = history.read_raw(
             row.pk, history.find_labelled_version(row.pk, label), run=bridge().run_in_worker
         )
-        told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
-        return Response({"label": label, **told})
+        body = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
+        return Response({"label": label, **body})
 
     @endpoint(
         "Give a checkpoint up",

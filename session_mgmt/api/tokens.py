@@ -89,5 +89,5 @@ class NarrowView(ApiView):
         # Longer than any token lives, and still small enough for arithmetic with dates.
         lifetime = None if seconds is None else timedelta(seconds=min(seconds, LONGEST_SECONDS))
         found = narrowing.narrow_token(read_bearer(request) or "", wanted["scopes"], lifetime=lifetime)
-        told = {"access": found.access.secret, "expires_in": found.expires_in, "scopes": found.scopes}
-        return Response(told, status=201)
+        body = {"access": found.access.secret, "expires_in": found.expires_in, "scopes": found.scopes}
+        return Response(body, status=201)

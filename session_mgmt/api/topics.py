@@ -69,8 +69,8 @@ class PublicationView(ApiView):
             ephemeral=bool(wanted.get("ephemeral")),
             proof=self.actor.proof,
         )
-        told = None if position is None or isinstance(position, Ticket) else position.as_json()
-        return Response({"position": told}, status=201)
+        place = None if position is None or isinstance(position, Ticket) else position.as_json()
+        return Response({"position": place}, status=201)
 
     def _check_rights(self, topic: str) -> None:
         """Let the topic's function judge a session. Any other caller needs the permission, and a declared topic."""

@@ -54,11 +54,11 @@ class HomeLoop:
             self._own = self._thread = self._farewell = None
         if loop is None or thread is None or farewell is None:
             return
-        asyncio.run_coroutine_threadsafe(_say(farewell), loop).result(STOP_SECONDS)
+        asyncio.run_coroutine_threadsafe(_call_and_wait(farewell), loop).result(STOP_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(STOP_SECONDS)
         loop.close()
 
 
-async def _say(farewell: Callable[[], Awaitable[None]]) -> None:
+async def _call_and_wait(farewell: Callable[[], Awaitable[None]]) -> None:
     await farewell()

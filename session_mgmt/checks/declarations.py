@@ -28,7 +28,7 @@ _MOST_PARTS = 5
 def check_topics(**_: Any) -> list[CheckMessage]:
     """Check that each declared topic can be reached (E035): the first pattern that matches decides."""
     found: list[CheckMessage] = []
-    declared = [topic for topic in registry.topics if not topic.tells_presence]
+    declared = [topic for topic in registry.topics if not topic.is_presence_log]
     for at, topic in enumerate(declared):
         earlier = next((one for one in declared[:at] if _is_hidden(topic.pattern, one.pattern)), None)
         if earlier is not None:

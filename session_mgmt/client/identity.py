@@ -199,8 +199,8 @@ class Identity:
         is_same_person = is_same_person and entered.get("reason") != LOGIN_CHANGED
         self._credentials.enter(entered, is_same_person=is_same_person)
         self._doubt, self._is_token_over = None, False
-        told = {**entered, "reason": entered.get("reason") or reason}
-        self._port.take_change(Change(told, is_same_session, is_same_person))
+        answer = {**entered, "reason": entered.get("reason") or reason}
+        self._port.take_change(Change(answer, is_same_session, is_same_person))
 
     async def _recover(self, leave: Leave) -> Leave | None:
         """Enter the successor of a session whose token stands alone. Return None, or how to go on if there is none."""

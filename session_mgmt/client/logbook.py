@@ -89,8 +89,8 @@ class Logbook(Writing):
         refusals = self._refusals[log] = self._refusals.get(log, 0) + 1
         if refusals == 1:
             yield Emit("denied", {"log": log, "error": error})
-        told = error.get("retry_after") or AGAIN_SECONDS
-        yield FollowAfter(log, min(AGAIN_MOST, told * 2.0 ** min(refusals - 1, 10)))
+        seconds = error.get("retry_after") or AGAIN_SECONDS
+        yield FollowAfter(log, min(AGAIN_MOST, seconds * 2.0 ** min(refusals - 1, 10)))
 
     def follow_again(self, log: str) -> Effects:
         """Ask again for a log, unless a new connection has already done so."""
@@ -196,10 +196,10 @@ class Logbook(Writing):
         """Return True if entries that came in another way (a poll) have already brought a log to the position of a
         verdict.
         """
-        at, told = self.logs[log], positions.parse(verdict.get("position"))
-        if verdict["mode"] == "snapshot" or at is None or told is None:
+        at, place = self.logs[log], positions.parse(verdict.get("position"))
+        if verdict["mode"] == "snapshot" or at is None or place is None:
             return False
-        return at.epoch == told.epoch and at.offset >= told.offset
+        return at.epoch == place.epoch and at.offset >= place.offset
 
     def _handle_entries(self, frame: Frame) -> Effects:
         log, end = frame["log"], None

@@ -99,10 +99,10 @@ class Performer:
 
     def set_status(self, status: Status, reason: Reason | None) -> None:
         """Change the status, and report it unless status and reason are the same as in the last report."""
-        told = (status, reason)
-        self.stats.state, self.reason = told
-        if told != self._told:
-            self._told = told
+        shown = (status, reason)
+        self.stats.state, self.reason = shown
+        if shown != self._told:
+            self._told = shown
             self.events.call_all("status", {"status": status, "reason": reason})
 
     def _track(self, add: Callable[[], tuple[int, list[Effect]]]) -> asyncio.Future[Receipt]:

@@ -277,8 +277,8 @@ class Shell(Performer):
         entered = change.entered
         if entered.get("receipt"):
             self.events.call_all("recovery", entered["receipt"])
-        told = {"verdict": entered["verdict"], "reason": entered["reason"], "user_id": entered.get("user_id")}
-        self.events.call_all("identity", told)
+        event = {"verdict": entered["verdict"], "reason": entered["reason"], "user_id": entered.get("user_id")}
+        self.events.call_all("identity", event)
 
     def take_session(self, receipt: Mapping[str, Any] | None = None) -> None:
         """Continue in another session, whose token stands alone."""

@@ -144,8 +144,8 @@ class Arrivals:
             except Exception as error:
                 _settle(arrival.answer, error)
             if not arrival.answer.done():
-                told = granted, late, arrival.transport, arrival.access_version
-                ask = Ask(arrival.connect, self._server, *told)
+                answered = granted, late, arrival.transport, arrival.access_version
+                ask = Ask(arrival.connect, self._server, *answered)
                 asks.append(QueuedAsk(ask, arrival.answer, self._take_answers))
         if asks:
             bridge().connect(asks)

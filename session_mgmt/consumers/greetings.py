@@ -110,8 +110,8 @@ class _SettingsParts:
         now = settings()
         # Compare the objects, because each change of settings makes a new one.
         if now is not self._settings:
-            told = {"ranges": build_ranges(), "limits": _build_limits(), "retry": _build_retry()}
-            self._parts = {name: orjson.Fragment(orjson.dumps(part)) for name, part in told.items()}
+            parts = {"ranges": build_ranges(), "limits": _build_limits(), "retry": _build_retry()}
+            self._parts = {name: orjson.Fragment(orjson.dumps(part)) for name, part in parts.items()}
             self._settings = now
         return self._parts
 

@@ -55,10 +55,10 @@ def serve_poll(request: Request, *, has_loop: bool) -> bytes:
 
 
 def _serve(answer: Callable[[Request], Coroutine[Any, Any, bytes]], request: Request) -> bytes:
-    return bridge().run_at_home(partial(_answer_and_record, answer, request), _say_good_bye)
+    return bridge().run_at_home(partial(_answer_and_record, answer, request), _stop_hub)
 
 
-async def _say_good_bye() -> None:
+async def _stop_hub() -> None:
     await hub().stop()
 
 

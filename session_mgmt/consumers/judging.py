@@ -172,8 +172,8 @@ def find_crowd(serving: Serving, name: str) -> Busy | None:
     feed = serving.feeds.get(stream_key(name.removeprefix(TOPIC))) if name.startswith(TOPIC) else None
     if feed is None or feed.following < MOST_READERS or not feed.is_judged:
         return None
-    told = f"This topic has {MOST_READERS} readers here, as many as one with allow_entry may have in a process."
-    return Busy(told, retry_after=CROWD_SECONDS)
+    message = f"This topic has {MOST_READERS} readers here, as many as one with allow_entry may have in a process."
+    return Busy(message, retry_after=CROWD_SECONDS)
 
 
 def deny_crowds(serving: Serving, attachment: Attachment) -> None:

@@ -120,11 +120,11 @@ def read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     trusted = django_settings.SECURE_PROXY_SSL_HEADER
     if trusted:
         name, secure = trusted
-        told = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
-        if told is not None:
+        forwarded = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
+        if forwarded is not None:
             # Each proxy of a chain appends a value; the first is from the proxy that the browser connected to. Django
             # reads it in the same way.
-            return "https" if told.split(",", 1)[0].strip() == secure else "http"
+            return "https" if forwarded.split(",", 1)[0].strip() == secure else "http"
     return "https" if scope.get("scheme") in ("wss", "https") else "http"
 
 

@@ -41,10 +41,10 @@ class Recovery:
         if attachment.is_new:
             return
         lost = followings.list_lost()
-        told = "state_only" if lost and self._verdict == "full" else self._verdict
+        verdict = "state_only" if lost and self._verdict == "full" else self._verdict
         receipt = {
             "id": str(attachment.connection),
-            "verdict": told,
+            "verdict": verdict,
             "reason": self._reason,
             "generation": attachment.generation,
             "asked": {name: log.asked.as_json() for name, log in attachment.logs.items() if log.asked},

@@ -225,7 +225,7 @@ class Rounds:
         try:
             changed, mark = await bridge().control(controls.find_change, before if added == before_added else None)
             if changed:
-                await self._look_at_everybody()
+                await self._look_at_all_sessions()
             self._looked = added, mark
             await self._visitors.close_silent()
             # Only after all parts, because a part of the answer is not enough.
@@ -235,7 +235,7 @@ class Rounds:
                 for session in serving:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
 
-    async def _look_at_everybody(self) -> None:
+    async def _look_at_all_sessions(self) -> None:
         # Ask first and act later: the end of a session also fences its clients, and is then the true reason.
         answers = [await bridge().control(stopping.find_fenced, part) for part in self._serving.list_generations()]
         for part in self._serving.list_all_known():

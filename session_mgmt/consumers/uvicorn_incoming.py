@@ -189,10 +189,10 @@ class Incoming(FrameReader):
 
     def _take_close(self, event: Frame) -> None:
         # RFC 6455 section 5.5.1: a close frame is answered with the same code, once.
-        told = CloseFrame.parse(event.data)
+        frame = CloseFrame.parse(event.data)
         if not self.close_sent:
             self.transport.write(Frame(Opcode.CLOSE, event.data).serialize(mask=False))
-        self._finish(told.code, told.reason)
+        self._finish(frame.code, frame.reason)
 
     # -- bounds ----------------------------------------------------------------------------------------------------
 

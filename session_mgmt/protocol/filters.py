@@ -38,8 +38,8 @@ def read(value: Any, keys: Collection[str]) -> Filter:
     if not isinstance(value, dict) or not 0 < len(value) <= MOST_KEYS:
         raise InvalidField(f"filter is an object of 1 to {MOST_KEYS} members and their values.", field="filter")
     if any(key not in keys for key in value):
-        told = f"The keys of this topic are {', '.join(keys)}." if keys else "This topic has no keys to filter by."
-        raise InvalidField(told, field="filter", allowed=list(keys))
+        message = f"The keys of this topic are {', '.join(keys)}." if keys else "This topic has no keys to filter by."
+        raise InvalidField(message, field="filter", allowed=list(keys))
     terms = tuple((key, _read_values(value[key])) for key in sorted(value))
     if sum(len(values) for _, values in terms) > MOST_VALUES:
         raise InvalidField(f"A filter has at most {MOST_VALUES} values.", field="filter")

@@ -79,8 +79,8 @@ def _export_session(using: str, session: ClientSession) -> Iterator[dict[str, An
     deliveries = WebhookDelivery.objects.using(using).filter(session=session.pk).select_related("endpoint")
     for delivery in deliveries.order_by("pk").iterator(PAGE):
         # What was told is the event of the log; who was told is the endpoint, if that was not deleted since.
-        told = {"event": delivery.event, "state": delivery.state, "recorded_at": delivery.recorded_at}
-        yield _make_record("delivery", {"session": session.pk, "endpoint": _name_endpoint(delivery), **told})
+        event = {"event": delivery.event, "state": delivery.state, "recorded_at": delivery.recorded_at}
+        yield _make_record("delivery", {"session": session.pk, "endpoint": _name_endpoint(delivery), **event})
     for row in personal.find_waiting(using, [session.pk]).order_by("pk"):
         yield _export_waiting(row, session=session.pk)
 

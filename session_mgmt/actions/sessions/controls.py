@@ -133,9 +133,9 @@ def find_ends(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> 
     """
     ended: dict[uuid.UUID, SessionEnded] = {}
     for session, control in read_controls(sessions, now=now).items():
-        told: dict[str, Any] = {"reason": control.reason} if control.reason else {}
+        facts: dict[str, Any] = {"reason": control.reason} if control.reason else {}
         if control.code in _ENDS:
-            ended[session] = _ENDS[control.code](**told)
+            ended[session] = _ENDS[control.code](**facts)
     return ended
 
 

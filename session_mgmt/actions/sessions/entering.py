@@ -116,9 +116,9 @@ class _Entry:
         self._due_in = None if login is None else logins.find_due_in(login, now)
 
     def decide(self) -> Entered | SessionMgmtError:
-        told = self._tell_again()
-        if told is not None:
-            return told
+        earlier = self._find_earlier_answer()
+        if earlier is not None:
+            return earlier
         kept = self._lock_session(self._wish.kept)
         proof = None if kept is None else self._tokens.find_proof(kept, self._login)
         if kept is None or proof is None or kept.state == State.TERMINATED:
@@ -136,7 +136,7 @@ class _Entry:
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
-    def _tell_again(self) -> Entered | None:
+    def _find_earlier_answer(self) -> Entered | None:
         """Return the answer that the same request got before, or ``None``."""
         digest = tokens.hash_token(self._wish.nonce)
         mine = ClientSession.objects.using(self._using).select_related("user", "activity", "login")

@@ -44,8 +44,8 @@ def describe_session(session: ClientSession | LiveSession, connection_state: str
 
 def describe_listed(session: ClientSession, connection_state: str, *, own: uuid.UUID | None) -> dict[str, Any]:
     """Return ``SessionInfo`` for a list of a user's sessions; only the caller's own session shows its metadata."""
-    told = describe_session(session, connection_state)
-    return told if session.pk == own else {**told, "metadata": {}}
+    fields = describe_session(session, connection_state)
+    return fields if session.pk == own else {**fields, "metadata": {}}
 
 
 def list_endpoints(session: uuid.UUID, script_name: str = "") -> dict[str, str]:

@@ -110,7 +110,7 @@ class _Run:
         self._replaced: list[tuple[int, int]] = []
 
     @property
-    def _going_on(self) -> list[_Member]:
+    def _open_members(self) -> list[_Member]:
         return [member for member in self._members if member.result is None]
 
     # -- reads and locks -------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class _Run:
 
     def judge(self, *, wait: bool) -> None:
         """Lock the clients, and accept each member or refuse it because of a limit."""
-        going_on = self._going_on
+        going_on = self._open_members
         clients, held = opening.lock_clients(self._sql, [member.name for member in going_on], wait=wait)
         for member in going_on:
             self._find_client(member, clients.get(member.name), is_held=member.name in held)
@@ -159,7 +159,7 @@ class _Run:
             member.client = known
 
     def _apply_limits(self, *, wait: bool) -> None:
-        going_on = self._going_on
+        going_on = self._open_members
         sessions = {member.name[0] for member in going_on}
         users = {user for m in going_on if m.session is not None and (user := m.session.user_id) is not None}
         room = opening.Room(self._sql, sessions, users, now=self._now)
@@ -180,7 +180,7 @@ class _Run:
 
     def look(self) -> None:
         """Give verdicts on the logs of all members that were accepted. From here on no member is refused."""
-        going_on = self._going_on
+        going_on = self._open_members
         wishes = [
             Wish(member.name[0], c.logs, member.ask.granted, member.restriction, None, c.slow, c.since, c.filters)
             for member in going_on
@@ -203,7 +203,7 @@ class _Run:
 
     def write(self, using: str) -> None:
         """Write clients, connections and events, and make the answers."""
-        going_on = self._going_on
+        going_on = self._open_members
         # First, because new clients take the places of these.
         opening.delete_clients(using, self._surplus)
         returning = [m.client.id for m in going_on if m.client is not None and m.client.id is not None]

@@ -76,12 +76,12 @@ def _stop_group(using: str, sessions: list[uuid.UUID], code: Close) -> int:
     open_ = Connection.objects.using(using).filter(client__in=keys, closed_at__isnull=True)
     lock_in_order(using, open_)
     # The row stays open until its process, which has the figures, closes it, or until the lease expires.
-    told = open_.update(close_code=code, closed_by="server")
+    count = open_.update(close_code=code, closed_by="server")
     fenced = list(mine.order_by("pk").values_list("pk", "generation", "session"))
     if fenced:
         stopped = sorted({session for _, _, session in fenced})
         notify.after_commit(using, orders=notify.order_stop(stopped, [row[:2] for row in fenced], code))
-    return told
+    return count
 
 
 def find_fenced(known: Mapping[int, int]) -> dict[int, Fenced]:

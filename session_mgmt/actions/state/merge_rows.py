@@ -90,7 +90,7 @@ def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -
     listed = [_show_conflict(found, ids[at] if ids else None) for at, found in enumerate(conflicts)]
     if not listed:
         return {}
-    told: list[dict[str, Any]] = []
+    described: list[dict[str, Any]] = []
     room = REPORT_BYTES
     for whole in listed:
         # Without room for its values an entry has only its path: the client can read the values itself.
@@ -99,9 +99,9 @@ def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -
             break
         # One byte for the comma.
         room -= len(orjson.dumps(entry)) + 1
-        told.append(entry)
-    more = len(listed) - len(told)
-    return {"conflicts": told, **({"more": more} if more else {})}
+        described.append(entry)
+    more = len(listed) - len(described)
+    return {"conflicts": described, **({"more": more} if more else {})}
 
 
 def _show_conflict(found: Conflict, id_: uuid.UUID | None) -> dict[str, Any]:

@@ -74,10 +74,10 @@ def prepare_merge(
     losing = tuple(LostValues(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
     if overwrites:
         # All places were overwritten, so there is no value for which somebody must decide.
-        told = {"overwrote": sorted({found.path for found in settled.conflicts})}
+        report = {"overwrote": sorted({found.path for found in settled.conflicts})}
     else:
-        told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
-    record = MergeRecord(settled.asked, settled.asked_paths, told, losing)
+        report = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
+    record = MergeRecord(settled.asked, settled.asked_paths, report, losing)
     return _make_update(past.head, settled, record, terms)
 
 

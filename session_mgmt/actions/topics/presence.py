@@ -258,12 +258,12 @@ def read_members(topic: str) -> Members:
         return Members(Position(derive_epoch(name), 0, ""), 0, {})
     if len(rows) > most:
         return _count_members(statements, name)
-    told = {
+    members = {
         member: {"data": orjson.loads(bytes(data)), "since": clock.as_text(statements.as_moment(since))}
         for *_, member, data, since in rows
         if member is not None
     }
-    return Members(Position(*rows[0][:3]), len(told), told)
+    return Members(Position(*rows[0][:3]), len(members), members)
 
 
 def _count_members(statements: Statements, name: str) -> Members:

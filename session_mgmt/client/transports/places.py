@@ -91,8 +91,8 @@ class Places:
         log, place = frame["log"], self._find_logs().get(frame["log"])
         if place is None or log not in asked or asked[log] == place:
             return False
-        told = positions.parse(frame.get("position"))
-        return told is None or told.epoch != place.epoch or told.offset <= place.offset
+        position = positions.parse(frame.get("position"))
+        return position is None or position.epoch != place.epoch or position.offset <= place.offset
 
     def advance(self, frame: Frame, asked: Asked) -> None:
         """Note the position to which a frame has brought a log, because the call's next frame begins there."""
