@@ -222,3 +222,22 @@ test.each(Object.entries(SCENARIOS))("a client that is closed while %s", { timeo
   // Another moment in each of them.
   for (let steps = name.length % EVERY; await closeAfter(steps, scenario); steps += EVERY);
 });
+
+test.each([{}, SHARED])("a page in its browser's cache holds nothing that others want (%o)", async (options) => {
+  const world = new World();
+  await world.open({ ...options });
+  await machine.pass(1);
+  world.around.signal("pagehide", true);
+  await machine.turn(40);
+  expect(world.around.list().filter((held) => /lock|channel|socket|call/.test(held))).toEqual([]);
+  world.client.close();
+});
+
+test("a client whose session has ended asks for no tokens, and for no connection", async () => {
+  const world = new World();
+  await world.open();
+  world.server.terminate();
+  await machine.pass(1);
+  expect([world.client.status, world.around.list().filter((held) => /[rR]enewal|onnection|socket|call/.test(held))]).toEqual(["failed", []]);
+  world.client.close();
+});
