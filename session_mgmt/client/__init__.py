@@ -9,7 +9,7 @@ try:
     from session_mgmt.client.blocking import SyncSessionClient
     from session_mgmt.client.errors import ClientError, Refused, Stopped, TooSlow, Unanswered, Unsent
     from session_mgmt.client.session import SessionClient
-    from session_mgmt.client.storage import FileStorage, MemoryStorage
+    from session_mgmt.client.storage import FileStorage, MemoryStorage, Saved, Storage
 except ModuleNotFoundError as error:
     error.msg += '. The Python client needs more packages: pip install "session_mgmt[client]".'
     raise
@@ -20,8 +20,10 @@ __all__ = [
     "FileStorage",
     "MemoryStorage",
     "Refused",
+    "Saved",
     "SessionClient",
     "Stopped",
+    "Storage",
     "Sync",
     "SyncSessionClient",
     "TooSlow",

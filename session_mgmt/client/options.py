@@ -112,7 +112,9 @@ def open_storage(storage: Any) -> Storage:
         return MemoryStorage()
     if isinstance(storage, str | os.PathLike) and os.fspath(storage):
         return FileStorage(storage)
-    if not all(callable(getattr(storage, name, None)) for name in ("load", "save")):
-        raise ValueError(f"storage is the path of a file, a Storage with load and save, or None, not {storage!r}")
+    has_calls = all(callable(getattr(storage, name, None)) for name in ("load", "save"))
+    if not has_calls or not isinstance(getattr(storage, "durable", None), bool):
+        needs = "a Storage with load(), save() and a bool durable"
+        raise ValueError(f"storage is the path of a file, {needs}, or None, not {storage!r}")
     kept: Storage = storage
     return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ WRONG = [
     *({"token": token} for token in ("", 5, b"sma_1")),
     *({"strategy": strategy} for strategy in ("", "newest", 5)),
     *({"sync": sync} for sync in ("delayed", True, 0.2)),
-    *({"storage": storage} for storage in ("", 5, True, object())),
+    *({"storage": storage} for storage in ("", 5, True, object(), SimpleNamespace(load=print, save=print))),
     *({"headers": headers} for headers in ("Token 1", 5, [1], {"a": 5}, {"a": "1\n"}, {"a\r": "1"})),
     *({name: value} for name in ("metadata", "config") for value in (5, "{}", [], {"a": object()}, {"a": math.nan})),
     *({"label": label} for label in (5, b"kitchen")),

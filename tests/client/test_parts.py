@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from session_mgmt.client.backoff import Backoff, read_policy
+from session_mgmt.client.options import open_storage
 from session_mgmt.client.storage import FileStorage, Saved
+from tests.docs.pages import ROOT
 
 
 @given(attempt=st.integers(0, 10**6), chance=st.floats(0, 1, exclude_max=True))
@@ -51,3 +54,15 @@ def test_a_file_of_another_kind_is_not_taken_for_an_empty_one(tmp_path: Path) ->
     path.write_text(json.dumps({"something": "else"}))
     with pytest.raises(ValueError, match=r"other\.json"):
         FileStorage(path).load()
+
+
+def test_the_storage_of_the_page_keeps_a_record() -> None:
+    page = (ROOT / "docs/reference/python-client.md").read_text()
+    code = page.split("## A storage of your own")[1].split("```python\n")[1].split("\nstorage = ")[0]
+    parts: dict[str, Any] = {}
+    exec(code, parts)
+    storage = open_storage(parts["RowStorage"](parts["sqlite3"].connect(":memory:")))
+    assert storage.load() == Saved()
+    saved = Saved(token="sma_1", next_seq=3, writes=[{"seq": 2}], positions={"session": None}, way={"a": 1})
+    storage.save(saved)
+    assert storage.load() == saved
