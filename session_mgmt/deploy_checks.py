@@ -41,8 +41,8 @@ def check_encrypted_transport(**_: Any) -> list[CheckMessage]:
         found.append(Warning(message, hint=hint, id="session_mgmt.W008"))
     plain = [origin for origin in conf.settings().allowed_origins if _is_plain(origin)]
     if plain:
-        hint = "Write https://; a page that was not encrypted is anybody's on its way."
-        message = f"allowed_origins lets pages in that are not encrypted: {', '.join(plain)}."
+        hint = "Write https://; anybody on the way can change a page that is not encrypted."
+        message = f"allowed_origins has origins without encryption: {', '.join(plain)}."
         found.append(Warning(message, hint=hint, id="session_mgmt.W009"))
     return found
 
@@ -56,7 +56,7 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
     """Check that ``ALLOWED_HOSTS`` names hosts (W010): the origin of a socket is compared with the host's name."""
     if "*" not in django_settings.ALLOWED_HOSTS:
         return []
-    hint = "Name the hosts. A client chooses its Host header, and with '*' its page's origin passes as the host's own."
+    hint = "Name the hosts. A client chooses its Host header, so with '*' any origin can look like the server's own."
     return [Warning("ALLOWED_HOSTS lets every host pass.", hint=hint, id="session_mgmt.W010")]
 
 
@@ -68,7 +68,7 @@ def check_origin_guard(**_: Any) -> list[CheckMessage]:
     if not careless:
         return []
     hint = "Call `await super().may_open()` first and return its refusal; other sites could open sockets otherwise."
-    message = f"may_open of {', '.join(careless)} does not ask the one it overrides."
+    message = f"may_open of {', '.join(careless)} does not call the method that it overrides."
     return [Warning(message, hint=hint, id="session_mgmt.W011")]
 
 
@@ -100,7 +100,7 @@ def check_keys_of_tokens(**_: Any) -> list[CheckMessage]:
     if not weak:
         return []
     name = "token_keys" if given else "SECRET_KEY, of which tokens are derived,"
-    hint = 'Take one from `python -c "import secrets; print(secrets.token_urlsafe(50))"`, out of the environment.'
+    hint = 'Read it from the environment; `python -c "import secrets; print(secrets.token_urlsafe(50))"` makes one.'
     return [Warning(f"{name} can be guessed.", hint=hint, id="session_mgmt.W012")]
 
 

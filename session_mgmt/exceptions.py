@@ -57,7 +57,7 @@ class InvalidFrame(RequestError):
 
 class InvalidJSON(RequestError):
     number, name = 101, "invalid_json"
-    message = "The body is not JSON that this server takes."
+    message = "The body is not JSON that this server accepts."
 
 
 class UnknownFrame(RequestError):
@@ -229,7 +229,7 @@ class ScopeMissing(AuthError):
 
 class LoginMismatch(RequestError):
     number, name, status = 208, "login_mismatch", 409
-    message = "Somebody else is logged in than the page expects."
+    message = "The page expects another user than is logged in."
 
 
 class SessionNotFound(RequestError):
@@ -283,7 +283,7 @@ class Replaced(StateError):
 
 class HeartbeatLost(StateError):
     number, name, close = 222, "heartbeat_lost", 4002
-    message = "Nothing was heard of this connection for too long."
+    message = "Nothing came from this connection for too long."
 
 
 class Detached(StateError):
@@ -303,7 +303,7 @@ class SeqReused(StateError):
 
 class ReceiptGone(StateError):
     number, name, status = 232, "receipt_gone", 410
-    message = "The write was decided and its receipt was confirmed before."
+    message = "This write was decided before, and its receipt was confirmed."
 
 
 class KeyReused(StateError):
@@ -350,7 +350,7 @@ class UnknownPosition(StateError):
 
 class CursorInvalid(RequestError):
     number, name = 256, "cursor_invalid"
-    message = "The cursor is none of this server's."
+    message = "This cursor is not from this server."
 
 
 class CursorForeign(RequestError):
@@ -362,12 +362,12 @@ class CursorExpired(RequestError):
     """Cursor that is too old, or that belongs to another ordering or other filters; start again with the first page."""
 
     number, name, status = 258, "cursor_expired", 410
-    message = "The cursor is too old, or of another order. Begin anew."
+    message = "The cursor is too old or for another order. Begin again."
 
 
 class PublishDenied(RequestError):
     number, name, status = 252, "publish_denied", 403
-    message = "There is no such topic, or one may not publish to it."
+    message = "There is no such topic, or you may not publish to it."
 
 
 class NoHandler(RequestError):
@@ -377,7 +377,7 @@ class NoHandler(RequestError):
 
 class HandlerFailed(RequestError):
     number, name, status = 254, "handler_failed", 500
-    message = "The application's handler failed; nothing of it was kept."
+    message = "The application's handler failed, and nothing was stored."
 
 
 class TemporaryError(SessionMgmtError):
@@ -404,7 +404,7 @@ class SeqGap(TemporaryError):
 
 class EpochChanged(TemporaryError):
     number, name, status = 241, "epoch_changed", 409
-    message = "The document lives in another epoch."
+    message = "The document has another epoch now."
 
 
 class UnknownVersion(TemporaryError):

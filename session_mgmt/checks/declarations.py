@@ -36,9 +36,7 @@ def check_topics(**_: Any) -> list[CheckMessage]:
                 f"Nobody asks {_name(topic)} about the topic {topic.pattern.text!r}: {_name(earlier)} decides about"
                 f" {earlier.pattern.text!r}, which was declared before it and matches each of its names."
             )
-            hint = (
-                "Declare the exact pattern first, or take one of them away. Apps come in the order of INSTALLED_APPS."
-            )
+            hint = "Declare the exact pattern first, or remove one of them. Apps load in the order of INSTALLED_APPS."
             found.append(Error(message, hint=hint, id="session_mgmt.E035"))
     return found
 
@@ -49,7 +47,7 @@ def check_message_handler(**_: Any) -> list[CheckMessage]:
     names = [f"{handler.__module__}.{handler.__qualname__}" for handler in map(_unwrap, registry.message_handlers)]
     if len(names) < 2:
         return []
-    hint = "Keep one, and let it call the others by what the message says."
+    hint = "Keep one, and let it call the others, depending on the message."
     message = f"@on_message decorates {', '.join(names)}, and only the last one is called."
     return [Warning(message, hint=hint, id="session_mgmt.W023")]
 

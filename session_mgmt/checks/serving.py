@@ -109,7 +109,7 @@ def check_login_middleware(**_: Any) -> list[CheckMessage]:
     if not takes_logins or any(_is_login_middleware(name) for name in django_settings.MIDDLEWARE):
         return []
     hint = "Add SessionMiddleware and AuthenticationMiddleware, or leave SessionAuthentication out of REST framework's."
-    message = "MIDDLEWARE has no AuthenticationMiddleware: whoever has logged in to the site counts as nobody."
+    message = "MIDDLEWARE has no AuthenticationMiddleware, so users who are logged in to the site count as visitors."
     return [Warning(message, hint=hint, id="session_mgmt.W028")]
 
 
