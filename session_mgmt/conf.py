@@ -46,211 +46,236 @@ def _setting(default: Any, reason: str, *, secret: bool = False) -> Any:
 class Settings:
     """Settings with their defaults, each with its ``reason``; times are ``timedelta`` or seconds, sizes are bytes."""
 
-    database: str = _setting("default", "Alias of the session tables; the outbox works only inside its transactions.")
-    anonymous_sessions: bool = _setting(False, "Rows that anyone can make are a way to fill a disk (ASVS 7.6.2).")
-    on_login: str = _setting("claim", "What happens to a visitor's session when its user logs in: claim, fresh or ask.")
+    database: str = _setting(
+        "default", "Alias of the session tables' database. The outbox works only in its transactions."
+    )
+    anonymous_sessions: bool = _setting(
+        False, "Allow sessions without a user. They let anyone fill a disk (ASVS 7.6.2)."
+    )
+    on_login: str = _setting("claim", "What becomes of a visitor's session after a login: claim, fresh or ask.")
     claim_within: timedelta = _setting(
-        timedelta(hours=24), "Since its last activity a visitor's session can be claimed; an older one is forgotten."
+        timedelta(hours=24), "A visitor's session can be claimed for this long after its last activity."
     )
     may_claim: Hook = _setting(
-        None, "Called with session, user and request: whether this claim is allowed; None allows all."
+        None, "Function of session, user and request: returns if the claim is allowed. None allows all."
     )
-    on_logout: str = _setting("end", "end, or anonymous: its tabs enter again and get a new, empty session.")
-    idle_timeout: timedelta = _setting(timedelta(hours=24), "A working day and a night; at least 60 s.")
+    on_logout: str = _setting("end", "end, or anonymous: the tabs enter again and get a new, empty session.")
+    idle_timeout: timedelta = _setting(
+        timedelta(hours=24), "A session ends after this time without activity; at least 60 s."
+    )
     reading_is_activity: bool = _setting(
-        False, "Whether an open connection keeps its session from idling; off, a forgotten page ends as others do."
+        False, "Count an open connection as activity. If False, a page left open ends as well."
     )
-    absolute_timeout: timedelta = _setting(timedelta(days=30), "NIST 63B AAL1; at least 60 s.")
+    absolute_timeout: timedelta = _setting(
+        timedelta(days=30), "A session ends at this age (NIST 63B AAL1); at least 60 s."
+    )
     assurance: str = _setting(
-        "AAL1", "AAL1, AAL2 or AAL3 of NIST SP 800-63B; a check reports timeouts longer than the level allows."
+        "AAL1", "AAL1, AAL2 or AAL3 of NIST SP 800-63B. A check reports timeouts above those of the level."
     )
     access_lifetime: timedelta = _setting(
-        timedelta(minutes=15), "Of an access token, a tenth more or less so that clients do not all refresh at once."
+        timedelta(minutes=15),
+        "Lifetime of an access token, 10% more or less, so that clients refresh at different times.",
     )
     follow_login: bool = _setting(
-        True, "Whether a session that came from a browser's login must prove it again; its logout counts anyway."
+        True, "A session from a browser's login must prove that login again. A logout always ends it."
     )
     login_check_interval: timedelta = _setting(
-        timedelta(hours=1), "In which a browser proves its login again: a Django session may end without a signal."
+        timedelta(hours=1), "A browser proves its login this often: a Django session may end without a signal."
     )
     refresh_grace: timedelta = _setting(
-        timedelta(seconds=30), "For which a used refresh token is answered again: two tabs may race, answers are lost."
+        timedelta(seconds=30), "A used refresh token is answered again for this long: tabs race, and answers get lost."
     )
     user_standing: dict[str, Any] = _setting(
-        {"is_active": True}, "Filter of the user model: sessions of users who do not fit end within a control round."
+        {"is_active": True},
+        "Filter of the user model. A session ends within control_interval if its user does not match.",
     )
     topic_recheck: timedelta = _setting(
         timedelta(minutes=5),
-        "In which a topic that is followed is asked about again: rights can change without a signal.",
+        "Permission for a followed topic is asked this often: rights change without a signal.",
     )
     scopes_for: Hook = _setting(
-        None, "Called with a request and its user or None: the scopes of a new session; None is without limits."
+        None, "Function of request and user (or None): returns the scopes of a new session. None is no limit."
     )
-    tenant_of: Hook = _setting(None, "Called with a request: the tenant's name, which no list and no call crosses.")
+    tenant_of: Hook = _setting(
+        None, "Function of a request: returns the name of its tenant. No list or call crosses tenants."
+    )
     auth_time_of: Hook = _setting(
-        None, "Called with a request whose login is no Django session: when its user has logged in, None if unknown."
+        None, "Function of a request without a Django session: returns when its user logged in, or None."
     )
     impersonator_of: Hook = _setting(
-        None, "Called with a request: who acts for its user, or None. django-hijack is known without it."
+        None, "Function of a request: returns who acts for its user, or None. Not needed with django-hijack."
     )
     token_mode: str = _setting(
-        "bearer", "How pages keep their proof: bearer (pairs, in their storage) or cookie (no script can read it)."
+        "bearer", "How a page keeps its tokens: bearer (in its storage) or cookie (no script can read it)."
     )
     token_keys: tuple[str, ...] = _setting(
-        (), "Secrets of which tokens are derived, the first one for new tokens; none is SECRET_KEY.", secret=True
+        (), "Secrets from which tokens are derived; the first one for new tokens. Without any, SECRET_KEY.", secret=True
     )
-    retention: timedelta = _setting(timedelta(days=30), "Time for which an ended session is kept and can be recovered.")
-    max_sessions_per_user: int = _setting(50, "Ten devices with room to spare.")
-    session_limit_policy: str = _setting("evict_idle", "reject, evict_oldest or evict_idle; a user is not locked out.")
+    retention: timedelta = _setting(timedelta(days=30), "An ended session is kept for this long, and can be recovered.")
+    max_sessions_per_user: int = _setting(50, "Enough for ten devices.")
+    session_limit_policy: str = _setting(
+        "evict_idle", "If a user has too many sessions: reject, evict_oldest or evict_idle."
+    )
 
-    drain_spread: float = _setting(5.0, "Seconds over which the clients of a stopping server come back.")
-    heartbeat_interval: float = _setting(25.0, "Seconds; home routers forget a silent connection after 30 to 60.")
-    heartbeat_missed_limit: int = _setting(3, "1 is an event, 2 is suspect, 3 closes.")
+    drain_spread: float = _setting(5.0, "Seconds over which the clients of a stopping server reconnect.")
+    heartbeat_interval: float = _setting(25.0, "Seconds. Home routers drop a silent connection after 30 to 60 s.")
+    heartbeat_missed_limit: int = _setting(3, "Missed beats in a row that close a connection.")
     interval_range: tuple[float, ...] = _setting(
-        (2.0, 55.0), "Shortest and longest heartbeat interval that a client may ask for; shorter costs, longer is cut."
+        (2.0, 55.0), "Shortest and longest heartbeat interval, in seconds, that a client may ask for."
     )
-    missed_limit_range: tuple[int, ...] = _setting((2, 10), "Fewest and most missed beats that a client may ask for.")
+    missed_limit_range: tuple[int, ...] = _setting(
+        (2, 10), "Lowest and highest limit of missed beats that a client may ask for."
+    )
     batch_range: tuple[float, ...] = _setting(
-        (0.0, 1.0), "Seconds for which a client may have its frames gathered; whoever waits longer sees a slow site."
+        (0.0, 1.0), "Shortest and longest time, in seconds, that a client may have its frames gathered."
     )
-    lease_flush_interval: float = _setting(10.0, "Seconds; one UPDATE for all connections instead of one per beat.")
-    lease_duration: timedelta = _setting(timedelta(seconds=90), "Three missed beats and a flush.")
-    max_held: int = _setting(
-        4000, "Polls and streams that one process holds; beyond them clients are told when to come again."
+    lease_flush_interval: float = _setting(
+        10.0, "Seconds. One UPDATE covers all connections, instead of one for each beat."
     )
-    wsgi_hold: float = _setting(
-        0.0, "Seconds for which a WSGI server holds a poll, with a thread of its own; 0 holds none."
+    lease_duration: timedelta = _setting(
+        timedelta(seconds=90), "Three missed beats and a flush; then a connection counts as lost."
     )
+    max_held: int = _setting(4000, "Polls and streams that one process holds. Further clients are asked to come later.")
+    wsgi_hold: float = _setting(0.0, "Seconds that a WSGI server holds a poll, in a thread of its own. 0 holds none.")
     doorbell_database: str = _setting(
         "",
-        "Alias of DATABASES, at PostgreSQL and not at a pooler, by which processes tell each other of news; without one"
-        " they do so by the channel layer, if it is a shared one.",
+        "Alias of a PostgreSQL database, without a pooler, for notifications between processes. Without one, they"
+        " use the channel layer, if it is a shared one.",
     )
-    position_check_interval: float = _setting(5.0, "Seconds; the delay of a message whose doorbell was lost.")
-    control_interval: float = _setting(3.0, "Seconds; a revoked session is noticed this soon even without a doorbell.")
-    connect_timeout: float = _setting(10.0, "Seconds; a socket that says nothing holds memory.")
-    drain_interval: float = _setting(1.0, "Seconds; the outbox is checked this often even without a doorbell.")
+    position_check_interval: float = _setting(5.0, "Seconds. A message with a lost notification is this late at most.")
+    control_interval: float = _setting(
+        3.0, "Seconds. A revoked session is noticed this soon, even without a notification."
+    )
+    connect_timeout: float = _setting(10.0, "Seconds. A socket that sends nothing holds memory.")
+    drain_interval: float = _setting(1.0, "Seconds. The outbox is checked this often, even without a notification.")
 
-    reconnect_initial: float = _setting(0.5, "Seconds.")
-    reconnect_maximum: float = _setting(20.0, "Seconds.")
-    reconnect_factor: float = _setting(2.0, "")
-    reconnect_attempts: int = _setting(0, "0 means without end.")
+    reconnect_initial: float = _setting(0.5, "Seconds; limit of the first delay.")
+    reconnect_maximum: float = _setting(20.0, "Seconds; limit of each delay.")
+    reconnect_factor: float = _setting(2.0, "The limit grows by it at each attempt.")
+    reconnect_attempts: int = _setting(0, "0 sets no limit.")
 
     max_frame_bytes: int = _setting(256 * 1024, "Whole documents go over HTTP; a patch is small.")
-    max_document_bytes: int = _setting(5 * 1024 * 1024, "Enough for a form or a board; more belongs into files.")
-    max_depth: int = _setting(64, "orjson writes 254 levels at most; nobody needs 64.")
-    max_keys: int = _setting(100_000, "Keys of one document, however it grew.")
+    max_document_bytes: int = _setting(5 * 1024 * 1024, "Enough for a form or a board. Store larger content in files.")
+    max_depth: int = _setting(64, "Nesting of a document. orjson writes at most 254 levels.")
+    max_keys: int = _setting(100_000, "Keys of one document in total.")
     max_key_bytes: int = _setting(1024, "")
     max_string_bytes: int = _setting(1024 * 1024, "")
     max_ops: int = _setting(500, "Operations of one update.")
     max_documents: int = _setting(16, "Documents of one session.")
-    max_subscriptions: int = _setting(100, "Topics of one session.")
-    max_clients: int = _setting(
-        100, "Clients of one session; a new one takes the place of the one that was away longest."
-    )
-    max_connections_per_user: int = _setting(50, "Live connections.")
-    max_connections_per_session: int = _setting(50, "Live connections; each tab has one.")
+    max_subscriptions: int = _setting(100, "Topics that one session follows.")
+    max_clients: int = _setting(100, "Clients of one session. A new one replaces the one that was away longest.")
+    max_connections_per_user: int = _setting(50, "Live connections of one user.")
+    max_connections_per_session: int = _setting(50, "Live connections of one session. Each tab has one.")
     max_sockets_per_address: int = _setting(
-        1000, "Sockets of one address on one process, proved or not; 0 is no bound. A proxy is one address."
+        1000, "Sockets of one IP address in each process. 0 sets no limit. A proxy is one address."
     )
-    max_publication_bytes: int = _setting(64 * 1024, "A publication is sent to everybody.")
+    max_publication_bytes: int = _setting(64 * 1024, "Every subscriber receives a publication.")
     max_metadata_bytes: int = _setting(16 * 1024, "Metadata and config are read with each session.")
     max_outbound_bytes: int = _setting(
-        1024 * 1024, "Waiting for one slow reader; beyond it the reader is fed from the log."
+        1024 * 1024, "Waiting data of one slow client. The rest is read from the log later."
     )
     max_requests_per_second: float = _setting(
         50.0,
-        "Sustained, of one token and of one user, over HTTP and at connect, in each process; an address has 40 times"
-        " as many, a burst of ten seconds is allowed, failures cost more; 0 is without limit.",
+        "Sustained requests of one token and of one user in each process, over HTTP and at connect. An IP address"
+        " may send 40 times as many. A burst of ten seconds is allowed. Failures cost more. 0 sets no limit.",
     )
-    schema_page: bool = _setting(False, "A page with Swagger UI at schema/page/; it needs drf-spectacular-sidecar.")
-    throttle_classes: tuple[str, ...] = _setting((), "Dotted paths of REST framework throttles besides.")
-    max_frames_per_second: float = _setting(200.0, "Sustained, per connection; a burst of five seconds is allowed.")
+    schema_page: bool = _setting(False, "Serve Swagger UI at schema/page/. It needs drf-spectacular-sidecar.")
+    throttle_classes: tuple[str, ...] = _setting((), "Dotted paths of further REST framework throttles.")
+    max_frames_per_second: float = _setting(
+        200.0, "Sustained frames of one connection. A burst of five seconds is allowed."
+    )
 
     documents: dict[str, dict[str, Any]] = _setting(
-        {}, "By name: strategy, arrays, on_conflict and claim; others are merged, arrays as single values."
+        {}, "By name: strategy, arrays, on_conflict and claim. Others are merged, with each array as one value."
     )
-    max_conflicts: int = _setting(100, "Open conflicts of one document under manual; beyond it an update is refused.")
-    max_conflict_bytes: int = _setting(1024 * 1024, "Values of these conflicts together.")
-    compression_threshold: int = _setting(10 * 1024, "Below it the row fits a page anyway.")
+    max_conflicts: int = _setting(100, "Open conflicts of one document under manual. Above it an update is refused.")
+    max_conflict_bytes: int = _setting(1024 * 1024, "Values of these conflicts in total.")
+    compression_threshold: int = _setting(10 * 1024, "Smaller documents are stored uncompressed.")
     snapshot_every: int = _setting(
-        64, "Revisions at least; more for a large document, until a reader would have a quarter more to do."
+        64,
+        "Least number of revisions between snapshots. Large documents have more, while reading costs at most a quarter more.",
     )
-    max_revisions: int = _setting(2000, "Revisions of one document's log; a client further behind gets a snapshot.")
-    max_log_bytes: int = _setting(10 * 1024 * 1024, "Operations of one document's log; twice a document.")
-    log_retention: timedelta = _setting(timedelta(hours=24), "Older revisions go, about; labelled checkpoints stay.")
-    max_checkpoints: int = _setting(20, "Labelled checkpoints of one document; each is a whole copy.")
-    head_cache_bytes: int = _setting(64 * 1024 * 1024, "Decoded documents kept in each process; 0 keeps none.")
+    max_revisions: int = _setting(2000, "Revisions in one document's log. A client further behind gets a snapshot.")
+    max_log_bytes: int = _setting(10 * 1024 * 1024, "Operations in one document's log: twice max_document_bytes.")
+    log_retention: timedelta = _setting(
+        timedelta(hours=24), "Older revisions are deleted, some a little later. Labelled checkpoints stay."
+    )
+    max_checkpoints: int = _setting(20, "Labelled checkpoints of one document. Each is a whole copy.")
+    head_cache_bytes: int = _setting(64 * 1024 * 1024, "Decoded documents that each process caches. 0 caches none.")
     state_keys: tuple[tuple[str, str], ...] = _setting(
-        (), "Pairs of key id and base64 of 32 bytes; the first one writes, all of them read.", secret=True
+        (), "Pairs of key id and 32 bytes in base64. The first one encrypts, and all decrypt.", secret=True
     )
     encrypt_state: bool | tuple[str, ...] = _setting(
-        False, "True, or the names of the documents that are encrypted; whoever reads a dump reads the others."
+        False, "True, or the names of the documents to encrypt. A dump shows the others."
     )
     require_encryption: bool = _setting(
-        False, "Plain rows are refused where sealed ones belong; off while rotate_state_keys still has some to convert."
+        False, "Refuse plain rows that must be encrypted. Convert all with rotate_state_keys first."
     )
-    encode_values: bool = _setting(True, "Decimal, dates, times, UUID and dataclasses from Python are encoded as text.")
-    replay_page: int = _setting(200, "Entries of one read from a log.")
+    encode_values: bool = _setting(True, "Encode Decimal, dates, times, UUID and dataclasses from Python as text.")
+    replay_page: int = _setting(200, "Entries that one query reads from a log.")
     replay_page_bytes: int = _setting(
-        256 * 1024, "Bytes of one read from a log, and of one frame with its entries; a single entry may be larger."
+        256 * 1024, "Bytes of one read from a log, and of one frame with its entries. A single entry may be larger."
     )
-    replay_most: int = _setting(10_000, "Entries of one recovery; beyond it a snapshot or a gap is the honest answer.")
+    replay_most: int = _setting(10_000, "Entries that one recovery sends. Beyond it a client gets a snapshot or a gap.")
     stream_retention: timedelta = _setting(timedelta(hours=24), "Default for topics that declare none.")
-    event_retention: timedelta = _setting(timedelta(days=7), "Entries of a session's log, and its closed connections.")
-    event_entries: int = _setting(10_000, "Entries of a session's log.")
+    event_retention: timedelta = _setting(
+        timedelta(days=7), "Entries of a session's log, and closed connections, are kept for this long."
+    )
+    event_entries: int = _setting(10_000, "Entries in a session's log.")
     stream_entries: int = _setting(10_000, "Default for topics that declare none.")
 
-    lane_queue: int = _setting(10_000, "Waiting writes; beyond it a write is refused as busy.")
-    lane_batch: int = _setting(256, "Writes of one transaction.")
-    read_threads: int = _setting(4, "Threads of one process that read; each has a database connection.")
-    heavy_seconds: float = _setting(10.0, "Work on one document in the worker process; what takes longer is killed.")
+    lane_queue: int = _setting(10_000, "Waiting writes. Above it a write is refused as busy.")
+    lane_batch: int = _setting(256, "Writes in one transaction.")
+    read_threads: int = _setting(4, "Threads of one process that read. Each has a database connection.")
+    heavy_seconds: float = _setting(10.0, "Work on one document in the worker process. Longer work is killed.")
     handler_threads: int = _setting(4, "Threads of one process for the project's own functions, which may be slow.")
     cleanup_interval: timedelta = _setting(
         timedelta(minutes=5),
-        "An expired session ends at most this late; give beat_schedule() the same interval, or cron: they start it.",
+        "An expired session ends at most this late. Start the cleanup as often, with beat_schedule() or cron.",
     )
-    cleanup_chunk: int = _setting(1000, "Most rows of a transaction of the cleanup; it takes what fits into 15 ms.")
+    cleanup_chunk: int = _setting(
+        1000, "Most rows in one transaction of the cleanup, which takes as many as fit into 15 ms."
+    )
     audit_retention: timedelta = _setting(
-        timedelta(days=365), "Of the audit trail; most rules ask for a year, and for no more than is needed."
+        timedelta(days=365), "Entries of the audit trail are kept for this long. Most rules ask for a year."
     )
     stored_addresses: str = _setting(
         "full",
-        "full, truncated (IPv4 to 24 bits, IPv6 to 48) or hashed (a keyed pseudonym within fd00::/8), in rows and in"
-        " the security log.",
+        "How IP addresses are stored and logged: full, truncated (IPv4 to 24 bits, IPv6 to 48) or hashed (a keyed"
+        " pseudonym in fd00::/8).",
     )
     trusted_proxies: int = _setting(
-        0, "Proxies of your own in front, of which each adds the caller's address to X-Forwarded-For; 0 reads none."
+        0, "Your own proxies in front, each of which adds to X-Forwarded-For. 0 ignores the header."
     )
     max_anonymous_per_address: int = _setting(
-        100, "Sessions of nobody that one address may make in an hour, in each process; 0 is without limit."
+        100, "Anonymous sessions that one IP address may create per hour and process. 0 sets no limit."
     )
     device_change: str = _setting(
         "audit",
-        "ignore, audit or reauth: for a session whose browser or system is another one than before, as a copied token"
-        " would show. reauth takes its place as a recent login away, and a refresh has to go by enter.",
+        "ignore, audit or reauth, if a session comes from another browser or system, as with a copied token. With"
+        " reauth its login is no longer recent, and a refresh must go through enter.",
     )
     address_change: str = _setting(
-        "ignore", "The same for another network; people travel, so audit makes many entries and reauth many logins."
+        "ignore", "The same for another network. People travel: audit makes many entries, reauth many logins."
     )
-    place_of: Hook = _setting(None, "Called with a session: its place for people, as the project knows it.")
+    place_of: Hook = _setting(None, "Function of a session: returns its place as text for people.")
     webhooks: bool = _setting(
-        False, "Whether endpoints are told of events; that a server calls addresses is for its project to decide."
+        False, "Send events to endpoints. The project decides if its server may call other addresses."
     )
-    webhook_http: bool = _setting(False, "Whether an endpoint may be at http://, where everybody on the way reads.")
+    webhook_http: bool = _setting(False, "Allow endpoints at http://, where anyone on the way can read.")
     webhook_networks: tuple[str, ...] = _setting(
-        (), "Networks of your own, as 10.1.0.0/16, that endpoints may be in; other private addresses are never called."
+        (), "Your own networks, as 10.1.0.0/16, for endpoints. Other private addresses are never called."
     )
     webhook_timeout: float = _setting(10.0, "Seconds for one call, from the connection to the answer's status.")
     webhook_life: timedelta = _setting(
-        timedelta(hours=24), "For which a delivery is tried; then it is given up, and the session's next one goes on."
+        timedelta(hours=24), "A delivery is tried for this long. Then it is given up, and the next one follows."
     )
     webhook_rotation: timedelta = _setting(
-        timedelta(hours=24), "For which an endpoint's old secret signs beside the new one after a rotation."
+        timedelta(hours=24), "After a rotation an endpoint's old secret signs for this long as well."
     )
-    webhook_retention: timedelta = _setting(timedelta(days=7), "Of deliveries that were sent or given up.")
-    allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
-    websocket_path: str = _setting("/ws/session/", "Address of the consumer, as clients are told.")
+    webhook_retention: timedelta = _setting(timedelta(days=7), "Finished deliveries are kept for this long.")
+    allowed_origins: tuple[str, ...] = _setting((), "Other origins than the host's own that may open a WebSocket.")
+    websocket_path: str = _setting("/ws/session/", "Path of the WebSocket, as clients receive it.")
 
 
 @lru_cache(maxsize=1)
