@@ -193,7 +193,7 @@ class Settings:
     compression_threshold: int = _setting(10 * 1024, "Smaller documents are stored uncompressed.")
     snapshot_every: int = _setting(
         64,
-        "Least number of revisions between snapshots. Large documents have more, while reading costs at most a quarter more.",
+        "Least number of revisions between snapshots. Large documents have more, while reads cost at most 25% more.",
     )
     max_revisions: int = _setting(2000, "Revisions in one document's log. A client further behind gets a snapshot.")
     max_log_bytes: int = _setting(10 * 1024 * 1024, "Operations in one document's log: twice max_document_bytes.")
