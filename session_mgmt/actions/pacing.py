@@ -33,7 +33,7 @@ def make_pace(using: str, most: int = 1) -> Pace:
     """Return the pace of work on a database, with chunks of at most so many rows."""
     connection: Any = connections[using]
     # Inside somebody's transaction a rest would only make that longer. None has begun where nothing is connected yet.
-    is_manual = connection.connection is not None and not connection.get_autocommit()
+    is_manual = connection.connection is not None and not connection.autocommit
     is_sqlite = connection.vendor == "sqlite" and not connection.in_atomic_block and not is_manual
     return Pace(most, is_sqlite=is_sqlite, write_back=partial(_write_back, connection))
 
