@@ -55,11 +55,11 @@ def test_uvicorn_is_given_what_session_clients_need(ran: Any, free_port: int, ca
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["8000x"], "is no place"),
-        (["99999"], "is no place"),
-        (["--workers", "0"], "--workers is 1 or more"),
+        (["8000x"], "is not an address"),
+        (["99999"], "is not an address"),
+        (["--workers", "0"], "--workers must be 1 or more"),
         (["--workers", "2", "--reload"], "--reload starts one process"),
-        (["--drain", "-1"], "--drain is 0 to 3600"),
+        (["--drain", "-1"], "--drain must be 0 to 3600"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -74,7 +74,7 @@ def test_what_cannot_work_is_refused_with_a_hint(ran: Any, arguments: list[str],
     [
         (None, "ASGI_APPLICATION is not set"),
         ("nowhere.asgi.application", "cannot be imported"),
-        ("django.core.asgi.get_asgi_application", "serves no session clients"),
+        ("django.core.asgi.get_asgi_application", "does not serve session clients"),
     ],
 )
 def test_an_application_that_serves_no_clients_is_refused(ran: Any, settings: Any, name: Any, told: str) -> None:
@@ -86,12 +86,14 @@ def test_an_application_that_serves_no_clients_is_refused(ran: Any, settings: An
 
 def test_a_place_that_is_taken_is_refused_before_any_process_starts(ran: Any, free_port: int) -> None:
     place = ("127.0.0.1", free_port)
-    with socket.create_server(place), pytest.raises(CommandError, match="Nothing can listen"):
+    with socket.create_server(place), pytest.raises(CommandError, match="Cannot listen"):
         call_command("serve", f"127.0.0.1:{free_port}")
     assert ran == []
 
 
-@pytest.mark.parametrize(("count", "told"), [(1, "1 migration waits: run"), (2, "2 migrations wait: run")])
+@pytest.mark.parametrize(
+    ("count", "told"), [(1, "1 migration is not applied: run"), (2, "2 migrations are not applied: run")]
+)
 def test_a_database_without_the_migrations_is_refused(
     count: int, told: str, ran: Any, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,7 +175,7 @@ def _explain_error(error: Error) -> str | None:
     if is_unmigrated(error):
         return explain_outage(error).detail
     if is_read_only(error) or is_forbidden(error):
-        hint = "Use one, and a user of it, that may write its tables."
+        hint = "Use a database and a database user with the right to write."
         return f"The database refused: {str(error).strip()}. {hint}"
     if is_outage(error):
         return f"The database did not answer: {str(error).strip()}"

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-_WAITS = "Stopping after what is under way. A second signal ends at once."
-_ENDS = "Ended at once: what was under way may be done again."
+_WAITS = "Stopping after the calls in progress. A second signal ends at once."
+_ENDS = "Ended at once. Calls that were in progress may be repeated."
 
 
 class Stopped(KeyboardInterrupt):

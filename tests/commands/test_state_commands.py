@@ -227,7 +227,7 @@ def test_people_see_the_progress_and_the_keys(settings: Any, monkeypatch: pytest
     call_command("rotate_state_keys", stdout=out, stderr=progress)
     assert progress.getvalue().split() == ["documents:", "1", "documents:", "2"]
     assert "documents      2\n" in out.getvalue()
-    assert out.getvalue().endswith("under new: 2 documents, 2 snapshots, 8 revisions\n")
+    assert out.getvalue().endswith("key new: 2 documents, 2 snapshots, 8 revisions\n")
     call_command("rotate_state_keys", verbosity=0, stdout=StringIO(), stderr=(silent := StringIO()))
     assert silent.getvalue() == ""
 

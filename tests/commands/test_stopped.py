@@ -198,22 +198,22 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["verify_state", "--name", "\udcff"], 2, "There is no document"),
     (["verify_state", "--document", str(10**30)], 2, "There is no document"),
     (["terminate_session", "--user", ""], 2, "Name sessions"),
-    (["terminate_session", "--user", "ann", "--reason", "x" * 61], 2, "--reason has at most 60 characters"),
-    (["terminate_session", "--user", "ann", "--reason", "\udcff"], 2, "--reason has at most 60 characters"),
+    (["terminate_session", "--user", "ann", "--reason", "x" * 61], 2, "--reason must have at most 60 characters"),
+    (["terminate_session", "--user", "ann", "--reason", "\udcff"], 2, "--reason must have at most 60 characters"),
     (["erase_user", "\udcff"], 1, "There is no user"),
     (["session_types", "a\0b"], 1, "cannot be written: embedded null byte"),
     (["session_types", "/proc/self/mem", "--check"], 1, "is not up to date"),
     (["session_types", "/dev/null/types.ts"], 1, "cannot be written: Not a directory"),
-    (["session_webhooks", "send", "--dry-run"], 2, "send takes no --dry-run, which is for: replay, rotate, start."),
-    (["session_webhooks", "send", "--endpoint", "1"], 2, "send takes no --endpoint"),
-    (["session_webhooks", "add", "--dry-run", "--address", "https://a.example"], 2, "add takes no --dry-run"),
-    (["session_webhooks", "list", "--event", "message"], 2, "list takes no --event"),
-    (["session_webhooks", "replay", "--at-once"], 2, "replay takes no --at-once"),
-    (["session_webhooks", "rotate", "--hours", "0"], 2, "rotate takes no --hours"),
-    (["serve", "--drain", str(10**30)], 2, "--drain is 0 to 3600 seconds"),
-    (["serve", "--workers", "0"], 2, "--workers is 1 or more"),
+    (["session_webhooks", "send", "--dry-run"], 2, "send does not accept --dry-run. It is for: replay, rotate, start."),
+    (["session_webhooks", "send", "--endpoint", "1"], 2, "send does not accept --endpoint"),
+    (["session_webhooks", "add", "--dry-run", "--address", "https://a.example"], 2, "add does not accept --dry-run"),
+    (["session_webhooks", "list", "--event", "message"], 2, "list does not accept --event"),
+    (["session_webhooks", "replay", "--at-once"], 2, "replay does not accept --at-once"),
+    (["session_webhooks", "rotate", "--hours", "0"], 2, "rotate does not accept --hours"),
+    (["serve", "--drain", str(10**30)], 2, "--drain must be 0 to 3600 seconds"),
+    (["serve", "--workers", "0"], 2, "--workers must be 1 or more"),
     (["serve", "--workers", "2", "--reload"], 2, "--reload starts one process"),
-    (["serve", "99999"], 2, "'99999' is no place"),
+    (["serve", "99999"], 2, "'99999' is not an address"),
     (["session_types", "--check"], 2, "--check needs the name of a file"),
     (["session_webhooks", "add"], 2, "Name the address"),
     (["session_webhooks", "add", "--address", "nope"], 2, "The address begins with https://"),
@@ -221,8 +221,8 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["session_webhooks", "add", "--address", "https://a.example", "--tenant", "x" * 101], 2, "The tenant has"),
     (["session_webhooks", "rotate"], 2, "Name an endpoint"),
     (["session_webhooks", "start"], 2, "Name an endpoint"),
-    (["session_webhooks", "start", "--hours", "1"], 2, "start takes no --hours"),
-    (["serve", "sh\udcffop:8000"], 1, "Nothing can listen on"),
+    (["session_webhooks", "start", "--hours", "1"], 2, "start does not accept --hours"),
+    (["serve", "sh\udcffop:8000"], 1, "Cannot listen on"),
     (["rotate_state_keys"], 1, "Name one in state_keys"),
 ]
 
@@ -342,7 +342,7 @@ def test_a_stop_waits_for_the_calls_that_are_under_way(number: int, monkeypatch:
     monkeypatch.setattr(sending, "send_due", send)
     code, _, told = run(command, "send")
     assert (code, asked) == (128 + number, [False, True])
-    assert told_before == ["Stopping after what is under way. A second signal ends at once.\n"]
+    assert told_before == ["Stopping after the calls in progress. A second signal ends at once.\n"]
     assert "sent 1" in told
 
 
@@ -361,4 +361,4 @@ def test_a_second_stop_waits_for_nothing(number: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sending, "send_due", send)
     _, _, told = run(load("session_webhooks"), "send")
     assert killed == [(os.getpid(), number), (signal.SIG_DFL,)]
-    assert "Ended at once: what was under way may be done again.\n" in told
+    assert "Ended at once. Calls that were in progress may be repeated.\n" in told

@@ -64,7 +64,7 @@ def test_a_second_rotation_leaves_the_first_secret_its_time(receiver: Receiver, 
         (["replay", "--hours", "nan"], "a number from 0"),
         (["replay", "--hours", "1e300"], "a number from 0"),
         (["replay", "--hours", "x"], "a number from 0"),
-        (["replay", "--endpoint", "9" * 20], "is no number of an endpoint"),
+        (["replay", "--endpoint", "9" * 20], "is not the number of an endpoint"),
     ],
 )
 def test_the_command_refuses_what_no_column_and_no_clock_holds(wrong: list[str], message: str) -> None:
@@ -150,19 +150,19 @@ def test_the_command_says_what_it_does_to_people(receiver: Receiver, endpoint: M
         call_command("session_webhooks", *given, stdout=out, stderr=progress)
     told = out.getvalue()
     assert f"{receiver.address} (active): 1 waiting, 0 sent, 0 dead; all events" in told
-    assert "is off" in told and "0 would be sent again" in told
+    assert "is off" in told and "would be sent again: 0" in told
     configure(settings)
     WebhookDelivery.objects.update(state="dead", settled_at=endpoint.endpoint.created_at)
     call_command("session_webhooks", "replay", stdout=out, stderr=progress)
-    assert "1 deliveries" in progress.getvalue() and "1 will be sent again" in out.getvalue()
+    assert "1 deliveries" in progress.getvalue() and "will be sent again: 1" in out.getvalue()
     endpoints.stop_endpoint(endpoint.endpoint, "it answered 410")
     start, pk = ["session_webhooks", "start", "--endpoint", str(endpoint.endpoint.pk)], endpoint.endpoint.pk
     for given in (["--dry-run"], [], []):
         call_command(*start, *given, stdout=out)
     assert out.getvalue().splitlines()[-3:] == [
-        f"Endpoint {pk} would be switched on; 1 deliveries wait.",
-        f"Endpoint {pk} is switched on; 1 deliveries wait.",
-        f"Endpoint {pk} is on already.",
+        f"Endpoint {pk} would be switched on. Waiting deliveries: 1.",
+        f"Endpoint {pk} is switched on. Waiting deliveries: 1.",
+        f"Endpoint {pk} is already on.",
     ]
 
 
@@ -176,9 +176,9 @@ def test_the_command_says_what_it_does_to_people(receiver: Receiver, endpoint: M
             "Did you mean 'session_create",
         ),
         (["rotate"], "--endpoint"),
-        (["rotate", "--endpoint", "99"], "no endpoint 99; .* list"),
-        (["start", "--endpoint", "99"], "no endpoint 99; .* list"),
-        (["replay", "--endpoint", "99"], "no endpoint 99; .* list"),
+        (["rotate", "--endpoint", "99"], "no endpoint 99. .* list"),
+        (["start", "--endpoint", "99"], "no endpoint 99. .* list"),
+        (["replay", "--endpoint", "99"], "no endpoint 99. .* list"),
     ],
 )
 def test_the_command_refuses_with_a_hint(given: list[str], told: str) -> None:

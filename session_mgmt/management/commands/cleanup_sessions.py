@@ -14,7 +14,7 @@ class Command(ReportCommand):
     help = "End expired sessions, close connections of dead processes, and delete rows past their retention."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="Count only; change nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="Only count; change nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -15,11 +15,11 @@ from session_mgmt.management.people import find_user
 
 
 class Command(ReportCommand):
-    help = "Erase a user's sessions with all that hangs on them, logins, personal publications, traces in the trail."
+    help = "Erase a user's sessions and their data, logins, personal publications, and traces in the audit trail."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("user", help="Name of the user, whose account stays.")
-        parser.add_argument("--dry-run", action="store_true", help="Count only; erase nothing.")
+        parser.add_argument("user", help="Name of the user. The account is kept.")
+        parser.add_argument("--dry-run", action="store_true", help="Only count; erase nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -15,12 +15,12 @@ from session_mgmt.management.people import find_user
 
 
 class Command(ReportCommand):
-    help = "Print all that concerns a user as JSON: sessions, documents, events, connections, personal publications."
+    help = "Print all data about a user as JSON: sessions, documents, events, connections, personal publications."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user", help="Name of the user.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object; otherwise a record a line.")
-        parser.add_argument("--dry-run", action="store_true", help="Count the records by kind only.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object, not one record per line.")
+        parser.add_argument("--dry-run", action="store_true", help="Only count the records of each kind.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = find_user(options["user"])

@@ -18,10 +18,10 @@ _EVERY = 100
 
 
 class Command(ReportCommand):
-    help = "Encrypt everything under the first of state_keys; may be stopped and run again at any time."
+    help = "Encrypt everything with the first of state_keys. You may stop it and run it again at any time."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="Count only; change nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="Only count; change nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,16 +46,16 @@ class Command(ReportCommand):
         else:
             self._print_report(report, rows)
         if missing:
-            raise CommandError(f"Rows are under keys that are not in state_keys: {', '.join(missing)}.", returncode=2)
+            raise CommandError(f"Rows use keys that are not in state_keys: {', '.join(missing)}.", returncode=2)
         if report.unreadable:
-            raise CommandError("Some documents could not be read and stayed as they are.", returncode=2)
+            raise CommandError("Some documents could not be read. They stayed unchanged.", returncode=2)
 
     def _print_report(self, report: Rotation, rows: dict[str, dict[str, int]]) -> None:
         for what, count in report.as_dict().items():
             self.stdout.write(f"{what:<14} {count}")
         for key_id, counts in rows.items():
             listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-            self.stdout.write(f"{f'under {key_id}' if key_id else 'plain'}: {listed}")
+            self.stdout.write(f"{f'key {key_id}' if key_id else 'plain'}: {listed}")
 
     def _show_progress(self, what: str, count: int) -> None:
         """Print a count every 100 rows. Counts come one by one or in batches, and start again with each kind of row."""

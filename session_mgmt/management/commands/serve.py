@@ -26,17 +26,22 @@ _PLACE = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+):)?(?P<port>[0-9]
 
 
 class Command(DatabaseCommand):
-    help = "Serve HTTP and WebSockets with uvicorn. SIGTERM tells all clients when to come back, then ends."
+    help = "Serve HTTP and WebSockets with uvicorn. At SIGTERM it tells clients when to reconnect, and stops."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("place", nargs="?", default="127.0.0.1:8000", help="[host:]port; 127.0.0.1:8000 at first.")
-        parser.add_argument("--workers", type=int, default=1, help="Processes; each serves any client.")
-        parser.add_argument("--drain", type=int, default=30, help="Seconds for requests and clients of a stopping one.")
-        parser.add_argument("--proxies", default="127.0.0.1", help="Addresses whose X-Forwarded headers are believed.")
-        parser.add_argument("--reload", action="store_true", help="Start again when a file changes; one process.")
-        parser.add_argument("--json", action="store_true", help="Log one JSON object a line.")
         parser.add_argument(
-            "--level", default="info", choices=["debug", "info", "warning", "error"], help="Least severe lines to log."
+            "place", nargs="?", default="127.0.0.1:8000", help="[host:]port. The default is 127.0.0.1:8000."
+        )
+        parser.add_argument("--workers", type=int, default=1, help="Number of processes.")
+        parser.add_argument("--drain", type=int, default=30, help="Seconds that a stop waits for requests and clients.")
+        parser.add_argument("--proxies", default="127.0.0.1", help="Addresses whose X-Forwarded headers are trusted.")
+        parser.add_argument("--reload", action="store_true", help="Restart when a file changes. Only with one process.")
+        parser.add_argument("--json", action="store_true", help="Log one JSON object per line.")
+        parser.add_argument(
+            "--level",
+            default="info",
+            choices=["debug", "info", "warning", "error"],
+            help="Lowest level of the lines to log.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -54,18 +59,20 @@ class Command(DatabaseCommand):
 
     def _refuse_contradictions(self, options: dict[str, Any]) -> None:
         if options["workers"] < 1:
-            raise WrongArgument("--workers is 1 or more.")
+            raise WrongArgument("--workers must be 1 or more.")
         if not 0 <= options["drain"] <= LONGEST_DRAIN:
-            raise WrongArgument(f"--drain is 0 to {LONGEST_DRAIN} seconds.")
+            raise WrongArgument(f"--drain must be 0 to {LONGEST_DRAIN} seconds.")
         if options["reload"] and options["workers"] > 1:
-            raise WrongArgument("--reload starts one process. Leave --workers out.")
+            raise WrongArgument("--reload starts one process. Omit --workers.")
 
 
 def read_place(text: str) -> tuple[str, int]:
     """Return host and port. Raises ``CommandError``."""
     found = _PLACE.fullmatch(text)
     if found is None or not 0 < int(found["port"]) < 65536:
-        raise WrongArgument(f"{text!r} is no place. Write a port, or host:port, as 0.0.0.0:8000 or [::1]:8000.")
+        raise WrongArgument(
+            f"{text!r} is not an address. Write a port or host:port, such as 0.0.0.0:8000 or [::1]:8000."
+        )
     return found["host"] or "127.0.0.1", int(found["port"])
 
 
@@ -96,7 +103,7 @@ def find_application() -> str:
     """
     name = getattr(django_settings, "ASGI_APPLICATION", None)
     if not name:
-        raise CommandError("ASGI_APPLICATION is not set. Name it in the settings, as 'shop.asgi.application'.")
+        raise CommandError("ASGI_APPLICATION is not set. Set it, for example to 'shop.asgi.application'.")
     try:
         application = import_string(name)
     except ImportError as error:
@@ -104,7 +111,7 @@ def find_application() -> str:
     kinds = getattr(application, "application_mapping", {})
     if "websocket" not in kinds or "lifespan" not in kinds:
         raise CommandError(
-            f"{name} serves no session clients. Wrap it in session_mgmt.asgi.application (docs/howto/serve.md)."
+            f"{name} does not serve session clients. Wrap it in session_mgmt.asgi.application (docs/howto/serve.md)."
         )
     module, _, attribute = name.rpartition(".")
     return f"{module}:{attribute}"
@@ -125,7 +132,7 @@ def _refuse_unmigrated() -> None:
     # Close this connection, because the server opens its own, in other threads.
     connection.close()
     if waiting:
-        told = "1 migration waits" if len(waiting) == 1 else f"{len(waiting)} migrations wait"
+        told = "1 migration is not applied" if len(waiting) == 1 else f"{len(waiting)} migrations are not applied"
         raise CommandError(f"{told}: run manage.py migrate first.")
 
 
@@ -139,4 +146,4 @@ def _refuse_taken(host: str, port: int) -> None:
         except (OSError, TypeError, ValueError) as error:
             # A host name that cannot be encoded raises `TypeError`.
             reason = getattr(error, "strerror", None) or error
-            raise CommandError(f"Nothing can listen on {host!r}, port {port}: {reason}.") from error
+            raise CommandError(f"Cannot listen on {host!r}, port {port}: {reason}.") from error

@@ -15,10 +15,10 @@ from session_mgmt.management.base import ReportCommand
 
 
 class Command(ReportCommand):
-    help = "Show sessions, connections, and how late cleanup, outbox and handlers are."
+    help = "Show sessions, connections, and the delays of cleanup, outbox and handlers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("session", nargs="?", type=uuid.UUID, help="Id of a session, for its own figures.")
+        parser.add_argument("session", nargs="?", type=uuid.UUID, help="Id of a session, to show only its figures.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -18,10 +18,10 @@ MAIN: Final = "main"
 
 
 class Command(ShellCommand):
-    help = "Write the types of topics, messages and documents for the browser client, in TypeScript."
+    help = "Write TypeScript types of topics, messages and documents for the browser client."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", nargs="?", type=Path, help="File to write; without one they are printed.")
+        parser.add_argument("file", nargs="?", type=Path, help="File to write. Without it the types are printed.")
         parser.add_argument("--check", action="store_true", help="Write nothing; fail if the file is not up to date.")
 
     def handle(self, *args: Any, **options: Any) -> None:

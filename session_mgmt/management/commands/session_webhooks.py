@@ -35,21 +35,23 @@ _MOST_HOURS = 876_000
 
 class Command(ReportCommand):
     help = (
-        "List the endpoints of webhooks with their deliveries, add one, send what is due, replay deliveries, rotate a"
-        " secret, or start an endpoint that has stopped."
+        "List the endpoints of webhooks with counts of deliveries, add an endpoint, send due deliveries, replay"
+        " deliveries, rotate a secret, or start a stopped endpoint."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("do", choices=tuple(_OPTIONS), help=", ".join(_OPTIONS))
-        parser.add_argument("--address", help="add: the address, which begins with https://.")
-        parser.add_argument("--event", action="append", default=[], help="add: a type of events; again for others.")
-        parser.add_argument("--tenant", default="", help="add: the tenant whose sessions it is told of.")
-        parser.add_argument("--endpoint", type=_read_key, help="rotate, replay, start: an endpoint, by its number.")
-        parser.add_argument("--session", type=uuid.UUID, help="replay: those of one session.")
+        parser.add_argument("--address", help="add: its address, which begins with https://.")
+        parser.add_argument(
+            "--event", action="append", default=[], help="add: a type of events to send; may be repeated."
+        )
+        parser.add_argument("--tenant", default="", help="add: send only events of this tenant's sessions.")
+        parser.add_argument("--endpoint", type=_read_key, help="rotate, replay, start: number of an endpoint.")
+        parser.add_argument("--session", type=uuid.UUID, help="replay: only deliveries of this session.")
         parser.add_argument("--state", choices=_STATES, default="dead", help="replay: dead (given up), sent or all.")
-        parser.add_argument("--hours", type=_read_hours, help="replay: those of the last hours.")
-        parser.add_argument("--at-once", action="store_true", help="rotate: the old secret signs no more.")
-        parser.add_argument("--dry-run", action="store_true", help="replay, rotate, start: tell only; change nothing.")
+        parser.add_argument("--hours", type=_read_hours, help="replay: only deliveries of these last hours.")
+        parser.add_argument("--at-once", action="store_true", help="rotate: stop signing with the old secret now.")
+        parser.add_argument("--dry-run", action="store_true", help="replay, rotate, start: change nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -96,7 +98,7 @@ class Command(ReportCommand):
 
     def _tell_if_off(self) -> None:
         if not settings().webhooks:
-            self._print("Nothing is sent: SESSION_MGMT['webhooks'] is off.")
+            self._print("Nothing is sent, because SESSION_MGMT['webhooks'] is off.")
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         if not options["address"]:
@@ -110,7 +112,7 @@ class Command(ReportCommand):
         return self._show_secret(made.endpoint.pk, made.secret)
 
     def _show_secret(self, pk: int, secret: str) -> dict[str, Any]:
-        self._print(f"Endpoint {pk} signs with this secret, which is not shown again:\n{secret}")
+        self._print(f"Endpoint {pk} signs with this secret. It is not shown again:\n{secret}")
         return {"endpoint": pk, "secret": secret}
 
     def _send(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +139,7 @@ class Command(ReportCommand):
         )
         if options["dry_run"]:
             count = rows.count()
-            self._print(f"{count} would be sent again")
+            self._print(f"Deliveries that would be sent again: {count}")
         else:
             try:
                 count = replaying.replay(rows, self._count_replayed)
@@ -146,7 +148,7 @@ class Command(ReportCommand):
                     audit.add_entry(audit.REPLAY_WEBHOOKS, deliveries=self.done.total())
                 raise
             audit.add_entry(audit.REPLAY_WEBHOOKS, deliveries=count)
-            self._print(f"{count} will be sent again")
+            self._print(f"Deliveries that will be sent again: {count}")
         return {"dry_run": options["dry_run"], "replayed": count}
 
     def _count_replayed(self, count: int) -> None:
@@ -162,7 +164,7 @@ class Command(ReportCommand):
         try:
             secret = endpoints.rotate_secret(pk, at_once=options["at_once"])
         except (StateUnreadable, WebhookEndpoint.DoesNotExist) as error:
-            raise CommandError(f"{error} Rotate with --at-once to leave the old secret.") from error
+            raise CommandError(f"{error} Use --at-once to discard the old secret.") from error
         audit.add_entry(audit.ROTATE_WEBHOOK, endpoint=pk, at_once=options["at_once"])
         return self._show_secret(pk, secret)
 
@@ -172,9 +174,9 @@ class Command(ReportCommand):
         self.done["started"] += started and not dry_run
         waiting = endpoints.count_deliveries(pk)[WebhookDelivery.State.WAITING]
         if started:
-            self._print(f"Endpoint {pk} {'would be' if dry_run else 'is'} switched on; {waiting} deliveries wait.")
+            self._print(f"Endpoint {pk} {'would be' if dry_run else 'is'} switched on. Waiting deliveries: {waiting}.")
         else:
-            self._print(f"Endpoint {pk} is on already.")
+            self._print(f"Endpoint {pk} is already on.")
         self._tell_if_off()
         return {"dry_run": dry_run, "endpoint": pk, "started": started, "waiting": waiting}
 
@@ -185,25 +187,25 @@ def _refuse_others(options: dict[str, Any]) -> None:
     for name, value in initial.items():
         if name not in _OPTIONS[options["do"]] and options[name] != value:
             takers = ", ".join(do for do, names in _OPTIONS.items() if name in names)
-            raise WrongArgument(f"{options['do']} takes no --{name.replace('_', '-')}, which is for: {takers}.")
+            raise WrongArgument(f"{options['do']} does not accept --{name.replace('_', '-')}. It is for: {takers}.")
 
 
 def _require_endpoint(options: dict[str, Any]) -> int:
     if options["endpoint"] is None:
-        raise WrongArgument("Name an endpoint with --endpoint; `session_webhooks list` has their numbers.")
+        raise WrongArgument("Name an endpoint with --endpoint. `session_webhooks list` shows their numbers.")
     return _check_endpoint(options["endpoint"])
 
 
 def _check_endpoint(pk: int) -> int:
     if not endpoints.list_endpoints().filter(pk=pk).exists():
-        raise CommandError(f"There is no endpoint {pk}; `session_webhooks list` has their numbers.")
+        raise CommandError(f"There is no endpoint {pk}. `session_webhooks list` shows their numbers.")
     return pk
 
 
 def _read_key(text: str) -> int:
     key = int(text) if text.isdecimal() else 0
     if not 0 < key < 2**63:
-        raise ArgumentTypeError(f"{text!r} is no number of an endpoint.")
+        raise ArgumentTypeError(f"{text!r} is not the number of an endpoint.")
     return key
 
 
@@ -214,5 +216,5 @@ def _read_hours(text: str) -> float:
         hours = -1
     # NaN compares false with everything, and would pass another form of this condition.
     if not 0 <= hours <= _MOST_HOURS:
-        raise ArgumentTypeError(f"give a number from 0 to {_MOST_HOURS}.")
+        raise ArgumentTypeError(f"write a number from 0 to {_MOST_HOURS}.")
     return hours

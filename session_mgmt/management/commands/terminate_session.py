@@ -19,18 +19,18 @@ _LONGEST_REASON: Final = int(ClientSession._meta.get_field("end_reason").max_len
 
 
 class Command(ReportCommand):
-    help = "End sessions for good: their tokens stop working and their connections are closed."
+    help = "End sessions for good. Their tokens become invalid, and their connections are closed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("sessions", nargs="*", type=uuid.UUID, help="Ids of sessions.")
-        parser.add_argument("--user", help="Name of a user, for all active sessions of that user.")
-        parser.add_argument("--reason", default="command", help="Kept with the session; at most 60 characters.")
-        parser.add_argument("--dry-run", action="store_true", help="List the sessions only; end none.")
+        parser.add_argument("--user", help="Name of a user whose active sessions all end.")
+        parser.add_argument("--reason", default="command", help="Reason to store; at most 60 characters.")
+        parser.add_argument("--dry-run", action="store_true", help="Only list the sessions; end none.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if len(options["reason"]) > _LONGEST_REASON or not options["reason"].isprintable():
-            raise WrongArgument(f"--reason has at most {_LONGEST_REASON} characters that can be printed.")
+            raise WrongArgument(f"--reason must have at most {_LONGEST_REASON} characters, all printable.")
         wanted = [*options["sessions"], *(self._list_of_user(options["user"]) if options["user"] else [])]
         if not wanted and not options["user"]:
             raise WrongArgument("Name sessions, or a user with --user.")

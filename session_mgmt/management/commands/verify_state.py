@@ -14,13 +14,15 @@ from session_mgmt.management.base import ReportCommand
 
 class Command(ReportCommand):
     help = (
-        "Look for gaps, broken chains and unreadable rows in all documents; ends with 1 if there is any, and with 2 if"
-        " a document that is named does not exist."
+        "Look for gaps, broken chains and unreadable rows in all documents. The exit code is 1 if it finds any, and 2"
+        " if a named document does not exist."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--name", action="append", help="Only documents of this name; may be repeated.")
-        parser.add_argument("--document", action="append", type=int, help="Only this row; may be repeated.")
+        parser.add_argument("--name", action="append", help="Only documents with this name; may be repeated.")
+        parser.add_argument(
+            "--document", action="append", type=int, help="Only the document with this id; may be repeated."
+        )
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
