@@ -38,8 +38,8 @@ class ConflictViewSet(ApiViewSet):
     """Views below ``sessions/{id}/state/{name}/conflicts/``."""
 
     @endpoint(
-        "Conflicts that were kept",
-        description="`results`, `id, path, version, base?, server?, client?, …`.",
+        "List kept conflicts",
+        description="`results`: id, path, version, base?, server?, client?, …",
         right=rights.READ_CONFLICT,
         answer="ConflictList",
         errors=DOCUMENT_ERRORS,
@@ -54,7 +54,7 @@ class ConflictViewSet(ApiViewSet):
         return Response({"results": conflicts.list_conflicts(row, include_resolved=True, run=run)})
 
     @endpoint(
-        "Decide a conflict",
+        "Resolve a conflict",
         description="`position`, `unchanged`.",
         right=rights.RESOLVE_CONFLICT,
         is_activity=True,

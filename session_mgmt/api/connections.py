@@ -94,8 +94,8 @@ class ConnectionsView(CallView):
     """View of ``connections/``."""
 
     @endpoint(
-        "Attach over HTTP",
-        description="`connected`, as a socket would bring it.",
+        "Attach a client over HTTP",
+        description="The frame `connected`, as over a socket.",
         body="AttachBody",
         answer="Frames",
         errors=(*REFUSALS, ConnectionLimit),
@@ -108,8 +108,8 @@ class FramesView(CallView):
     """View of ``connections/frames/``."""
 
     @endpoint(
-        "Write and ask over HTTP",
-        description="Entries of the documents named, receipts and replies, in their order.",
+        "Send frames over HTTP",
+        description="Entries of the named documents, receipts and replies, in order.",
         body="FramesBody",
         answer="Frames",
         errors=LATER_REFUSALS,
@@ -121,7 +121,7 @@ class FramesView(CallView):
 class LeaveView(CallView):
     """View of ``connections/leave/``."""
 
-    @endpoint("Leave for good", status=204, body="LeaveBody", errors=LATER_REFUSALS)
+    @endpoint("Close the connection of a client for good", status=204, body="LeaveBody", errors=LATER_REFUSALS)
     def post(self, request: Request) -> HttpResponse:
         self.answer(request)
         return HttpResponse(status=204)
@@ -136,8 +136,8 @@ class PollView(CallView):
         return False
 
     @endpoint(
-        "Ask for what was missed, and wait for more",
-        description="Frames as a socket would bring them, at once or when there are any; or a stream of them.",
+        "Receive missed frames, and wait for new ones",
+        description="Frames as over a socket, as soon as there are any, or a stream of them.",
         body="PollBody",
         answer="Polled",
         errors=(*LATER_REFUSALS, TransportUnavailable),

@@ -56,15 +56,18 @@ _PARTS = {
     "name": ("The document.", {"type": "string", "minLength": 1, "maxLength": 100}),
     "version": ("The version.", {"type": "integer", "minimum": 0}),
     "label": ("The label of a checkpoint.", {"type": "string", "minLength": 1, "maxLength": 100}),
-    "conflict": ("The kept conflict.", {"type": "string", "format": "uuid"}),
+    "conflict": ("The id of a conflict.", {"type": "string", "format": "uuid"}),
     "topic": ("The topic.", {"type": "string", "minLength": 1, "maxLength": 255}),
 }
 _STREAM = 'data: {"type":"again"}\n\n'
 _ETAG = r'(W/)?"[!#-\-/-~]{1,64}\.[0-9]{1,15}\.[!#-\-/-~]{0,64}"'
 _HEADERS = {
-    "If-Match": ("Only if the document is exactly at this ETag.", f"^{_ETAG}$"),
-    "If-None-Match": ("An ETag that the caller has; where something is written `*`: only if nothing was.", None),
-    "Idempotency-Key": ("Makes a repetition harmless.", r'^("[!#-\[\]-~]{1,100}"|[!#-\[\]-~]{1,100})$'),
+    "If-Match": ("Apply only if the document has exactly this ETag.", f"^{_ETAG}$"),
+    "If-None-Match": (
+        "An ETag that the caller has. For a write `*`: apply only if the document was never written.",
+        None,
+    ),
+    "Idempotency-Key": ("A repetition with this key has no effect.", r'^("[!#-\[\]-~]{1,100}"|[!#-\[\]-~]{1,100})$'),
 }
 _SECURITY = {
     TOKEN: {"type": "http", "scheme": "bearer", "description": "The token of a session."},
@@ -72,7 +75,7 @@ _SECURITY = {
         "type": "apiKey",
         "in": "cookie",
         "name": "sessionid",
-        "description": "A login of the project, by whatever authentication it has; cookies need the CSRF header.",
+        "description": "A login by any authentication of the project. Cookies need the CSRF header.",
     },
 }
 

@@ -44,8 +44,8 @@ class DevicesView(_DevicesBase):
     """View of ``devices/``."""
 
     @endpoint(
-        "The caller's devices",
-        description="`results`: a list of devices, this one first, then the one seen last.",
+        "List the caller's devices",
+        description="`results`: devices, the caller's own first, then by last use.",
         answer="DeviceList",
     )
     def get(self, request: Request) -> Response:
@@ -53,8 +53,8 @@ class DevicesView(_DevicesBase):
         return Response({"results": [device.as_dict() for device in found]})
 
     @endpoint(
-        "End all devices of the caller but this one, with their logins",
-        description="`ended`: their number.",
+        "Log out all devices of the caller except this one",
+        description="`ended`: the number of these devices.",
         answer="EndedDevices",
         errors=(ReauthRequired,),
     )
@@ -66,7 +66,7 @@ class DeviceView(_DevicesBase):
     """View of ``devices/{id}/``."""
 
     @endpoint(
-        "End a device of the caller, with its login",
+        "Log out a device of the caller",
         status=204,
         errors=(ReauthRequired, SessionNotFound),
     )

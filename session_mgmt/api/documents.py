@@ -42,8 +42,8 @@ class DocumentViewSet(ApiViewSet):
     """Views below ``sessions/{id}/state/``, except history and conflicts."""
 
     @endpoint(
-        "The session's documents",
-        description="`results`: heads of documents, without their data.",
+        "List the documents of a session",
+        description="`results`: documents without their data.",
         right=rights.READ_STATE,
         answer="DocumentList",
     )
@@ -53,7 +53,7 @@ class DocumentViewSet(ApiViewSet):
 
     @endpoint(
         "Read a document",
-        description="ClientState. `ETag` is its position; `If-None-Match` gives 304.",
+        description="ClientState. `ETag` is its position. `If-None-Match` with it gets 304.",
         right=rights.READ_STATE,
         answer="ClientState",
         headers=("If-None-Match",),
@@ -71,9 +71,9 @@ class DocumentViewSet(ApiViewSet):
         return Response(state, headers={"ETag": format_etag(position)})
 
     @endpoint(
-        "Change a document: exactly one of ops, merge, patch, data",
-        description="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match`: only at that version;"
-        " `If-None-Match: *`: only if it was never written (412). `Idempotency-Key`: once.",
+        "Change a document with one of ops, merge, patch, data",
+        description="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match` requires this"
+        " version, and `If-None-Match: *` a document without any (412). With `Idempotency-Key` it is applied once.",
         right=rights.WRITE_STATE,
         is_activity=True,
         body="ChangeBody",
@@ -98,7 +98,7 @@ class DocumentViewSet(ApiViewSet):
         return answer_write(outcome, wanted)
 
     @endpoint(
-        "Replace a document: the body is the document",
+        "Replace a document with the body",
         description="As for PATCH.",
         right=rights.WRITE_STATE,
         is_activity=True,
@@ -120,7 +120,7 @@ class DocumentViewSet(ApiViewSet):
         return answer_write(outcome, wanted)
 
     @endpoint(
-        "Empty a document: a new version that is {}",
+        "Write a new version that is {}",
         description="As for PATCH.",
         right=rights.WRITE_STATE,
         is_activity=True,
@@ -139,8 +139,8 @@ class DocumentViewSet(ApiViewSet):
         return answer_write(outcome, wanted)
 
     @endpoint(
-        "Apply pending changes, then give one verdict for a position",
-        description="`mode`, `reason`, `position`, and `entries` or `data`; with `pending` also `results`.",
+        "Apply pending changes, and return one verdict for a position",
+        description="`mode`, `reason`, `position`, `entries` or `data`, and with `pending` also `results`.",
         right=rights.READ_STATE,
         body="SyncBody",
         answer="Synchronised",
@@ -164,8 +164,8 @@ class DocumentViewSet(ApiViewSet):
         return Response({**answer, **body})
 
     @endpoint(
-        "Bytes of a document",
-        description="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.",
+        "Read the size of a document",
+        description="Bytes: `size` (of compact JSON, or an upper bound unless `exact`), `stored`, `log`.",
         right=rights.READ_STATE,
         answer="Sizes",
         errors=DOCUMENT_ERRORS,

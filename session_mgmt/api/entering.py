@@ -56,8 +56,8 @@ class LoginView(_LoginBase):
     """View of ``login/``, for pages that only ask who is logged in, or whose CSRF cookie scripts cannot read."""
 
     @endpoint(
-        "Whose login this page has",
-        description="`user_id`, null for nobody; `csrf`, the token for `X-CSRFToken`, null where there is none.",
+        "Read the login of the page",
+        description="`user_id` or null; `csrf`, the token for `X-CSRFToken`, or null.",
         answer="PageLogin",
     )
     def get(self, request: Request) -> Response:
@@ -71,9 +71,9 @@ class EnterView(_LoginBase):
     """View of ``sessions/enter/``."""
 
     @endpoint(
-        "Enter: go on with the session that a page kept, or with another one",
+        "Continue the stored session of a page, or begin another one",
         description="`verdict`, `reason`, `user_id`, `session`, `token_mode`, `access`, `refresh` and `expires_in`"
-        " (null with a cookie, and if the client's own tokens go on), `login_due_in`, `positions`, `endpoints`,"
+        " (null with a cookie, or if the client keeps its tokens), `login_due_in`, `positions`, `endpoints`,"
         " `receipt`, `documents` (with `ask`), `on_logout`.",
         body="EnterBody",
         answer="EnteredSession",

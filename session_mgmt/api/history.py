@@ -24,9 +24,9 @@ from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFo
 from session_mgmt.writes import restore
 
 BEFORE = Number("before", "Only versions before this one.")
-LIMIT = Number("limit", "Versions of one page.", least=1, most=history.MOST_PAGE, default=history.PAGE)
-FROM = Number("from", "The version to start from.", required=True)
-TO = Number("to", "The version to arrive at; by default the head.")
+LIMIT = Number("limit", "Versions on a page.", least=1, most=history.MOST_PAGE, default=history.PAGE)
+FROM = Number("from", "The version to compare.", required=True)
+TO = Number("to", "The version to compare with. The default is the newest.")
 
 
 class LabelForm(Form):
@@ -49,7 +49,7 @@ class HistoryViewSet(ApiViewSet):
     """Views of ``history/``, ``diff/``, ``persist/`` and ``restore/`` below a document."""
 
     @endpoint(
-        "The versions of the log, newest first: ?before= and ?limit=",
+        "List the versions in the log, newest first: ?before= and ?limit=",
         description="`results`: version, tag, kind, at, client_id, seq, paths, bytes, labels; `oldest`, `next`.",
         query=(BEFORE, LIMIT),
         right=rights.READ_HISTORY,
@@ -62,7 +62,7 @@ class HistoryViewSet(ApiViewSet):
         return Response(history.list_versions(row.pk, before=before, limit=limit))
 
     @endpoint(
-        "A document as it was",
+        "Read an earlier version of a document",
         description="`version`, `position`, `data`.",
         right=rights.READ_STATE,
         answer="OldVersion",
@@ -75,7 +75,7 @@ class HistoryViewSet(ApiViewSet):
         return Response(body)
 
     @endpoint(
-        "The difference of two versions: ?from= and ?to=",
+        "Compare two versions: ?from= and ?to=",
         description="`from`, `to`, `patch` (RFC 6902).",
         query=(FROM, TO),
         right=rights.COMPARE_STATE,
@@ -91,7 +91,7 @@ class HistoryViewSet(ApiViewSet):
         )
 
     @endpoint(
-        "The versions kept under a label",
+        "List the checkpoints of a document",
         description="`results`: label, version, at.",
         right=rights.READ_HISTORY,
         answer="CheckpointList",
@@ -101,7 +101,7 @@ class HistoryViewSet(ApiViewSet):
         return Response({"results": history.list_checkpoints(find_document(self.find_live_session(pk), name).pk)})
 
     @endpoint(
-        "Keep a document as it is under a label",
+        "Keep the present version as a checkpoint",
         description="`label`, `version`.",
         right=rights.PERSIST_STATE,
         is_activity=True,
@@ -116,7 +116,7 @@ class HistoryViewSet(ApiViewSet):
         return Response(history.keep_checkpoint(row.pk, label, proof=self.actor.proof, run=run))
 
     @endpoint(
-        "The document as it was under a label",
+        "Read a checkpoint",
         description="`label`, `version`, `position`, `data`.",
         right=rights.READ_STATE,
         answer="LabelledVersion",
@@ -131,7 +131,7 @@ class HistoryViewSet(ApiViewSet):
         return Response({"label": label, **body})
 
     @endpoint(
-        "Give a checkpoint up",
+        "Remove a checkpoint",
         status=204,
         right=rights.FORGET_STATE,
         is_activity=True,
@@ -144,8 +144,8 @@ class HistoryViewSet(ApiViewSet):
         return Response(status=204)
 
     @endpoint(
-        "Go back to a version or a label: a new version",
-        description="As for PATCH; `If-Match` as there.",
+        "Write an earlier version or a checkpoint again, as the newest version",
+        description="As for PATCH. `If-Match` works as well.",
         right=rights.RESTORE_STATE,
         is_activity=True,
         body="RestoreBody",

@@ -39,7 +39,7 @@ class HealthView(ApiView):
 
     @endpoint(
         "Check the service",
-        description="`status`; for people who may see sessions also the figures. 503 if it does not work.",
+        description="`status`, and figures for people who may see sessions. 503 if the service is unavailable.",
         answer="Health",
     )
     def get(self, request: Request) -> Response:
@@ -64,7 +64,7 @@ class SchemaView(ApiView):
 
     anonymous = True
 
-    @endpoint("This description", answer="Description")
+    @endpoint("Read this description", answer="Description")
     def get(self, request: Request) -> Response:
         return Response(description.build_schema(request.path.removesuffix("schema/")))
 

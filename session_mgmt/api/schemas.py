@@ -52,7 +52,7 @@ CLAIM: Schema = {"client_id": NAMED_CLIENT, "generation": {**COUNT, "minimum": 1
 _COMPONENTS: dict[str, Schema] = {
     # -- values
     "JSON": {
-        "description": "Any value within the limits of documents; no integer beyond 2^53-1, NUL or key `__proto__`.",
+        "description": "Any value within the limits of documents. No integer beyond 2^53-1, NUL or key `__proto__`.",
         "anyOf": [
             {"type": "null"},
             FLAG,
@@ -69,7 +69,7 @@ _COMPONENTS: dict[str, Schema] = {
         "examples": ["/cart/0"],
     },
     "Position": {
-        "description": "Epoch, offset and tag: a place in a log.",
+        "description": "A place in a log: epoch, offset and tag.",
         **build_tuple(TEXT, COUNT, TEXT),
         "examples": [["6dc1e0a4", 57, "a1b2c3d4e5f60718"]],
     },
@@ -105,7 +105,7 @@ _COMPONENTS: dict[str, Schema] = {
         {"type": "string", "pattern": SCOPE_PATTERN},
         minItems=1,
         maxItems=MOST_SCOPES,
-        description="What a session or a token may do, never more than its maker may.",
+        description="Rights of a session or a token. They cannot exceed those of its creator.",
     ),
     "RefreshBody": build_body({"token": {**INPUT, "minLength": 1, "maxLength": 200}, "nonce": refer("Nonce")}),
     "EnterBody": build_body(
@@ -133,7 +133,7 @@ _COMPONENTS: dict[str, Schema] = {
     ),
     "Nonce": {
         "type": "string",
-        "description": "32 random bytes of this request as base64url: sent again, it gets the same answer.",
+        "description": "32 random bytes as base64url. A repetition with them gets the same answer.",
         "pattern": "^[A-Za-z0-9_-]{43}$",
     },
     "SessionChange": build_body(
@@ -383,7 +383,7 @@ _COMPONENTS: dict[str, Schema] = {
     "Decided": build_object(WRITTEN),
     "FollowedLog": build_object(
         {"position": allow_null(POSITION)},
-        {"grant": {"type": "string", "maxLength": 100, "description": "If a topic."}},
+        {"grant": {"type": "string", "maxLength": 100, "description": "Only for a topic."}},
     ),
     "AttachBody": build_object(
         {"transport": build_enum(*TRANSPORTS)},

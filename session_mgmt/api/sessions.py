@@ -55,9 +55,9 @@ from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
 
 EVENTS_AFTER = Number("after", "Only entries after this number.", default=0)
-EVENTS_LIMIT = Number("limit", "Entries of one page.", most=500, default=100)
+EVENTS_LIMIT = Number("limit", "Entries on a page.", most=500, default=100)
 LIST_BEFORE = Identifier("before", "Only sessions older than this one.")
-LIST_LIMIT = Number("limit", "Sessions of one page.", least=1, most=500, default=500)
+LIST_LIMIT = Number("limit", "Sessions on a page.", least=1, most=500, default=500)
 
 
 class SessionViewSet(ApiViewSet):
@@ -70,9 +70,9 @@ class SessionViewSet(ApiViewSet):
         return self.action in ("validate", "recover")
 
     @endpoint(
-        "The caller's active sessions",
-        description="`results`: a list of SessionInfo, newest first, without the `metadata` of others than the"
-        " caller's own; `next`: the `before` of the next page.",
+        "List the caller's active sessions",
+        description="`results`: a list of SessionInfo, newest first; only the caller's own session has"
+        " `metadata`. `next`: the `before` of the next page.",
         query=(LIST_BEFORE, LIST_LIMIT),
         answer="SessionList",
         errors=(SessionNotFound,),
@@ -89,8 +89,8 @@ class SessionViewSet(ApiViewSet):
     @endpoint(
         "Create a session",
         status=201,
-        description="`session` (SessionInfo), `token`, or with a `nonce` the pair `access`, `refresh` and `expires_in`"
-        " (nowhere else), `positions` (where its log begins), `endpoints`.",
+        description="`session` (SessionInfo), `token` (or with a `nonce` the pair `access`, `refresh` and"
+        " `expires_in`), `positions` (where its log begins), `endpoints`.",
         body="SessionBody",
         answer="CreatedSession",
         errors=(SessionLimit, LoginEnded, ScopeMissing, *VALUE_ERRORS),
@@ -145,7 +145,7 @@ class SessionViewSet(ApiViewSet):
     @endpoint(
         "End a session for good",
         status=204,
-        description="Another session of the same user: `sessions:end`, and a login of the last 15 minutes.",
+        description="None. Another session of the same user needs `sessions:end` and a login in the last 15 minutes.",
         right=rights.TERMINATE,
         is_for_sisters=True,
         errors=(ReauthRequired,),
@@ -155,8 +155,8 @@ class SessionViewSet(ApiViewSet):
         return Response(status=204)
 
     @endpoint(
-        "Check whether a session may act",
-        description="`valid`, `reason` (a name of an error or null).",
+        "Check whether a session is valid",
+        description="`valid`, `reason` (the name of an error, or null).",
         right=rights.READ_SESSION,
         body="ValidationBody",
         answer="Validity",
@@ -169,9 +169,9 @@ class SessionViewSet(ApiViewSet):
         return Response({"valid": reason is None, "reason": reason})
 
     @endpoint(
-        "Make a successor of an expired session, by its old token",
+        "Create a successor of an expired session, with its old token",
         status=201,
-        description="`session`, `token`, `positions`, `endpoints` as from creation, and the `receipt`.",
+        description="`session`, `token`, `positions`, `endpoints` as after creation, and `receipt`.",
         body="RecoveryBody",
         answer="RecoveredSession",
         errors=(NotRecoverable, SessionLimit),
@@ -194,7 +194,7 @@ class SessionViewSet(ApiViewSet):
         return _answer_created(request, restored.created, receipt=restored.receipt)
 
     @endpoint(
-        "A session's figures",
+        "Read the figures of a session",
         description="See `docs/reference/rest.md`.",
         right=rights.READ_SESSION,
         answer="SessionMetrics",
@@ -203,7 +203,7 @@ class SessionViewSet(ApiViewSet):
         return Response(monitoring.read_session_metrics(self.find_session(pk).pk))
 
     @endpoint(
-        "A session's own log, in pages",
+        "Read the log of a session in pages",
         description="`results`, `epoch`, `oldest`, `head`, `next`.",
         query=(EVENTS_AFTER, EVENTS_LIMIT),
         right=rights.READ_SESSION,
@@ -215,8 +215,8 @@ class SessionViewSet(ApiViewSet):
         return Response(_read_page(found, after, limit))
 
     @endpoint(
-        "A session's connections, the newest hundred",
-        description="`results`: client, times, how it ended, latency, beats and traffic as of the last flush.",
+        "List the newest hundred connections of a session",
+        description="`results`: client, times, close code, latency, beats and traffic at the last flush.",
         right=rights.READ_SESSION,
         answer="ConnectionList",
     )
@@ -224,8 +224,8 @@ class SessionViewSet(ApiViewSet):
         return Response({"results": monitoring.list_connections(self.find_session(pk).pk)})
 
     @endpoint(
-        "Close a session's connections; their clients stay away",
-        description="`connections`: how many were open.",
+        "Close the connections of a session; its clients do not reconnect",
+        description="`connections`: number of closed connections.",
         right=rights.DISCONNECT,
         body="NothingBody",
         answer="Stopped",
@@ -234,8 +234,8 @@ class SessionViewSet(ApiViewSet):
         return self._stop_connections(pk, Close.NORMAL)
 
     @endpoint(
-        "Close a session's connections; their clients come back at once",
-        description="`connections`: how many were open.",
+        "Close the connections of a session; its clients reconnect at once",
+        description="`connections`: number of closed connections.",
         right=rights.RECONNECT,
         body="NothingBody",
         answer="Stopped",

@@ -70,10 +70,10 @@ STORED: Schema = {}
 POINTER = refer("Pointer")
 POSITION = refer("Position")
 TERMS: Schema = {
-    "base": allow_null({**COUNT, "description": "The version that the change was made on."}),
+    "base": allow_null({**COUNT, "description": "The version on which the change is based."}),
     "epoch": allow_null({**INPUT, "minLength": 1, "maxLength": 64}),
-    "tag": allow_null({"type": "string", "pattern": "^([0-9a-f]{16})?$", "description": "Proves the base."}),
-    "atomic": allow_null({**FLAG, "description": "All operations or none."}),
+    "tag": allow_null({"type": "string", "pattern": "^([0-9a-f]{16})?$", "description": "Tag of the base version."}),
+    "atomic": allow_null({**FLAG, "description": "Apply all operations or none."}),
     "strategy": allow_null(build_enum("merge", "server_wins", "client_wins", "reject", "manual")),
     "replaced": allow_null(
         {

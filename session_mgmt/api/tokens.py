@@ -72,9 +72,9 @@ class NarrowView(ApiView):
     """View of ``tokens/narrow/``, for the holder of a session's token."""
 
     @endpoint(
-        "Give a token with fewer scopes",
+        "Create a token with fewer scopes",
         status=201,
-        description="`access`, `expires_in` in seconds, `scopes`. It lives no longer than the caller's own token.",
+        description="`access`, `expires_in` in seconds, `scopes`. It expires no later than the caller's own token.",
         body="NarrowBody",
         answer="NarrowedToken",
         errors=(ScopeMissing, SessionTerminated, SessionExpired),

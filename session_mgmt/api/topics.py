@@ -28,16 +28,16 @@ from session_mgmt.protocol.frames import HISTORY_LIMIT, HISTORY_PAGE
 from session_mgmt.protocol.logs import PRESENCE, TOPIC
 from session_mgmt.writes import verbs
 
-BEFORE = Place("before", "Only entries before this place, as epoch.offset.tag.")
-LIMIT = Number("limit", "Entries of one page.", least=1, most=HISTORY_LIMIT, default=HISTORY_PAGE)
+BEFORE = Place("before", "Only entries before this position, as epoch.offset.tag.")
+LIMIT = Number("limit", "Entries on a page.", least=1, most=HISTORY_LIMIT, default=HISTORY_PAGE)
 
 
 class PublicationView(ApiView):
     """View of ``topics/{topic}/publications/``."""
 
     @endpoint(
-        "The past of a topic: ?before= and ?limit=",
-        description="`epoch`, `entries` (offset, tag, data, at; the newest last), `more`. For tokens of sessions.",
+        "Read earlier publications of a topic: ?before= and ?limit=",
+        description="`epoch`, `entries` (offset, tag, data, at; newest last), `more`. Needs the token of a session.",
         query=(BEFORE, LIMIT),
         answer="PastPage",
         errors=(NotFound, TopicDenied, ReauthRequired, UnknownPosition),
@@ -54,7 +54,7 @@ class PublicationView(ApiView):
     @endpoint(
         "Publish to a topic",
         status=201,
-        description="`position`; null for an ephemeral publication, which has no place in the log.",
+        description="`position`, or null for an ephemeral publication, which is not in the log.",
         body="PublicationBody",
         answer="Placed",
         errors=(NotFound, PublishDenied, *PUBLICATION_ERRORS),
@@ -86,8 +86,8 @@ class ValueView(ApiView):
     """View of ``topics/{topic}/value/``."""
 
     @endpoint(
-        "The value of a topic that is declared with one",
-        description="`data`, and the `position` from which on publications change it. For tokens of sessions.",
+        "Read the value of a topic that declares one",
+        description="`data`, and the `position` after which publications change it. Needs the token of a session.",
         answer="TopicValue",
         errors=(NotFound, TopicDenied, ReauthRequired, InvalidField, HandlerFailed, Busy),
     )
@@ -104,8 +104,8 @@ class MembersView(ApiView):
     """View of ``topics/{topic}/members/``."""
 
     @endpoint(
-        "Who is there in a topic",
-        description="`position` in the log of its presence, `count`, `members` by id; null above `members_shown`.",
+        "Read the members of a topic",
+        description="`position` in its presence log, `count`, `members` by id (null above `members_shown`).",
         answer="Members",
         errors=(NotFound, TopicDenied, ReauthRequired),
     )
