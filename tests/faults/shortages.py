@@ -45,6 +45,28 @@ def disk_full(servers: Sequence[AppServer]) -> Iterator[None]:
 
 
 @contextmanager
+def writes_refused(server: services.Postgres) -> Iterator[None]:
+    """Let PostgreSQL refuse every write, as one does that an operator has made read-only."""
+    with psycopg.connect(server.url, autocommit=True, options="-c default_transaction_read_only=off") as admin:
+        _set_read_only(server, admin, "on")
+        try:
+            yield
+        finally:
+            _set_read_only(server, admin, "off")
+
+
+def _set_read_only(server: services.Postgres, admin: psycopg.Connection, value: str) -> None:
+    admin.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}".encode())
+    # Back ends that are there hear of it at a time of their own; new ones begin with it.
+    admin.execute("SELECT pg_reload_conf()")
+    while True:
+        with psycopg.connect(server.url) as new:
+            if new.execute("SHOW default_transaction_read_only").fetchone() == (value,):
+                break
+        time.sleep(0.01)
+
+
+@contextmanager
 def connections_taken(server: services.Postgres) -> Iterator[None]:
     """Take every connection that PostgreSQL gives, also those that others had."""
     with ExitStack() as stack, psycopg.connect(server.url, autocommit=True, application_name=OURS) as admin:
