@@ -36,13 +36,13 @@ def check_encrypted_transport(**_: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     has_tls = django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER
     if not has_tls and not any(told.id == "session_mgmt.W019" for told in checks.check_cookie_mode()):
-        hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER if a proxy ends TLS and strips that header."
-        message = "Nothing makes clients use TLS: tokens may travel by http:// and ws://."
+        hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER if a proxy terminates TLS and removes that header."
+        message = "Clients need not use TLS, so tokens may be sent over http:// and ws://."
         found.append(Warning(message, hint=hint, id="session_mgmt.W008"))
     plain = [origin for origin in conf.settings().allowed_origins if _is_plain(origin)]
     if plain:
-        hint = "Write https://; anybody on the way can change a page that is not encrypted."
-        message = f"allowed_origins has origins without encryption: {', '.join(plain)}."
+        hint = "Write https://. Anyone on the network can change a page that is not encrypted."
+        message = f"allowed_origins has origins without TLS: {', '.join(plain)}."
         found.append(Warning(message, hint=hint, id="session_mgmt.W009"))
     return found
 
@@ -56,8 +56,8 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
     """Check that ``ALLOWED_HOSTS`` names hosts (W010): the origin of a socket is compared with the host's name."""
     if "*" not in django_settings.ALLOWED_HOSTS:
         return []
-    hint = "Name the hosts. A client chooses its Host header, so with '*' any origin can look like the server's own."
-    return [Warning("ALLOWED_HOSTS lets every host pass.", hint=hint, id="session_mgmt.W010")]
+    hint = "List the hosts. A client chooses its Host header, so with '*' any origin can look like the server's own."
+    return [Warning("ALLOWED_HOSTS allows every host.", hint=hint, id="session_mgmt.W010")]
 
 
 @register_check(deploy=True)
@@ -67,7 +67,7 @@ def check_origin_guard(**_: Any) -> list[CheckMessage]:
     careless = [consumer.__qualname__ for consumer in _iter_subclasses(SessionConsumer) if _drops_guard(consumer)]
     if not careless:
         return []
-    hint = "Call `await super().may_open()` first and return its refusal; other sites could open sockets otherwise."
+    hint = "Call `await super().may_open()` first and return its refusal, or other sites can open WebSockets."
     message = f"may_open of {', '.join(careless)} does not call the method that it overrides."
     return [Warning(message, hint=hint, id="session_mgmt.W011")]
 
@@ -99,8 +99,8 @@ def check_keys_of_tokens(**_: Any) -> list[CheckMessage]:
     weak = [key for key in given or (django_settings.SECRET_KEY,) if _is_weak(key)]
     if not weak:
         return []
-    name = "token_keys" if given else "SECRET_KEY, of which tokens are derived,"
-    hint = 'Read it from the environment; `python -c "import secrets; print(secrets.token_urlsafe(50))"` makes one.'
+    name = "token_keys" if given else "SECRET_KEY, from which tokens are derived,"
+    hint = 'Read it from the environment. `python -c "import secrets; print(secrets.token_urlsafe(50))"` makes one.'
     return [Warning(f"{name} can be guessed.", hint=hint, id="session_mgmt.W012")]
 
 
@@ -117,15 +117,15 @@ def check_limits(**_: Any) -> list[CheckMessage]:
     now = conf.settings()
     found: list[CheckMessage] = []
     if now.anonymous_sessions and now.max_anonymous_per_address == 0:
-        hint = "Set max_anonymous_per_address; each session is rows that stay for its timeout and its retention."
-        message = "Anybody can make any number of anonymous sessions."
+        hint = "Set max_anonymous_per_address. Rows of a session stay for its timeout and its retention."
+        message = "Anyone can create any number of anonymous sessions."
         found.append(Warning(message, hint=hint, id="session_mgmt.W013"))
     if now.max_requests_per_second == 0 and not now.throttle_classes:
-        hint = "Set max_requests_per_second, or name throttle_classes; one caller can use up all of the service."
-        found.append(Warning("Nothing limits how often one caller calls.", hint=hint, id="session_mgmt.W014"))
+        hint = "Set max_requests_per_second or throttle_classes."
+        found.append(Warning("The calls of one caller are not limited.", hint=hint, id="session_mgmt.W014"))
     if now.max_frame_bytes > _MOST_FRAME:
         hint = "Send whole documents over HTTP, and keep max_frame_bytes at 1 MB or less."
-        message = "max_frame_bytes lets each connection fill more than 1 MB of memory with one frame."
+        message = "max_frame_bytes lets one frame use more than 1 MB of memory."
         found.append(Warning(message, hint=hint, id="session_mgmt.W015"))
     return found
 
@@ -136,8 +136,8 @@ def check_descriptors(**_: Any) -> list[CheckMessage]:
     wanted, most = conf.settings().max_held + _OTHER_DESCRIPTORS, _read_most_descriptors()
     if most is None or most >= wanted:
         return []
-    hint = "Raise it where the server is started (LimitNOFILE of systemd, ulimit -n), or lower max_held."
-    message = f"A process started like this one may open {most} files, and max_held asks for {wanted}."
+    hint = "Raise the limit for the server (LimitNOFILE of systemd, ulimit -n), or lower max_held."
+    message = f"A process like this one may open {most} files, but max_held needs {wanted}."
     return [Warning(message, hint=hint, id="session_mgmt.W020")]
 
 
@@ -189,6 +189,6 @@ def check_login_cookie(**_: Any) -> list[CheckMessage]:
     ]
     if not wrong:
         return []
-    hint = "Secure and HttpOnly are True, SameSite is 'Lax' or 'Strict'."
-    message = f"The cookie that proves a login is open to others: {', '.join(wrong)}."
+    hint = "Set Secure and HttpOnly to True, and SameSite to 'Lax' or 'Strict'."
+    message = f"The cookies of a login are not protected: {', '.join(wrong)}."
     return [Warning(message, hint=hint, id="session_mgmt.W017")]

@@ -403,8 +403,8 @@ def test_a_layer_in_memory_is_fine_while_developing(settings: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        *(({"documents": {name: {}}}, "no document can be named") for name in ("a/b", "", ".", 3)),
-        ({"encrypt_state": ["a/b"], "state_keys": (KEY,)}, "no document can be named"),
+        *(({"documents": {name: {}}}, "not a valid document name") for name in ("a/b", "", ".", 3)),
+        ({"encrypt_state": ["a/b"], "state_keys": (KEY,)}, "not a valid document name"),
         *(({"documents": {"main": policy}}, "is a dictionary of") for policy in (3, None, "merge", ["merge"])),
         *(({"documents": {"main": {"arrays": given}}}, "by pointer") for given in (3, "set", ["set"], {3: "set"})),
         *(({"documents": {"main": {"arrays": {"/a": given}}}}, "An array policy") for given in (3, None, ["set"])),

@@ -34,12 +34,12 @@ def check_database(**_: Any) -> list[CheckMessage]:
     if using not in django_settings.DATABASES:
         return []
     if router.db_for_read(get_user_model()) != using:
-        hint = "Let a database router send both to one database, and SESSION_MGMT['database'] name it."
+        hint = "Route both to one database, and name it in SESSION_MGMT['database']."
         return [Error("The user model is not in the database of the sessions.", hint=hint, id="session_mgmt.E020")]
     models = apps.get_app_config("session_mgmt").get_models()
     if not all(router.allow_migrate_model(using, model) and router.db_for_write(model) == using for model in models):
-        hint = f"Let the router send the app session_mgmt to {using!r}, for reading, writing and migrating."
-        return [Error("A router sends session tables to another database.", hint=hint, id="session_mgmt.E021")]
+        hint = f"Route reads, writes and migrations of the app session_mgmt to {using!r}."
+        return [Error("A router routes session tables to another database.", hint=hint, id="session_mgmt.E021")]
     return []
 
 
@@ -52,7 +52,7 @@ def check_engine(**_: Any) -> list[CheckMessage]:
     if using not in django_settings.DATABASES or connections[using].vendor in ("postgresql", "sqlite"):
         return []
     name = connections[using].display_name
-    hint = "Name an alias of PostgreSQL or SQLite in SESSION_MGMT['database']; your own tables may stay where they are."
+    hint = "Name an alias of PostgreSQL or SQLite in SESSION_MGMT['database']. Your own tables need not move."
     return [Error(f"Sessions cannot be stored in {name}.", hint=hint, id="session_mgmt.E031")]
 
 
@@ -63,8 +63,8 @@ def check_autocommit(**_: Any) -> list[CheckMessage]:
     """
     if django_settings.DATABASES.get(conf.settings().database, {}).get("AUTOCOMMIT", True):
         return []
-    message = "AUTOCOMMIT of the sessions' database is False: nothing that the app writes would be committed."
-    hint = "Leave it on, and use transaction.atomic(); single pieces of code may call transaction.set_autocommit()."
+    message = "AUTOCOMMIT of the sessions' database is False, so writes of the app would never be committed."
+    hint = "Set it to True, and use transaction.atomic(). Single functions may call transaction.set_autocommit()."
     return [Error(message, hint=hint, id="session_mgmt.E037")]
 
 
@@ -93,7 +93,9 @@ def check_page_cache(**_: Any) -> list[CheckMessage]:
     command = str(alias.get("OPTIONS", {}).get("init_command", ""))
     if "sqlite" not in alias.get("ENGINE", "") or _read_cache_bytes(command) >= _LEAST_CACHE:
         return []
-    hint = 'Add "PRAGMA cache_size=-65536;" (64 MB) to OPTIONS["init_command"]; each connection takes what it reads.'
+    hint = (
+        'Add "PRAGMA cache_size=-65536;" (64 MB) to OPTIONS["init_command"]. Each connection fills it only as it reads.'
+    )
     return [Warning("SQLite's page cache is small.", hint=hint, id="session_mgmt.W007")]
 
 
@@ -111,8 +113,8 @@ def check_postgres(**_: Any) -> list[CheckMessage]:
     alias = django_settings.DATABASES.get(conf.settings().database, {})
     if "postgresql" not in alias.get("ENGINE", "") or alias.get("CONN_MAX_AGE", 0) == 0:
         return []
-    message = "CONN_MAX_AGE keeps a database connection for every request's thread under ASGI."
-    hint = 'Set CONN_MAX_AGE to 0, and use "OPTIONS": {"pool": {"max_size": 40}} where connecting is slow.'
+    message = "Under ASGI, CONN_MAX_AGE keeps a database connection open for each request's thread."
+    hint = 'Set CONN_MAX_AGE to 0, and use "OPTIONS": {"pool": {"max_size": 40}} if connecting is slow.'
     return [Warning(message, hint=hint, id="session_mgmt.W005")]
 
 
@@ -129,8 +131,8 @@ def check_pool(**_: Any) -> list[CheckMessage]:
     kept = count_kept(limits)
     if most > kept:
         return []
-    message = f"The database's pool has {most} connections, and the app's own threads may keep {kept} of them."
-    hint = f'Set "max_size" in OPTIONS["pool"] to {kept} and the number of requests that a process serves at a time.'
+    message = f"The database pool has {most} connections, but the app's own threads may hold {kept}."
+    hint = f'Set "max_size" in OPTIONS["pool"] to {kept} plus the number of simultaneous requests of a process.'
     return [Warning(message, hint=hint, id="session_mgmt.W025")]
 
 

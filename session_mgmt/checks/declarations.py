@@ -33,8 +33,8 @@ def check_topics(**_: Any) -> list[CheckMessage]:
         earlier = next((one for one in declared[:at] if _is_hidden(topic.pattern, one.pattern)), None)
         if earlier is not None:
             message = (
-                f"Nobody asks {_name(topic)} about the topic {topic.pattern.text!r}: {_name(earlier)} decides about"
-                f" {earlier.pattern.text!r}, which was declared before it and matches each of its names."
+                f"{_name(topic)} is never called for the topic {topic.pattern.text!r}: {earlier.pattern.text!r} of"
+                f" {_name(earlier)} was declared earlier and matches the same names."
             )
             hint = "Declare the exact pattern first, or remove one of them. Apps load in the order of INSTALLED_APPS."
             found.append(Error(message, hint=hint, id="session_mgmt.E035"))
@@ -47,8 +47,8 @@ def check_message_handler(**_: Any) -> list[CheckMessage]:
     names = [f"{handler.__module__}.{handler.__qualname__}" for handler in map(_unwrap, registry.message_handlers)]
     if len(names) < 2:
         return []
-    hint = "Keep one, and let it call the others, depending on the message."
-    message = f"@on_message decorates {', '.join(names)}, and only the last one is called."
+    hint = "Keep one, and let it call the others."
+    message = f"@on_message decorates {', '.join(names)}, but only the last one is called."
     return [Warning(message, hint=hint, id="session_mgmt.W023")]
 
 

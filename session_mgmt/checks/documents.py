@@ -33,7 +33,7 @@ def check_documents(**_: Any) -> list[CheckMessage]:
         "@on_claim": registry.claim_handlers,
     }
     found: list[CheckMessage] = [
-        Error(f"{role} has {name!r}, which no document can be named.", hint=_NAMES, id="session_mgmt.E011")
+        Error(f"{role} has {name!r}, which is not a valid document name.", hint=_NAMES, id="session_mgmt.E011")
         for role, names in named.items()
         for name in names
         if not access.is_document(name)
@@ -42,7 +42,7 @@ def check_documents(**_: Any) -> list[CheckMessage]:
         try:
             policies.parse_policy(given)
         except (ValueError, AttributeError, ImportError, DocumentError) as error:
-            hint = "A document takes strategy, arrays, on_conflict and claim; claim is keep or drop."
+            hint = "The options are strategy, arrays, on_conflict and claim. claim is keep or drop."
             message = f"SESSION_MGMT documents[{name!r}] cannot be used: {error}"
             found.append(Error(message, hint=hint, id="session_mgmt.E011"))
     return found
@@ -53,17 +53,17 @@ def check_state_keys(**_: Any) -> list[CheckMessage]:
     """Check the encryption. E008: unusable keys. E009: no key. E010: missing package. E012: required but off."""
     now = conf.settings()
     if now.require_encryption and not now.encrypt_state:
-        hint = "Give encrypt_state, or nothing is required."
-        return [Error("require_encryption is on and encrypt_state is off.", hint=hint, id="session_mgmt.E012")]
+        hint = "Set encrypt_state as well."
+        return [Error("require_encryption is on, but encrypt_state is off.", hint=hint, id="session_mgmt.E012")]
     if not now.state_keys and not now.encrypt_state:
         return []
     if not now.state_keys:
-        hint = "Give state_keys, or nothing can be written to these documents."
-        return [Error("encrypt_state is on and there is no key.", hint=hint, id="session_mgmt.E009")]
+        hint = "Set state_keys. Without a key these documents cannot be written."
+        return [Error("encrypt_state is on, but there is no key.", hint=hint, id="session_mgmt.E009")]
     try:
         vaults.load_keyring()
     except ValueError as error:
-        hint = "Pairs of a key id of at most 40 characters and base64 of 32 bytes, no id twice."
+        hint = "Write pairs of a unique key id, up to 40 characters long, and 32 bytes in base64."
         return [Error(f"state_keys cannot be used: {error}", hint=hint, id="session_mgmt.E008")]
     except StateUnreadable as error:
         return [Error(str(error), hint='pip install "session_mgmt[crypto]"', id="session_mgmt.E010")]
@@ -85,6 +85,6 @@ def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[
     missing = usage.list_missing_keys(usage.list_document_keys(using))
     if not missing:
         return []
-    hint = "Put them back behind the first one, until rotate_state_keys has no row left under them."
-    message = f"Documents are under keys that are not in state_keys: {', '.join(missing)}."
+    hint = "Add them after the first one, until rotate_state_keys has converted all their rows."
+    message = f"Documents use keys that are not in state_keys: {', '.join(missing)}."
     return [Warning(message, hint=hint, id="session_mgmt.W003")]

@@ -31,12 +31,12 @@ def check_cookie_mode(**_: Any) -> list[CheckMessage]:
     if now.token_mode != "cookie":
         return found
     if now.anonymous_sessions and django_settings.CSRF_USE_SESSIONS:
-        hint = "Turn CSRF_USE_SESSIONS off: a visitor's CSRF token would need a Django session."
-        found.append(Error("Visitors cannot enter: they get no CSRF token.", hint=hint, id="session_mgmt.E023"))
+        hint = "Set CSRF_USE_SESSIONS to False. A visitor has no Django session for a CSRF token."
+        found.append(Error("Visitors cannot enter, because they get no CSRF token.", hint=hint, id="session_mgmt.E023"))
     has_tls = django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER
     if not (django_settings.DEBUG or has_tls or django_settings.SESSION_COOKIE_SECURE):
-        hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER behind a proxy that ends TLS."
-        found.append(Warning("Browsers keep the cookie over https only.", hint=hint, id="session_mgmt.W019"))
+        hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER behind a proxy that terminates TLS."
+        found.append(Warning("Browsers accept the cookie over https only.", hint=hint, id="session_mgmt.W019"))
     return found
 
 
@@ -50,7 +50,7 @@ def check_hooks(**_: Any) -> list[CheckMessage]:
             if function is not None:
                 check_function(function, name, *arguments)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
-            hint = f"Give a function that is called with ({', '.join(arguments)}), or its dotted path."
+            hint = f"Write a function with the arguments ({', '.join(arguments)}), or its dotted path."
             found.append(Error(f"SESSION_MGMT[{name!r}]: {error}", hint=hint, id="session_mgmt.E022"))
     return found
 
@@ -66,7 +66,7 @@ def check_user_standing(**_: Any) -> list[CheckMessage]:
         get_user_model()._base_manager.filter(**standing)
     except (FieldError, TypeError, ValueError, ValidationError) as error:
         hint = f"Write a filter of your user model, as for filter(). {error}"
-        return [Error("SESSION_MGMT['user_standing'] is no filter.", hint=hint, id="session_mgmt.E024")]
+        return [Error("SESSION_MGMT['user_standing'] is not a valid filter.", hint=hint, id="session_mgmt.E024")]
     return []
 
 
@@ -79,10 +79,8 @@ def check_claims(**_: Any) -> list[CheckMessage]:
         if given not in known:
             found.append(Error(f"{name} is unknown.", hint=f"Use one of {', '.join(known)}.", id="session_mgmt.E027"))
     if now.on_logout == "anonymous" and not now.anonymous_sessions:
-        hint = "Set anonymous_sessions too, or there is nothing to enter after a logout."
-        found.append(
-            Error("on_logout is anonymous, and there are no anonymous sessions.", hint=hint, id="session_mgmt.E028")
-        )
+        hint = "Set anonymous_sessions to True as well."
+        found.append(Error("on_logout is anonymous, but anonymous_sessions is off.", hint=hint, id="session_mgmt.E028"))
     try:
         function = find_hook("may_claim")
         if function is not None:

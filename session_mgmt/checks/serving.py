@@ -28,8 +28,8 @@ def check_development_server(**_: Any) -> list[CheckMessage]:
     """Check ``manage.py runserver`` (W004): without Daphne it serves no WebSockets."""
     if "runserver" not in sys.argv[1:2] or apps.is_installed("daphne"):
         return []
-    hint = "Put 'daphne' first into INSTALLED_APPS and set ASGI_APPLICATION, or start another ASGI server."
-    message = "Django's own runserver serves no WebSockets, so no client can connect."
+    hint = "Put 'daphne' first in INSTALLED_APPS and set ASGI_APPLICATION, or start another ASGI server."
+    message = "Django's own runserver does not serve WebSockets, so no client can connect."
     return [Warning(message, hint=hint, id="session_mgmt.W004")]
 
 
@@ -39,7 +39,7 @@ def check_schema_page(**_: Any) -> list[CheckMessage]:
     if not conf.settings().schema_page or apps.is_installed("drf_spectacular_sidecar"):
         return []
     hint = "pip install drf-spectacular-sidecar, and add drf_spectacular_sidecar to INSTALLED_APPS."
-    return [Error("schema_page is on, and Swagger UI is not installed.", hint=hint, id="session_mgmt.E013")]
+    return [Error("schema_page is on, but Swagger UI is not installed.", hint=hint, id="session_mgmt.E013")]
 
 
 @register_check()
@@ -50,8 +50,8 @@ def check_throttle_classes(**_: Any) -> list[CheckMessage]:
         try:
             import_string(name)
         except (ImportError, AttributeError, TypeError) as error:
-            hint = "Write the dotted path of a throttle class, as 'rest_framework.throttling.UserRateThrottle'."
-            message = f"throttle_classes holds {name!r}, which cannot be imported: {error}"
+            hint = "Write the dotted path of a class, such as 'rest_framework.throttling.UserRateThrottle'."
+            message = f"{name!r} in throttle_classes cannot be imported: {error}"
             found.append(Error(message, hint=hint, id="session_mgmt.E015"))
     return found
 
@@ -66,7 +66,7 @@ def check_channel_layer(**_: Any) -> list[CheckMessage]:
         import_string(name)
     except (ImportError, AttributeError, TypeError) as error:
         hint = 'pip install "session_mgmt[redis]"' if "redis" in str(name) else "Write the dotted path of a class."
-        message = f"The BACKEND of CHANNEL_LAYERS is {name!r}, which cannot be imported: {error}"
+        message = f"BACKEND {name!r} in CHANNEL_LAYERS cannot be imported: {error}"
         return [Error(message, hint=hint, id="session_mgmt.E036")]
     return []
 
@@ -78,8 +78,8 @@ def check_control_interval(**_: Any) -> list[CheckMessage]:
     longest = controls.UNANSWERED_LIMIT / 1.2
     if conf.settings().control_interval < longest:
         return []
-    message = f"control_interval is {longest:.1f} s or longer, so a single query that fails closes every connection."
-    hint = "Use the default of 3 s: revoked sessions are then closed within 5 s, as promised."
+    message = f"control_interval is {longest:.1f} s or longer, so one failed query closes every connection."
+    hint = "Use the default of 3 s. It closes revoked sessions within 5 s, as promised."
     return [Warning(message, hint=hint, id="session_mgmt.W029")]
 
 
@@ -95,8 +95,8 @@ def check_addresses(**_: Any) -> list[CheckMessage]:
         return []
     # Code that begins sessions, and hands out their tokens, leaves no trace in the settings.
     hint = (
-        'Add path("api/", include("session_mgmt.urls")). Where your own code begins all sessions and clients use only'
-        " sockets with tokens, add 'session_mgmt.W027' to SILENCED_SYSTEM_CHECKS."
+        'Add path("api/", include("session_mgmt.urls")). If your own code creates all sessions, and clients use only'
+        " WebSockets with tokens, add 'session_mgmt.W027' to SILENCED_SYSTEM_CHECKS."
     )
     message = "The URL conf does not include session_mgmt.urls, so no page can begin a session."
     return [Warning(message, hint=hint, id="session_mgmt.W027")]
@@ -108,8 +108,8 @@ def check_login_middleware(**_: Any) -> list[CheckMessage]:
     takes_logins = any(issubclass(one, SessionAuthentication) for one in APIView.authentication_classes)
     if not takes_logins or any(_is_login_middleware(name) for name in django_settings.MIDDLEWARE):
         return []
-    hint = "Add SessionMiddleware and AuthenticationMiddleware, or leave SessionAuthentication out of REST framework's."
-    message = "MIDDLEWARE has no AuthenticationMiddleware, so users who are logged in to the site count as visitors."
+    hint = "Add SessionMiddleware and AuthenticationMiddleware, or remove SessionAuthentication from REST framework."
+    message = "MIDDLEWARE lacks AuthenticationMiddleware, so logged-in users count as visitors."
     return [Warning(message, hint=hint, id="session_mgmt.W028")]
 
 
@@ -133,8 +133,8 @@ def check_cleanup_schedule(**_: Any) -> list[CheckMessage]:
     different = [each for each in seconds if isinstance(each, int | float) and each != wanted]
     if not different:
         return []
-    hint = "Give both the same: beat_schedule(cleanup_interval=...) and SESSION_MGMT['cleanup_interval']."
-    message = f"Celery beat starts the cleanup every {different[0]:g} s, and cleanup_interval is {wanted:g} s."
+    hint = "Set beat_schedule(cleanup_interval=...) and SESSION_MGMT['cleanup_interval'] to the same value."
+    message = f"Celery beat starts the cleanup every {different[0]:g} s, but cleanup_interval is {wanted:g} s."
     return [Warning(message, hint=hint, id="session_mgmt.W026")]
 
 
@@ -147,9 +147,9 @@ def check_doorbell(**_: Any) -> list[CheckMessage]:
     if alias not in django_settings.DATABASES:
         message, hint = f"There is no database {alias!r}.", "Name an alias of DATABASES."
     elif "postg" not in django_settings.DATABASES[alias].get("ENGINE", ""):
-        message, hint = f"The database {alias!r} is no PostgreSQL.", "Only PostgreSQL has LISTEN and NOTIFY."
+        message, hint = f"The database {alias!r} is not PostgreSQL.", "Only PostgreSQL has LISTEN and NOTIFY."
     elif find_spec("psycopg") is None:
-        message, hint = "Doorbells through PostgreSQL need psycopg 3.", 'pip install "session_mgmt[postgres]"'
+        message, hint = "Notifications through PostgreSQL need psycopg 3.", 'pip install "session_mgmt[postgres]"'
     else:
         return []
     return [Error(f"SESSION_MGMT['doorbell_database']: {message}", hint=hint, id="session_mgmt.E030")]
@@ -164,8 +164,8 @@ def check_doorbell_is_heard(databases: Sequence[str] | None = None, **_: Any) ->
     alias = conf.settings().doorbell_database
     if alias not in (databases or ()) or check_doorbell() or monitoring.hear_doorbell(alias):
         return []
-    hint = "Give an alias whose HOST and PORT are those of PostgreSQL itself, and not of a pooler."
-    message = f"Doorbells through the database {alias!r} are not heard: news waits for position checks."
+    hint = "Use an alias whose HOST and PORT are those of PostgreSQL itself, not of a pooler."
+    message = f"Notifications through the database {alias!r} do not arrive, so messages wait for position checks."
     return [Warning(message, hint=hint, id="session_mgmt.W021")]
 
 
@@ -179,7 +179,7 @@ def check_deploy(**_: Any) -> list[CheckMessage]:
         return []
     hint = (
         "With more than one process use channels_redis.pubsub.RedisPubSubChannelLayer, or on PostgreSQL"
-        " SESSION_MGMT['doorbell_database']; one process may ignore this."
+        " SESSION_MGMT['doorbell_database']. With one process silence this warning."
     )
-    message = "Nothing carries doorbells: other processes hear only by position checks."
+    message = "Processes cannot notify each other, so messages wait for position checks."
     return [Warning(message, hint=hint, id="session_mgmt.W002")]

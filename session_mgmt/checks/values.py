@@ -117,7 +117,7 @@ def find_wrong_types() -> list[CheckMessage]:
         default, items = known[name.lower()], _ITEMS.get(name.lower())
         if items is not None and isinstance(value, list | tuple):
             # A list of names, where the initial value is a bool and the general rule would refuse it.
-            is_right, hint = all(isinstance(item, items) for item in value), "It holds texts only."
+            is_right, hint = all(isinstance(item, items) for item in value), "It must contain only texts."
         else:
             is_right, hint = _fits_type(value, default), _describe_type(default)
         if not is_right:
@@ -140,11 +140,11 @@ def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
         if not (least or 0) <= number <= most or (least is None and number == 0) or 0 < number < on:
             kind, unit = ("timedelta", " seconds") if isinstance(initial, timedelta) else ("number", "")
             bound = "above 0" if least is None else f"that is 0 or from {on}" if on else f"from {least}{unit}"
-            hint = f"Give a {kind} {bound}, and at most {most:g}{unit}."
+            hint = f"Set a {kind} {bound}, and at most {most:g}{unit}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
     for name in ("interval_range", "missed_limit_range", "batch_range"):
         if not _is_range(getattr(now, name), 0 if name == "batch_range" else 0.1):
-            hint = f"Give the smallest and the largest value, as (2.0, 60.0), and at most {_MOST_OF_RANGE}."
+            hint = f"Set the smallest and the largest value, such as (2.0, 60.0), up to {_MOST_OF_RANGE}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
     return found
 
@@ -183,13 +183,13 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     minute = timedelta(seconds=60)
     if min(now.idle_timeout, now.absolute_timeout) < minute:
-        hint = "A shorter one would end sessions between two writes of their activity."
-        found.append(Error("A session timeout is below 60 seconds.", hint=hint, id="session_mgmt.E004"))
+        hint = "Shorter timeouts would end active sessions, because activity is not stored at once."
+        found.append(Error("idle_timeout or absolute_timeout is below 60 seconds.", hint=hint, id="session_mgmt.E004"))
     if now.lease_duration.total_seconds() <= now.heartbeat_interval + now.lease_flush_interval:
-        hint = "Give it at least heartbeat_interval + lease_flush_interval, better three beats."
+        hint = "Set at least heartbeat_interval + lease_flush_interval, better three beats and a flush."
         found.append(Error("lease_duration is shorter than a beat and a flush.", hint=hint, id="session_mgmt.E005"))
     if now.reconnect_initial > now.reconnect_maximum:
-        hint = "Give reconnect_maximum at least reconnect_initial; waits grow from the one to the other."
+        hint = "Set reconnect_maximum to at least reconnect_initial."
         found.append(Error("reconnect_maximum is below reconnect_initial.", hint=hint, id="session_mgmt.E038"))
     if now.session_limit_policy not in conf.SESSION_LIMIT_POLICIES:
         hint = f"Use one of {', '.join(conf.SESSION_LIMIT_POLICIES)}."
@@ -202,8 +202,10 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
         found.append(Error("websocket_path does not begin with a slash.", hint=hint, id="session_mgmt.E017"))
     for origin in now.allowed_origins:
         if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
-            hint = "Write scheme, host and port if it has one, as 'https://shop.example'."
-            found.append(Error(f"allowed_origins holds no origin: {origin!r}.", hint=hint, id="session_mgmt.E016"))
+            hint = "Write the scheme, the host and a port if needed, such as 'https://shop.example'."
+            found.append(
+                Error(f"allowed_origins has {origin!r}, which is not an origin.", hint=hint, id="session_mgmt.E016")
+            )
     return found
 
 
@@ -226,7 +228,7 @@ def check_name_of_settings(**_: Any) -> list[CheckMessage]:
     """Check for a setting whose name looks like a misspelt SESSION_MGMT (W006): it would be ignored silently."""
     near = get_close_matches(conf.NAME, [name for name in dir(django_settings) if name.isupper()], 5, cutoff=0.85)
     return [
-        Warning(f"There is a setting {name}, which nobody reads.", hint=f"Name it {conf.NAME}.", id="session_mgmt.W006")
+        Warning(f"There is a setting {name}, which is ignored.", hint=f"Name it {conf.NAME}.", id="session_mgmt.W006")
         for name in near
         if name != conf.NAME
     ]
@@ -241,11 +243,11 @@ def check_webhooks(**_: Any) -> list[CheckMessage]:
         try:
             ipaddress.ip_network(str(network))
         except ValueError:
-            hint = "Write it as 10.1.0.0/16 or fd12::/48, without bits of a host."
-            message = f"SESSION_MGMT['webhook_networks']: {network!r} is no network."
+            hint = "Write it like 10.1.0.0/16 or fd12::/48, without host bits."
+            message = f"SESSION_MGMT['webhook_networks']: {network!r} is not a network."
             found.append(Error(message, hint=hint, id="session_mgmt.E032"))
     if now.webhook_timeout > _LONGEST_CALL:
-        hint = f"Give at most {_LONGEST_CALL} seconds; a receiver that needs longer answers first and works later."
+        hint = f"Set at most {_LONGEST_CALL} seconds. A slow receiver can answer first and work later."
         message = "SESSION_MGMT['webhook_timeout'] is too long."
         found.append(Error(message, hint=hint, id="session_mgmt.E033"))
     return found

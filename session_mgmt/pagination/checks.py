@@ -52,31 +52,31 @@ def _list_faults(view: Any) -> Iterator[tuple[str, str]]:
     is_exact, pages = issubclass(view, LivePages), view.pagination_class
     if not (isinstance(pages, type) and issubclass(pages, LiveCursorPagination)):
         if is_exact and pages is not None:
-            yield "has LivePages, and its pages are of another class.", "Set pagination_class = LiveCursorPagination."
+            yield "uses LivePages with another pagination class.", "Set pagination_class = LiveCursorPagination."
         return
     ours = settings().database
     model = getattr(view.queryset, "model", None)
     reads = ours if model is None else view.queryset._db or router.db_for_read(model)
     if model is not None and reads != ours:
         yield (
-            f"reads {model._meta.label} from the database {reads!r}, and places of topics are in {ours!r}.",
-            f"Add .using({ours!r}) to its query set: a replica may be behind the place that the page tells.",
+            f"reads {model._meta.label} from the database {reads!r}, but topics are in {ours!r}.",
+            f"Add .using({ours!r}) to its query set. A replica may be behind the position of the page.",
         )
     opened = getattr(view.dispatch, "_non_atomic_requests", ())
     if is_exact and connections.settings.get(ours, {}).get("ATOMIC_REQUESTS") and ours not in opened:
         yield (
-            "runs in a transaction of its request (ATOMIC_REQUESTS), so that its pages are not exact.",
+            "runs in a transaction of its request (ATOMIC_REQUESTS), so its pages are not exact.",
             "Decorate it: @method_decorator(transaction.non_atomic_requests, name='dispatch').",
         )
     for name in [] if model is None else _list_orderings(view, model):
         try:
             find_orderable(model, name)
         except ImproperlyConfigured as error:
-            yield f"has an ordering that no page can have. {error}", "Name another field; without one, rows go by pk."
+            yield f"has an ordering that pages cannot use. {error}", "Name another field. The default is pk."
     if model is not None and find_spec("cryptography") is None and (hidden := _list_hidden(view, model)):
         yield (
-            f"orders by {', '.join(hidden)}, which its rows do not show, so that its cursors must be encrypted.",
-            "Install session-mgmt[crypto], show it in the serializer, or name it in keys of @publishes.",
+            f"orders by {', '.join(hidden)}, which its rows do not contain, so its cursors must be encrypted.",
+            "Install session-mgmt[crypto], add it to the serializer, or to keys of @publishes.",
         )
 
 

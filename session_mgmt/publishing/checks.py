@@ -51,17 +51,17 @@ def check_followers(**_: Any) -> list[CheckMessage]:
         text = publisher.topic.text
         if not _is_declared(publisher.topic):
             message = (
-                f"{publisher.label} publishes to {text!r}, and no app declares such a topic: nobody may follow it."
+                f"{publisher.label} publishes to {text!r}, but no app declares this topic, so nobody can follow it."
             )
-            hint = f"Decorate a function of session_topics.py with @topic({text!r}); it says who may."
+            hint = f"Decorate a function in session_topics.py with @topic({text!r})."
             found.append(Warning(message, hint=hint, obj=model, id="session_mgmt.W024"))
             continue
         keys = _list_absent_keys(publisher.topic)
         if keys:
-            message = f"The topic {text!r} may be filtered by {', '.join(keys)}, which publications of rows lack."
-            hint = (
-                f"Take them out of its keys: the row is in one member, and only {' and '.join(_FILTERABLE)} are plain."
+            message = (
+                f"The topic {text!r} may be filtered by {', '.join(keys)}, which publications of rows do not have."
             )
+            hint = f"Remove them from its keys. Such publications can only be filtered by {' and '.join(_FILTERABLE)}."
             found.append(Warning(message, hint=hint, obj=model, id="session_mgmt.W024"))
     return found
 
@@ -90,14 +90,14 @@ def _list_faults(model: Any, publisher: Publisher) -> Iterator[tuple[str, str]]:
     options = model._meta
     if options.concrete_model is not publisher.model:
         yield (
-            f"{options.label} has its rows in a table of its own and in that of {publisher.label}, which publishes.",
-            "Saving either changes the other: put the fields of both into one model, or relate them by OneToOneField.",
+            f"{options.label} stores its rows in its own table and in that of {publisher.label}, which publishes.",
+            "Put the fields of both into one model, or relate them by OneToOneField.",
         )
         return
     for manager in options.managers:
         if not is_publishing(manager):
             yield (
-                f"{options.label}.{manager.name} does not publish what it changes.",
+                f"{options.label}.{manager.name} does not publish its changes.",
                 "Derive its class from PublishingManager, or its query set from PublishingQuerySet.",
             )
     if model is not publisher.model:
@@ -105,23 +105,23 @@ def _list_faults(model: Any, publisher: Publisher) -> Iterator[tuple[str, str]]:
     written = router.db_for_write(model)
     if written != settings().database:
         yield (
-            f"{options.label} is written to the database {written!r}, and sessions are in {settings().database!r}.",
-            "No transaction spans both: keep them in one database, or publish() by hand after the commit.",
+            f"{options.label} is written to the database {written!r}, but sessions are in {settings().database!r}.",
+            "No transaction covers both. Use one database, or call publish() yourself after the commit.",
         )
     try:
         publisher.resolve_serializer().check(model)
     except (ImportError, TypeError, ValueError) as error:
-        yield f"The serializer of {options.label} cannot be used: {error}", "Give a function, or a dotted path of one."
+        yield f"The serializer of {options.label} cannot be used: {error}", "Write a function, or its dotted path."
     # The fields of a serializer are the project's code, which may fail in any way.
     except Exception as error:
         yield (
             f"The serializer of {options.label} cannot be used: {type(error).__name__}: {error}",
-            "It runs without a request. Give one that does, or a function of a row.",
+            "It runs without a request. Use a serializer that needs none, or a function of a row.",
         )
     for name in publisher.prefetch:
         first = name.partition("__")[0]
         if not hasattr(model, first):
             yield (
-                f"prefetch of {options.label}: it has no relation {first!r}.",
+                f"{options.label} has no relation {first!r} to prefetch.",
                 "Name relations as for prefetch_related().",
             )

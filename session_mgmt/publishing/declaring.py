@@ -143,7 +143,7 @@ def _prepare_managers(model: Any) -> None:
     for manager in options.managers:
         if not is_publishing(manager):
             raise TypeError(
-                f"{options.label}.{manager.name} does not publish what it changes: derive its class from"
+                f"{options.label}.{manager.name} does not publish its changes: derive its class from"
                 " PublishingManager, or its query set from PublishingQuerySet."
             )
     if options.base_manager_name is None:

@@ -114,7 +114,7 @@ def test_the_check_finds_what_was_not_known_yet(django_isolated_apps: Any, monke
     found = check_publishers()
     assert {fault.id for fault in found} == {"session_mgmt.E034"}
     told = sorted(f"{fault.msg} {fault.hint}" for fault in found)
-    parts = ("prefetch of", "The serializer of", "Child has its rows", "Proxy.objects does not", "'elsewhere'")
+    parts = ("to prefetch", "The serializer of", "Child stores its rows", "Proxy.objects does not", "'elsewhere'")
     assert len(told) == len(parts)
     for part in parts:
         assert any(part in text for text in told), told
