@@ -166,7 +166,7 @@ class StateConflictAdmin(ContentAdmin):
         facts = {"document": row.document.name, "conflict": str(row.pk), "keep": keep}
         made = {} if version is None else {"version": version}
         self.note_action(request, audit.RESOLVE_CONFLICT, row.document.session_id, **facts, **made)
-        text = gettext("Decided.") if version is None else gettext("Decided, as version %d.") % version
+        text = gettext("Resolved.") if version is None else gettext("Resolved, as version %d.") % version
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.build_url("change", row))
 

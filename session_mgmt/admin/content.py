@@ -101,8 +101,8 @@ def describe_problem(error: SessionMgmtError) -> dict[str, Any]:
     help_ = ""
     if isinstance(error, StateUnreadable):
         help_ = _(
-            "Its key is missing or its stored bytes are damaged. Nothing was changed and nothing was shown instead. "
-            "Put the key back into STATE_KEYS, or verify the document to see which rows are bad."
+            "Its key is missing, or its stored bytes are damaged. Nothing was changed. "
+            "Add the key to state_keys, or verify the document to find the damaged rows."
         )
     return {"title": _("This cannot be shown"), "problem": {"name": error.name, "text": str(error), "help": help_}}
 

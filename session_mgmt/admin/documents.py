@@ -84,7 +84,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
     @admin.display(description=_("size"), ordering="size")
     def size_text(self, row: StateDocument) -> str:
         is_exact = row.snapshot_version == row.version
-        remark = "" if is_exact else gettext("The document's own page tells the exact size.")
+        remark = "" if is_exact else gettext("The document's own page shows the exact size.")
         return format_html('<span title="{}">{}</span>', remark, show.format_bound(row.size, is_exact=is_exact))
 
     @admin.display(description=_("open conflicts"), ordering="open_conflicts")

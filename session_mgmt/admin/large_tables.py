@@ -45,7 +45,7 @@ class IndexedChangeList(ChangeList):
         self.is_large = True
         allowed = super().get_ordering(request, queryset)
         if allowed != usual:
-            text = gettext("There are too many rows to sort them by this column. Choose fewer by a filter or a search.")
+            text = gettext("There are too many rows to sort by this column. Reduce them with a filter or a search.")
             messages.warning(request, text)
         return allowed
 

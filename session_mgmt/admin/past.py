@@ -120,7 +120,9 @@ class PastPages(ContentAdmin):
             made = _restore_version(row, to, seen)
         # Return to the comparison, which now shows the writes that came in between.
         except PreconditionFailed:
-            text = _("Somebody has written since you looked, so nothing was restored. This is how it stands now.")
+            text = _(
+                "The document has changed since you opened the page. Nothing was restored. This is its present state."
+            )
             self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(self.build_url("compare", row, f"from={to}"))
         except SessionMgmtError as error:

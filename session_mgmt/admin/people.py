@@ -90,12 +90,12 @@ class PeoplePages(ReadOnlyAdmin):
         person = _find_person(key)
         # The name must be typed, because an erasure cannot be undone.
         if request.POST.get("name", "").strip() != person.get_username():
-            self.message_user(request, gettext("Nothing was erased: the name is another one."), messages.ERROR)
+            self.message_user(request, gettext("Nothing was erased, because the name is different."), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_person", args=[key]))
         try:
             report = erase_user(person, by=request.user, ip=addresses.read_meta(request.META))
         except IntegrityError:
-            text = gettext("Rows of the project protect a session of this person. What is before it was erased.")
+            text = gettext("Rows of the project protect a session of this person. Only earlier sessions were erased.")
             self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_person", args=[key]))
         told = ", ".join(f"{kind} {rows}" for kind, rows in report.as_dict().items())

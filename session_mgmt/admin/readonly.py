@@ -120,7 +120,7 @@ def _answer_outages(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
             if not is_outage(error):
                 raise
             outages.tell(error)
-            text = _("The database did not answer. Try again in a moment, and look first whether this was done.")
+            text = _("The database did not answer. Check whether the change was made before you try again.")
             headers = {"Retry-After": "1", "Cache-Control": "no-store"}
             return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8", headers=headers)
 

@@ -31,7 +31,7 @@ def describe_receipt(receipt: dict[str, Any]) -> str:
     replayed, lost = _ranges(receipt.get("replayed")), _ranges(receipt.get("lost"))
     parts = [str(_HEADS.get(receipt.get("verdict", ""), ""))]
     if not replayed and not lost:
-        parts.append(_("Nothing had been missed."))
+        parts.append(_("Nothing was missed."))
     parts += [_("Replayed: %s.") % ", ".join(_describe_log(*one) for one in replayed)] if replayed else []
     parts += [_("Lost for good: %s.") % ", ".join(_describe_log(*one) for one in lost)] if lost else []
     took = receipt.get("duration_ms")

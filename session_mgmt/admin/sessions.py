@@ -173,7 +173,7 @@ class ClientSessionAdmin(PeoplePages):
         if self._act(request, do, [session.pk], request.POST.get("reason", "")):
             self.message_user(request, gettext("Done."), messages.SUCCESS)
         else:
-            self.message_user(request, gettext("The session had ended before."), messages.WARNING)
+            self.message_user(request, gettext("The session had already ended."), messages.WARNING)
         return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_change", args=[session.pk]))
 
     def clean_view(self, request: HttpRequest) -> HttpResponse:
@@ -193,7 +193,7 @@ class ClientSessionAdmin(PeoplePages):
 
     @admin.action(description=_("Disconnect selected sessions"), permissions=["disconnect"])
     def disconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Disconnect the selected sessions, after a confirmation page: their clients do not come back by themselves."""
+        """Disconnect the selected sessions, after a confirmation page: their clients do not reconnect by themselves."""
         return self._confirm_or_act(request, "disconnect", queryset)
 
     @admin.action(description=_("Let selected sessions reconnect"), permissions=["disconnect"])
@@ -206,7 +206,7 @@ class ClientSessionAdmin(PeoplePages):
         chosen = list(queryset[: MOST_CHOSEN + 1])
         if len(chosen) <= MOST_CHOSEN:
             return chosen
-        text = gettext("Nothing was done: choose at most %d sessions at once, by a filter or a search.") % MOST_CHOSEN
+        text = gettext("Nothing was done. Choose at most %d sessions, with a filter or a search.") % MOST_CHOSEN
         self.message_user(request, text, messages.WARNING)
         return []
 

@@ -51,20 +51,20 @@ class UpkeepPages(ContentAdmin):
     def _forget_label(self, request: HttpRequest, row: StateDocument) -> str:
         label = request.POST.get("label", "")
         if not history.forget_checkpoint(row.pk, label):
-            return _("There was no such label.")
+            return _("There is no such label.")
         self.note_action(request, audit.FORGET_STATE, row.session_id, document=row.name, label=label)
         return _("The label was given up.")
 
     def _compact_log(self, request: HttpRequest, row: StateDocument) -> str:
         gone = compaction.compact_document(row.pk, run=bridge().run_in_worker)
         self.note_action(request, audit.COMPACT_STATE, row.session_id, document=row.name, revisions=gone)
-        return _("Compacted: %d old versions went.") % gone
+        return _("Compacted. %d old versions were deleted.") % gone
 
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """List every damaged row. POST only, because the check reads all rows."""
         self.check_allowed(request, access.MAINTAIN_STATE)
         if _is_heavy(row):
-            text = _("This document is too large to be checked in a page. Run manage.py verify_state --document %d.")
+            text = _("This document is too large to verify in a page. Run manage.py verify_state --document %d.")
             return self.redirect_back(request, row, text % row.pk, messages.WARNING)
         found = verification.verify_document(row.pk)
         self.note_action(request, "verify_state", row.session_id, document=row.name, findings=len(found))

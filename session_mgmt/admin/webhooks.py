@@ -43,7 +43,7 @@ class EndpointForm(forms.ModelForm):
         choices=[(name, name) for name in EVENT_TYPES],
         widget=forms.CheckboxSelectMultiple,
         required=False,
-        help_text=_("None chosen means all of them."),
+        help_text=_("Choose none to send all."),
     )
 
     class Meta:
@@ -146,7 +146,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         try:
             secret = endpoints.rotate_secret(endpoint.pk, at_once=at_once)
         except StateUnreadable as error:
-            text = gettext("%s Make a new secret at once to leave the old one.") % error
+            text = gettext("%s Make a new secret at once to discard the old one.") % error
             self.message_user(request, text, messages.ERROR)
             return self.response_post_save_change(request, endpoint)
         self.note_action(request, audit.ROTATE_WEBHOOK, None, endpoint=endpoint.pk, at_once=at_once)

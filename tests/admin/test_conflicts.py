@@ -105,7 +105,7 @@ def test_a_decision_settles_it(
     operator: Client, paper: Paper, conflict: StateConflict, keep: str, typed: str, data: Any, version: int | None
 ) -> None:
     assert told(decide(operator, conflict, keep, typed)) == [
-        f"Decided, as version {version}." if version else "Decided."
+        f"Resolved, as version {version}." if version else "Resolved."
     ]
     assert paper.data == data
     conflict.refresh_from_db()

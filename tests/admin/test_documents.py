@@ -272,7 +272,7 @@ def locked(settings: Any) -> Paper:
 @pytest.mark.parametrize("page", PAGES)
 def test_a_lost_key_is_a_page_that_says_what_to_do(operator: Client, locked: Paper, page: str) -> None:
     html = html_of(operator, locked.at(page))
-    assert "state_unreadable" in html and "STATE_KEYS" in html and "telling" not in html
+    assert "state_unreadable" in html and "state_keys" in html and "telling" not in html
 
 
 def test_with_a_lost_key_the_facts_are_there_and_nothing_is_written(operator: Client, locked: Paper) -> None:

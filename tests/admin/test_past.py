@@ -163,7 +163,7 @@ def test_restoring_is_an_ordinary_new_version(operator: Client, paper: Paper) ->
 def test_who_has_not_seen_the_newest_version_restores_nothing_and_is_told(operator: Client, paper: Paper) -> None:
     answer = restored(operator, paper, 1, before=lambda: paper.put({"cart": {"coupon": "SOMEBODY ELSE'S"}}))
     (message,) = answer.context["messages"]
-    assert message.level == levels.WARNING and "Somebody has written since you looked" in str(message)
+    assert message.level == levels.WARNING and "has changed since you opened the page" in str(message)
     assert paper.row.version == 3 and paper.data["cart"]["coupon"] == "SOMEBODY ELSE'S"
     assert "restore_state" not in deeds()
     # The page that follows shows what is there now, and its button works.
@@ -176,7 +176,7 @@ def test_who_has_not_seen_the_newest_version_restores_nothing_and_is_told(operat
 def test_of_two_operators_who_saw_the_same_one_restores(operator: Client, paper: Paper) -> None:
     other = staff(*SEEING, "restore_statedocument")
     answer = restored(operator, paper, 1, before=lambda: restored(other, paper, 0))
-    assert "Somebody has written since" in told(answer)[0]
+    assert "has changed since you opened" in told(answer)[0]
     assert paper.data == {} and deeds().count("restore_state") == 1
 
 
@@ -188,7 +188,7 @@ def test_a_form_that_saw_nothing_restores_nothing(operator: Client, paper: Paper
 
 def test_a_position_of_another_life_restores_nothing(operator: Client, paper: Paper) -> None:
     form = {"to": "1", "seen": f'["{"0" * 16}",2,"{"0" * 16}"]'}
-    assert "Somebody has written" in told(operator.post(paper.at("restore"), form, follow=True))[0]
+    assert "has changed since" in told(operator.post(paper.at("restore"), form, follow=True))[0]
     assert paper.row.version == 2
 
 

@@ -43,7 +43,7 @@ def test_the_page_says_what_will_go_and_the_session_leads_to_it(operator: Client
     answer = operator.get(page_of(alice))
     assert answer.context["counts"].sessions == 2
     html = answer.content.decode()
-    assert "nothing brings them back" in html and "alice" in html
+    assert "You cannot undo this" in html and "alice" in html
     assert live_parts(html) == []
     # To look changes nothing.
     assert (ClientSession.objects.count(), deeds()) == (2, [])
@@ -77,7 +77,7 @@ def test_erasing_takes_all_of_one_person_once_the_name_was_typed(operator: Clien
     bobs = furnish(get_user_model().objects.create_user("bob"))
     for name in ("", "bob", "Alice"):
         answer = operator.post(page_of(alice, "erase/"), {"name": name}, follow=True)
-        assert told(answer) == ["Nothing was erased: the name is another one."]
+        assert told(answer) == ["Nothing was erased, because the name is different."]
     assert (ClientSession.objects.count(), deeds()) == (2, [])
     answer = operator.post(page_of(alice, "erase/"), {"name": " alice "}, follow=True)
     assert told(answer) == ["Erased: sessions 1, logins 0, publications 0, audit 0."]

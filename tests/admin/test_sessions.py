@@ -209,7 +209,7 @@ def test_ending_a_session_goes_through_the_verb_and_is_audited(alice: Any) -> No
     assert (entry.action, entry.session, entry.data) == ("terminate", session.pk, {"reason": "stolen phone"})
     assert entry.actor is not None and entry.ip == "127.0.0.1"
     again = http.post(f"{LIST}{created.session.pk}/act/", {"do": "terminate"}, follow=True)
-    assert "had ended before" in again.content.decode()
+    assert "had already ended" in again.content.decode()
     assert AuditEntry.objects.count() == 1
 
 
@@ -266,7 +266,7 @@ def test_more_sessions_than_a_request_may_hold_are_refused(
     first, *_ = (lifecycle.create_session().session.pk for _ in range(3))
     form = {"action": f"{do}_selected", "_selected_action": [str(first)], "select_across": "1", "index": "0"}
     for given in (form, {**form, "confirmed": "yes"}):
-        assert "Nothing was done: choose at most 2" in operator.post(LIST, given, follow=True).content.decode()
+        assert "Nothing was done. Choose at most 2" in operator.post(LIST, given, follow=True).content.decode()
     assert not AuditEntry.objects.filter(action=do).exists()
 
 
@@ -340,7 +340,7 @@ def test_it_is_said_who_closed_a_connection(operator: Client, alice: Any, closed
 def test_disconnecting_asks_first(operator: Client, alice: Any) -> None:
     session = lively(alice).session
     html = operator.get(page_of(session)).content.decode()
-    assert "do not come back by themselves" in html
+    assert "do not reconnect by themselves" in html
     act = f"{LIST}{session.pk}/act/"
     assert "Disconnect these sessions?" in operator.post(act, {"do": "disconnect"}).content.decode()
     assert not AuditEntry.objects.exists()

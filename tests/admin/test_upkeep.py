@@ -31,7 +31,7 @@ def test_a_version_is_kept_under_a_label_and_given_up(operator: Client, paper: P
     assert labels(paper) == ["before the sale"]
     assert act(operator, paper, "persist", label="") == "Version 2 is kept as v2."
     assert act(operator, paper, "forget", label="before the sale") == "The label was given up."
-    assert act(operator, paper, "forget", label="before the sale") == "There was no such label."
+    assert act(operator, paper, "forget", label="before the sale") == "There is no such label."
     assert labels(paper) == ["v2"]
     done = AuditEntry.objects.filter(action__in=["persist_state", "forget_state"]).order_by("id")
     assert [entry.data["label"] for entry in done] == ["before the sale", "v2", "before the sale"]
@@ -50,7 +50,7 @@ def test_compacting_now_keeps_a_snapshot_of_the_head(operator: Client, paper: Pa
     settings.SESSION_MGMT = {"MAX_REVISIONS": 4}
     for number in range(8):
         paper.put({"n": number})
-    assert act(operator, paper, "compact").startswith("Compacted: ")
+    assert act(operator, paper, "compact").startswith("Compacted. ")
     assert paper.row.snapshot_version == paper.row.version and paper.row.oldest_revision > 1
     assert AuditEntry.objects.get(action="compact_state").data["revisions"] == paper.row.oldest_revision - 1
 
