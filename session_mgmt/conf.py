@@ -52,19 +52,19 @@ class Settings:
     anonymous_sessions: bool = _setting(
         False, "Allow sessions without a user. They let anyone fill a disk (ASVS 7.6.2)."
     )
-    on_login: str = _setting("claim", "What becomes of a visitor's session after a login: claim, fresh or ask.")
+    on_login: str = _setting("claim", "What happens to a visitor's session at a login: claim, fresh or ask.")
     claim_within: timedelta = _setting(
         timedelta(hours=24), "A visitor's session can be claimed for this long after its last activity."
     )
     may_claim: Hook = _setting(
-        None, "Function of session, user and request: returns if the claim is allowed. None allows all."
+        None, "Function of session, user and request: returns whether to claim. None always claims."
     )
     on_logout: str = _setting("end", "end, or anonymous: the tabs enter again and get a new, empty session.")
     idle_timeout: timedelta = _setting(
         timedelta(hours=24), "A session ends after this time without activity; at least 60 s."
     )
     reading_is_activity: bool = _setting(
-        False, "Count an open connection as activity. If False, a page left open ends as well."
+        False, "Count an open connection as activity. Otherwise only writes count, even on an open page."
     )
     absolute_timeout: timedelta = _setting(
         timedelta(days=30), "A session ends at this age (NIST 63B AAL1); at least 60 s."
@@ -94,7 +94,7 @@ class Settings:
         "Permission for a followed topic is asked this often: rights change without a signal.",
     )
     scopes_for: Hook = _setting(
-        None, "Function of request and user (or None): returns the scopes of a new session. None is no limit."
+        None, "Function of request and user (or None): returns the scopes of a new session. None sets no limit."
     )
     tenant_of: Hook = _setting(
         None, "Function of a request: returns the name of its tenant. No list or call crosses tenants."
@@ -260,7 +260,7 @@ class Settings:
     )
     place_of: Hook = _setting(None, "Function of a session: returns its place as text for people.")
     webhooks: bool = _setting(
-        False, "Send events to endpoints. The project decides if its server may call other addresses."
+        False, "Send events to endpoints. The project decides whether its server calls other addresses."
     )
     webhook_http: bool = _setting(False, "Allow endpoints at http://, where anyone on the way can read.")
     webhook_networks: tuple[str, ...] = _setting(

@@ -39,7 +39,7 @@ class HealthView(ApiView):
 
     @endpoint(
         "Check the service",
-        description="`status`, and figures for people who may see sessions. 503 if the service is unavailable.",
+        description="`status`, and figures with the permission to see sessions. 503 if the service is unavailable.",
         answer="Health",
     )
     def get(self, request: Request) -> Response:
