@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -63,6 +65,27 @@ def test_the_schedule_names_tasks_that_exist() -> None:
 def test_a_schedule_entry_expires_before_the_next_is_due() -> None:
     for entry in session_mgmt.beat_schedule(cleanup_interval=timedelta(minutes=1)).values():
         assert entry["options"]["expires"] < entry["schedule"]
+
+
+@pytest.mark.parametrize("name", ["cleanup_sessions", "drain_outbox", "send_webhooks"])
+def test_no_transaction_of_a_task_waits_while_the_collector_looks_at_all_that_is_loaded(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def work() -> None:
+        order.append("work")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gc, "collect", lambda: order.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: order.append("freeze"))
+    for at, verb in ((tasks.cleanup, "run_cleanup"), (tasks.sending, "send_due"), (tasks.handlers, "outbox_waits")):
+        monkeypatch.setattr(at, verb, work)
+    monkeypatch.setattr(tasks, "_freeze_loaded_objects", lru_cache(tasks._freeze_loaded_objects.__wrapped__))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            getattr(tasks, name)()
+    assert order == ["collect", "freeze", "work", "work"]
 
 
 def test_the_cleanup_task_ends_what_is_due() -> None:
