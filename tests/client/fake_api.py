@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from session_mgmt.client.clock import Clock
+from tests.turns import pass_turn
 
 Answer = httpx.Response | Exception | dict[str, Any]
 
@@ -57,7 +57,7 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
-        await asyncio.sleep(0)  # others run, as in any wait
+        await pass_turn()  # others run, as in any wait
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> SimpleNamespace:
         timer = (self.time + seconds, callback)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from session_mgmt.consumers.outlet import BACKLOG
 from tests.consumers.crowd import KB, Room, Tab
+from tests.turns import pass_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-async def pass_turn() -> None:
-    """Wait for what was called soon."""
-    turn = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(turn.set_result, None)
-    await turn
 
 
 def direct(tab: Tab) -> list[bytes]:

@@ -23,7 +23,7 @@ from session_mgmt.protocol.recovery import Mode
 from session_mgmt.registry import topic
 from session_mgmt.writes import verbs
 from tests.consumers.crowd import KB, Room, Tab, look, look_at
-from tests.consumers.test_ephemeral import pass_turn
+from tests.turns import pass_turn
 
 KEYS = ("region", "kind")
 EU, US = filters.read({"region": "eu"}, KEYS), filters.read({"region": "us"}, KEYS)

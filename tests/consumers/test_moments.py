@@ -12,14 +12,13 @@ from session_mgmt.consumers.inbox import Inbox
 from session_mgmt.consumers.moments import Moment
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.writes import Writes
+from tests.turns import pass_turn
 
 
 async def begin(moment: Moment) -> asyncio.Task[None]:
     """Let somebody wait for a moment."""
     task = asyncio.create_task(moment.wait())
-    turn = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(turn.set_result, None)
-    await turn
+    await pass_turn()
     return task
 
 

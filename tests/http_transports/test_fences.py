@@ -15,6 +15,7 @@ from session_mgmt.models import Client, ClientSession, Connection, SessionEvent
 from session_mgmt.registry import on_message, topic
 from session_mgmt.shortcuts import disconnect, reconnect, terminate_session
 from session_mgmt.writes import verbs
+from tests.turns import pass_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MAIN, ROOM, SECRET = "state:main", "topic:room:1", "topic:room:secret"
@@ -332,9 +333,7 @@ async def until_held(poll: asyncio.Future[Any]) -> None:
     """Wait until a poll is held and follows its logs. One that is answered instead would be waited for for ever."""
     while hub().held < 1 or not hub().serving.connections:
         assert not poll.done(), f"the poll was answered: {poll.result()}"
-        turn = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(turn.set_result, None)
-        await turn
+        await pass_turn()
 
 
 ENDS: dict[str, tuple[str, Any]] = {

@@ -22,6 +22,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.registry import topic
 from session_mgmt.shortcuts import apublish
+from tests.turns import pass_turn
 from tests.walks.conftest import PATIENCE
 
 CHANGES = 50
@@ -133,7 +134,7 @@ async def test_of_fifty_rights_that_end_beside_publications_none_lets_a_later_on
             else:
                 beginning = asyncio.create_task(begin())
                 for _ in range(chance.randrange(TURNS)):
-                    await asyncio.sleep(0)
+                    await pass_turn()
                 await asyncio.gather(beginning, publish_beside_the_end(member))
         if is_told:
             await follower.until(lambda frame: frame["type"] == "error" and frame.get("log") == TOPIC)
