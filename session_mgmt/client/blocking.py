@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from session_mgmt.client.presence import Presence
@@ -14,16 +16,21 @@ from session_mgmt.client.session import SessionClient
 from session_mgmt.client.topics import Subscription
 
 OWN_THREAD = "A callback must not wait for the client: put the value into a queue.Queue, or read in a loop."
+OTHER_PROCESS = "The client belongs to the process that made it: make another one after a fork."
+CLOSED = "The client is closed: make another one."
 
 
 class LoopThread:
     """Event loop in a thread of its own. Any other thread may run functions on it."""
 
     def __init__(self, patience: float | None) -> None:
-        self._patience = patience
+        self._patience, self._process = patience, os.getpid()
         self._loop = asyncio.new_event_loop()
+        # Without it, work that is given to the loop while it ends would never begin. A signal handler may take it
+        # again in the same thread.
+        self._lock, self._is_ended = threading.RLock(), False
         # A daemon thread, so that a program that never calls `close` can end. With a file as storage nothing is lost.
-        self._thread = threading.Thread(target=self._loop.run_forever, name="session-client", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="session-client", daemon=True)
         self._thread.start()
 
     def run(self, function: Callable[[], Any]) -> Any:
@@ -32,22 +39,44 @@ class LoopThread:
 
     def wait_for(self, work: Coroutine[Any, Any, Any], patience: float | None = None) -> Any:
         """Return the result of a coroutine. Raises TimeoutError after `patience` seconds; None sets no limit."""
-        if threading.current_thread() is self._thread or not self._thread.is_alive():
+        try:
+            running = self._begin(work)
+        except RuntimeError:
             work.close()
-            is_own = self._thread.is_alive()
-            raise RuntimeError(OWN_THREAD if is_own else "The client is closed: make another one.")
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+            raise
         try:
             return running.result(patience)
-        except BaseException:
+        except BaseException as problem:
             # Also if the program is interrupted, because then nobody waits for the answer any more.
             running.cancel()
+            if isinstance(problem, CancelledError) and self._is_ended:
+                raise RuntimeError(CLOSED) from problem
             raise
 
+    def check_caller(self) -> None:
+        """Raise RuntimeError in a callback, which would wait for itself, and in another process."""
+        if os.getpid() != self._process:
+            raise RuntimeError(OTHER_PROCESS)
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(OWN_THREAD)
+
     def end(self) -> None:
-        """End the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End the loop and its thread, with everything that still runs there."""
+        with self._lock:
+            self._is_ended = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        self.check_caller()
+        with self._lock:
+            if self._is_ended:
+                raise RuntimeError(CLOSED)
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _run_loop(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(_cancel_others())
         self._loop.close()
 
 
@@ -113,7 +142,8 @@ class SyncSessionClient:
         ):
             raise ValueError(f"timeout is a number of seconds above 0, or None, not {timeout!r}")
         self._thread = LoopThread(timeout)
-        self._lock, self._is_closed = threading.Lock(), False
+        # A signal handler may close the client while the same thread closes it.
+        self._lock, self._is_closed = threading.RLock(), False
         try:
             self._client: SessionClient = self._thread.wait_for(_start(url, options))
         except BaseException:
@@ -159,6 +189,8 @@ class SyncSessionClient:
         self._end(self._client.close)
 
     def _end(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        # Before the lock, which is held by the thread that waits for this callback.
+        self._thread.check_caller()
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
@@ -166,6 +198,14 @@ class SyncSessionClient:
                     self._thread.wait_for(end())
                 finally:
                     self._thread.end()
+
+
+async def _cancel_others() -> None:
+    """Cancel all tasks of the loop; otherwise threads that wait for one of them would wait for ever."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _settle(function: Callable[[], Any]) -> Any:

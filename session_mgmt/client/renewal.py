@@ -45,7 +45,7 @@ class Renewal:
     async def close(self) -> None:
         """Stop, and cancel an exchange that is running: its nonce is stored, so the next start repeats it."""
         self.stop()
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 

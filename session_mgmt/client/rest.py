@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from session_mgmt.client.errors import Refused, Unanswered
+from session_mgmt.client.errors import Refused, Stopped, Unanswered
 from session_mgmt.protocol.position import Position
 
 Headers = Mapping[str, str]
@@ -106,6 +106,8 @@ class Rest:
     async def _send(
         self, method: str, path: str, body: Any, headers: httpx.Headers, auth: httpx.Auth | None = None
     ) -> httpx.Response:
+        if self._http.is_closed:
+            raise Stopped(1000, "closed")
         try:
             answer = await self._http.request(method, urljoin(self._base, path), json=body, headers=headers, auth=auth)
         except httpx.HTTPError as error:

@@ -35,6 +35,7 @@ Receipt = dict[str, Any]
 # Seconds that a logout waits for unanswered writes.
 FLUSH_SECONDS = 2.0
 LOGGED_OUT = "logged_out"
+CLOSED = Leave(1000, "closed", reconnect=False)
 SESSION_CHANGED = Leave(Close.DETACHED, "session_changed", reconnect=True)
 
 
@@ -81,10 +82,13 @@ class Shell(Performer):
             raise self._stopped
 
     async def close(self) -> None:
-        # With a durable storage the client can come back under its name; without one it leaves for good.
-        await self._end_work(None if self._storage.durable else {"type": "disconnect"})
-        self._stop(Leave(1000, "closed", reconnect=False))
-        await self._http.aclose()
+        try:
+            # With a durable storage the client can come back under its name; without one it leaves for good.
+            await self._end_work(None if self._storage.durable else {"type": "disconnect"})
+        # Also for a cancellation, because waiting calls would wait for ever.
+        finally:
+            self._stop(CLOSED)
+            await self._http.aclose()
 
     async def log_in(self, login: Login, user: User) -> None:
         """Continue with another login of the project. Raises Refused, Unanswered or Stopped."""
@@ -97,10 +101,12 @@ class Shell(Performer):
     async def log_out(self) -> None:
         """Wait a moment for unanswered writes, then end the session here, and on the server if it answers."""
         await self._flush_for(FLUSH_SECONDS)
-        await self._end_work(None)
-        session, token = self.credentials.session_id, self.credentials.token
-        self._stop(Leave(1000, LOGGED_OUT, reconnect=False))
-        self._end_session(LOGGED_OUT)
+        try:
+            await self._end_work(None)
+        finally:
+            session, token = self.credentials.session_id, self.credentials.token
+            self._stop(Leave(1000, LOGGED_OUT, reconnect=False))
+            self._end_session(LOGGED_OUT)
         if session is not None and token is not None and not self._http.is_closed:
             with contextlib.suppress(ClientError):
                 await self.rest.call("DELETE", f"sessions/{session}/", headers={"authorization": f"Bearer {token}"})
@@ -307,6 +313,13 @@ class Shell(Performer):
     async def _run(self) -> None:
         try:
             leave = await self._link.run()
+        except asyncio.CancelledError:
+            # The loop ends, and nobody has closed the client. On another loop it could not go on.
+            if not self._closed:
+                self._closed = True
+                self._stop(CLOSED)
+                await self._http.aclose()
+            raise
         except Exception:
             # For example a storage that cannot be written: without this, waiting calls would wait for ever.
             logger.exception("The client cannot go on.")
@@ -329,7 +342,8 @@ class Shell(Performer):
         running = [*self._tasks] if self._runner is None else [*self._tasks, self._runner]
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        # Tasks of an earlier loop are done, and cannot be awaited on this one.
+        await asyncio.gather(*(task for task in running if not task.done()), return_exceptions=True)
 
     async def _flush_for(self, seconds: float) -> None:
         if not self.core.ready:

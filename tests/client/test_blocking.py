@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -82,6 +83,53 @@ async def test_a_callback_that_calls_the_client_is_told_so_and_nothing_hangs() -
         return told.get()
 
     assert await use(work, answer_all) == blocking.OWN_THREAD
+
+
+async def test_close_in_a_callback_is_refused_and_ends_nothing() -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    def work(client: SyncSessionClient) -> Any:
+        def call_back(_: Any) -> None:
+            with pytest.raises(RuntimeError) as problem:
+                client.close()
+            told.put(str(problem.value))
+
+        client.state.on("/n", call_back)
+        # While another thread closes the client, as well.
+        client.on("stopped", call_back)
+        client.state.set("/n", 1)
+        return client.state.get("/n")
+
+    assert await use(work, answer_all) == 1
+    assert [told.get(), told.get()] == [blocking.OWN_THREAD] * 2
+
+
+async def test_a_thread_that_waits_for_anything_is_told_that_the_client_was_closed() -> None:
+    def work(client: SyncSessionClient) -> BaseException | None:
+        begun = threading.Event()
+
+        async def wait(_: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.run, wait)
+            begun.wait()
+            client.close()
+            return waiting.exception()
+
+    assert str(await use(work, answer_all, timeout=None)) == blocking.CLOSED
+
+
+async def test_a_forked_process_is_told_that_the_client_is_not_its_own() -> None:
+    def work(client: SyncSessionClient) -> None:
+        own, client._thread._process = client._thread._process, -1
+        for call in (lambda: client.state.get(), lambda: client.send(1), client.close):
+            with pytest.raises(RuntimeError, match="fork"):
+                call()
+        client._thread._process = own
+
+    await use(work, answer_all)
 
 
 async def test_a_topic_is_read_in_a_plain_loop_and_left_when_the_loop_ends() -> None:

@@ -334,3 +334,45 @@ def test_connected_frames_of_the_fake_have_the_fields_of_the_protocol() -> None:
     assert {"session", "client_id", "generation", "last_seq", "logs", "heartbeat", "limits", "retry"} <= set(
         connected()
     )
+
+
+async def test_a_cancelled_close_leaves_nobody_waiting(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = await joined(server)
+    reached = asyncio.Event()
+
+    async def hang(_: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    answer, settling = client.send(1), asyncio.ensure_future(client.flushed())
+    with monkeypatch.context() as patched:
+        patched.setattr(client._shell._link, "stop", hang)
+        closing = asyncio.ensure_future(client.close())
+        await reached.wait()
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+    for waiting in (answer, settling, client.state.info()):
+        with pytest.raises(Stopped, match="closed"):
+            await waiting
+    await client.close()
+
+
+def test_a_client_whose_loop_has_ended_says_so_on_the_next_one() -> None:
+    async def leave_open() -> SessionClient:
+        async with fake_server() as server:
+            client, _ = await joined(server)
+            return client
+
+    async def use(client: SessionClient) -> None:
+        assert client.status == "disconnected"
+        calls = (lambda: client.send(1), client.state.info, lambda: client.topics.subscribe("chat", print))
+        for call in (*calls, lambda: anext(client.messages()), client.sessions.list):
+            with pytest.raises(Stopped, match="closed"):
+                await call()
+        await client.flushed()
+        await client.close()
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as first:
+        client = first.run(leave_open())
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as second:
+        second.run(use(client))
