@@ -143,6 +143,8 @@ class Nursery:
 
 
 _kept: OrderedDict[frozenset[tuple[str, str]], Nursery] = OrderedDict()
+# Two threads may order at once, and each must be given the answer to its own order.
+_ordering = threading.Lock()
 
 
 def fork_server(application: str, environment: Mapping[str, str], command: Sequence[str], log: Path) -> Forked:
@@ -155,12 +157,13 @@ def fork_server(application: str, environment: Mapping[str, str], command: Seque
     # Of a database only the kind decides what is imported.
     settings[URL] = "postgres:///nobody" if database[URL] else ""
     key = frozenset(settings.items())
-    if key not in _kept:
-        while len(_kept) >= MOST_KEPT:
-            _kept.popitem(last=False)[1].close()
-        _kept[key] = Nursery(settings)
-    _kept.move_to_end(key)
-    pid = _kept[key].fork(application, late, command=list(command), log=str(log), database=database)
+    with _ordering:
+        if key not in _kept:
+            while len(_kept) >= MOST_KEPT:
+                _kept.popitem(last=False)[1].close()
+            _kept[key] = Nursery(settings)
+        _kept.move_to_end(key)
+        pid = _kept[key].fork(application, late, command=list(command), log=str(log), database=database)
     return Forked(command, pid)
 
 

@@ -177,6 +177,62 @@ def repeat_after_return() -> None:
     pages.Page.build_frame = build_doubled
 
 
+def lose_deliveries() -> None:
+    """Take each delivery for sent, whatever the endpoint answers."""
+    sending: Any = import_module("session_mgmt.actions.webhooks.sending")
+    sending._Turn._obey = lambda self, answer: False
+    store = sending._Turn._store_outcome
+
+    def store_as_sent(self: Any, delivery: Any, **more: Any) -> None:
+        delivery.last_status = 204
+        store(self, delivery, **more)
+
+    sending._Turn._store_outcome = store_as_sent
+
+
+def overtake_deliveries() -> None:
+    """Send the newest delivery of a session first."""
+    sending: Any = import_module("session_mgmt.actions.webhooks.sending")
+
+    def find_newest(self: Any) -> Any:
+        cursor = self._cursor
+        rows = sending.WebhookDelivery.objects.filter(session=cursor.session_id, endpoint=cursor.endpoint_id)
+        return rows.filter(state="waiting", sequence__lte=cursor.head).order_by("-sequence").first()
+
+    sending._Turn._find_next = find_newest
+
+
+def rename_deliveries() -> None:
+    """Give each attempt an id of its own."""
+    sending: Any = import_module("session_mgmt.actions.webhooks.sending")
+    read, numbers = sending.read_message_id, itertools.count(1)
+    sending.read_message_id = lambda body: f"{read(body)}.{next(numbers)}"
+
+
+def forget_failed_runs() -> None:
+    """Give a durable handler up when it fails."""
+    handlers: Any = import_module("session_mgmt.actions.timeline.handlers")
+
+    def give_up(self: Any, key: int, *_: Any) -> bool:
+        handlers.HandlerRun.objects.filter(pk=key).delete()
+        return False
+
+    handlers._Run._note_failure = give_up
+
+
+def repeat_runs() -> None:
+    """Run the durable handlers of some events twice."""
+    handlers: Any = import_module("session_mgmt.actions.timeline.handlers")
+    call = handlers._call
+
+    def call_twice(name: str, event: Any) -> None:
+        if event.seq % 5 == 0:
+            call(name, event)
+        call(name, event)
+
+    handlers._call = call_twice
+
+
 def mislead_readers() -> None:
     """Do all to readers that can be done to them."""
     for mislead in (leave_out_of_past, leave_out_of_parts, keep_ghosts, miss_a_row, repeat_after_return):
@@ -196,6 +252,11 @@ BREAKS: dict[str, Callable[[], None]] = {
     "miss_a_row": miss_a_row,
     "repeat_after_return": repeat_after_return,
     "mislead_readers": mislead_readers,
+    "lose_deliveries": lose_deliveries,
+    "overtake_deliveries": overtake_deliveries,
+    "rename_deliveries": rename_deliveries,
+    "forget_failed_runs": forget_failed_runs,
+    "repeat_runs": repeat_runs,
     "ignore_replacement": ignore_replacement,
 }
 

@@ -17,6 +17,7 @@ from tests.faults import (
     check_counts,
     check_groups,
     check_guests,
+    check_hooks,
     check_life,
     check_lists,
     check_state,
@@ -53,6 +54,8 @@ class Demands:
     parts: int = 0
     looks: int = 0
     turns: int = 0
+    deliveries: int = 0
+    delivered_again: int = 0
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ def check(
     """Every check over one run."""
     evidence = Evidence(records, dump)
     verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
-    groups = (check_groups, check_guests, check_lists)
+    groups = (check_groups, check_guests, check_lists, check_hooks)
     rooms = (check_state, check_counts, check_streams, check_tokens, check_life, *groups)
     for one in (one for room in rooms for one in room.CHECKS):
         verdict.violations += one(evidence)
@@ -131,7 +134,7 @@ def list_shortages(records: list[Record], trimmed: int, demands: Demands) -> Ite
         "trimmed versions": (trimmed, demands.trimmed),
         "writes on a base that was gone": (len(told_digests & accepted), demands.by_digests),
     }
-    visits = check_guests.count(records) | check_lists.count(records)
+    visits = check_guests.count(records) | check_lists.count(records) | check_hooks.count(records)
     found |= {name: (times, getattr(demands, name)) for name, times in visits.items()}
     for name, (count, wanted) in found.items():
         if count < wanted:

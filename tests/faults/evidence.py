@@ -15,8 +15,8 @@ LOST = frozenset({"history_lost", "epoch_changed", "unreadable_position"})
 # Added to the generations after a restored backup: the database gives some of them a second time.
 SECOND_LIFE = 1_000_000
 
-# Topics to which the server itself publishes (`check_guests`, `check_lists`).
-OF_THE_SERVER = ("presence:", "rows:")
+# Topics to which the server itself publishes (`check_guests`, `check_lists`, `check_hooks`).
+OF_THE_SERVER = ("presence:", "rows:", "handled:")
 
 SEEN = frozenset({"connected", "entries", "snapshot", "gap", "recovery", "info"})
 

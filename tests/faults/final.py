@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import psycopg
 
+_RUNS = "SELECT session_id, seq, handler FROM session_mgmt_handlerrun"
 _REUSES = "SELECT session FROM session_mgmt_auditentry WHERE action = 'refresh_reused' AND session IS NOT NULL"
 
 Row = tuple[Any, ...]
@@ -59,6 +60,15 @@ class Database:
         """Members of topics of whom something is still to be told."""
         return int(self.rows("SELECT count(*) FROM session_mgmt_member WHERE waiting")[0][0])
 
+    def undelivered(self) -> int:
+        """Events of which a webhook or a durable handler has still to learn."""
+        rows = self.rows(
+            "SELECT (SELECT count(*) FROM session_mgmt_webhookdelivery WHERE state = 'waiting')"
+            " + (SELECT count(*) FROM session_mgmt_handlerrun)"
+            " + (SELECT count(*) FROM session_mgmt_sessionevent WHERE pending)"
+        )
+        return int(rows[0][0])
+
     def trimmed(self) -> int:
         """Versions that the logs of documents have lost so far."""
         return int(self.rows("SELECT COALESCE(SUM(oldest_revision - 1), 0) FROM session_mgmt_statedocument")[0][0])
@@ -93,6 +103,8 @@ class Database:
                 "tokens": self._tokens(),
                 "reuses": self._reuses(),
                 "pending": self.pending(),
+                "deliveries": self._deliveries(),
+                "runs": [[_uuid(session), seq, name] for session, seq, name in self.rows(_RUNS)],
                 "rows": [list(row) for row in self.rows("SELECT id, name FROM auth_group")],
             }
 
@@ -193,11 +205,30 @@ class Database:
         }
 
     def _events(self) -> list[Dump]:
-        query = "SELECT session_id, seq, tag, type, data FROM session_mgmt_sessionevent ORDER BY session_id, seq"
+        query = (
+            "SELECT session_id, seq, tag, type, data, pending FROM session_mgmt_sessionevent ORDER BY session_id, seq"
+        )
         return [
-            {"session": _uuid(session), "seq": seq, "tag": tag, "type": kind, "data": orjson.loads(bytes(data))}
-            for session, seq, tag, kind, data in self.rows(query)
+            {
+                "session": _uuid(session),
+                "seq": seq,
+                "tag": tag,
+                "type": kind,
+                "data": orjson.loads(bytes(data)),
+                "pending": bool(is_pending),
+            }
+            for session, seq, tag, kind, data, is_pending in self.rows(query)
         ]
+
+    def _deliveries(self) -> list[Dump]:
+        """List the deliveries of webhooks; `seq` numbers the event of each."""
+        query = "SELECT session_id, endpoint_id, event, state, payload FROM session_mgmt_webhookdelivery ORDER BY id"
+        found = []
+        for session, endpoint, event, state, payload in self.rows(query):
+            body = orjson.loads(bytes(payload))
+            place = {"session": _uuid(session), "endpoint": endpoint, "event": event, "state": state}
+            found.append({**place, "id": body["id"], "seq": body["seq"]})
+        return found
 
 
 def _tag(chain: Any) -> str:

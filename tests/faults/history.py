@@ -28,6 +28,11 @@ page       of, position, exact            a reader of a list has a page of it
 unread     status, text                   or is refused one for now
 shows      log, place, after, until,      what it shows, by the place of the topic; `whole`: unless it waits for more
            rows, descending, whole, last
+endpoint   endpoint, path                 a service is told of events by this endpoint
+delivery   path, id, signed, digest,      it is sent one; `done`: what it answers (tests/faults/hooks.py)
+           body, done
+serves     server                         a server of this run
+told                                      from here on every event should have been delivered and handled
 kill, ready, calm                         the nemesis
 outage, restored what                     PostgreSQL or Redis goes away, loses something, and is back
 cut        fault, directions, seconds,    a fault of the network, and how many connections it met

@@ -20,7 +20,7 @@ from tests.faults.check import INVALID, UNKNOWN, VALID
 from tests.faults.run import Options, Outcome, execute, recovery_times, report
 from tests.faults.sweep import POINTS
 
-SHORT = Options(kills=5, calm=1.0, pause=1.0)
+SHORT = Options(kills=5, calm=1.0, pause=1.0, hooks=True)
 POSTGRES = replace(SHORT, database="postgres")
 # By what is done to whom; a kind on PostgreSQL is left out where there is no PostgreSQL.
 KINDS = {
@@ -32,6 +32,8 @@ KINDS = {
     "kills while logs are trimmed, PostgreSQL": replace(POSTGRES, trim=20),
     "kills over HTTP, two servers, SQLite": replace(SHORT, servers=2, transport="http"),
     "kills over HTTP, two servers, PostgreSQL": replace(POSTGRES, servers=2, transport="http"),
+    "kills while clients change transports, SQLite": replace(SHORT, servers=2, transport="any", switching=0.5),
+    "kills while clients change transports, PostgreSQL": replace(POSTGRES, servers=2, transport="any", switching=0.5),
     "cuts on all transports, SQLite": replace(SHORT, kills=0, cuts=10, transport="any"),
     "cuts on all transports, PostgreSQL": replace(POSTGRES, kills=0, cuts=10, transport="any"),
     "servers that stand still, SQLite": replace(SHORT, kills=0, pauses=5, servers=2),
@@ -45,6 +47,7 @@ KINDS = {
         SHORT, outages=True, servers=2, transport="http"
     ),
     "Redis and PostgreSQL taken away": replace(POSTGRES, scale=True, outages=True),
+    "Redis and PostgreSQL taken away, over HTTP": replace(POSTGRES, scale=True, outages=True, transport="http"),
     "PostgreSQL with the doorbells taken away": replace(POSTGRES, servers=2, bell=True, outages=True),
 }
 WORDS = {VALID: "valid", INVALID: "INVALID", UNKNOWN: "UNKNOWN"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from tests import services
-from tests.faults import breakage, check_guests, check_lists
+from tests.faults import breakage, check_guests, check_hooks, check_lists
 from tests.faults.backup import make_backup
 from tests.faults.browsers import TABS, Browsers, Interrupter
 from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, Verdict, check, list_shortages
@@ -24,6 +24,7 @@ from tests.faults.check_tokens import count_cut_off, count_told_again
 from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
+from tests.faults.hooks import Receiver, Workers
 from tests.faults.nemesis import Cutter, Nemesis
 from tests.faults.outages import LOCK_SECONDS, POSTGRES, REDIS, SQLITE, Outages
 from tests.faults.pauses import Pauser
@@ -60,7 +61,8 @@ class Options:
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
     clients are the tabs of one browser, and kills come while one of them refreshes.
     `guests`: clients that come and go in a topic, follow a part of another one, and read its past. `listers`: clients
-    that show a list page by page.
+    that show a list page by page. `hooks`: a service is told of all events by webhooks, and durable handlers write them
+    down (tests/faults/hooks.py).
     `broken`: a deliberate fault (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to
     be broken, or `each` of them. `keep`: a folder for the evidence.
     """
@@ -74,6 +76,7 @@ class Options:
     rest_after: int | None = None
     guests: int = 3
     listers: int = 1
+    hooks: bool = False
     calm: float = 4.0
     pause: float = 2.0
     scale: bool = False
@@ -131,6 +134,11 @@ class Options:
         return self.listers if self.invited and (self.each or not self.sought) and not self.outages else 0
 
     @property
+    def telling(self) -> bool:
+        """Whether services and handlers are told in this run: not where events that were told would be undone."""
+        return self.hooks and not self.restore
+
+    @property
     def demands(self) -> Demands:
         return Demands(
             kills=self.kills + count_deaths(self.points),
@@ -153,6 +161,8 @@ class Options:
             parts=4 * self.invited,
             looks=self.invited,
             turns=4 * self.listing,
+            deliveries=4 * self.clients if self.telling else 0,
+            delivered_again=self.clients // 4 if self.telling else 0,
         )
 
 
@@ -173,31 +183,29 @@ async def run(
 ) -> Outcome:
     """Everything between two empty processes and a verdict; files go to `folder`."""
     sqlite = folder / "faults.sqlite3"
-    variables = environment(
-        database_url, redis.url if redis else "", sqlite, options.broken, options.trim, options.tokens
-    )
-    # So that there are beats at all: a connection that is lost for one is opened again.
-    variables["SESSION_MGMT_TEST_HEARTBEAT"] = "1.0"
-    if options.bell:
-        variables["SESSION_MGMT_TEST_BELL"] = "default"
-    if options.outages:
-        variables["SESSION_MGMT_TEST_LOCK"] = str(LOCK_SECONDS)
+    variables = _build_variables(options, database_url, redis.url if redis else "", sqlite)
     await asyncio.to_thread(migrate, variables)
     servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else options.servers]]
     database = Database(database_url, sqlite)
     history = History(folder / "history.jsonl")
     crowd = _gather_crowd(options, history, servers)
+    chance = random.Random(options.seed)
+    receiver = Receiver(history, random.Random(options.seed))
+    workers = Workers(variables, random.Random(options.seed), folder / "workers.log")
     stack = contextlib.AsyncExitStack()
+    if options.telling:
+        await receiver.open(variables)
+        workers.start()
     try:
         for server in servers:
             await asyncio.to_thread(server.start)
+            history.add("nemesis", "serves", server=server.name)
         proxies = await _stand_before(servers, crowd, stack) if options.cuts else []
         await crowd.create()
         await crowd.invite(options.invited)
         await crowd.invite_listers(options.listing)
         crowd.set_pipeline(options.pipeline)
         crowd.start()
-        chance = random.Random(options.seed)
         outages = Outages(history, chance, options.outage_kinds, redis, postgres, sqlite, servers)
         nemesis = _choose_nemesis(options, history, crowd, servers, chance, outages, database)
         if options.restore:
@@ -211,19 +219,34 @@ async def run(
             await Sweeper(nemesis, sqlite, options.points).torment()
         await _work_on(history, database, options)
         notes = await _heal(crowd, database, options.patience)
-        # What clients do while they are stopped is not in the dump.
-        records = [*history.records]
-        dump = database.dump()
+        workers.calm()
+        records, dump = await _take_evidence(history, database, options.patience)
     finally:
         await crowd.stop()
+        await workers.stop()
+        await receiver.close()
         await stack.aclose()
-        lines = [line for server in servers for line in _keep_log(server, folder)]
+        lines = [*(line for server in servers for line in _keep_log(server, folder)), *workers.output()]
         for server in servers:
             server.close()
         history.close()
     (folder / "dump.json").write_bytes(orjson.dumps(dump))
     trimmed = sum(document["oldest"] - 1 for document in dump["documents"])
     return Outcome(check(records, dump, lines, options.demands), records, trimmed, notes)
+
+
+def _build_variables(options: Options, database_url: str, redis_url: str, sqlite: Path) -> dict[str, str]:
+    """Build the environment of the servers."""
+    variables = environment(database_url, redis_url, sqlite, options.broken, options.trim, options.tokens)
+    # So that there are beats at all: a connection that is lost for one is opened again.
+    variables["SESSION_MGMT_TEST_HEARTBEAT"] = "1.0"
+    if options.bell:
+        variables["SESSION_MGMT_TEST_BELL"] = "default"
+    if options.outages:
+        variables["SESSION_MGMT_TEST_LOCK"] = str(LOCK_SECONDS)
+    if options.telling:
+        variables["SESSION_MGMT_TEST_HOOKS"] = "1"
+    return variables
 
 
 def _gather_crowd(options: Options, history: History, servers: list[AppServer]) -> Crowd:
@@ -310,6 +333,24 @@ async def _heal(crowd: Crowd, database: Database, patience: float) -> list[str]:
     return notes
 
 
+async def _take_evidence(history: History, database: Database, patience: float) -> tuple[list[Record], Record]:
+    """Return what happened and what is stored, both of one moment, in which every event has been told if possible.
+
+    What clients do while they are stopped is in neither.
+    """
+    await until(lambda: database.undelivered() == 0, patience, pause=0.2)
+    history.add("nemesis", "told")
+    end = asyncio.get_running_loop().time() + patience
+    while True:
+        # Nothing is recorded meanwhile: nobody else's turn comes.
+        records, dump = [*history.records], database.dump()
+        is_told = not dump["runs"] and not any(row["state"] == "waiting" for row in dump["deliveries"])
+        is_handled = not any(event["pending"] for event in dump["events"])
+        if (is_told and is_handled) or asyncio.get_running_loop().time() > end:
+            return records, dump
+        await asyncio.sleep(0.2)
+
+
 def _topic_of(topic: str, topics: dict[str, int]) -> dict[str, int]:
     log = f"topic:{topic}"
     return {log: topics[log]} if log in topics else {}
@@ -347,6 +388,7 @@ def report(options: Options, outcome: Outcome) -> str:
         *_restoring(records),
         *_refreshing(records),
         *_visiting(records),
+        *_telling(records),
         f"gap signals         {sum(_gaps(record) for record in records)}",
         f"recovery time       p50 {_percentile(times, 50):.2f} s, p99 {_percentile(times, 99):.2f} s",
         *(f"note                {note}" for note in outcome.notes),
@@ -407,6 +449,12 @@ def _visiting(records: list[Record]) -> list[str]:
     found = check_guests.count(records) | check_lists.count(records)
     told = ", ".join(f"{kind} {times}" for kind, times in found.items())
     return [f"guests              {told}"] if any(found.values()) else []
+
+
+def _telling(records: list[Record]) -> list[str]:
+    found = check_hooks.count(records)
+    again = found["delivered_again"]
+    return [f"deliveries          {found['deliveries']}  (again {again})"] if found["deliveries"] else []
 
 
 def _gaps(record: Record) -> int:
@@ -490,6 +538,9 @@ def main() -> int:
     parser.add_argument("--transport", choices=sorted(TRANSPORTS), default="", help="what the clients use")
     parser.add_argument("--switching", type=float, default=0.0, help="seconds until each client takes another one")
     parser.add_argument("--switches", type=int, default=0, help="how often they do so, all together, at least")
+    parser.add_argument(
+        "--hooks", action="store_true", help="a service is told of all events by webhooks, and handlers write them down"
+    )
     parser.add_argument("--servers", type=int, choices=[1, 2], default=1, help="how many, without a broker")
     parser.add_argument("--cuts", type=int, default=0, help="faults of the network; the kills are then 0 unless given")
     parser.add_argument("--pauses", type=int, default=0, help="how often one of two servers stands still, and goes on")

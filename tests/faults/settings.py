@@ -12,6 +12,8 @@ TRIM = int(os.environ.get("SESSION_MGMT_TEST_TRIM", "0"))
 TOKENS = float(os.environ.get("SESSION_MGMT_TEST_TOKENS", "0"))
 # Name of a deliberate fault in the server (tests/faults/breakage.py).
 BREAK = os.environ.get("SESSION_MGMT_TEST_BREAK", "")
+# Whether webhooks are sent, and durable handlers write each event down (tests/faults/subject/apps.py).
+HOOKS = bool(os.environ.get("SESSION_MGMT_TEST_HOOKS"))
 FLUSH = float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5"))
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.subject"]  # noqa: F405
 ROOT_URLCONF = "tests.faults.subject.urls"
@@ -26,7 +28,8 @@ if DATABASE_URL and (POOL := os.environ.get("SESSION_MGMT_TEST_POOL")):  # noqa:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "filters": {"unexpected": {"()": "tests.faults.subject.IsUnexpected"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "filters": ["unexpected"]}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         # It logs a traceback of its own whenever Redis dies; R7 is about ours.
@@ -58,6 +61,13 @@ SESSION_MGMT = {
     "MAX_LOG_BYTES": 10**10,
     "REPLAY_MOST": 1_000_000,
 }
+if HOOKS:
+    SESSION_MGMT |= {
+        "WEBHOOKS": True,
+        "WEBHOOK_HTTP": True,
+        "WEBHOOK_NETWORKS": ["127.0.0.0/8"],
+        "WEBHOOK_TIMEOUT": 1.0,
+    }
 if TOKENS:
     # With next to no grace only the nonce tells a lost answer from a stolen token.
     SESSION_MGMT |= {"ACCESS_LIFETIME": timedelta(seconds=TOKENS), "REFRESH_GRACE": timedelta(milliseconds=1)}

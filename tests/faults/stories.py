@@ -7,6 +7,7 @@ from typing import Any
 
 Record = dict[str, Any]
 SESSION, TOPIC, EPOCH = "s-1", "t", "e1"
+ESTABLISHED = {"type": "connection_established"}
 LOGS = ["session", "state:main", f"topic:{TOPIC}"]
 
 
@@ -127,10 +128,12 @@ class Story:
             "reuses": self.reuses,
             "connections": self.connections,
             "events": [
-                {"session": SESSION, "seq": number, "tag": f"tag{number}", "type": "connection_established", "data": {}}
+                {"session": SESSION, "seq": number, "tag": f"tag{number}", "data": {}, "pending": False, **ESTABLISHED}
                 for number in range(1, self.told + 1)
             ],
             "pending": 0,
+            "deliveries": [],
+            "runs": [],
         }
 
 

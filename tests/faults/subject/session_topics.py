@@ -40,6 +40,11 @@ def may_list(session: Any, name: str) -> bool:
     return True
 
 
+@topic("handled:{name}")
+def may_audit(session: Any, name: str) -> bool:
+    return False
+
+
 @on_message
 def answer(session: Any, data: Any) -> dict[str, Any]:
     """The effect can be counted: one publication per message that was handled and committed."""
