@@ -189,6 +189,20 @@ def keep_files_in_memory() -> None:
         os.environ["TMPDIR"] = MEMORY
 
 
+@contextlib.contextmanager
+def compiling_tests() -> Iterator[None]:
+    """Compile a new checkout once, while servers are fetched and started: else each process does it, and all at once.
+
+    Pytest compiles as it collects. What fails there fails again in the passes, which tell it.
+    """
+    if any(Path(ROOT, "tests").rglob("__pycache__/*-pytest-*.pyc")):
+        yield
+        return
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        yield
+
+
 def start_services(stack: contextlib.ExitStack) -> None:
     """One server of each kind for all passes, told to them by the environment."""
     for name in services.STARTERS:
@@ -284,9 +298,10 @@ def main() -> int:
         parser.error(f"passes are {', '.join(PASSES)}")
     keep_bytecode()
     keep_files_in_memory()
-    programs.install_missing(list(programs.WHEELS))
     with contextlib.ExitStack() as stack:
-        start_services(stack)
+        with compiling_tests():
+            programs.install_missing(list(programs.WHEELS))
+            start_services(stack)
         tallies = run_all(chosen)
     if arguments.tallies:
         arguments.tallies.write_text(json.dumps([tally.as_json() for tally in tallies]))

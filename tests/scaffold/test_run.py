@@ -13,7 +13,7 @@ from django.db import connection
 from tests import javascript, programs
 from tests.conftest import opens_database
 from tests.ordering import deal_slow
-from tests.run import Tally, count, js, may_try_again, run_pytest, running_beside, summarise
+from tests.run import Tally, compiling_tests, count, js, may_try_again, run_pytest, running_beside, summarise
 
 REPORT = """<testsuites><testsuite>
 <testcase name="a"/><testcase classname="t" name="b"><failure message="no"/></testcase>
@@ -71,6 +71,20 @@ def test_what_fails_is_tried_once_more_and_alone(
 def test_many_failures_and_broken_promises_are_not_tried_again(failures: list[str]) -> None:
     assert not may_try_again(Tally("sqlite", failed=len(failures), failures=failures))
     assert may_try_again(Tally("sqlite", failed=1, failures=["tests/a.py::a"]))
+
+
+def test_a_new_checkout_is_compiled_once_before_its_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(tmp_path, "pytest.ini").write_text("[pytest]\naddopts = -p no:django -p no:asyncio\n")
+    Path(tmp_path, "tests").mkdir()
+    Path(tmp_path, "tests", "test_program.py").write_text("def test_it(): raise RuntimeError\n")
+    monkeypatch.setattr("tests.run.ROOT", tmp_path)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    with compiling_tests():
+        pass
+    assert len(list(Path(tmp_path, "tests", "__pycache__").iterdir())) == 1
+    monkeypatch.delattr("subprocess.Popen")
+    with compiling_tests():
+        pass
 
 
 def test_a_failure_that_has_no_name_is_not_tried_again() -> None:
