@@ -14,8 +14,11 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
 # With two values of one of these, it would be unknown which of them a proxy has checked.
 _ONCE = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version")
-# No header may contain these, except at the end of a line (RFC 9110 section 5.5).
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+# No header may contain these, nor CR and LF except at the end of a line (RFC 9110 section 5.5).
+_CONTROL = bytes({*range(0x20), 0x7F} - {*b"\t\r\n"})
+# Request that every reader of HTTP understands in the same way, unless its headers announce a body.
+_PLAIN = re.compile(rb"GET /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+\r\n")
+_OF_BODY = (b"content-length", b"transfer-encoding")
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -37,7 +40,14 @@ class Handshake(NamedTuple):
 
 def holds_control_characters(head: bytes) -> bool:
     """Return whether a request holds characters that no header may hold, and that could forge a line of a log."""
-    return _CONTROL.search(head) is not None
+    ends = head.count(b"\r\n")
+    return len(head.translate(None, _CONTROL)) < len(head) or not ends == head.count(b"\r") == head.count(b"\n")
+
+
+def read_plain_handshake(head: bytes) -> Handshake | None:
+    """Read a request as it came from the network; ``None`` if a library might understand it in another way."""
+    handshake = read_handshake(head) if _PLAIN.fullmatch(head) else None
+    return None if handshake is None or any(name in _OF_BODY for name, _ in handshake.headers) else handshake
 
 
 def read_handshake(head: bytes) -> Handshake | None:

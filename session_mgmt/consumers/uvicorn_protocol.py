@@ -33,6 +33,7 @@ from session_mgmt.consumers.handshake import (
     read_handshake,
 )
 from session_mgmt.consumers.pacing import crowd
+from session_mgmt.consumers.uvicorn_first_bytes import begin_with_first_bytes
 from session_mgmt.consumers.uvicorn_incoming import Incoming, Message
 
 logger = logging.getLogger("uvicorn.error")
@@ -64,6 +65,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, _loop or asyncio.get_event_loop())
+        begin_with_first_bytes(config)
         self._server_state, self._app_state = server_state, app_state
         # uvicorn's own protocol, if it serves this connection.
         self._other: Any = None
@@ -147,6 +149,10 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         if handshake is None or handshake.path != settings().websocket_path:
             self._give_over(head)
             return
+        self.open(handshake)
+
+    def open(self, handshake: Handshake) -> None:
+        """Pass an opening request to the application, in its turn."""
         self._handshake, self._events = handshake, deque([{"type": "websocket.connect"}])
         # Now, because a closed socket has no addresses.
         self._scope = self._build_scope(handshake)

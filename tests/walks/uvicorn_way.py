@@ -24,11 +24,15 @@ class Transport(asyncio.Transport):
         super().__init__({"peername": peer})
         self.written = b""
         self.ended: list[str] = []
+        self.protocol: Any = None
         self.read = asyncio.Event()
         self.read.set()
 
     def get_protocol(self) -> Any:
-        return None
+        return self.protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def write(self, data: Any) -> None:
         if not self.ended:
@@ -58,7 +62,7 @@ class Transport(asyncio.Transport):
 
 
 def build_config(application: Any, **options: Any) -> Any:
-    """Build what uvicorn's configuration tells a WebSocket class."""
+    """Build what uvicorn's configuration tells its classes."""
     given = {"ws_max_size": 1 << 20, "ws_per_message_deflate": False, "root_path": "", **options}
     fixed = {"loaded": True, "asgi_version": "3.0", "ws_ping_interval": None, "ws_ping_timeout": None}
     return SimpleNamespace(loaded_app=application, **fixed, **given)
