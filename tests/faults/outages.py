@@ -16,6 +16,7 @@ import redis as redis_client
 
 from tests import services
 from tests.faults.history import History
+from tests.faults.hosts import WRONG_BY, HostedPostgres, volume_filled
 from tests.faults.servers import AppServer
 from tests.faults.shortages import connections_taken, disk_full, lock_held
 from tests.services import ServerT
@@ -29,6 +30,10 @@ CUT_SECONDS = 0.2
 REDIS = ("redis_kill", "redis_pause", "redis_flush", "redis_flush")
 POSTGRES = ("postgres_kill", "postgres_restart", "postgres_pause", "postgres_cut", "postgres_deafen", "postgres_crowd")
 SQLITE = ("sqlite_lock", "disk_full")
+# Of a database's host (tests/faults/hosts.py). Each wrong time ends, which moves the clock the other way.
+CLOCK = ("clock_back", "clock_ahead")
+VOLUME = ("volume_full", "volume_full")
+HOST_SECONDS = 4.0
 CLIENTS = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
 BELLS = f"{CLIENTS} AND application_name = 'session_mgmt doorbell'"
 
@@ -47,10 +52,12 @@ class Outages:
         postgres: services.Postgres | None,
         sqlite: Path,
         servers: Sequence[AppServer],
+        place: Path,
     ) -> None:
         self._history, self._chance = history, chance
         self._left = chance.sample(kinds, len(kinds))
         self._redis, self._postgres, self._sqlite, self._servers = redis, postgres, sqlite, servers
+        self._place = place
 
     def count_due(self, rounds: int) -> int:
         """Return how many are to come in the next one of so many rounds."""
@@ -67,7 +74,11 @@ class Outages:
     def _cause(self, name: str, seconds: float) -> None:
         kind, _, what = name.partition("_")
         server: services.Redis | services.Postgres | None = self._redis if kind == "redis" else self._postgres
-        if what == "lock":
+        if kind == "clock":
+            _move_clock(_given(self._postgres), WRONG_BY if what == "ahead" else -WRONG_BY)
+        elif kind == "volume":
+            _last(volume_filled(self._place), HOST_SECONDS)
+        elif what == "lock":
             _last(lock_held(self._sqlite), LOCK_SECONDS + LONGER * seconds)
         elif what == "full":
             _last(disk_full(self._servers), seconds)
@@ -88,6 +99,13 @@ class Outages:
 def _given(server: ServerT | None) -> ServerT:
     assert server is not None
     return server
+
+
+def _move_clock(server: services.Postgres, seconds: int) -> None:
+    assert isinstance(server, HostedPostgres) and server.clock is not None
+    server.clock.set(seconds)
+    time.sleep(HOST_SECONDS)
+    server.clock.set(0)
 
 
 def _kill(server: services.Server, seconds: float) -> None:

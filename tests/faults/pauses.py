@@ -22,8 +22,9 @@ class Pauser:
     more: nothing of it may count twice, or undo what came later.
     """
 
-    def __init__(self, nemesis: Nemesis) -> None:
-        self._nemesis = nemesis
+    def __init__(self, nemesis: Nemesis, least: float = 0.0) -> None:
+        """`least`: seconds that a server stands still, also where all have moved before."""
+        self._nemesis, self._least = nemesis, least
 
     async def torment(self, pauses: int, calm: float, pause: float) -> None:
         """Each round: a random moment of 0.2 s to `pause`, then a server stops and goes on; a round in which nobody
@@ -64,6 +65,7 @@ class Pauser:
                     peer.socket.transport.abort()
             before = {peer.name: peer.oks for peer in moving}
             await until(lambda: all(peer.oks > before[peer.name] for peer in moving), STILL_SECONDS)
+            await asyncio.sleep(self._least)
             moved = sum(peer.oks > before[peer.name] for peer in moving)
             server.resume()
         history.add("nemesis", "resume", server=server.name, moved=moved)

@@ -25,8 +25,9 @@ from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.hooks import Receiver, Workers
+from tests.faults.hosts import Clock, HostedPostgres, volume
 from tests.faults.nemesis import Cutter, Nemesis
-from tests.faults.outages import LOCK_SECONDS, POSTGRES, REDIS, SQLITE, Outages
+from tests.faults.outages import CLOCK, LOCK_SECONDS, POSTGRES, REDIS, SQLITE, VOLUME, Outages
 from tests.faults.pauses import Pauser
 from tests.faults.peer import PIPELINE
 from tests.faults.proxy import FaultProxy, fault_proxy
@@ -63,6 +64,9 @@ class Options:
     `guests`: clients that come and go in a topic, follow a part of another one, and read its past. `listers`: clients
     that show a list page by page. `hooks`: a service is told of all events by webhooks, and durable handlers write them
     down (tests/faults/hooks.py).
+    `mixed`: the second of two servers has the settings of another version. `skewed`: its clock is wrong by so many
+    seconds. `clock`: that of the database's host is wrong for a while. `volume`: that of the database is full for a
+    while (tests/faults/hosts.py). `leases`: seconds that leases last; a server that stands still does so for longer.
     `broken`: a deliberate fault (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to
     be broken, or `each` of them. `keep`: a folder for the evidence.
     """
@@ -77,6 +81,11 @@ class Options:
     guests: int = 3
     listers: int = 1
     hooks: bool = False
+    mixed: bool = False
+    skewed: int = 0
+    clock: bool = False
+    volume: bool = False
+    leases: float = 0.0
     calm: float = 4.0
     pause: float = 2.0
     scale: bool = False
@@ -116,7 +125,13 @@ class Options:
     def outage_kinds(self) -> tuple[str, ...]:
         """Outages of this run, each as often as it comes."""
         taken = SQLITE if self.database == "sqlite" else POSTGRES
-        return self.turns * ((REDIS if self.scale else ()) + (taken if self.outages else ()))
+        hosts = (CLOCK if self.clock else ()) + (VOLUME if self.volume else ())
+        return self.turns * ((REDIS if self.scale else ()) + (taken if self.outages else ()) + hosts)
+
+    @property
+    def own_postgres(self) -> bool:
+        """Whether PostgreSQL is tormented, too."""
+        return self.database == "postgres" and (self.outages or self.clock or self.volume)
 
     @property
     def takeovers(self) -> bool:
@@ -182,17 +197,19 @@ async def run(
     postgres: services.Postgres | None,
 ) -> Outcome:
     """Everything between two empty processes and a verdict; files go to `folder`."""
-    sqlite = folder / "faults.sqlite3"
+    stack = contextlib.AsyncExitStack()
+    sqlite = (stack.enter_context(volume(folder / "volume")) if options.volume else folder) / "faults.sqlite3"
     variables = _build_variables(options, database_url, redis.url if redis else "", sqlite)
     await asyncio.to_thread(migrate, variables)
-    servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else options.servers]]
+    others = variables | _build_differences(options, folder)
+    both = AppServer("A", variables), AppServer("B", others)
+    servers = [*both[: 2 if options.scale else options.servers]]
     database = Database(database_url, sqlite)
     history = History(folder / "history.jsonl")
     crowd = _gather_crowd(options, history, servers)
     chance = random.Random(options.seed)
     receiver = Receiver(history, random.Random(options.seed))
     workers = Workers(variables, random.Random(options.seed), folder / "workers.log")
-    stack = contextlib.AsyncExitStack()
     if options.telling:
         await receiver.open(variables)
         workers.start()
@@ -206,7 +223,8 @@ async def run(
         await crowd.invite_listers(options.listing)
         crowd.set_pipeline(options.pipeline)
         crowd.start()
-        outages = Outages(history, chance, options.outage_kinds, redis, postgres, sqlite, servers)
+        place = sqlite.parent if postgres is None else postgres.data
+        outages = Outages(history, chance, options.outage_kinds, redis, postgres, sqlite, servers, place)
         nemesis = _choose_nemesis(options, history, crowd, servers, chance, outages, database)
         if options.restore:
             await nemesis.restore(make_backup(database_url, sqlite), database)
@@ -214,7 +232,7 @@ async def run(
         if proxies:
             await Cutter(nemesis, proxies).torment(options.cuts, options.calm, options.pause)
         if options.pauses:
-            await Pauser(nemesis).torment(options.pauses, options.calm, options.pause)
+            await Pauser(nemesis, 2 * options.leases).torment(options.pauses, options.calm, options.pause)
         if options.points:
             await Sweeper(nemesis, sqlite, options.points).torment()
         await _work_on(history, database, options)
@@ -225,10 +243,10 @@ async def run(
         await crowd.stop()
         await workers.stop()
         await receiver.close()
-        await stack.aclose()
         lines = [*(line for server in servers for line in _keep_log(server, folder)), *workers.output()]
         for server in servers:
             server.close()
+        await stack.aclose()
         history.close()
     (folder / "dump.json").write_bytes(orjson.dumps(dump))
     trimmed = sum(document["oldest"] - 1 for document in dump["documents"])
@@ -246,7 +264,19 @@ def _build_variables(options: Options, database_url: str, redis_url: str, sqlite
         variables["SESSION_MGMT_TEST_LOCK"] = str(LOCK_SECONDS)
     if options.telling:
         variables["SESSION_MGMT_TEST_HOOKS"] = "1"
+    if options.leases:
+        variables["SESSION_MGMT_TEST_LEASE"] = str(options.leases)
     return variables
+
+
+def _build_differences(options: Options, folder: Path) -> dict[str, str]:
+    """Build what is different in the environment of the second server."""
+    found = {"SESSION_MGMT_TEST_OTHER": "1"} if options.mixed else {}
+    if options.skewed:
+        clock = Clock(folder)
+        clock.set(options.skewed)
+        found |= clock.variables
+    return found
 
 
 def _gather_crowd(options: Options, history: History, servers: list[AppServer]) -> Crowd:
@@ -494,9 +524,11 @@ def execute(options: Options, database_url: str = "", redis: services.Redis | No
     """Run with the servers given, else with servers of our own."""
     with contextlib.ExitStack() as stack:
         own = None
-        if options.database == "postgres" and (options.outages or not database_url):
+        if options.database == "postgres" and (options.own_postgres or not database_url):
             most = FEW_CONNECTIONS if options.outages else services.CONNECTIONS
-            own = stack.enter_context(services.running(services.Postgres(connections=most)))
+            is_hosted = options.clock or options.volume
+            new = HostedPostgres(most, has_volume=options.volume) if is_hosted else services.Postgres(connections=most)
+            own = stack.enter_context(services.running(new))
             database_url = own.url
         if options.scale and redis is None:
             redis = stack.enter_context(services.redis())
@@ -507,7 +539,7 @@ def execute(options: Options, database_url: str = "", redis: services.Redis | No
             raise SystemExit(f"{folder} is not empty: an old database would be checked against a new history")
         # A client that writes to a killed server is the point, not a warning.
         logging.getLogger("asyncio").setLevel(logging.ERROR)
-        return asyncio.run(run(options, folder, database_url, redis, own if options.outages else None))
+        return asyncio.run(run(options, folder, database_url, redis, own if options.own_postgres else None))
 
 
 def main() -> int:
@@ -544,6 +576,11 @@ def main() -> int:
     parser.add_argument("--servers", type=int, choices=[1, 2], default=1, help="how many, without a broker")
     parser.add_argument("--cuts", type=int, default=0, help="faults of the network; the kills are then 0 unless given")
     parser.add_argument("--pauses", type=int, default=0, help="how often one of two servers stands still, and goes on")
+    parser.add_argument("--mixed", action="store_true", help="the second server has settings of another version")
+    parser.add_argument("--skewed", type=int, default=0, help="seconds by which the second server's clock is wrong")
+    parser.add_argument("--clock", action="store_true", help="PostgreSQL's clock is wrong by minutes for a while")
+    parser.add_argument("--volume", action="store_true", help="the volume of the database is full for a while (root)")
+    parser.add_argument("--leases", type=float, default=0.0, help="seconds of leases, which stops (--pauses) outlast")
     parser.add_argument(
         "--points",
         action="store_const",

@@ -50,7 +50,7 @@ SESSION_MGMT = {
     "DRAIN_INTERVAL": 0.3,
     "DOORBELL_DATABASE": os.environ.get("SESSION_MGMT_TEST_BELL", ""),
     "LEASE_FLUSH_INTERVAL": FLUSH,
-    "LEASE_DURATION": timedelta(seconds=max(90.0, 2 * FLUSH)),
+    "LEASE_DURATION": timedelta(seconds=float(os.environ.get("SESSION_MGMT_TEST_LEASE", max(90.0, 2 * FLUSH)))),
     # With a shorter one a slow machine misses beats, and loses connections that a test counts.
     "HEARTBEAT_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_HEARTBEAT", "25.0")),
     "DRAIN_SPREAD": float(os.environ.get("SESSION_MGMT_TEST_DRAIN", "5.0")),
@@ -61,6 +61,20 @@ SESSION_MGMT = {
     "MAX_LOG_BYTES": 10**10,
     "REPLAY_MOST": 1_000_000,
 }
+if os.environ.get("SESSION_MGMT_TEST_OTHER"):
+    # Settings of another version, beside a server of these.
+    SESSION_MGMT |= {
+        "HEARTBEAT_INTERVAL": 3.0,
+        "LEASE_FLUSH_INTERVAL": 0.2,
+        "LEASE_DURATION": timedelta(seconds=20),
+        "CONTROL_INTERVAL": 1.0,
+        "POSITION_CHECK_INTERVAL": 1.0,
+        "DRAIN_SPREAD": 1.0,
+        "MAX_REVISIONS": 30,
+        "SNAPSHOT_EVERY": 8,
+        "REPLAY_MOST": 100,
+        "COMPRESSION_THRESHOLD": 100,
+    }
 if HOOKS:
     SESSION_MGMT |= {
         "WEBHOOKS": True,
