@@ -30,6 +30,9 @@ CLONE_SECONDS = 10.0
 # Close codes of this client itself; its attach may have arrived before them.
 _OWN_CODES = frozenset({CLIENT_HEARTBEAT_LOST, CLIENT_OUT_OF_ORDER})
 
+# Another process has this client's name, so an attach would take its connection away.
+TAKEN = Leave(Close.REPLACED, "replaced", reconnect=False)
+
 logger = logging.getLogger(__name__)
 
 
@@ -82,7 +85,7 @@ class Link:
         failures = 0
         while True:
             self._whole_at = math.inf
-            leave = await self._port.settle()
+            leave = TAKEN if self._port.has_lost_storage() else await self._port.settle()
             # From here on, a departure concerns the connection that begins now.
             self.departure = None
             leave = leave or await self._connect_once()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -111,8 +112,10 @@ class Performer:
             return self.audience.answers.fail_at_once(self._stopped)
         seq, effects = add()
         answer = self.audience.answers.add(seq)
-        self._save()
-        self._perform(effects)
+        # What cannot be stored is not sent. The answer has the error already.
+        with contextlib.suppress(Stopped):
+            self._save()
+            self._perform(effects)
         return answer
 
     def _perform(self, effects: Iterable[Effect]) -> None:

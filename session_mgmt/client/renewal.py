@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from session_mgmt.client.clock import Clock
-from session_mgmt.client.errors import Refused, Unanswered
+from session_mgmt.client.errors import Refused, Stopped, Unanswered
 
 RENEW_AGAIN = 5.0
 
@@ -62,6 +62,8 @@ class Renewal:
     async def _exchange(self) -> None:
         try:
             is_settled = await self._renew()
+        except Stopped:
+            return
         except Unanswered:
             self._plan_after(RENEW_AGAIN)
         except Refused as error:

@@ -17,12 +17,12 @@ from session_mgmt.client.effects import Emit, Leave
 from session_mgmt.client.entering import Entrance, User
 from session_mgmt.client.errors import ClientError, Refused, Stopped, Unanswered
 from session_mgmt.client.identity import Change, Identity
-from session_mgmt.client.link import Link
+from session_mgmt.client.link import TAKEN, Link
 from session_mgmt.client.performing import Options, Performer
 from session_mgmt.client.refreshing import Refresher
 from session_mgmt.client.renewal import Renewal
 from session_mgmt.client.rest import Login
-from session_mgmt.client.storage import FileStorage
+from session_mgmt.client.storage import FileStorage, StorageTaken
 from session_mgmt.client.transports.carrier import Address, Carrier, Host, TransportName
 from session_mgmt.client.transports.choosing import build_carrier
 from session_mgmt.client.transports.memory import Memory
@@ -36,6 +36,7 @@ Receipt = dict[str, Any]
 FLUSH_SECONDS = 2.0
 LOGGED_OUT = "logged_out"
 CLOSED = Leave(1000, "closed", reconnect=False)
+FAILED = Leave(0, "client_failed", reconnect=False)
 SESSION_CHANGED = Leave(Close.DETACHED, "session_changed", reconnect=True)
 
 
@@ -106,11 +107,10 @@ class Shell(Performer):
         finally:
             session, token = self.credentials.session_id, self.credentials.token
             self._stop(Leave(1000, LOGGED_OUT, reconnect=False))
-            self._end_session(LOGGED_OUT)
-        if session is not None and token is not None and not self._http.is_closed:
-            with contextlib.suppress(ClientError):
-                await self.rest.call("DELETE", f"sessions/{session}/", headers={"authorization": f"Bearer {token}"})
-        await self._http.aclose()
+            try:
+                self._end_session(LOGGED_OUT)
+            finally:
+                await self._end_elsewhere(session, token)
 
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]:
         """Send a `publish` or `send` exactly once; the future resolves with the receipt."""
@@ -320,11 +320,32 @@ class Shell(Performer):
                 self._stop(CLOSED)
                 await self._http.aclose()
             raise
+        except Stopped:
+            # The storage has failed, which was told.
+            return
         except Exception:
-            # For example a storage that cannot be written: without this, waiting calls would wait for ever.
+            # Without this, waiting calls would wait for ever.
             logger.exception("The client cannot go on.")
-            leave = Leave(0, "client_failed", reconnect=False)
+            leave = FAILED
         self._stop(leave)
+
+    def _save(self) -> None:
+        """Store the record. If that fails, the client stops, because it could lose or double what follows. Raises
+        Stopped.
+        """
+        try:
+            super()._save()
+        except Exception as problem:
+            # The caller learns it: a client that has stopped already cannot stop for another reason.
+            if self._stopped is not None:
+                raise
+            is_taken = isinstance(problem, StorageTaken)
+            if not is_taken:
+                logger.exception("The client stops, because its storage cannot be written.")
+            stopped = self._stop(TAKEN if is_taken else FAILED)
+            if self._runner is not None and self._runner is not asyncio.current_task():
+                self._runner.cancel()
+            raise stopped from problem
 
     async def _connect_anew(self) -> None:
         """Reconnect, because only a new connection can settle the session."""
@@ -345,6 +366,12 @@ class Shell(Performer):
         # Tasks of an earlier loop are done, and cannot be awaited on this one.
         await asyncio.gather(*(task for task in running if not task.done()), return_exceptions=True)
 
+    async def _end_elsewhere(self, session: str | None, token: str | None) -> None:
+        if session is not None and token is not None and not self._http.is_closed:
+            with contextlib.suppress(ClientError):
+                await self.rest.call("DELETE", f"sessions/{session}/", headers={"authorization": f"Bearer {token}"})
+        await self._http.aclose()
+
     async def _flush_for(self, seconds: float) -> None:
         if not self.core.ready:
             return
@@ -362,13 +389,15 @@ class Shell(Performer):
         self._save()
         self.events.call_all("ended", {"reason": reason})
 
-    def _stop(self, leave: Leave) -> None:
-        """Stop connecting, and fail all waiting calls."""
+    def _stop(self, leave: Leave) -> Stopped:
+        """Stop connecting, and fail all waiting calls; return the reason, which may be an earlier one."""
         if self._stopped is not None:
-            return
+            return self._stopped
         self._stopped, self._was_waiting = Stopped(leave.code, leave.name), len(self.core.outbox) > 0
         self._batch.cancel_flush()
         self._renewal.stop()
+        self.core.mark_disconnected()
         reason = {"code": leave.code, "name": leave.name}
         self.set_status("disconnected" if self._closed else "failed", reason)
         self.audience.dismiss(self._stopped)
+        return self._stopped

@@ -47,6 +47,10 @@ class Storage(Protocol):
     def save(self, saved: Saved) -> None: ...
 
 
+class StorageTaken(Exception):
+    """The file belongs to another process by now."""
+
+
 class MemoryStorage:
     """Storage that ends with the process."""
 
@@ -80,30 +84,41 @@ class FileStorage:
         return f"FileStorage({str(self._path)!r})"
 
     def load(self) -> Saved:
-        """Read the file; return a new `Saved` if there is none. Raises ValueError if it holds anything else."""
+        """Read the file; return a new `Saved` if there is none.
+
+        Raises ValueError if it holds anything else, and OSError if it cannot be read.
+        """
         try:
             record = self._read_record()
         except FileNotFoundError:
             return Saved()
         try:
             record.pop("holder", None)
-            return Saved(**record)
-        except (AttributeError, TypeError) as problem:
+            saved = Saved(**record)
+            _check_saved(saved)
+        except (AttributeError, KeyError, TypeError) as problem:
             raise ValueError(self._describe_other()) from problem
+        return saved
 
     def save(self, saved: Saved) -> None:
         """Replace the file in one step, so that the old record stays if the process dies during the write.
 
-        If another process has begun to use the file, do nothing.
+        Raises StorageTaken if another process has begun to use the file, and OSError if it cannot be written.
         """
         if self.is_taken():
-            return
+            raise StorageTaken(f"Another process uses {self._path}.")
         # In the same folder, because a file can be replaced in one step only within one file system.
         beside = self._path.with_name(f"{self._path.name}.{self._holder}.new")
-        with open(beside, "w", encoding="utf-8", opener=_open_private) as file:
-            json.dump({"holder": self._holder, **asdict(saved)}, file, separators=(",", ":"))
-        self._written = _identify(beside)
-        beside.replace(self._path)
+        try:
+            with open(beside, "w", encoding="utf-8", opener=_open_private) as file:
+                json.dump({"holder": self._holder, **asdict(saved)}, file, separators=(",", ":"))
+            identity = _identify(beside)
+            beside.replace(self._path)
+        # Such as a full disk. What was written of it holds tokens.
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        self._written = identity
 
     def is_taken(self) -> bool:
         """Return True if another process has written the file since the last write of this one."""
@@ -117,14 +132,25 @@ class FileStorage:
         return bool(holder != self._holder)
 
     def _read_record(self) -> Any:
-        text = self._path.read_text(encoding="utf-8")
         try:
-            return json.loads(text)
-        except ValueError as problem:
+            return json.loads(self._path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as problem:
             raise ValueError(self._describe_other()) from problem
 
     def _describe_other(self) -> str:
         return f"{self._path} does not hold a client's storage: name another file, or remove it."
+
+
+def _check_saved(saved: Saved) -> None:
+    """Raise KeyError or TypeError for a record that no client has written."""
+    texts = (saved.token, saved.websocket, saved.session_id, saved.client_id, saved.user_id, saved.refresh, saved.nonce)
+    numbers = (saved.next_seq, saved.since, saved.life, saved.login_due or 0.0)
+    sound = all(text is None or isinstance(text, str) for text in (*texts, saved.previous))
+    sound = sound and all(isinstance(number, int | float) for number in numbers)
+    sound = sound and all(isinstance(write["type"], str) and isinstance(write["seq"], int) for write in saved.writes)
+    shapes = (saved.writes, list), (saved.positions, dict), (saved.way, dict | None)
+    if not sound or not all(isinstance(value, kind) for value, kind in shapes):
+        raise TypeError("no record of a client")
 
 
 def _identify(path: Path) -> tuple[int, int]:

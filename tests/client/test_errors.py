@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from pathlib import Path
 from typing import Any, get_args
 
 import httpx
@@ -14,6 +16,7 @@ from session_mgmt.client import ClientError, FileStorage, Refused, SessionClient
 from session_mgmt.client.errors import ADVICE
 from session_mgmt.client.rest import Rest
 from session_mgmt.client.stats import Status
+from session_mgmt.client.storage import Saved
 from tests.client.fake_server import WAIT, fake_server
 from tests.docs.pages import ROOT
 from tests.test_vocabulary import TYPINGS, read_rows
@@ -25,8 +28,8 @@ SCRIPTS = {
     if "testing" not in path.parts
 }
 PAGES = {name: (ROOT / f"docs/reference/{name}-client.md").read_text(encoding="utf-8") for name in ("python", "js")}
-# Doubts and changes that end no connection for the application.
-INNER = {"switch", "change"}
+# Doubts and changes that end no connection for the application, and the name of a close code.
+INNER = {"switch", "change", "replaced"}
 REASON = re.compile(r'(?:Leave\([^()"]*|build_lost\(|LOGGED_OUT = |NOT_OURS = |BUFFERED = )"([a-z_]+)"')
 
 
@@ -142,12 +145,47 @@ async def test_a_call_without_an_answer_names_its_address() -> None:
     assert (found.value.name, found.value.code, found.value.temporary) == ("network_error", 0, True)
 
 
-@pytest.mark.parametrize("text", ["no JSON", "[1]", '{"other": 1}'])
-def test_a_file_that_holds_something_else_is_named_with_what_to_do(text: str, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            b"",
+            b"no JSON",
+            b"[1]",
+            b"\xff\xfe",
+            b"[" * 100_000,
+            b'{"other": 1}',
+            b'{"token": 1}',
+            b'{"next_seq": null}',
+        ),
+        *(b'{"writes": 5}', b'{"writes": [5]}', b'{"writes": [{}]}', b'{"positions": []}', b'{"way": "websocket"}'),
+        *(b'{"since": "now"}', b'{"login_due": "now"}', b'{"token": "sma_1", "writes": [{"type": "send"'),
+    ],
+    ids=lambda content: content[:20].decode(errors="replace"),
+)
+def test_a_file_that_holds_something_else_is_named_with_what_to_do(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
-    path.write_text(text)
+    path.write_bytes(content)
     with pytest.raises(ValueError, match=r"other\.json does not hold .*: name another file, or remove it"):
         FileStorage(path).load()
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was_and_leaves_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FileStorage(tmp_path / "client.json")
+    storage.save(Saved(token="sma_1"))
+
+    def fill_disk(record: Any, file: Any, **_: Any) -> None:
+        file.write("sma_2")
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr(json, "dump", fill_disk)
+        storage.save(Saved(token="sma_2"))
+    assert [path.name for path in tmp_path.iterdir()] == ["client.json"]
+    assert storage.load() == Saved(token="sma_1")
+    assert not storage.is_taken()
 
 
 def test_a_refusal_of_the_server_is_told_with_its_name_and_number() -> None:

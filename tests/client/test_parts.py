@@ -42,7 +42,13 @@ def test_a_policy_of_the_server_replaces_what_it_names() -> None:
 
 def test_a_file_comes_back_as_it_was_and_only_the_owner_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "client.json"
-    saved = Saved(token="sma_x", client_id="c_1", next_seq=3, writes=[{"seq": 2}], positions={"session": ["e", 1, "t"]})
+    saved = Saved(
+        token="sma_x",
+        client_id="c_1",
+        next_seq=3,
+        writes=[{"type": "send", "seq": 2}],
+        positions={"session": ["e", 1, "t"]},
+    )
     FileStorage(path).save(saved)
     assert FileStorage(path).load() == saved
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -12,6 +12,7 @@ import pytest
 
 from session_mgmt.client import FileStorage, SessionClient, Stopped
 from session_mgmt.client.credentials import DUE_AFTER
+from session_mgmt.client.link import Link
 from session_mgmt.client.renewal import RENEW_AGAIN
 from session_mgmt.client.storage import Saved
 from tests.client.fake_api import Api, FakeClock, api, clock, down, entered, pair, refusal
@@ -308,6 +309,33 @@ async def test_tokens_that_cannot_be_stored_are_not_used_and_nobody_waits_for_ev
         await asyncio.wait_for(waiting, WAIT)
     assert client.status == "failed"
     monkeypatch.undo()
+    await client.close()
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["connected", "away"])
+async def test_a_write_that_cannot_be_stored_is_not_sent_and_stops_the_client(
+    server: FakeServer, api: Api, clock: FakeClock, storage: Watched, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    client, peer = await begin(server, api, storage)
+    if is_away:
+        gone = asyncio.Event()
+        client.on("disconnected", lambda _: gone.set())
+        clock.sleep = lambda _: asyncio.Event().wait()  # type: ignore[method-assign]
+        peer.cut()
+        await gone.wait()
+
+    def is_full(self: Watched, saved: Saved) -> None:
+        raise OSError("no space left on device")
+
+    frames: list[Any] = []
+    monkeypatch.setattr(Link, "send_frame", lambda self, frame: frames.append(frame))
+    with monkeypatch.context() as patched:
+        patched.setattr(Watched, "save", is_full)
+        for call in (lambda: client.state.set("/n", 1), lambda: client.send(1)):
+            with pytest.raises(Stopped, match="client_failed"):
+                await call()
+    assert (frames, client.status, client.is_connected()) == ([], "failed", False)
+    assert storage.load().writes == []
     await client.close()
 
 

@@ -172,3 +172,24 @@ async def test_a_client_stops_whose_file_another_process_has_opened(server: Sock
         await asyncio.wait_for(client.send("never"), WAIT)
     await client.close()
     assert path.read_text() == theirs, "the file is the other one's"
+
+
+@pytest.mark.parametrize("is_cut", [True, False], ids=["after a cut", "while connected"])
+async def test_nothing_is_sent_under_the_name_that_another_process_has_taken(
+    server: Sockets | Polls, is_cut: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "client.json"
+    FileStorage(path).save(Saved(token="sma_test", client_id="c_one"))
+    client = await begin(server, 5, path)
+    FileStorage(path).save(FileStorage(path).load())
+    theirs, stopped = path.read_text(), asyncio.Event()
+    client.on("stopped", lambda _: stopped.set())
+    # The next attach would take the connection of the other process away, and a write its number.
+    if is_cut:
+        await server.end(DRAINING)
+        await asyncio.wait_for(stopped.wait(), WAIT)
+    with pytest.raises(Stopped, match="replaced"):
+        await client.send("never")
+    assert (client.status, client.reason) == ("failed", {"code": 4507, "name": "replaced"})
+    await client.close()
+    assert path.read_text() == theirs
