@@ -12,6 +12,7 @@ from session_mgmt.actions.state import entries, stored_rows
 from session_mgmt.actions.timeline import reading as timelines
 from session_mgmt.actions.topics import reading as topics
 from session_mgmt.conf import settings
+from session_mgmt.models.changes import Mark, read_mark
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY, DOCUMENT
 from session_mgmt.protocol.logs import (
@@ -94,6 +95,12 @@ def read_head(row: LogRow) -> Position | None:
     """Return where one log stands."""
     found = dict(_read_places([row.key]))
     return Position(*found[row.key]) if found else None
+
+
+def find_write(before: Mark | None) -> tuple[bool, Mark | None]:
+    """Return whether a log may have moved since the database had the mark ``before``; and return the current mark."""
+    mark = read_mark(settings().database)
+    return mark is None or mark != before, mark
 
 
 def find_moved(known: Mapping[str, Place]) -> dict[str, Position | None]:

@@ -157,8 +157,11 @@ class Following:
 
     def tell_place(self) -> None:
         """Report to a client with a filter how far the log has come, so that earlier entries do not count as missed."""
+        # Asked for each log with each beat, and most have no filter.
+        if self.only is None:
+            return
         place = self.feed.position
-        if self.only is None or self.place == place or not self.feed.audiences.has(self, self.only):
+        if self.place == place or not self.feed.audiences.has(self, self.only):
             return
         if not self._connection.outlet.is_full:
             self._push_place(place)

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from uuid import UUID
 
-from session_mgmt.actions import drains
+from session_mgmt.actions import drains, logs
 from session_mgmt.actions.drains import Unmeasured
 from session_mgmt.actions.sessions import connections, controls, lifecycle, standing, stopping
 from session_mgmt.actions.sessions.controls import Control, Known
@@ -61,6 +61,8 @@ class Rounds:
         self._control_answered = self._loop.time()
         # Number of connections added, and the database's mark, when all sessions were last checked.
         self._looked: tuple[int, Mark | None] = (0, None)
+        # Number of times that a log was followed, and the database's mark, when all positions were last equal.
+        self._compared: tuple[int, Mark | None] = (0, None)
         self._overdue = asyncio.Event()
         now = settings()
         # Functions to call at each tick, if there is work, with the event that their task waits for.
@@ -208,10 +210,20 @@ class Rounds:
     # -- positions and revocations ---------------------------------------------------------------------------------
 
     async def check_positions(self) -> None:
-        """Compare every served log with its position in the database, in slices."""
-        keys = [key for key, feed in self._serving.feeds.items() if feed.following]
-        for start in range(0, len(keys), SLICE):
-            await self._serving.check_positions(keys[start : start + SLICE], bridge().control)
+        """Compare every served log with its position in the database, in slices; none if nothing was written since the
+        last round found all of them there.
+        """
+        followed = self._serving.followed
+        (before_followed, before), self._compared = self._compared, (0, None)
+        changed, mark = await bridge().control(logs.find_write, before if followed == before_followed else None)
+        moved = False
+        if changed:
+            keys = [key for key, feed in self._serving.feeds.items() if feed.following]
+            for start in range(0, len(keys), SLICE):
+                moved |= await self._serving.check_positions(keys[start : start + SLICE], bridge().control)
+        # A log that has moved must be read, which may fail, so the next round looks at it again.
+        if not moved:
+            self._compared = followed, mark
 
     async def check_sessions(self) -> None:
         """Close connections of sessions that were revoked, and of clients that attached elsewhere or were sent away.

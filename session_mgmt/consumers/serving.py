@@ -99,6 +99,8 @@ class Serving:
         self._known: dict[uuid.UUID, Known] = {}
         # Number of connections that have ever been added.
         self.added = 0
+        # Number of times that a log was ever followed.
+        self.followed = 0
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
         self.following_turns = RestedTurns()
@@ -250,6 +252,7 @@ class Serving:
 
         A new feed has missed all news about its log, so it asks the database at once.
         """
+        self.followed += 1
         feed = self.feeds.get(row.key)
         if feed is None:
             feed = self.feeds[row.key] = Feed(row, head.epoch, head.offset, head.tag, self._shelf)
@@ -279,10 +282,11 @@ class Serving:
         finally:
             self._opening = None
 
-    async def check_positions(self, keys: Iterable[str], run: Run) -> None:
-        """Compare feeds with the positions of their logs in the database."""
+    async def check_positions(self, keys: Iterable[str], run: Run) -> bool:
+        """Compare feeds with the positions of their logs in the database; return whether any of them differed."""
         asked = {key: (feed.epoch, feed.head, feed.tag) for key in keys if (feed := self.feeds.get(key)) is not None}
-        for key, position in (await run(logs.find_moved, asked)).items():
+        found = await run(logs.find_moved, asked)
+        for key, position in found.items():
             moved = self.feeds.get(key)
             # The feed was dropped during the query.
             if moved is None:
@@ -291,6 +295,7 @@ class Serving:
                 self.drop_feed(moved)
             else:
                 moved.correct(position, asked_at=asked[key][1])
+        return bool(found)
 
     def unfollow_log(self, feed: Feed) -> None:
         """Count one follower less; keep the feed for a minute, because clients may come back."""

@@ -46,6 +46,44 @@ async def test_an_answer_that_entries_have_overtaken_is_no_lost_history(
     assert set(await kinds_until_pong(one)) == {"entries"}
 
 
+async def test_positions_are_compared_again_only_after_a_write_a_new_follower_or_a_difference(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await one.until_following(ROOM)
+    # Its own timers would ask in between.
+    hub().rounds.stop()
+    mark, moved, compared = [0], dict[str, Position](), list[set[str]]()
+    check_positions = hub().serving.check_positions
+
+    async def note_comparison(keys: Any, run: Any) -> bool:
+        # A new log is compared by itself too, whenever its turn comes.
+        if run == bridge().control:
+            compared.append(set(keys))
+        return await check_positions(keys, run)
+
+    monkeypatch.setattr(logs, "read_mark", lambda using: tuple(mark))
+    monkeypatch.setattr(logs, "find_moved", lambda known: moved)
+    monkeypatch.setattr(hub().serving, "check_positions", note_comparison)
+
+    async def count_comparisons() -> int:
+        before = len(compared)
+        await hub().rounds.check_positions()
+        return len(compared) - before
+
+    assert [await count_comparisons() for _ in range(3)] == [1, 0, 0]
+    mark[0] += 1
+    assert [await count_comparisons() for _ in range(3)] == [1, 0, 0]
+    await one.say(type="subscribe", id=1, log="topic:room:2")
+    await one.until(lambda frame: frame.get("id") == 1)
+    assert [await count_comparisons() for _ in range(3)] == [1, 0, 0]
+    assert {key for key, feed in hub().serving.feeds.items() if feed.following} == compared[-1]
+    mark[0] += 1
+    moved["of nobody here"] = Position("another", 1, "")
+    assert [await count_comparisons() for _ in range(3)] == [1, 1, 1]
+
+
 async def test_a_log_that_was_deleted_ends_the_connections_that_follow_it(peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret, logs={"state:main": None})
