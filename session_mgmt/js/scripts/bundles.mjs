@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { minify } from "terser";
-import { AROUND_PART, findParts, findShared, listModules, loadFromFiles, takeFromClient } from "./parts.mjs";
+import { AROUND_PART, findParts, findShared, listModules, loadFromFiles, returnExports, takeFromClient } from "./parts.mjs";
 import { PART_TYPINGS, writeTypings } from "./typings.mjs";
 
 export const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -45,14 +45,14 @@ function settle({ name, entry, options }) {
 
 /** Return a script, and its map if it has one. */
 async function bundle(script) {
-  const { name, options } = script;
+  const { name, options, finish = (text) => text } = script;
   const { outputFiles } = await build({ ...settle(script), minifySyntax: true, minifyIdentifiers: true });
   const [text, content] = ["", ".map"].map((end) => outputFiles.find(({ path }) => path.endsWith(name + end))?.text);
   const sourceMap = options.sourcemap === false ? false : { content, includeSources: true, url: `${name}.map` };
   // esbuild makes short names for private members, terser makes shorter code.
   const isModule = name !== CLASSIC.name;
   const format = { comments: FOR_OTHERS };
-  const { code, map } = await minify(text, { module: isModule, ecma: 2020, compress: { passes: 2 }, format, sourceMap });
+  const { code, map } = await minify(finish(text), { module: isModule, ecma: 2020, compress: { passes: 2 }, format, sourceMap });
   return map ? [[`${name}.map`, shortenPaths(map)], [name, code]] : [[name, code]];
 }
 
@@ -75,9 +75,9 @@ async function listClient() {
 }
 
 function describePart(name, entry, shared) {
-  const { globalName, before, after } = AROUND_PART;
-  const options = { format: "iife", globalName, banner: before, footer: { js: after }, plugins: [takeFromClient(shared)] };
-  return { name: nameFile(name), entry, options };
+  const { before, after } = AROUND_PART;
+  const options = { banner: before, footer: { js: after }, plugins: [takeFromClient(shared)] };
+  return { name: nameFile(name), entry, options, finish: returnExports };
 }
 
 /** The whole client in one script, for pages without modules. It has no map: use the modules for debugging. */

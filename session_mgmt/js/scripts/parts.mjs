@@ -124,9 +124,10 @@ export function takeFromClient(shared) {
   return { name: "take from the client", setup };
 }
 
-/** Text around the code of a part, whose exports are in `part`. A page runs each part once. */
-export const AROUND_PART = {
-  globalName: "part",
-  before: "let made;export default(shared)=>made??=(()=>{",
-  after: "return part})();",
-};
+/** Text around the code of a part. A page runs each part once. */
+export const AROUND_PART = { before: "let made;export default(shared)=>made??=(()=>{", after: "})();" };
+
+/** Let the function around a part return its exports. The lines of the text stay those of its map. */
+export function returnExports(text) {
+  return text.replace(/^export \{([^}]*)\};$/m, (_, names) => `return {${names.replace(/(\S+) as (\S+?)(,?)$/gm, "$2: $1$3")}};`);
+}

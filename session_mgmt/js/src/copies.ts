@@ -18,7 +18,7 @@ import { keysUnder, openDatabase, readRecords, removeOthers, runTransaction, typ
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { applyOperations } from "./operations";
-import { watchLeaving } from "./page";
+import { watchLeaving } from "./leaving";
 
 const DATABASE = "session-mgmt";
 const STORE = "copies";

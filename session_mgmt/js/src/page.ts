@@ -25,19 +25,6 @@ export function listen(
   };
 }
 
-/** Call `leaving` when the page may be about to be left; return a function that ends this. */
-export function watchLeaving(page: PageLike | null, leaving: () => void): () => void {
-  const leaveIfHidden = (): void => {
-    if (page?.document.visibilityState === "hidden") leaving();
-  };
-  const stop = listen(page?.window, ["pagehide"], leaving);
-  const stopHiding = listen(page?.document, ["visibilitychange"], leaveIfHidden);
-  return () => {
-    stop();
-    stopHiding();
-  };
-}
-
 /** Call `check` for every event except that the tab becomes hidden; return a function that ends this. */
 export function watchPage(page: PageLike | null, check: () => void): () => void {
   const checkUnlessHidden = ({ type }: Event): void => {

@@ -199,13 +199,16 @@ export class ClientRecord {
 
   /**
    * Open the record again, as other pages have left it; if another tab has adopted it, begin as a new client. It stays
-   * released if the page was left more than `leavings` times by then.
+   * released if the page was left more than `leavings` times by then. If the record is still that of this page,
+   * `restore` is called with its shelf before it is read, with that of later writes, and with the key in the storage.
    */
-  async reopen(leavings: number): Promise<void> {
+  async reopen(leavings: number, restore: (kept: Shelf, late: Shelf, key: string | null) => void): Promise<void> {
+    const { shelf } = this.#parts;
     const late = this.#shelf;
     const claim = await claimRecord(this.#parts, this.#nextKey).catch(() => beginRecord(this.#parts));
     if (this.#isClosed) return claim[1]();
     if (leavings !== this.leavings) return this.#letGo(claim, late);
+    if (claim[0] === this.#key) restore(shelf.under(`${this.#key}:`), late, shelf.get(KEY));
     this.#take(claim);
     this.#takeLate(late);
   }
@@ -301,7 +304,7 @@ function readWrites(shelf: Shelf): [seq: number, write: WriteFrame][] {
 async function claimRecord(parts: RecordParts, key: string): Promise<Claim> {
   const { env, scope, outboxes } = parts;
   // Without the store no tab can have adopted it.
-  const isAdopted = async (): Promise<boolean> => (await outboxes?.store.isAdopted(key).catch(() => false)) ?? false;
+  const isAdopted = async (): Promise<boolean> => !!(await outboxes?.store.isAdopted(key).catch(() => false));
   if (await isAdopted()) return beginRecord(parts, key);
   const release = await claimLock(env, scope + key);
   if (!release) {

@@ -1,6 +1,8 @@
 /** Pages that the browser keeps while another page of the tab is shown, and that come back as they were. */
 
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import type { StartOptions } from "../src/index";
+import type { MemoryStore } from "../src/testing";
 import { pass, passUntil, record, refusal, turns, until, useFakeClock } from "./harness";
 import { countSockets, LiveBrowser, type LiveTab } from "./liveTabs";
 
@@ -17,19 +19,32 @@ function listen({ client }: LiveTab): unknown[] {
   return heard;
 }
 
-const keep = ({ storage }: LiveTab): string =>
-  Array.from({ length: storage.length }, (_, at) => storage.getItem(storage.key(at) as string)).join(" ");
+const namesOf = (storage: MemoryStore): string[] =>
+  Array.from({ length: storage.length }, (_, at) => storage.key(at) as string);
+
+const keep = ({ storage }: LiveTab): string => namesOf(storage).map((name) => storage.getItem(name)).join(" ");
+
+/** Remove these items of a storage, as other scripts and the browser do. */
+function empty(storage: MemoryStore, isLost = (_name: string): boolean => true): void {
+  for (const name of namesOf(storage)) if (isLost(name)) storage.removeItem(name);
+}
+
+function refuse(name = "QuotaExceededError"): never {
+  throw new DOMException("refused", name);
+}
+
+afterEach(() => void vi.restoreAllMocks());
 
 describe.each([false, true])("a page in the browser's cache, with oneSocket %s", (oneSocket) => {
-  async function open(page: LiveTab): Promise<LiveTab> {
-    await page.openShared({ oneSocket });
+  async function open(page: LiveTab, options: StartOptions = {}): Promise<LiveTab> {
+    await page.openShared({ oneSocket, ...options });
     return page;
   }
 
   /** Open a page that hears of the topic, and has written once. */
-  async function begin() {
+  async function begin(options: StartOptions = {}) {
     const browser = new LiveBrowser();
-    const first = await open(browser.tab());
+    const first = await open(browser.tab(), options);
     const heard = listen(first);
     await first.client.state.inc("/n");
     await turns(40);
@@ -283,6 +298,113 @@ describe.each([false, true])("a page in the browser's cache, with oneSocket %s",
     await comeBack(first);
     await Promise.all([written, late]);
     expect([count(browser), first.client.pending]).toEqual([3, 0]);
+  });
+
+  /** Leave a page with two writes that nobody has answered, and one that it makes when it has let go. */
+  async function leaveWithWrites(options: StartOptions = {}) {
+    const { browser, first } = await begin(options);
+    const reads = { clientId: first.client.clientId, key: first.key };
+    browser.server.cut();
+    const writes = [1, 2].map(() => first.client.state.inc("/n"));
+    await turns();
+    first.leave();
+    writes.push(first.client.state.inc("/n"));
+    await turns();
+    return { browser, first, writes, ...reads };
+  }
+
+  const LOSSES: Record<string, (page: LiveTab, key: string) => void> = {
+    "is emptied": ({ storage }) => empty(storage),
+    "is emptied, and is full": ({ storage }) => {
+      empty(storage);
+      storage.setItem = () => refuse();
+    },
+    "cannot be read any more": ({ storage }) => {
+      storage.getItem = storage.key = storage.setItem = () => refuse();
+    },
+    "keeps the key of the record, but not the record": ({ storage }, key) => empty(storage, (name) => name.includes(key)),
+    "keeps the writes, but not the record": ({ storage }, key) => empty(storage, (name) => name.endsWith(`${key}:fields`)),
+    "keeps nothing, nor does IndexedDB": ({ storage }) => {
+      empty(storage);
+      vi.spyOn(IDBDatabase.prototype, "transaction").mockImplementation(() => refuse("InvalidStateError"));
+    },
+    "is as it was, but IndexedDB is closed": () =>
+      void vi.spyOn(IDBDatabase.prototype, "transaction").mockImplementation(() => refuse("InvalidStateError")),
+  };
+
+  test.each(Object.entries(LOSSES))("sends what nobody has answered as the same client if the storage %s", async (_, lose) => {
+    const { browser, first, writes, clientId, key } = await leaveWithWrites();
+    lose(first, key);
+    browser.server.mend();
+    await comeBack(first);
+    await Promise.all(writes);
+    await first.client.state.inc("/n");
+    expect([count(browser), first.client.state.get("/n"), first.client.clientId, first.client.pending]).toEqual([5, 5, clientId, 0]);
+  });
+
+  test("sends what the storage has lost even if it had refused a part of it", async () => {
+    const { browser, first } = await begin();
+    browser.server.cut();
+    const stored = first.client.state.inc("/n");
+    await turns();
+    first.storage.setItem = () => refuse();
+    const refused = first.client.state.inc("/n");
+    await turns();
+    first.leave();
+    empty(first.storage);
+    browser.server.mend();
+    await comeBack(first);
+    await Promise.all([stored, refused]);
+    expect([count(browser), first.client.pending]).toEqual([3, 0]);
+  });
+
+  test.each([
+    ["the server still has the answers", false],
+    ["the answers were confirmed", true],
+  ])("does nothing twice that the next page has sent before the storage was emptied, if %s", async (_, isConfirmed) => {
+    const { browser, first, writes, clientId } = await leaveWithWrites();
+    browser.server.mend();
+    const second = await open(first.next());
+    await passUntil(() => second.client.pending === 0);
+    second.leave();
+    const { receipts } = browser.server.session.clients.get(clientId as string) as { receipts: Map<number, unknown> };
+    for (const seq of isConfirmed ? receipts.keys() : []) {
+      receipts.set(seq, { type: "receipt", seq, ok: false, error: { code: 232, name: "receipt_gone" } });
+    }
+    empty(first.storage);
+    await comeBack(first);
+    const told = await Promise.all(writes.map((write) => write.then(() => "done", ({ name }) => name)));
+    expect(told).toEqual(writes.map(() => (isConfirmed ? "receipt_gone" : "done")));
+    await first.client.state.inc("/n");
+    expect([count(browser), first.client.clientId, first.client.pending]).toEqual([5, clientId, 0]);
+  });
+
+  test("sends what nobody has answered beside a next page that has begun with an empty storage", async () => {
+    const { browser, first, writes, clientId } = await leaveWithWrites({ indexedDB: null });
+    empty(first.storage);
+    browser.server.mend();
+    const second = await open(first.next(), { indexedDB: null });
+    await second.client.state.inc("/n");
+    second.leave();
+    await comeBack(first);
+    await Promise.all(writes);
+    expect([count(browser), first.client.clientId, second.client.clientId === clientId]).toEqual([5, clientId, false]);
+  });
+
+  test("does not send again what a next page has given up as another client, though storage is emptied", async () => {
+    const { browser, first, writes } = await leaveWithWrites();
+    browser.server.mend();
+    browser.server.session.clients.clear();
+    const opening = open(first.next());
+    await pass(5);
+    const second = await opening;
+    const unsent = record(second.client, "unsent");
+    await turns();
+    for (const name of namesOf(first.storage)) if (name.endsWith(":client")) first.storage.removeItem(name);
+    second.leave();
+    await comeBack(first);
+    expect(await Promise.all(writes.map(refusal))).toEqual(writes.map(() => "write_adopted"));
+    expect([count(browser), unsent.map(([lost]) => lost.length)]).toEqual([1, [3]]);
   });
 
   test("is closed for good while it is taken up", async () => {

@@ -1959,9 +1959,10 @@ declare class ClientRecord {
 	leave(): void;
 	/**
 	 * Open the record again, as other pages have left it; if another tab has adopted it, begin as a new client. It stays
-	 * released if the page was left more than `leavings` times by then.
+	 * released if the page was left more than `leavings` times by then. If the record is still that of this page,
+	 * `restore` is called with its shelf before it is read, with that of later writes, and with the key in the storage.
 	 */
-	reopen(leavings: number): Promise<void>;
+	reopen(leavings: number, restore: (kept: Shelf, late: Shelf, key: string | null) => void): Promise<void>;
 	/** Store what changed, without waiting for the end of this turn. */
 	flush(): void;
 	releaseLock(): void;

@@ -7,6 +7,7 @@ import type { StatusReason, UnsentWrite } from "../events";
 import { LOGGED_OUT } from "../identity";
 import type { Ending } from "../transport";
 import type { ChangedLife } from "./parts";
+import { restoreRecord } from "./restoring";
 import type { Change, Turns } from "./turns";
 
 const CLONE_WITHIN = 10_000;
@@ -113,7 +114,7 @@ export class Repairs {
     const { record, outboxes, documents, writer, credentials } = this.#life.parts;
     const { key } = record;
     writer.flush();
-    await record.reopen(leavings);
+    await record.reopen(leavings, (...shelves) => restoreRecord(record, writer.outbox.writes, ...shelves));
     if (record.isAway) return;
     const gone = writer.reload(record.lateFrom);
     if (credentials.kept) {
