@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, NamedTuple
 
 from session_mgmt.client.errors import Stopped, Unanswered
@@ -67,11 +68,17 @@ class Presence:
 
         The client stays a member over lost connections and restarts until it leaves. Raises Refused or Stopped.
         """
-        self._entered = (data,)
+        entered: tuple[Any] = (data,)
+        before, self._entered = self._entered, entered
         try:
             return str((await self._questions.ask("enter", data=data))["member"])
-        except BaseException:
-            self._entered = None
+        except BaseException as problem:
+            # A member whose new data is refused stays a member. A later call may have replaced it.
+            if self._entered is entered:
+                self._entered = before
+            if before is None and isinstance(problem, asyncio.CancelledError):
+                # The server may have taken it, and the program believes that it did not enter.
+                self._questions.start(self._questions.ask_once("leave"))
             raise
 
     async def update(self, data: Any) -> str:

@@ -376,10 +376,12 @@ class Shell(Performer):
         if not self.core.ready:
             return
         waits = [asyncio.ensure_future(self.wait_until_settled()), asyncio.ensure_future(self._clock.sleep(seconds))]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _end_session(self, reason: str) -> None:
         """Give unanswered writes back, and forget the session."""

@@ -93,6 +93,27 @@ async def test_whoever_has_entered_enters_again_after_a_drop(server: FakeServer)
     await client.close()
 
 
+async def test_a_refused_change_leaves_the_member_and_a_cancelled_entry_leaves_none(server: FakeServer) -> None:
+    client, peer, seen, _ = await joined(server)
+    entering = asyncio.create_task(seen.enter("early"))
+    await peer.receive("enter")
+    entering.cancel()
+    await answer(peer, "leave")
+    entering = asyncio.create_task(seen.enter("Ann"))
+    await answer(peer, "enter", member="17")
+    await entering
+    changing = asyncio.create_task(seen.update("much"))
+    asked = await peer.receive("enter")
+    await peer.send({"type": "error", "id": asked["id"], "code": 108, "name": "publication_too_large"})
+    with pytest.raises(Refused, match="publication_too_large"):
+        await changing
+    peer.cut()
+    peer = await server.accept()
+    await peer.welcome(generation=2, logs={LOG: {"mode": "up_to_date", "position": ["e1", 6, "t6"]}})
+    assert (await answer(peer, "enter", member="17"))["data"] == "Ann"
+    await client.close()
+
+
 async def test_a_call_waits_for_a_connection_and_ends_with_the_client(server: FakeServer) -> None:
     client, peer, seen, _ = await joined(server)
     entering = asyncio.create_task(seen.enter())

@@ -331,11 +331,15 @@ async def test_a_write_that_cannot_be_stored_is_not_sent_and_stops_the_client(
     monkeypatch.setattr(Link, "send_frame", lambda self, frame: frames.append(frame))
     with monkeypatch.context() as patched:
         patched.setattr(Watched, "save", is_full)
-        for call in (lambda: client.state.set("/n", 1), lambda: client.send(1)):
+        answers = [client.state.set("/n", 1), client.send(1)]
+        for answer in answers:
             with pytest.raises(Stopped, match="client_failed"):
-                await call()
+                await answer
     assert (frames, client.status, client.is_connected()) == ([], "failed", False)
     assert storage.load().writes == []
+    # Neither the connection nor the attempts go on.
+    assert client._shell._runner
+    await asyncio.wait_for(asyncio.gather(client._shell._runner, return_exceptions=True), WAIT)
     await client.close()
 
 
