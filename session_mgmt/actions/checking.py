@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from email.message import Message
 from functools import lru_cache
 from typing import Any
 
@@ -13,12 +14,21 @@ from session_mgmt.conf import NAME, settings
 from session_mgmt.documents import strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Extent, Limits, widen_limits
-from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtError, TooManyKeys, list_errors
+from session_mgmt.exceptions import (
+    DocumentTooLarge,
+    InvalidJSON,
+    SessionMgmtError,
+    TooManyKeys,
+    UnsupportedMediaType,
+    list_errors,
+)
 
 # The body and its list.
 _AROUND_FRAMES = 2
 # Digits of a declared length; whatever has more is beyond every limit.
 _LENGTH_DIGITS = 18
+# Characters of a content type; none that means JSON in UTF-8 is nearly as long.
+_LONGEST_TYPE = 200
 _BY_NAME = {error.name: error for error in list_errors()}
 
 
@@ -78,6 +88,22 @@ def declares_more(length: str | None, most: int) -> bool:
     if not length or not (length.isascii() and length.isdigit()):
         return False
     return len(length) > _LENGTH_DIGITS or int(length) > most
+
+
+def check_media_type(kind: str | None, encoding: str | None) -> None:
+    """Accept only JSON in UTF-8: another encoding would need a second parser, with other rules. Both values are those
+    of the headers. Raises ``UnsupportedMediaType``.
+    """
+    kind = kind or "application/json"
+    # The parser below takes quadratic time for some texts: seconds for one header of 32 KB.
+    if (encoding or "").strip().lower() not in ("", "identity") or len(kind) > _LONGEST_TYPE:
+        raise UnsupportedMediaType()
+    # Use the standard library's header parser, because parameters may be quoted and in any order.
+    given = Message()
+    given["content-type"] = kind
+    charset = str(given.get_param("charset") or "utf-8").lower()
+    if given.get_content_type() != "application/json" or charset not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType()
 
 
 def parse_json(text: bytes | str, most: int) -> Any:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 from django.conf import settings as django_settings
@@ -28,9 +29,9 @@ from session_mgmt.exceptions import (
     AuthError,
     FrameTooLarge,
     InternalError,
+    InvalidField,
     MethodNotAllowed,
     SessionMgmtError,
-    UnsupportedMediaType,
 )
 from session_mgmt.protocol.codes import describe_refusal
 
@@ -44,6 +45,8 @@ POLL, CALLS = "connection-poll", ("connections", "connection-frames", "connectio
 PATH_ENDS = ("connections/poll/", "connections/", "connections/frames/", "connections/leave/")
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
+# Longest part of a caller's name of a parameter that is sent back.
+SHOWN_NAME = 100
 
 
 class HttpApplication:
@@ -143,11 +146,16 @@ async def _answer_poll(request: Request, send: Send) -> None:
 def _check_head(request: Request) -> None:
     if request.scope["method"] != "POST":
         raise MethodNotAllowed()
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType()
+    _refuse_parameters(request.scope)
+    checking.check_media_type(request.headers.get("content-type"), request.headers.get("content-encoding"))
     if checking.declares_more(request.headers.get("content-length"), most_bytes()):
         raise FrameTooLarge(limit=most_bytes())
+
+
+def _refuse_parameters(scope: Any) -> None:
+    """Refuse any parameter of the URL, as the views do for the other calls."""
+    for name, _ in parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True):
+        raise InvalidField("There is no such parameter.", field=name[:SHOWN_NAME])
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -167,6 +175,8 @@ async def _send_refusal(scope: Any, send: Send, error: SessionMgmtError) -> None
     more: Headers = []
     if error.retry_after is not None:
         more.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
+    if error.status == 405:
+        more.append((b"allow", b"POST, OPTIONS"))
     if error.status == 401:
         more.append((b"www-authenticate", b"Bearer"))
     await _send_answer(scope, send, error.status, orjson.dumps(describe_refusal(error)), more)

@@ -20,7 +20,10 @@ from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
+from session_mgmt.actions import checking
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers import origins
+from session_mgmt.consumers.http_requests import most_bytes
 
 
 class CallHandler(ASGIHandler):
@@ -33,7 +36,7 @@ class CallHandler(ASGIHandler):
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request. It is handled completely, even if the client no longer waits."""
         try:
-            body = await self.read_body(receive)
+            body = await self.read_body(_bound_body(scope, receive))
         except RequestAborted:
             return
         response = await _run_on_thread(self._answer, scope, body)
@@ -54,6 +57,25 @@ class CallHandler(ASGIHandler):
             if not response.streaming:
                 response.close()
             return response
+
+
+def _bound_body(scope: Any, receive: Any) -> Any:
+    """Return ``receive``, with an end after as many bytes as show the view that the body is too large.
+
+    Django first collects the whole body, on the disk if it is large; nobody needs that of a body that is refused.
+    """
+    most, taken = most_bytes(), 0
+    is_refused = checking.declares_more(origins.read_headers(scope).get("content-length"), most)
+
+    async def receive_bounded() -> Any:
+        nonlocal taken
+        if is_refused:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        message = await receive()
+        taken += len(message.get("body", b""))
+        return message if taken <= most else {**message, "more_body": False}
+
+    return receive_bounded
 
 
 def build_call_handler(django_application: Any) -> CallHandler | None:

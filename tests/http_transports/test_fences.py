@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from session_mgmt.actions.sessions import calls, permits
@@ -143,6 +144,34 @@ async def test_a_page_of_another_origin_is_refused_at_each_call(tabs: Any, creat
 async def test_a_declared_length_that_is_no_sound_number_is_no_fault(http: Any, length: str, name: str) -> None:
     answer = await http.post("/api/connections/poll/", headers={"Content-Length": length.encode("latin-1")})
     assert answer.json()["name"] == name
+
+
+async def test_a_poll_is_refused_for_its_head_as_every_other_call_is(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    json = "application/json"
+    heads: list[tuple[str, str, dict[str, str]]] = [
+        ("POST", "?token=x", {}),
+        ("POST", "?a", {}),
+        ("GET", "", {}),
+        ("POST", "", {"Content-Type": f"{json}; charset=latin-1"}),
+        ("POST", "", {"Content-Type": f"{json}; charset=UTF-8"}),
+        ("POST", "", {"Content-Type": f"{json}; x={'x' * 200}"}),
+        ("POST", "", {"Content-Encoding": "gzip"}),
+        ("POST", "", {"Content-Encoding": "Identity"}),
+    ]
+
+    async def ask(call: str, method: str, query: str, more: dict[str, str]) -> Any:
+        headers = {"Authorization": f"Bearer {tab.token}", "Content-Type": json, **more}
+        body = orjson.dumps({**tab.build_poll(0), "frames": []})
+        answer = await tab.http.request(method, f"/api/connections/{call}{query}", content=body, headers=headers)
+        told = answer.json()
+        return answer.status_code, told.get("name"), told.get("field"), answer.headers.get("allow", "")
+
+    for head in heads:
+        status, name, field, allow = await ask("poll/", *head)
+        theirs = await ask("frames/", *head)
+        assert (status, name, field, allow if status == 405 else theirs[3]) == theirs, head
 
 
 async def test_a_grant_that_is_forged_foreign_or_over_makes_the_application_be_asked(

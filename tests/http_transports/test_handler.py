@@ -18,6 +18,7 @@ from django.utils.deprecation import MiddlewareMixin
 from session_mgmt.api.connections import CallView
 from session_mgmt.asgi import application
 from session_mgmt.consumers.http_handler import build_call_handler
+from session_mgmt.consumers.http_requests import most_bytes
 from session_mgmt.consumers.hub import hub
 from tests.http_peer import HttpPeer
 
@@ -145,3 +146,28 @@ def test_only_djangos_own_application_is_passed_in_the_short_way() -> None:
 
     assert build_call_handler(Watched()) is build_call_handler(lambda *_: None) is None
     assert build_call_handler(ASGIHandler()) is not None
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_that_is_too_large_is_refused_before_all_of_it_has_come(declared: bool) -> None:
+    taken = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal taken
+        taken += (size := most_bytes() // 2)
+        assert taken <= 2 * most_bytes()
+        return {"type": "http.request", "body": b" " * size, "more_body": True}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")] + [(b"content-length", b"%d" % 10**12)] * declared
+    path = "/api/connections/frames/"
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": headers}
+    handler = build_call_handler(ASGIHandler())
+    assert handler is not None
+    await handler({**scope, "query_string": b"", "root_path": "", "scheme": "http"}, receive, send)
+    assert sent[0]["status"] == 413 and not (declared and taken)
+    await hub().stop()
