@@ -196,6 +196,18 @@ def find_holder(tab: Any) -> permits.Holder:
     return permits.Holder(client.session_id, client.pk, client.generation, client.session.access_version)
 
 
+async def test_a_poll_follows_no_more_topics_than_a_session_may(tabs: Any, created: Any, settings: Any) -> None:
+    settings.SESSION_MGMT = {"MAX_SUBSCRIPTIONS": 2}
+    tab = tabs(created.token.secret)
+    await tab.attach({ROOM: None})
+    for room in range(2, 5):
+        tab.follow(f"topic:room:{room}", {"mode": "up_to_date", "position": None}, None)
+    frames = await tab.poll(hold=0)
+    assert [list(frame["grants"]) for frame in frames if frame["type"] == "grants"] == [["topic:room:2"]]
+    refused = [(frame["log"], frame["name"]) for frame in frames if frame["type"] == "error"]
+    assert refused == [(f"topic:room:{room}", "subscription_limit") for room in (3, 4)]
+
+
 async def test_a_topic_that_is_forbidden_between_two_polls_is_denied(tabs: Any, created: Any) -> None:
     allowed = {"x": True}
 

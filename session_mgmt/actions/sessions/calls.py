@@ -29,6 +29,7 @@ from session_mgmt.exceptions import (
     InvalidToken,
     Replaced,
     SessionMgmtError,
+    SubscriptionLimit,
 )
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Row, Statements
@@ -238,6 +239,7 @@ def build_end(code: Close) -> SessionMgmtError:
 
 
 def _look(statements: Statements, calls: Sequence[Call], proved: Sequence[Result], now: datetime) -> list[Result]:
+    most = settings().max_subscriptions
     wishes: list[Wish] = []
     results: list[Result] = []
     for call, one in zip(calls, proved, strict=True):
@@ -245,8 +247,12 @@ def _look(statements: Statements, calls: Sequence[Call], proved: Sequence[Result
             results.append(one)
             continue
         topics = [name for name in call.logs if name.startswith(TOPIC)]
+        # A poll may name topics that no attach and no `subscribe` has counted.
+        topics, over = topics[:most], topics[most:]
         good = {name for name in topics if _is_permitted(one.attachment.holder, name, call.permits.get(name), now)}
-        results.append(replace(one, unpermitted=[name for name in topics if name not in good]))
+        denied: dict[str, SessionMgmtError] = {name: SubscriptionLimit(limit=most) for name in over}
+        attachment = replace(one.attachment, denied=denied)
+        results.append(replace(one, attachment=attachment, unpermitted=[name for name in topics if name not in good]))
         logs = {name: place for name, place in call.logs.items() if name in good or not name.startswith(TOPIC)}
         granted = frozenset(name.removeprefix(TOPIC) for name in good)
         session, restriction = one.attachment.session.pk, one.attachment.restriction
