@@ -9,18 +9,23 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
 from session_mgmt.consumers.hub import hub
+
+# Signals that stop a server; Ctrl-C sends the second one.
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def lifespan(scope: Any, receive: Any, send: Any) -> None:
     """Serve scopes of type ``lifespan``."""
     await receive()
     loop = asyncio.get_running_loop()
-    with _act_before_sigterm(lambda: loop.call_soon_threadsafe(_drain_hub)):
+    with ExitStack() as watched:
+        for number in STOPS:
+            watched.enter_context(_act_before(number, lambda: loop.call_soon_threadsafe(_drain_hub)))
         await send({"type": "lifespan.startup.complete"})
         await receive()
     await hub().stop()
@@ -32,23 +37,23 @@ def _drain_hub() -> None:
 
 
 @contextmanager
-def _act_before_sigterm(act: Callable[[], Any]) -> Iterator[None]:
+def _act_before(number: int, act: Callable[[], Any]) -> Iterator[None]:
     """Call ``act`` before the server's own handler; without a handler the signal ends the process at once."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     # Python sets signal handlers only in the main thread, and a server in a test may run in another one.
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield
         return
     handler: Callable[[int, FrameType | None], Any] = before
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(received: int, frame: FrameType | None) -> None:
         act()
-        handler(number, frame)
+        handler(received, frame)
 
-    signal.signal(signal.SIGTERM, handle)
+    signal.signal(number, handle)
     try:
         yield
     finally:
         # Another handler may have been installed after this one, and must stay.
-        if signal.getsignal(signal.SIGTERM) is handle:
-            signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(number) is handle:
+            signal.signal(number, before)

@@ -4,6 +4,8 @@ while only.
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import threading
 from typing import Any
 
@@ -13,6 +15,7 @@ from session_mgmt.actions.sessions import attachments, closing, lifecycle
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import hub as hub_module
 from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.lifespan import lifespan
 from session_mgmt.models import Connection
 from session_mgmt.protocol.frames import Connect
 from tests.attaching import attach_client
@@ -52,3 +55,28 @@ async def test_a_database_that_does_not_answer_holds_up_no_shutdown(monkeypatch:
     finally:
         go_on.set()
         await hub().late_writes.flush()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_that_stops_the_server_first_sends_the_clients_away(peers: Any, number: int) -> None:
+    peer = peers()
+    await peer.open((await bridge().call(lifecycle.create_session)).token.secret, logs={})
+    told: asyncio.Queue[str] = asyncio.Queue()
+    stops: list[int] = []
+
+    async def send(message: dict[str, str]) -> None:
+        told.put_nowait(message["type"])
+
+    asked: asyncio.Queue[None] = asyncio.Queue()
+    asked.put_nowait(None)
+    before = signal.signal(number, lambda received, frame: stops.append(received))
+    serving = asyncio.ensure_future(lifespan({"type": "lifespan"}, asked.get, send))
+    try:
+        assert await told.get() == "lifespan.startup.complete"
+        signal.raise_signal(number)
+        bye = await peer.until_type("bye")
+        assert (bye["code"], stops) == (4000, [number]) and bye["retry_after"] is not None
+        asked.put_nowait(None)
+        await serving
+    finally:
+        signal.signal(number, before)

@@ -26,7 +26,7 @@ _PLACE = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+):)?(?P<port>[0-9]
 
 
 class Command(DatabaseCommand):
-    help = "Serve HTTP and WebSockets with uvicorn. At SIGTERM it tells clients when to reconnect, and stops."
+    help = "Serve HTTP and WebSockets with uvicorn. At SIGTERM or Ctrl-C it tells clients when to reconnect, and stops."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
