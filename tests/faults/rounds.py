@@ -38,6 +38,12 @@ KINDS = {
     "cuts on all transports, PostgreSQL": replace(POSTGRES, kills=0, cuts=10, transport="any"),
     "servers that stand still, SQLite": replace(SHORT, kills=0, pauses=5, servers=2),
     "servers that stand still, PostgreSQL": replace(POSTGRES, kills=0, pauses=5, servers=2),
+    "servers that stand still for longer than leases, SQLite": replace(SHORT, kills=0, pauses=3, servers=2, leases=4.0),
+    "servers that stand still for longer than leases, PostgreSQL": replace(
+        POSTGRES, kills=0, pauses=3, servers=2, leases=4.0
+    ),
+    "kills of servers with different settings, SQLite": replace(SHORT, servers=2, mixed=True, transport="any"),
+    "kills of servers with different settings, PostgreSQL": replace(POSTGRES, servers=2, mixed=True, transport="any"),
     "a restored backup, SQLite": replace(SHORT, kills=2, restore=True),
     "a restored backup, PostgreSQL": replace(POSTGRES, kills=2, restore=True),
     "kills while tokens are exchanged, SQLite": replace(SHORT, tokens=5.0),

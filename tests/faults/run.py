@@ -44,6 +44,7 @@ OUTLIVED = 2
 FEW_CONNECTIONS = 80
 MORE = 1.25
 SHOWN = 12
+VOLUME_FOLDER = "volume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +198,7 @@ async def run(
     postgres: services.Postgres | None,
 ) -> Outcome:
     """Everything between two empty processes and a verdict; files go to `folder`."""
-    stack = contextlib.AsyncExitStack()
-    sqlite = (stack.enter_context(volume(folder / "volume")) if options.volume else folder) / "faults.sqlite3"
+    sqlite = folder / VOLUME_FOLDER / "faults.sqlite3" if options.volume else folder / "faults.sqlite3"
     variables = _build_variables(options, database_url, redis.url if redis else "", sqlite)
     await asyncio.to_thread(migrate, variables)
     others = variables | _build_differences(options, folder)
@@ -210,6 +210,7 @@ async def run(
     chance = random.Random(options.seed)
     receiver = Receiver(history, random.Random(options.seed))
     workers = Workers(variables, random.Random(options.seed), folder / "workers.log")
+    stack = contextlib.AsyncExitStack()
     if options.telling:
         await receiver.open(variables)
         workers.start()
@@ -243,10 +244,10 @@ async def run(
         await crowd.stop()
         await workers.stop()
         await receiver.close()
+        await stack.aclose()
         lines = [*(line for server in servers for line in _keep_log(server, folder)), *workers.output()]
         for server in servers:
             server.close()
-        await stack.aclose()
         history.close()
     (folder / "dump.json").write_bytes(orjson.dumps(dump))
     trimmed = sum(document["oldest"] - 1 for document in dump["documents"])
@@ -537,6 +538,8 @@ def execute(options: Options, database_url: str = "", redis: services.Redis | No
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise SystemExit(f"{folder} is not empty: an old database would be checked against a new history")
+        if options.volume:
+            stack.enter_context(volume(folder / VOLUME_FOLDER))
         # A client that writes to a killed server is the point, not a warning.
         logging.getLogger("asyncio").setLevel(logging.ERROR)
         return asyncio.run(run(options, folder, database_url, redis, own if options.own_postgres else None))
