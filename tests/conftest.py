@@ -31,7 +31,7 @@ from tests.canary import canary
 from tests.emptying import emptying_quickly
 from tests.ports import take_port
 from tests.settings import DATABASE
-from tests.sqlite_files import name_folder
+from tests.sqlite_files import migrating_once, name_folder
 from tests.suites.packages import installed
 
 FIRST_PROCESS = "gw0"
@@ -198,8 +198,20 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(watched_connections: None, django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+def migrating(django_db_modify_db_settings: None) -> Iterator[contextlib.ExitStack]:
+    """Migrate SQLite's test database in one process of a run only, until this is closed; other settings have others."""
+    with contextlib.ExitStack() as stack:
+        if DATABASE == "sqlite" and settings.SETTINGS_MODULE == "tests.settings":
+            stack.enter_context(migrating_once(connection))
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    watched_connections: None, migrating: contextlib.ExitStack, django_db_setup: None, django_db_blocker: Any
+) -> Iterator[None]:
     """Empty only what tests have filled, and end with no connection open: PostgreSQL drops no database in use."""
+    migrating.close()
     with (
         django_db_blocker.unblock(),
         emptying_quickly([alias for alias in connections if connections[alias].settings_dict["NAME"]]),

@@ -27,7 +27,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests import javascript, programs, services  # noqa: E402 - this file runs as a script
+from tests import javascript, programs, services, sqlite_files  # noqa: E402 - this file runs as a script
 
 PYTHON_ONLY = "not browser and not js"
 # The pure rooms never see a database: the SQLite pass has run them already. Elsewhere `--only-databases` knows which
@@ -203,6 +203,14 @@ def compiling_tests() -> Iterator[None]:
         yield
 
 
+def share_files(stack: contextlib.ExitStack) -> None:
+    """Give all passes a folder for what each would else make for itself."""
+    if sqlite_files.SHARED not in os.environ:
+        os.environ[sqlite_files.SHARED] = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="session-mgmt-shared-")
+        )
+
+
 def start_services(stack: contextlib.ExitStack) -> None:
     """One server of each kind for all passes, told to them by the environment."""
     for name in services.STARTERS:
@@ -302,6 +310,7 @@ def main() -> int:
         with compiling_tests():
             programs.install_missing(list(programs.WHEELS))
             start_services(stack)
+        share_files(stack)
         tallies = run_all(chosen)
     if arguments.tallies:
         arguments.tallies.write_text(json.dumps([tally.as_json() for tally in tallies]))
