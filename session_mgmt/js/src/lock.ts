@@ -1,11 +1,12 @@
 /** Locks between tabs: Web Locks on secure pages, elsewhere their substitutes, which are loaded. */
 
-import type { Environment } from "./environment";
+import type { Clock, Environment, LocksLike } from "./environment";
 import { loadSubstitutes } from "./loading";
+import { listen } from "./page";
 import type { StoreLike } from "./storage";
 import type { Release } from "./substitutes";
 
-// After a reload, the old page may hold its lock for a moment.
+// After a reload, the old page may hold its lock for a moment, and another tab that counts waiting writes too.
 const PATIENCE = 500;
 
 /** Locks that clients of this document hold, by the storage of their tab. */
@@ -37,20 +38,18 @@ export async function isHeldInTab(env: Environment, name: string): Promise<boole
  * of its own.
  */
 function answerQuestions({ page, session }: Environment, name: string): Release {
-  const answer = (): void => {
+  return listen(page?.window, ["storage"], () => {
     try {
       const question = session.getItem(`${name}:question`);
       if (question !== null) session.setItem(`${name}:answer`, question);
     } catch {
       // Without storage there are no questions.
     }
-  };
-  page?.window.addEventListener("storage", answer);
-  return () => page?.window.removeEventListener("storage", answer);
+  });
 }
 
 async function claimBetweenTabs(env: Environment, name: string): Promise<Release | null> {
-  if (env.locks) return claimWebLock(env, name);
+  if (env.locks) return claimWebLock(env.locks, env.clock, name);
   if (env.Channel) return (await loadSubstitutes()).claimChannel(env, new env.Channel(name));
   return HELD.get(env.session)?.has(name) ? null : () => undefined;
 }
@@ -74,14 +73,18 @@ export async function runExclusively<T>(
   }
 }
 
-function claimWebLock(env: Environment, name: string): Promise<Release | null> {
+function claimWebLock(locks: LocksLike, clock: Clock, name: string): Promise<Release | null> {
   const impatience = new AbortController();
-  const timer = env.clock.setTimeout(() => impatience.abort(), PATIENCE);
   return new Promise((resolve) => {
     const holdLock = (): Promise<void> => {
-      env.clock.clearTimeout(timer);
-      return new Promise<void>((release) => resolve(release));
+      clock.clearTimeout(timer);
+      return new Promise<void>(resolve);
     };
-    env.locks?.request(name, { signal: impatience.signal }, holdLock).catch(() => resolve(null));
+    const fail = (): void => resolve(null);
+    // Time alone proves nothing, because a busy browser answers late. But it answers in the order of the questions: if
+    // it has not granted the lock before this answer, another page holds it.
+    const giveUp = (): void => void locks.request(name, { ifAvailable: true }, async () => impatience.abort()).catch(fail);
+    const timer = clock.setTimeout(giveUp, PATIENCE);
+    locks.request(name, { signal: impatience.signal }, holdLock).catch(fail);
   });
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ChannelLike } from "../src/environment";
+import type { ChannelLike, LocksLike } from "../src/environment";
 import type { StoreLike } from "../src/storage";
 import { Browser, FakePage, pass, passUntil, record, refusal, turns, until, useFakeClock } from "./harness";
 
@@ -24,6 +24,21 @@ function channels(): new (name: string) => ChannelLike {
     }
   }
   return FakeChannel;
+}
+
+/** Locks of a busy browser: it gets questions late, and the page gets its answers late, in their order. */
+function delayLocks(locks: LocksLike, asks: number, answers: number): LocksLike {
+  const pauseFor = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+  return {
+    async request(name, options, callback) {
+      await pauseFor(asks);
+      return locks.request(name, options, async (lock) => {
+        await pauseFor(answers);
+        options.signal?.throwIfAborted();
+        return callback(lock);
+      });
+    },
+  };
 }
 
 describe("tabs of one browser", () => {
@@ -143,6 +158,41 @@ test("a tab tells the others of a logout, without a network and without an event
   expect(ended.map(([{ reason }]) => reason)).toEqual(["logged_out"]);
   await pass(5);
   await leaving;
+});
+
+describe.each([
+  [5_000, 0],
+  [0, 5_000],
+])("in a browser that gets questions for locks %d ms and gives answers %d ms late", (asks, answers) => {
+  test.each(["a reloaded", "a duplicated"])("%s tab is the client that it should be", async (kind) => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    browser.server.cut();
+    void before.state.inc("/visits");
+    const { clientId } = before;
+    if (kind === "a reloaded") await tab.close(before);
+    browser.server.mend();
+    const next = kind === "a reloaded" ? tab : tab.duplicate();
+    const after = await next.openConnected({ locks: delayLocks(browser.locks, asks, answers) });
+    expect(after.clientId === clientId).toBe(kind === "a reloaded");
+    const open = kind === "a reloaded" ? [after] : [before, after];
+    await passUntil(() => open.every(({ pending }) => pending === 0));
+    expect(browser.server.session.document("main").value).toEqual({ visits: 1 });
+  });
+});
+
+test("a page that the browser refuses locks has a client, and hears of no rejection", async () => {
+  const browser = new Browser();
+  const refuse = async (): Promise<never> => {
+    throw new DOMException("denied", "SecurityError");
+  };
+  const locks: LocksLike = {
+    request: (name, ...rest) => (name.includes(":client:") ? refuse() : browser.locks.request(name, ...rest)),
+  };
+  const client = await browser.tab().openConnected({ locks });
+  await pass(5);
+  expect(client.status).toBe("connected");
 });
 
 describe("a duplicated tab", () => {
