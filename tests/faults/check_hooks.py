@@ -33,7 +33,7 @@ def deliveries_are_of_events(evidence: Evidence) -> Iterator[Violation]:
     endpoints = {record["endpoint"] for record in evidence.records if record["type"] == "endpoint"}
     known = {row["id"] for row in evidence.dump["deliveries"]}
     confirmed = {r["id"] for r in evidence.records if r["type"] == "delivery" and r["done"] in CONFIRMED}
-    is_over = any(record["type"] == "told" for record in evidence.records)
+    is_over = _is_given_up(evidence)
     for row in evidence.dump["deliveries"]:
         if row["id"] not in confirmed and (is_over or row["state"] != "waiting"):
             yield Violation(
@@ -86,7 +86,7 @@ def handlers_ran_once(evidence: Evidence) -> Iterator[Violation]:
     if not effects:
         return
     left = {(session, seq, handler.rpartition(".")[2]) for session, seq, handler in evidence.dump["runs"]}
-    is_over = any(record["type"] == "told" for record in evidence.records)
+    is_over = _is_given_up(evidence)
     wanted = set()
     for event in evidence.dump["events"]:
         for name in HANDLERS:
@@ -112,6 +112,11 @@ def handlers_ran_in_order(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("H2", f"{IN_ORDER} has handled {seq} of {session} after {last[session]}")
         if data["handler"] == IN_ORDER:
             last[session] = seq
+
+
+def _is_given_up(evidence: Evidence) -> bool:
+    """Return whether the run has waited in vain for what still waits."""
+    return any(record["type"] == "told" and record["waits"] for record in evidence.records)
 
 
 def _list_deliveries(evidence: Evidence) -> Iterator[Record]:

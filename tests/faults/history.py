@@ -32,7 +32,7 @@ endpoint   endpoint, path                 a service is told of events by this en
 delivery   path, id, signed, digest,      it is sent one; `done`: what it answers (tests/faults/hooks.py)
            body, done
 serves     server                         a server of this run
-told                                      from here on every event should have been delivered and handled
+told       waits                          every event was delivered and handled; `waits`: some wait in vain
 kill, ready, calm                         the nemesis
 outage, restored what                     PostgreSQL or Redis goes away, loses something, and is back
 cut        fault, directions, seconds,    a fault of the network, and how many connections it met
