@@ -9,8 +9,10 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.db import connection
+from django.db.models import BinaryField, JSONField
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.admin import large_tables
@@ -38,6 +40,15 @@ def test_a_list_counts_no_further_than_it_shows(operator: Client, trail: None) -
     counts = [each["sql"] for each in caught if "COUNT(" in each["sql"]]
     assert len(counts) == 1
     assert "LIMIT 3" in counts[0]
+
+
+def test_no_list_can_be_filtered_by_a_column_of_contents_or_secrets(operator: Client) -> None:
+    hidden = [(model, field) for model in LISTED for field in model._meta.concrete_fields]
+    hidden = [(model, field) for model, field in hidden if isinstance(field, BinaryField | JSONField)]
+    assert {"secrets", "payload", "data", "nonce"} <= {field.name for _, field in hidden}
+    for model, field in hidden:
+        address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        assert operator.get(f"{address}?{field.name}__gt=1").status_code == 400, (address, field.name)
 
 
 def test_a_filter_offers_what_the_newest_rows_have_and_what_was_chosen(operator: Client, trail: None) -> None:
