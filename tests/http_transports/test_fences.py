@@ -14,7 +14,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Client, ClientSession, Connection, SessionEvent
 from session_mgmt.registry import on_message, topic
-from session_mgmt.shortcuts import disconnect, reconnect, terminate_session
+from session_mgmt.shortcuts import disconnect, is_connected, reconnect, terminate_session
 from session_mgmt.writes import verbs
 from tests.turns import pass_turn
 
@@ -104,6 +104,12 @@ async def test_an_order_to_close_is_told_as_such_also_between_two_polls(
     for call in ("poll/", "frames/", "leave/"):
         body = {**tab.build_poll(0), "logs": {}, "frames": [update(1)]}
         assert refused(await tab.call(call, body), 409, name, close, reconnect=reconnect)
+    # No process would close the row before its lease ends.
+    row = await bridge().read(Connection.objects.latest, "pk")
+    assert row.closed_at is not None and (row.close_code, row.closed_by) == (close, "server")
+    assert not await bridge().read(is_connected, created.session)
+    lost = await bridge().read(list, SessionEvent.objects.filter(type="connection_lost"))
+    assert [orjson.loads(event.data) for event in lost] == [{"code": close, "by": "server"}] * (2 if reconnect else 0)
     await tab.attach()
     (receipt,) = [frame for frame in await tab.exchange(update(1)) if frame["type"] == "receipt"]
     assert receipt["ok"] and "replayed" not in receipt

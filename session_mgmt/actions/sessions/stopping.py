@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import connections
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from session_mgmt.actions import notify
 from session_mgmt.actions.pacing import make_pace
-from session_mgmt.actions.sessions.connections import explain_close, find_raised_generations
+from session_mgmt.actions.sessions.connections import WEBSOCKET, explain_close, find_raised_generations
 from session_mgmt.actions.sessions.ending import TOGETHER, lock_in_order
+from session_mgmt.actions.timeline.ledger import TimelineLedger, make_record
 from session_mgmt.conf import settings
-from session_mgmt.models import Client, Connection
+from session_mgmt.models import Client, Connection, clock
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import CONNECTION
+from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
 
 
@@ -67,21 +70,40 @@ def stop_sessions(
 
 
 def _stop_group(using: str, sessions: list[uuid.UUID], code: Close) -> int:
+    statements, now = Statements(connections[using]), clock.read(using)
     clients = Client.objects.using(using).filter(session__in=sessions, connections__closed_at__isnull=True).distinct()
-    keys = list(clients.values_list("pk", flat=True))
-    mine = Client.objects.using(using).filter(pk__in=keys)
+    found = dict(clients.values_list("pk", "session"))
+    # Sessions before clients and connections, in the same order as everywhere.
+    ledger = TimelineLedger(statements)
+    ledger.load(sorted(set(found.values())), at=now, wait=True)
+    mine = Client.objects.using(using).filter(pk__in=list(found))
     lock_in_order(using, mine)
     # Fence the clients first, as at the end of a session, so that writes that are on their way are refused.
     mine.update(generation=F("generation") + 1)
-    open_ = Connection.objects.using(using).filter(client__in=keys, closed_at__isnull=True)
+    open_ = Connection.objects.using(using).filter(client__in=list(found), closed_at__isnull=True)
     lock_in_order(using, open_)
-    # The row stays open until its process, which has the figures, closes it, or until the lease expires.
+    # The row of a socket stays open until its process, which has the figures, closes it, or until the lease expires.
     count = open_.update(close_code=code, closed_by="server")
+    _close_polling(open_.exclude(transport=WEBSOCKET), ledger, code, now)
     fenced = list(mine.order_by("pk").values_list("pk", "generation", "session"))
     if fenced:
         stopped = sorted({session for _, _, session in fenced})
-        notify.after_commit(using, orders=notify.order_stop(stopped, [row[:2] for row in fenced], code))
+        orders = notify.order_stop(stopped, [row[:2] for row in fenced], code)
+        notify.after_commit(using, rings=ledger.list_heads(), events=ledger.list_events(), orders=orders)
     return count
+
+
+def _close_polling(polling: QuerySet[Connection], ledger: TimelineLedger, code: Close, now: datetime) -> None:
+    """Close rows of clients over HTTP: no process holds one, so it would seem to be connected until its lease expires.
+
+    Figures that a process has not written yet are added later.
+    """
+    sessions = list(polling.values_list("session", flat=True))
+    polling.update(closed_at=now)
+    # Clients that must stay away have not lost their connections.
+    for session in sessions if code is not Close.NORMAL else ():
+        ledger.decide(make_record(session, names.CONNECTION_LOST, {"code": int(code), "by": "server"}))
+    ledger.write(now)
 
 
 def find_fenced(known: Mapping[int, int]) -> dict[int, Fenced]:
