@@ -430,5 +430,5 @@ export class Connection {
 }
 
 function describeEnd({ name }: StatusReason): SessionError {
-  return SessionError.local(name, `The connection has failed (${name}): call \`connect()\`.`);
+  return SessionError.local(name, `The connection has failed (${name}): mend that, then call \`connect()\`.`);
 }

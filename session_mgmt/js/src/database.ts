@@ -27,7 +27,10 @@ export function openDatabase(
       reject(new Error("IndexedDB does not open."));
     }, PATIENCE);
     request.onupgradeneeded = () => stores.forEach((store) => request.result.createObjectStore(store));
-    request.onerror = () => reject(request.error);
+    request.onerror = () => {
+      clock.clearTimeout(timer);
+      reject(request.error);
+    };
     request.onsuccess = () => {
       clock.clearTimeout(timer);
       if (late) request.result.close();

@@ -41,7 +41,10 @@ export class OutboxStore {
   /** Open the database, and remove what is too old. Rejects if the browser stores nothing there. */
   static async open(env: Environment): Promise<OutboxStore> {
     const store = new OutboxStore(env, await openDatabase(env, DATABASE, [CLIENTS, WRITES, ADOPTED, RESULTS]));
-    await store.#removeOld();
+    await store.#removeOld().catch((error) => {
+      store.close();
+      throw error;
+    });
     return store;
   }
 
