@@ -74,4 +74,19 @@ describe("presence of a topic", () => {
     browser.server.denied.add("hall");
     expect(await refusal(seen.enter(2))).toBe("topic_denied");
   });
+
+  test("keeps a member whose change is refused", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen = await client.topics.presence("hall");
+    await seen.enter("Ann");
+    browser.server.denied.add("hall");
+    expect(await refusal(seen.update("Bea"))).toBe("topic_denied");
+    browser.server.denied.delete("hall");
+    browser.server.present.get("presence:hall")?.clear();
+    browser.server.drop();
+    await pass(2);
+    await until(() => browser.server.present.get("presence:hall")?.size === 1);
+    expect(seen.members?.[client.clientId]?.data).toBe("Ann");
+  });
 });

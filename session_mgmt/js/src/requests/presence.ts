@@ -65,12 +65,14 @@ export class Presence {
    * member over lost connections and server restarts until it leaves.
    */
   async enter(data: Json = null): Promise<string> {
+    const before = this.#entered;
     const entered = { data };
     this.#entered = entered;
     try {
       return (await this.#questions.ask<{ member: string }>("enter", entered)).member;
     } catch (error) {
-      if (this.#entered === entered) this.#entered = null;
+      // A member whose new data is refused stays a member.
+      if (this.#entered === entered) this.#entered = before;
       throw error;
     }
   }
