@@ -407,6 +407,25 @@ describe.each([false, true])("a page in the browser's cache, with oneSocket %s",
     expect([count(browser), unsent.map(([lost]) => lost.length)]).toEqual([1, [3]]);
   });
 
+  test("leaves late writes that overwrite no stored write, though the storage has refused the next number", async () => {
+    const { browser, first } = await begin();
+    browser.server.cut();
+    const fields = `${first.key}:fields`;
+    const { setItem } = first.storage;
+    first.storage.setItem = (name, text) => (name.endsWith(fields) ? refuse() : setItem.call(first.storage, name, text));
+    for (let at = 0; at < 2; at += 1) void first.client.state.inc("/n").catch(() => undefined);
+    await turns();
+    first.leave();
+    void first.client.state.inc("/n").catch(() => undefined);
+    await turns();
+    first.crash();
+    first.storage.setItem = setItem;
+    browser.server.mend();
+    const second = await open(first.next());
+    await passUntil(() => second.client.pending === 0);
+    expect(count(browser)).toBe(4);
+  });
+
   test("is closed for good while it is taken up", async () => {
     const { first } = await begin();
     first.leave();
