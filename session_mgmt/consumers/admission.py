@@ -49,6 +49,8 @@ class Admission:
         self._clock, self._spread = clock, spread
         self._groups: deque[_Group] = deque(maxlen=MEASURED_GROUPS)
         self._answered_at = 0.0
+        # Moment for which the last refused client was told to come again.
+        self._booked_at = 0.0
         self.waiting = 0
 
     @property
@@ -73,14 +75,25 @@ class Admission:
         # Admit every client that fits into the next group, even if the last groups were slow: the first connects of a
         # process are slow, and a group costs little more than they do.
         if self.waiting >= ALWAYS_ADMITTED and (self.waiting + 1) / (pace := self.pace) >= LONGEST_WAIT:
-            wait = min(self.waiting / pace, MEASURED_SECONDS)
-            # At most twice the wait, at random, because clients that were sent away must not all come back at once.
-            raise Busy(retry_after=round(wait * (1 + self._spread()), 3))
+            raise Busy(retry_after=round(self._book_return(pace), 3))
         self.waiting += 1
         try:
             yield
         finally:
             self.waiting -= 1
+
+    def _book_return(self, pace: float) -> float:
+        """Return the seconds after which a refused client comes again: at most twice the wait.
+
+        Each has its turn behind those who wait and those who were refused before it, because they must not all come
+        back at once. If more are refused than that time has turns, they come back at random.
+        """
+        wait, now = min(self.waiting / pace, MEASURED_SECONDS), self._clock()
+        booked_at = max(self._booked_at, now + wait) + 1 / pace
+        if booked_at > now + 2 * wait:
+            return wait * (1 + self._spread())
+        self._booked_at = booked_at
+        return booked_at - now
 
     @contextmanager
     def step_aside(self, count: int = 1) -> Iterator[None]:

@@ -57,18 +57,35 @@ def test_as_many_may_wait_as_are_served_in_two_seconds(admission: Admission, clo
     with ExitStack() as stack:
         refusal = admit_all(admission, stack)
         assert admission.waiting == 1999
-        # As long as those before it need, and half as long again by the spread of this test.
-        assert refusal.retry_after == pytest.approx(1.999 * 1.5, abs=0.001)
+        # As long as those before it need, and its turn.
+        assert refusal.retry_after == pytest.approx(1.999 + 0.001, abs=0.0001)
     assert admission.waiting == 0
 
 
-def test_a_refusal_spreads_over_as_long_again(clock: Clock) -> None:
+def refuse_all(admission: Admission, count: int) -> list[float]:
+    """Refuse as many, and return after how many seconds each is to come again."""
+    with ExitStack() as stack:
+        refusals = [admit_all(admission, stack) for _ in range(count)]
+    assert all(refusal.temporary for refusal in refusals)
+    return [refusal.retry_after for refusal in refusals if refusal.retry_after is not None]
+
+
+def test_the_refused_come_again_one_after_the_other_at_the_pace(admission: Admission, clock: Clock) -> None:
+    waits = refuse_all(admission, 100)
+    assert waits == pytest.approx([LONGEST_WAIT + turn / FIRST_PACE for turn in range(100)], abs=0.01)
+    clock.now += 0.1
+    # Those who were refused before keep their turns.
+    assert refuse_all(admission, 1) == pytest.approx([LONGEST_WAIT + 100 / FIRST_PACE - 0.1], abs=0.01)
+    clock.now += 1.0
+    assert refuse_all(admission, 1) == pytest.approx([LONGEST_WAIT], abs=0.01)
+
+
+def test_if_more_are_refused_than_fit_they_spread_over_as_long_again(clock: Clock) -> None:
     for chance, factor in ((0.0, 1.0), (0.999, 1.999)):
         admission = Admission(clock, spread=lambda chance=chance: chance)
-        with ExitStack() as stack:
-            refusal = admit_all(admission, stack)
-        assert refusal.retry_after == pytest.approx(LONGEST_WAIT * factor, rel=0.01)
-        assert refusal.temporary
+        waits = refuse_all(admission, int(LONGEST_WAIT * FIRST_PACE) + 100)
+        assert waits[-100:] == pytest.approx([LONGEST_WAIT * factor] * 100, rel=0.01)
+        assert max(waits) <= 2 * LONGEST_WAIT
 
 
 def test_the_pace_is_that_of_the_last_groups_under_load(admission: Admission, clock: Clock) -> None:
@@ -159,6 +176,7 @@ def test_a_cold_start_refuses_nobody_who_fits_into_a_group_nor_sends_others_away
     with ExitStack() as stack:
         refusal = admit_all(admission, stack)
         assert admission.waiting == ALWAYS_ADMITTED
+        # At this pace there is not one turn in that time.
         assert refusal.retry_after == pytest.approx(MEASURED_SECONDS * 1.5)
 
 
