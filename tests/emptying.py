@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.management import call_command
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, OperationalError, connections, transaction
 from django.test import TransactionTestCase
 
 # Rows that `migrate` itself makes. Tests need them and leave them alone; if one does not, all is made anew.
@@ -38,8 +38,9 @@ class Emptier:
         """Delete every row that was not there before the first test."""
         try:
             self._delete_rows()
-        except IntegrityError:
-            # What a connection of the test writes as it ends may come between two of the tables.
+        except (IntegrityError, OperationalError):
+            # What a connection of the test writes as it ends may come between two of the tables, or be a deadlock. It
+            # must end before this does: then pytest-django blocks the database, also for the end of a transaction.
             self._delete_rows()
         if self._read_made() != self._made:
             call_command("flush", verbosity=0, interactive=False, database=self._alias)
