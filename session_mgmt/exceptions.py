@@ -15,7 +15,7 @@ sentence never holds a secret or content.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class SessionMgmtError(Exception):
@@ -466,3 +466,6 @@ def list_errors(root: type[SessionMgmtError] = SessionMgmtError) -> list[type[Se
         found += [child] if "number" in child.__dict__ else []
         found += list_errors(child)
     return sorted(found, key=lambda error: error.number)
+
+
+ERRORS_BY_NAME: Final = {error.name: error for error in list_errors()}

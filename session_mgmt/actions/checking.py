@@ -15,12 +15,12 @@ from session_mgmt.documents import strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Extent, Limits, widen_limits
 from session_mgmt.exceptions import (
+    ERRORS_BY_NAME,
     DocumentTooLarge,
     InvalidJSON,
     SessionMgmtError,
     TooManyKeys,
     UnsupportedMediaType,
-    list_errors,
 )
 
 # The body and its list.
@@ -29,7 +29,6 @@ _AROUND_FRAMES = 2
 _LENGTH_DIGITS = 18
 # Characters of a content type; none that means JSON in UTF-8 is nearly as long.
 _LONGEST_TYPE = 200
-_BY_NAME = {error.name: error for error in list_errors()}
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +59,7 @@ def _forget_limits(*, setting: str, **_: Any) -> None:
 
 def translate_error(error: DocumentError) -> SessionMgmtError:
     """Return an error of the pure rooms as one of ours; both use the same codes."""
-    return _BY_NAME.get(error.code, InvalidJSON)(str(error) or None)
+    return ERRORS_BY_NAME.get(error.code, InvalidJSON)(str(error) or None)
 
 
 class _Translation:

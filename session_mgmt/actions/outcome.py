@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from session_mgmt.exceptions import SessionMgmtError, TemporaryError, Unavailable, list_errors
+from session_mgmt.exceptions import ERRORS_BY_NAME, SessionMgmtError, TemporaryError, Unavailable
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
-
-_BY_NAME = {error.name: error for error in list_errors()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +91,7 @@ def replay_answer(body: bytes) -> Outcome:
     """Make the outcome of a repetition from the stored answer of the first attempt."""
     answer = orjson.loads(body)
     stored = answer.get("error")
-    error = _BY_NAME[stored["name"]](stored["message"]) if stored else None
+    error = ERRORS_BY_NAME[stored["name"]](stored["message"]) if stored else None
     position = positions.parse(answer.get("position"))
     body, unchanged = orjson.dumps({**answer, "replayed": True}), bool(answer.get("unchanged"))
     return Outcome(body, error=error, position=position, unchanged=unchanged, replayed=True)

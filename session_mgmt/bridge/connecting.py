@@ -25,7 +25,7 @@ from session_mgmt.bridge.threads import Threads, join_threads
 from session_mgmt.exceptions import Busy, SessionMgmtError, Unavailable
 from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_timeout, is_outage, is_unmigrated
 
-logger = logging.getLogger("session_mgmt.connecting")
+logger = logging.getLogger(__name__)
 
 # A member of a group of 128 costs little less, and beside such groups the slowest writes of a storm of 300 clients took
 # more than twice as long (measured).

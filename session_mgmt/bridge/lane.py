@@ -27,7 +27,7 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
 from session_mgmt.models.outages import explain_outage, is_lock_timeout, is_outage, is_unmigrated
 
-logger = logging.getLogger("session_mgmt.lane")
+logger = logging.getLogger(__name__)
 
 Sink = Callable[[Group, list[tuple[Any, Decision]]], None]
 # Seconds between attempts to write a group. The restart of a database takes longer, and clients send again.

@@ -13,13 +13,12 @@ from session_mgmt.documents import operations, pointer, strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.values import JSON, Missing
-from session_mgmt.exceptions import list_errors
+from session_mgmt.exceptions import ERRORS_BY_NAME
 from session_mgmt.protocol.addresses import fits_address
 
 _FRAME_BYTES = 256 * 1024
 # Room for the fields that are added when a write is sent: its number, its base, digests of replaced values.
 _MARGIN = 1024
-_NUMBERS = {error.name: error.number for error in list_errors()}
 
 
 def check_publication(data: Any, limits: Mapping[str, int]) -> Any:
@@ -88,4 +87,4 @@ def check_name(name: Any, words: str) -> None:
 
 
 def _build_refusal(name: str, message: str) -> Refused:
-    return Refused({"code": _NUMBERS.get(name, 0), "name": name, "message": message})
+    return Refused({"code": ERRORS_BY_NAME[name].number, "name": name, "message": message})

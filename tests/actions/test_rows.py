@@ -19,7 +19,7 @@ from session_mgmt.actions.group_commit import Group, Write, write_group
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.sessions import attachments, closing, connections, expiry, following, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created
-from session_mgmt.actions.sessions.looking import Log, Wish
+from session_mgmt.actions.sessions.looking import Log, LogWish
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.actions.timeline.retention import find_due_timelines
 from session_mgmt.actions.topics import retention, subscriptions
@@ -64,7 +64,7 @@ def attach(created: Created, *, now: datetime | None = None, **fields: Any) -> a
 
 def follow(created: Created, topic: str, position: Any = None) -> Log:
     name = f"topic:{topic}"
-    return following.follow_log(Wish(created.session.pk, {name: position}, frozenset({topic})), name)
+    return following.follow_log(LogWish(created.session.pk, {name: position}, frozenset({topic})), name)
 
 
 # -- streams ---------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def _is_postgres() -> bool:
 def given_place(created: Created, topic: str, *, at: datetime | None = None) -> Any:
     """Follow a topic, and return its position as the client is given it."""
     name = f"topic:{topic}"
-    wish = Wish(created.session.pk, {name: None}, frozenset({topic}))
+    wish = LogWish(created.session.pk, {name: None}, frozenset({topic}))
     return verdicts.build_verdict(following.follow_log(wish, name, now=at))["position"]
 
 
@@ -299,7 +299,7 @@ def test_a_log_is_trimmed_by_count_and_its_reader_is_told_so(settings: Any) -> N
 
 
 def _judge(created: Created, place: Any) -> Any:
-    wish = Wish(created.session.pk, {"session": place.as_json()}, frozenset())
+    wish = LogWish(created.session.pk, {"session": place.as_json()}, frozenset())
     return following.follow_log(wish, "session").verdict
 
 

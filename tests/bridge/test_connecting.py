@@ -198,7 +198,7 @@ def test_a_database_that_stays_away_refuses_for_now_and_is_told_once(
     assert transactions.sizes == [1] * 6
     desk.answers.clear()
     assert isinstance(desk.connect([ask(made[2])])[0], Attachment)
-    told = [record.levelname for record in caplog.records if record.name == "session_mgmt.connecting"]
+    told = [record.levelname for record in caplog.records if record.name == "session_mgmt.bridge.connecting"]
     assert told == ["ERROR", "WARNING"]
 
 

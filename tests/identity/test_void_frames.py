@@ -247,7 +247,7 @@ def unsubscribe(visitor: Created, attached: Attached) -> None:
 
 
 def follow(visitor: Created, attached: Attached) -> None:
-    wish = looking.Wish(visitor.session.pk, {"topic:room:2": None}, frozenset({"room:2"}), attached=attached)
+    wish = looking.LogWish(visitor.session.pk, {"topic:room:2": None}, frozenset({"room:2"}), attached=attached)
     following.follow_log(wish, "topic:room:2")
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 
 from session_mgmt.actions.sessions import looking
-from session_mgmt.actions.sessions.looking import Wish
+from session_mgmt.actions.sessions.looking import LogWish
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.slow_ways import find_way
@@ -113,7 +113,7 @@ async def test_clients_that_come_together_from_one_place_have_each_its_own_part(
     def look() -> list[Any]:
         logs, granted = {OFFERS: None}, frozenset(["offers:x"])
         parts = [EU, None, {"region": {"in": ["eu"]}}, {"region": "us"}]
-        wishes = [Wish(created.session.pk, logs, granted, filters={OFFERS: part}) for part in parts]
+        wishes = [LogWish(created.session.pk, logs, granted, filters={OFFERS: part}) for part in parts]
         statements = Statements(connections["default"])
         looked = looking.look_again(statements, wishes, clock.read("default"))
         return [one.logs[OFFERS].only for one in looked]

@@ -15,9 +15,9 @@ from django.db import connections
 
 from session_mgmt.actions.sessions import controls, looking, permits, proving, stopping, tokens
 from session_mgmt.actions.sessions.attachments import Attachment
-from session_mgmt.actions.sessions.looking import Looked, Wish
+from session_mgmt.actions.sessions.looking import LogWish, Looked
 from session_mgmt.actions.sessions.permits import Holder
-from session_mgmt.actions.sessions.proving import Proof, Standing
+from session_mgmt.actions.sessions.proving import Standing, StoredToken
 from session_mgmt.actions.sessions.stopping import Fenced
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
@@ -104,7 +104,7 @@ def prove_calls(calls: Sequence[Call], *, now: datetime | None = None) -> list[R
 
 def _put_ends_first(
     calls: Sequence[Call],
-    found: Sequence[tuple[Proof, Standing] | SessionMgmtError],
+    found: Sequence[tuple[StoredToken, Standing] | SessionMgmtError],
     results: Sequence[Result],
     now: datetime,
 ) -> list[Result]:
@@ -140,14 +140,14 @@ def look_at_permitted(
     statements, now = Statements(connections[using]), now or clock.read(using)
     attachment = proved.attachment
     granted = frozenset(name.removeprefix(TOPIC) for name in logs)
-    wish = Wish(attachment.session.pk, dict(logs), granted, attachment.restriction, slow=slow, filters=filters)
+    wish = LogWish(attachment.session.pk, dict(logs), granted, attachment.restriction, slow=slow, filters=filters)
     (looked,) = looking.look_again(statements, [wish], now)
     return replace(proved, attachment=_add_logs(attachment, looked))
 
 
 def _prove_token(
-    call: Call, proof: Proof | None, standings: Mapping[uuid.UUID, Standing], now: datetime
-) -> tuple[Proof, Standing] | SessionMgmtError:
+    call: Call, proof: StoredToken | None, standings: Mapping[uuid.UUID, Standing], now: datetime
+) -> tuple[StoredToken, Standing] | SessionMgmtError:
     standing = None if proof is None else standings.get(proof.session)
     error = proving.judge_proof(call.token, proof, standing, now)
     if error is not None:
@@ -190,7 +190,11 @@ def _load_clients(
 
 
 def _judge_client(
-    call: Call, proof: Proof, standing: Standing, clients: Mapping[tuple[uuid.UUID, str], _ClientRow], now: datetime
+    call: Call,
+    proof: StoredToken,
+    standing: Standing,
+    clients: Mapping[tuple[uuid.UUID, str], _ClientRow],
+    now: datetime,
 ) -> Result | _Outdated:
     client = clients.get((standing.session.pk, call.claim.client_id))
     if client is None:
@@ -240,7 +244,7 @@ def build_end(code: Close) -> SessionMgmtError:
 
 def _look(statements: Statements, calls: Sequence[Call], proved: Sequence[Result], now: datetime) -> list[Result]:
     most = settings().max_subscriptions
-    wishes: list[Wish] = []
+    wishes: list[LogWish] = []
     results: list[Result] = []
     for call, one in zip(calls, proved, strict=True):
         if isinstance(one, SessionMgmtError):
@@ -256,7 +260,7 @@ def _look(statements: Statements, calls: Sequence[Call], proved: Sequence[Result
         logs = {name: place for name, place in call.logs.items() if name in good or not name.startswith(TOPIC)}
         granted = frozenset(name.removeprefix(TOPIC) for name in good)
         session, restriction = one.attachment.session.pk, one.attachment.restriction
-        wishes.append(Wish(session, logs, granted, restriction, slow=call.slow, filters=call.filters))
+        wishes.append(LogWish(session, logs, granted, restriction, slow=call.slow, filters=call.filters))
     looked = iter(looking.look_again(statements, wishes, now))
     return [
         one if isinstance(one, SessionMgmtError) else replace(one, attachment=_add_logs(one.attachment, next(looked)))

@@ -15,8 +15,8 @@ from session_mgmt.actions.clients import Attached, require_attached
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.sessions.looking import (
     Log,
+    LogWish,
     View,
-    Wish,
     look_at_logs,
     make_document_log,
     make_timeline_log,
@@ -105,7 +105,7 @@ def subscribe(
         raise unscoped
     granted = subscriptions.ask_granted(session, [name])
     ways, starts, parts = {name: slow}, {name: since}, {name: only}
-    wish = Wish(session.pk, {name: position}, granted, None, attached, ways, starts, parts)
+    wish = LogWish(session.pk, {name: position}, granted, None, attached, ways, starts, parts)
     # Nothing is stored to subscribe again, or to follow a document that exists already.
     known = find_log(wish, name)
     if known is not None:
@@ -176,7 +176,7 @@ def read_value(
     return value
 
 
-def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | None:
+def find_log(wish: LogWish, name: str, *, now: datetime | None = None) -> Log | None:
     """Return a log without writing anything; ``None`` if its document or subscription must be created first.
 
     Raises the errors of ``follow_log``: a session that has ended follows nothing.
@@ -202,7 +202,7 @@ def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | Non
     return make_topic_log(topic, window, view, now)
 
 
-def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:
+def follow_log(wish: LogWish, name: str, *, now: datetime | None = None) -> Log:
     """Return one more log for an open connection; create its document or subscription if necessary.
 
     Raises ``TopicDenied``, ``InvalidField``, ``SessionEnded``, ``Replaced`` or a limit's error.
@@ -220,7 +220,7 @@ def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:
         return _load_timeline(using, wish) if name == SESSION else looked.logs[name]
 
 
-def _load_timeline(using: str, wish: Wish) -> Log:
+def _load_timeline(using: str, wish: LogWish) -> Log:
     given = wish.logs[SESSION]
     asked = positions.parse(given)
     window = timelines.read_window(using, wish.session, read_offset(asked))

@@ -52,7 +52,7 @@ class Log(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LogWish:
     """Logs that a client of a session wants to follow, by name, each with the position that the client sent.
 
     ``granted`` are the topics that the application allows, and ``restriction`` are the scopes of the token.
@@ -82,7 +82,7 @@ class Looked:
     place: Position | None
 
 
-def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) -> list[Looked]:
+def look_at_logs(statements: Statements, wishes: Sequence[LogWish], now: datetime) -> list[Looked]:
     """Return a verdict on each log of many clients, or the error of a log that may not be followed; other logs are not
     affected. It runs a fixed number of statements.
 
@@ -107,7 +107,7 @@ def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) 
     ]
 
 
-def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) -> list[Looked]:
+def look_again(statements: Statements, wishes: Sequence[LogWish], now: datetime) -> list[Looked]:
     """Return the same verdicts for clients that follow their logs already, and on the sessions' own logs. Nothing is
     stored or locked, and a missing document is denied.
     """
@@ -148,9 +148,9 @@ def settle_places(statements: Statements, views: Sequence[View], now: datetime) 
 
 
 class View:
-    """Wish with parsed names and positions."""
+    """LogWish with parsed names and positions."""
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: LogWish) -> None:
         self.wish = wish
         self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted, wish.restriction, wish.slow)
         self.given = {name: value for name, value in wish.logs.items() if name not in self.denied}

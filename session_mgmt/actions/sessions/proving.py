@@ -59,7 +59,7 @@ class LiveSession(NamedTuple):
         return ClientSession.from_db(settings().database, _MODEL_FIELDS, values)
 
 
-class Proof(NamedTuple):
+class StoredToken(NamedTuple):
     """Stored token: the session that it proves, and until when."""
 
     session: uuid.UUID
@@ -114,7 +114,7 @@ def prove_sessions(
     return found
 
 
-def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes, Proof]:
+def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes, StoredToken]:
     """Return the stored tokens with these digests that prove a session, with one query."""
     wanted = sorted(set(digests))
     if not wanted:
@@ -126,7 +126,7 @@ def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes,
         [*params, *(kind.value for kind in tokens.PROVING_KINDS.values())],
     )
     return {
-        bytes(digest): Proof(
+        bytes(digest): StoredToken(
             session=statements.as_uuid(session),
             expires_at=statements.as_moment(expires_at),
             is_revoked=bool(is_revoked),
@@ -193,13 +193,15 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
     )
 
 
-def find_restriction(proof: Proof, standing: Standing) -> Restriction | None:
+def find_restriction(proof: StoredToken, standing: Standing) -> Restriction | None:
     """Return the restriction by the scopes of a session and of its token; ``None`` if all frames are allowed."""
     # Scopes that sessions without a user always have are checked over HTTP only.
     return restrict(standing.scopes, proof.scopes, is_nobodys=False)
 
 
-def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now: datetime) -> SessionMgmtError | None:
+def judge_proof(
+    secret: str, proof: StoredToken | None, standing: Standing | None, now: datetime
+) -> SessionMgmtError | None:
     """Return why a token proves no live session, or ``None``. Unknown, revoked and wrong kinds of tokens get the same
     error.
     """

@@ -20,9 +20,9 @@ from django.db import connections
 from session_mgmt.actions.sessions import looking, opening, proving, receipts, tokens
 from session_mgmt.actions.sessions.attachments import HELD, Ask, AttachedGroup, Attachment, Result
 from session_mgmt.actions.sessions.connections import LOST, TAKEN_OVER, WEBSOCKET
-from session_mgmt.actions.sessions.looking import Log, Looked, Wish
+from session_mgmt.actions.sessions.looking import Log, LogWish, Looked
 from session_mgmt.actions.sessions.opening import ClientRow, Opened
-from session_mgmt.actions.sessions.proving import LiveSession, Proof
+from session_mgmt.actions.sessions.proving import LiveSession, StoredToken
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import ClientForgotten, LoginCheck, ScopeMissing, SessionMgmtError
@@ -84,7 +84,7 @@ class _Member:
     result: Result | None = None
     session: LiveSession | None = None
     oldest_event: int = 1
-    proof: Proof | None = None
+    proof: StoredToken | None = None
     mark: bytes = b""
     unbound: bytes | None = None
     restriction: Restriction | None = None
@@ -182,7 +182,7 @@ class _Run:
         """Give verdicts on the logs of all members that were accepted. From here on no member is refused."""
         going_on = self._open_members
         wishes = [
-            Wish(member.name[0], c.logs, member.ask.granted, member.restriction, None, c.slow, c.since, c.filters)
+            LogWish(member.name[0], c.logs, member.ask.granted, member.restriction, None, c.slow, c.since, c.filters)
             for member in going_on
             for c in (member.ask.connect,)
         ]

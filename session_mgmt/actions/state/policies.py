@@ -16,7 +16,7 @@ from session_mgmt.documents.merge import OnConflict, Resolver
 from session_mgmt.protocol.frames import STRATEGIES
 from session_mgmt.user_code import check_function
 
-logger = logging.getLogger("session_mgmt.merging")
+logger = logging.getLogger(__name__)
 
 FIELDS = ("strategy", "arrays", "on_conflict", "claim")
 SIDES = ("server_wins", "client_wins", "reject")

@@ -38,7 +38,7 @@ from session_mgmt.models.identifiers import uuid7
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.user_code import call_sync
 
-logger = logging.getLogger("session_mgmt.merging")
+logger = logging.getLogger(__name__)
 # Attempts to read the parts, each of which may fail because of a compaction or a rotation of keys. Five failures in a
 # row are no coincidence.
 ATTEMPTS = 5

@@ -15,7 +15,7 @@ from session_mgmt.exceptions import DocumentNotFound, SessionMgmtError, StateUnr
 from session_mgmt.models import AuditEntry, StateDocument, clock
 from session_mgmt.models.isolation import open_transaction
 
-logger = logging.getLogger("session_mgmt.state")
+logger = logging.getLogger(__name__)
 
 H = TypeVar("H")
 
