@@ -30,6 +30,7 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import WebhookCursor, WebhookDelivery, WebhookEndpoint, clock
 from session_mgmt.protocol.events import EVENT_TYPES
+from session_mgmt.user_code import find_hook
 
 State = WebhookDelivery.State
 _TONES = {State.WAITING: "reconnecting", State.SENT: "connected", State.DEAD: "terminated"}
@@ -174,6 +175,14 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
             self.delete_model(request, endpoint)
 
 
+class EndpointFilter(admin.RelatedFieldListFilter):
+    """Filter by the endpoints of the person's own tenant; Django's own filter would list those of all tenants."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        tenant = None if find_hook("tenant_of") is None else hooks.find_tenant(request)
+        return [(str(endpoint.pk), str(endpoint)) for endpoint in endpoints.list_endpoints(tenant)]
+
+
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
     """List of deliveries, newest first."""
@@ -182,7 +191,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_display = ("recorded_at", "event_told", "of_session", "outcome")
     fields = ("recorded_at", "event_told", "of_session", "outcome", "sequence", "settled_at", "payload_text")
     readonly_fields = ("event_told", "of_session", "outcome", "payload_text")
-    list_filter = ("state", ("event", NewestValuesFilter), "endpoint")
+    list_filter = ("state", ("event", NewestValuesFilter), ("endpoint", EndpointFilter))
     list_select_related = ("endpoint", "session__user")
     ordering = ("-id",)
     actions = ("replay_selected",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -33,7 +35,8 @@ class WebhookEndpoint(models.Model):
         verbose_name_plural = _("webhook endpoints")
 
     def __str__(self) -> str:
-        return self.address
+        # Without the path and the query, in which services put secrets: this text is kept in Django's log of the admin.
+        return f"{urlsplit(self.address).netloc} ({self.pk})"
 
 
 class WebhookCursor(models.Model):

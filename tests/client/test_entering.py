@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -68,6 +69,21 @@ async def test_a_client_that_knows_its_user_goes_on_without_a_question(
     assert (api.calls, opening["token"], opening["user"], opening["client_id"]) == ([], "sma_1", "7", "c_one")
     assert await peer.receive("send") == MESSAGE
     await client.close()
+
+
+async def test_no_login_and_no_token_is_in_a_log_at_any_level(
+    server: FakeServer, api: Api, clock: FakeClock, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The libraries below write requests and frames at the level DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    api.answers = [entered("continued", access="sma_fresh-secret", refresh="smr_fresh-secret", positions={})]
+    client, opening, _ = await start(server, path, headers=LOGIN)
+    await client.close()
+    assert opening["token"] == "sma_fresh-secret" and caplog.records
+    # The fake server is in this process too.
+    mine = [record for record in caplog.records if record.name != "websockets.server"]
+    told = " ".join(f"{record.getMessage()} {vars(record)}" for record in mine)
+    assert [secret for secret in ("of-the-project", "fresh-secret") if secret in told] == []
 
 
 async def test_a_client_that_does_not_know_its_user_asks_first(

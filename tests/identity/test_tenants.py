@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 
 from session_mgmt.actions.access import SEE, SERVER, Actor
 from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.webhooks import endpoints
 from session_mgmt.exceptions import SessionNotFound
-from session_mgmt.models import AuditEntry, ClientSession, clock
+from session_mgmt.models import AuditEntry, ClientSession, WebhookDelivery, clock
 from session_mgmt.registry import topic
 from session_mgmt.shortcuts import create_session, state
 from tests.api.calls import Caller, refused
@@ -116,6 +118,26 @@ def test_lists_of_the_admin_hold_rows_of_the_tenant_only(db: None) -> None:
     browser.http.post(f"{ADMIN}clientsession/", chosen)
     other.refresh_from_db()
     assert other.state == ClientSession.State.ACTIVE
+
+
+def list_models() -> list[Any]:
+    return [model for model in admin.site._registry if model._meta.app_label == "session_mgmt"]
+
+
+@pytest.mark.requirement("ASVS 8.4.1")
+@pytest.mark.parametrize("model", list_models(), ids=lambda model: model._meta.model_name)
+def test_no_part_of_a_list_in_the_admin_names_another_tenant(model: Any, settings: Any) -> None:
+    """Filters, searches and headings are parts of the page too."""
+    settings.SESSION_MGMT = {**settings.SESSION_MGMT, "webhooks": True}
+    browser = open_browser("acme", "root")
+    # Two, because a filter with one choice is not shown.
+    made = [endpoints.add_endpoint(f"https://{name}.zeta.example/", tenant="zeta") for name in ("a", "b")]
+    session = create_session(tenant="zeta").session
+    ClientSession.objects.filter(pk=session.pk).update(label="a tablet of zeta")
+    assert WebhookDelivery.objects.filter(endpoint=made[0].endpoint).exists()
+    page = browser.http.get(f"{ADMIN}{model._meta.model_name}/")
+    assert page.status_code == 200
+    assert "zeta" not in page.content.decode()
 
 
 def test_figures_and_the_cleanup_of_all_are_for_people_without_a_tenant(db: None) -> None:

@@ -6,13 +6,16 @@ import base64
 from datetime import timedelta
 from io import StringIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils.timezone import localtime
 
 from session_mgmt.actions.keys import rotation, usage
+from session_mgmt.actions.privacy.export import export_user
 from session_mgmt.actions.webhooks import endpoints
 from session_mgmt.actions.webhooks.endpoints import Made
 from session_mgmt.exceptions import StateUnreadable
@@ -213,6 +216,25 @@ def test_an_endpoint_is_added_in_the_admin_and_its_secret_shown_once(operator: C
     actions = list(AuditEntry.objects.order_by("id").values_list("action", flat=True))
     assert actions == ["add_webhook", "change_webhook", "rotate_webhook", "delete_webhook"]
     assert secret not in str(list(AuditEntry.objects.values_list("data", flat=True)))
+
+
+def test_the_path_of_an_address_is_in_no_log_of_the_admin_and_in_no_export(
+    operator: Client, receiver: Receiver, django_user_model: Any
+) -> None:
+    """Services such as chats put a secret into the path of their webhooks."""
+    address = receiver.address + "T0/secret-of-the-site"
+    operator.post(f"{ADMIN}webhookendpoint/add/", {"address": address, "active": "on"})
+    endpoint, alice = WebhookEndpoint.objects.get(), django_user_model.objects.create(username="alice")
+    create_session(user=alice)
+    (delivery,) = (record for record in export_user(alice) if record["kind"] == "delivery")
+    assert delivery["endpoint"] == f"{urlsplit(address).netloc} ({endpoint.pk})"
+    clerk = staff("view_webhookdelivery")
+    assert "secret-of-the-site" not in clerk.get(f"{ADMIN}webhookdelivery/").content.decode()
+    page = operator.post(f"{ADMIN}webhookendpoint/{endpoint.pk}/change/", {"address": address}, follow=True)
+    assert "secret-of-the-site" not in "".join(map(str, page.context["messages"]))
+    operator.post(f"{ADMIN}webhookendpoint/{endpoint.pk}/delete/", {"post": "yes"})
+    kept = [str(entry) for entry in LogEntry.objects.values_list("object_repr", "change_message")]
+    assert len(kept) == 3 and "secret-of-the-site" not in str(kept)
 
 
 def test_deliveries_are_seen_and_sent_again_in_the_admin(

@@ -92,7 +92,8 @@ def _find_attendances(using: str, session: ClientSession) -> Any:
 
 def _name_endpoint(delivery: WebhookDelivery) -> str | None:
     try:
-        return delivery.endpoint.address
+        # Not its whole address, which can hold a secret of the site.
+        return str(delivery.endpoint)
     except WebhookEndpoint.DoesNotExist:
         return None
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -200,7 +202,7 @@ class _Run:
 
     def _note_failure(self, key: int, attempts: int, error: Exception) -> bool:
         wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
-        text = f"{type(error).__name__}: {error}".replace("\0", "")[:500]
+        text = _describe_failure(error)
         return bool(
             HandlerRun.objects.using(self._using)
             .filter(pk=key)
@@ -209,6 +211,16 @@ class _Run:
 
     def _read_clock(self) -> datetime:
         return self._given or clock.read(self._using)
+
+
+def _describe_failure(error: Exception) -> str:
+    """Return the type and the place of an error, which staff may read. Its text may hold people's data; only the log
+    has it.
+    """
+    if isinstance(error, _Unknown):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.name}, {PurePath(frame.filename).name} line {frame.lineno}"[:500]
 
 
 class _Unknown(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,10 @@ from session_mgmt.client.transports.carrier import (
 )
 from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close
 
+# At DEBUG the library writes the headers of the login and the beginnings of frames, with tokens in them. Who wants to
+# see them sets the level of this logger.
+_wire = logging.getLogger(__name__)
+_wire.setLevel(logging.INFO)
 SUBPROTOCOL = Subprotocol("session-mgmt.v1")
 OPEN_SECONDS = 15.0
 # Statuses of a server that restarts or has no room, so the network is not the reason.
@@ -134,6 +139,7 @@ def _begin_handshake(address: Address) -> connect:
         # No pings of the library: the protocol has its own heartbeat, and a second one would hide its loss.
         ping_interval=None,
         close_timeout=2,
+        logger=_wire,
         # Without the REST API, the snapshot of a large document is a single frame.
         max_size=None,
         proxy=None,
