@@ -18,6 +18,7 @@ from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
 from session_mgmt.actions.sessions import info
+from session_mgmt.api.connections import throttle_poll
 from session_mgmt.checks import list_mistakes
 from session_mgmt.consumers.http_application import HttpApplication
 from session_mgmt.consumers.lifespan import lifespan
@@ -38,7 +39,7 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
     # This imports the URL conf and REST framework now; otherwise the first client would wait 0.3 s for it.
     info.list_endpoints(uuid.uuid4())
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
-    http: Any = HttpApplication(django_application)
+    http: Any = HttpApplication(django_application, throttle_poll)
     if settings.DEBUG and apps.is_installed("django.contrib.staticfiles"):
         http = ASGIStaticFilesHandler(http)
     return ProtocolTypeRouter({"http": http, "websocket": SocketRouter(patterns), "lifespan": lifespan})

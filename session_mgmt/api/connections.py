@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,6 +33,7 @@ from session_mgmt.exceptions import (
     OriginDenied,
     Replaced,
     SessionExpired,
+    SessionMgmtError,
     SessionTerminated,
     TokenExpired,
     TransportUnavailable,
@@ -149,6 +152,25 @@ class PollView(CallView):
         if has_loop:
             _warn_of_threads()
         return self.answer(request, has_loop=has_loop)
+
+
+def throttle_poll(scope: dict[str, Any], body: bytes) -> None:
+    """Check the throttles of ``throttle_classes`` for a poll that is answered before Django. Raises
+    ``TooManyRequests``, or the documented error for any exception of a throttle.
+    """
+    view = PollView()
+    plain = ASGIRequest(scope, BytesIO(body))
+    view.setup(plain)
+    view.request = view.initialize_request(plain)
+    try:
+        view.check_throttles(view.request)
+    except SessionMgmtError:
+        raise
+    except Exception as error:
+        raise errors.translate_error(error) from error
+    finally:
+        # As after each request: a throttle may count in the database.
+        close_old_connections()
 
 
 @lru_cache

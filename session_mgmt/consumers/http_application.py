@@ -18,9 +18,10 @@ from django.urls import Resolver404, resolve
 
 from session_mgmt.actions import checking, limits
 from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
 from session_mgmt.consumers import origins
 from session_mgmt.consumers.http_calls import record_refusal
-from session_mgmt.consumers.http_handler import build_call_handler
+from session_mgmt.consumers.http_handler import build_call_handler, run_on_thread
 from session_mgmt.consumers.http_polls import answer_poll, stream_poll
 from session_mgmt.consumers.http_requests import Request, most_bytes
 from session_mgmt.consumers.hub import hub
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+# Checks the project's throttles for the scope and the body of a poll. No edge may import another one, so it is passed
+# in.
+Throttle = Callable[[Any, bytes], None]
 
 POLL, CALLS = "connection-poll", ("connections", "connection-frames", "connection-leave")
 PATH_ENDS = ("connections/poll/", "connections/", "connections/frames/", "connections/leave/")
@@ -54,8 +58,8 @@ class HttpApplication:
     to it.
     """
 
-    def __init__(self, django_application: Any) -> None:
-        self._django = django_application
+    def __init__(self, django_application: Any, throttle: Throttle) -> None:
+        self._django, self._throttle = django_application, throttle
         self._calls = build_call_handler(django_application) or django_application
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -67,7 +71,7 @@ class HttpApplication:
         elif scope["method"] == "OPTIONS":
             await _send_answer(scope, send, 204, b"")
         else:
-            await _answer(scope, receive, send)
+            await _answer(scope, receive, send, self._throttle)
 
 
 def _find_route(scope: Any) -> str | None:
@@ -89,7 +93,7 @@ def _resolve_route(path: str, urlconf: Any) -> str | None:
     return match.url_name if "session_mgmt" in match.app_names else None
 
 
-async def _answer(scope: Any, receive: Receive, send: Send) -> None:
+async def _answer(scope: Any, receive: Receive, send: Send, throttle: Throttle) -> None:
     request, caller = Request(scope, b""), None
     try:
         _check_head(request)
@@ -97,6 +101,9 @@ async def _answer(scope: Any, receive: Receive, send: Send) -> None:
         caller = limits.Caller(request.address, request.find_token())
         # Before any query, because guessed tokens must not reach the database.
         limits.admit_caller(caller)
+        if settings().throttle_classes:
+            # Code of the project, which may wait for a cache.
+            await run_on_thread(throttle, scope, request.body)
         await _answer_unless_gone(request, receive, send)
     except SessionMgmtError as error:
         if caller is not None:

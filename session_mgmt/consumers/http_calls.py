@@ -21,7 +21,7 @@ from session_mgmt.consumers.http_frames import answer_frames
 from session_mgmt.consumers.http_polls import answer_poll, make_grant
 from session_mgmt.consumers.http_requests import Request, build_frames
 from session_mgmt.consumers.hub import hub, pick_delay
-from session_mgmt.exceptions import AuthError, Draining, SessionMgmtError
+from session_mgmt.exceptions import AuthError, Draining, HeartbeatLost, SessionMgmtError
 from session_mgmt.protocol.calls import NONE, read_attach, read_leave
 from session_mgmt.protocol.configuration import Configuration
 from session_mgmt.protocol.logs import TOPIC
@@ -107,7 +107,11 @@ def _greet(attachment: Attachment, transport: str, script_name: str) -> dict[str
 
 async def _leave(request: Request) -> bytes:
     claim = read_leave(request.parse_body())
-    proved = await hub().proofs.prove(Call(request.find_token(), claim))
+    try:
+        proved = await hub().proofs.prove(Call(request.find_token(), claim))
+    except HeartbeatLost:
+        # It is closed: by an earlier call whose answer was lost, or at the end of its lease.
+        return b""
     await hub().visitors.leave(proved.attachment)
     # The poll may be held by any process.
     await bridge().call(notify.tell_departure, proved.attachment.client, proved.attachment.generation)

@@ -39,12 +39,12 @@ class CallHandler(ASGIHandler):
             body = await self.read_body(_bound_body(scope, receive))
         except RequestAborted:
             return
-        response = await _run_on_thread(self._answer, scope, body)
+        response = await run_on_thread(self._answer, scope, body)
         try:
             await self.send_response(response, send)
         finally:
             if response.streaming:
-                await _run_on_thread(response.close)
+                await run_on_thread(response.close)
 
     def _answer(self, scope: Any, body: Any) -> HttpResponseBase:
         with closing(body):
@@ -88,5 +88,6 @@ def build_call_handler(django_application: Any) -> CallHandler | None:
     return CallHandler() if all(getattr(one, "sync_capable", True) for one in classes) else None
 
 
-async def _run_on_thread(work: Any, *args: Any) -> Any:
+async def run_on_thread(work: Any, *args: Any) -> Any:
+    """Run work of a request in a thread of its own, with the context variables of the caller."""
     return await asyncio.wrap_future(bridge().start_request(partial(copy_context().run, work, *args)))

@@ -130,7 +130,9 @@ async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, st
         name: late.get(name, TopicDenied()) for name in proved.unpermitted if name not in allowed
     }
     if allowed:
-        proved = await bridge().read(calls.look_at_permitted, proved, allowed, poll.slow, poll.filters)
+        look = partial(calls.look_at_permitted, gate=bridge().gate)
+        session = proved.attachment.session.pk
+        proved = await bridge().take_turn(session, look, proved, allowed, poll.slow, poll.filters)
     attachment = proved.attachment
     proved = replace(proved, attachment=replace(attachment, denied={**attachment.denied, **denied}))
     return proved, {name: make_grant(proved.attachment, name) for name in allowed if name in proved.attachment.logs}

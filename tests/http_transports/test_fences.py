@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 import pytest
+from rest_framework.exceptions import Throttled
+from rest_framework.throttling import BaseThrottle
 
 from session_mgmt.actions.sessions import calls, permits
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
-from session_mgmt.models import Client, ClientSession, Connection, SessionEvent
+from session_mgmt.models import Client, ClientSession, Connection, SessionEvent, Subscription
 from session_mgmt.registry import on_message, topic
 from session_mgmt.shortcuts import disconnect, is_connected, reconnect, terminate_session
 from session_mgmt.writes import verbs
@@ -214,6 +216,55 @@ async def test_a_poll_follows_no_more_topics_than_a_session_may(tabs: Any, creat
     assert refused == [(f"topic:room:{room}", "subscription_limit") for room in (3, 4)]
 
 
+async def test_the_topics_of_all_polls_of_a_session_are_limited_together(
+    tabs: Any, created: Any, settings: Any
+) -> None:
+    settings.SESSION_MGMT = {"MAX_SUBSCRIPTIONS": 2}
+    one, other = tabs(created.token.secret), tabs(created.token.secret)
+    await one.attach({ROOM: None})
+    await other.attach({})
+    for room in (2, 3):
+        other.follow(f"topic:room:{room}", {"mode": "up_to_date", "position": None}, None)
+    frames = await other.poll(hold=0)
+    assert [list(frame["grants"]) for frame in frames if frame["type"] == "grants"] == [["topic:room:2"]]
+    assert [frame["log"] for frame in frames if frame.get("name") == "subscription_limit"] == ["topic:room:3"]
+    topics = Subscription.objects.order_by("topic").values_list("topic", flat=True)
+    assert await bridge().read(list, topics) == ["room:1", "room:2"]
+
+
+class Closed(BaseThrottle):
+    """Throttle of the project, which is closed for everybody."""
+
+    def allow_request(self, request: Any, view: Any) -> bool:
+        return "x-open" in request.headers and request.user.is_anonymous
+
+    def wait(self) -> float:
+        return 7.0
+
+
+class Raising(BaseThrottle):
+    """Throttle of the project that refuses by an exception of REST framework."""
+
+    def allow_request(self, request: Any, view: Any) -> bool:
+        raise Throttled()
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_the_throttles_of_the_setting_count_for_every_call(
+    accept: str, tabs: Any, created: Any, settings: Any
+) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    for throttle, wait in (("Closed", "7"), ("Raising", None)):
+        settings.SESSION_MGMT = {"THROTTLE_CLASSES": [f"{__name__}.{throttle}"]}
+        for call in ("poll/", "frames/", "leave/", ""):
+            answer = await tab.call(call, tab.build_poll(0), Accept=accept)
+            assert refused(answer, 429, "too_many_requests", 4029, reconnect=True)
+            assert answer.headers.get("retry-after") == wait
+    settings.SESSION_MGMT = {"THROTTLE_CLASSES": [f"{__name__}.Closed"]}
+    assert (await tab.call("poll/", tab.build_poll(0), **{"X-Open": "1"})).status_code == 200
+
+
 async def test_a_topic_that_is_forbidden_between_two_polls_is_denied(tabs: Any, created: Any) -> None:
     allowed = {"x": True}
 
@@ -288,6 +339,23 @@ async def test_leaving_closes_the_connection_and_is_no_loss(tabs: Any, created: 
     assert (row.close_code, row.closed_by) == (1000, "client")
     assert await bridge().read(SessionEvent.objects.filter(type="connection_lost").count) == 0
     assert refused(await tab.call("poll/", tab.build_poll(0)), 409, "heartbeat_lost", 4002, reconnect=True)
+
+
+async def test_leaving_again_has_the_same_answer_and_changes_nothing(tabs: Any, created: Any) -> None:
+    tab, lost = tabs(created.token.secret), tabs(created.token.secret)
+    await tab.attach({})
+    await lost.attach({})
+    claim = {"client_id": tab.client_id, "generation": tab.generation}
+    assert (await tab.call("leave/", claim)).status_code == 204
+    # The other one's lease is over.
+    ended = {"closed_at": created.session.created_at, "close_code": 4002, "closed_by": "server"}
+    await bridge().read(lambda: Connection.objects.filter(client__client_id=lost.client_id).update(**ended))
+    rows = Connection.objects.order_by("pk").values()
+    before = await bridge().read(list, rows.all()), await bridge().read(SessionEvent.objects.count)
+    for one in (tab, lost):
+        claim = {"client_id": one.client_id, "generation": one.generation}
+        assert (await one.call("leave/", claim)).status_code == 204
+    assert (await bridge().read(list, rows.all()), await bridge().read(SessionEvent.objects.count)) == before
 
 
 async def test_leaving_ends_a_held_poll_by_an_order_to_all_processes(tabs: Any, created: Any) -> None:

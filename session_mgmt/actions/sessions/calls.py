@@ -1,24 +1,27 @@
 """Authenticate calls of clients that are connected over HTTP, and give verdicts on their logs, for many calls together.
 
-Nothing is locked and nothing is written. The number of statements is fixed, however many calls and logs there are.
+Nothing is locked and nothing is written, except to count topics for which the application was asked. The number of
+statements is fixed, however many calls and logs there are.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from django.db import connections
 
-from session_mgmt.actions.sessions import controls, looking, permits, proving, stopping, tokens
+from session_mgmt.actions.sessions import controls, following, looking, permits, proving, stopping, tokens
 from session_mgmt.actions.sessions.attachments import Attachment
 from session_mgmt.actions.sessions.looking import LogWish, Looked
 from session_mgmt.actions.sessions.permits import Holder
 from session_mgmt.actions.sessions.proving import Standing, StoredToken
 from session_mgmt.actions.sessions.stopping import Fenced
+from session_mgmt.actions.topics import subscriptions
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     ClientForgotten,
@@ -133,15 +136,25 @@ def look_at_permitted(
     slow: Mapping[str, Any],
     filters: Mapping[str, Any],
     *,
+    gate: AbstractContextManager[Any],
     now: datetime | None = None,
 ) -> Proved:
-    """Return the call with verdicts on topics that the application has allowed in the meantime."""
+    """Return the call with verdicts on topics that the application has allowed in the meantime.
+
+    Topics to which the session is not subscribed become subscriptions, up to its limit; otherwise no transaction is
+    opened. ``gate`` is held around the transaction. Raises ``SessionEnded`` or ``Replaced``.
+    """
     using = settings().database
-    statements, now = Statements(connections[using]), now or clock.read(using)
+    now = now or clock.read(using)
     attachment = proved.attachment
-    granted = frozenset(name.removeprefix(TOPIC) for name in logs)
-    wish = LogWish(attachment.session.pk, dict(logs), granted, attachment.restriction, slow=slow, filters=filters)
-    (looked,) = looking.look_again(statements, [wish], now)
+    session, granted = attachment.session.pk, frozenset(name.removeprefix(TOPIC) for name in logs)
+    ways: dict[str, Any] = {"attached": attachment.claim, "slow": slow, "filters": filters}
+    wish = LogWish(session, dict(logs), granted, attachment.restriction, **ways)
+    if subscriptions.are_subscribed(using, session, granted):
+        (looked,) = looking.look_again(Statements(connections[using]), [wish], now)
+    else:
+        with gate:
+            looked = following.follow_topics(wish, now=now)
     return replace(proved, attachment=_add_logs(attachment, looked))
 
 

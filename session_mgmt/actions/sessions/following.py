@@ -16,6 +16,7 @@ from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.sessions.looking import (
     Log,
     LogWish,
+    Looked,
     View,
     look_at_logs,
     make_document_log,
@@ -209,15 +210,28 @@ def follow_log(wish: LogWish, name: str, *, now: datetime | None = None) -> Log:
     """
     using = settings().database
     with open_transaction(using):
-        now = now or clock.read(using)
-        claim_session(using, wish.session, now)
-        if wish.attached is not None:
-            # A separate statement: under the session's lock it reads what a claim has committed.
-            require_attached(Statements(connections[using]), wish.attached, hold=True)
-        (looked,) = look_at_logs(Statements(connections[using]), [wish], now)
+        looked = _look_at_claimed(using, wish, now)
         if name in looked.denied:
             raise looked.denied[name]
         return _load_timeline(using, wish) if name == SESSION else looked.logs[name]
+
+
+def follow_topics(wish: LogWish, *, now: datetime | None = None) -> Looked:
+    """Return verdicts on topics; create their subscriptions if necessary. Raises ``SessionEnded`` or ``Replaced``."""
+    using = settings().database
+    with open_transaction(using):
+        return _look_at_claimed(using, wish, now)
+
+
+def _look_at_claimed(using: str, wish: LogWish, now: datetime | None) -> Looked:
+    """Return verdicts on logs of a session, which is locked first."""
+    now = now or clock.read(using)
+    claim_session(using, wish.session, now)
+    if wish.attached is not None:
+        # A separate statement: under the session's lock it reads what a claim has committed.
+        require_attached(Statements(connections[using]), wish.attached, hold=True)
+    (looked,) = look_at_logs(Statements(connections[using]), [wish], now)
+    return looked
 
 
 def _load_timeline(using: str, wish: LogWish) -> Log:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import MappingProxyType
@@ -210,6 +210,11 @@ def _load_topics(statements: Statements, sessions: set[uuid.UUID]) -> dict[uuid.
 def is_subscribed(using: str, session: uuid.UUID, topic: str) -> bool:
     """Return whether a session is subscribed to a topic, without a lock."""
     return Subscription.objects.using(using).filter(session_id=session, topic=topic).exists()
+
+
+def are_subscribed(using: str, session: uuid.UUID, topics: Collection[str]) -> bool:
+    """Return whether a session is subscribed to all of these topics, without a lock."""
+    return Subscription.objects.using(using).filter(session_id=session, topic__in=topics).count() == len(topics)
 
 
 def publish_ephemeral(session: ClientSession, topic: str, data: Any, attached: Attached) -> None:
