@@ -8,9 +8,9 @@ from functools import lru_cache
 _DEFAULT = (700, 10, 10)
 # Number of new objects before a collection, and how many collections precede one of older objects. With 20,000 objects
 # a collection took 20 ms while many clients connected, whose objects stay, and with 60,000 up to 75 ms; nearly all long
-# turns of the event loop were collections. Portions of 5,000 take no longer in total in a storm, and 1.4 % of a write
-# with many writes in flight (measured).
-_RARELY = (5_000, 1, 800)
+# turns of the event loop were collections. Portions of 2,000 take 0.4 ms each in a storm (1.4 with 5,000), and no
+# longer in total (measured).
+_RARELY = (2_000, 1, 2_000)
 
 
 @lru_cache(maxsize=1)

@@ -134,12 +134,12 @@ class CrowdSize:
     @property
     def handshakes(self) -> int:
         """Return the number of handshakes begun or answered in a turn; at most as many connect in one group."""
-        return 6 if self._has_writers() else 32
+        return 3 if self._has_writers() else 32
 
     @property
     def answers(self) -> int:
         """Return the number of connections opened in a turn, each of which is half a millisecond of work."""
-        return 2 if self._has_writers() else 8
+        return 1 if self._has_writers() else 8
 
     def _has_writers(self) -> bool:
         return self._loop.time() - self._written_at < WRITES_GO_ON

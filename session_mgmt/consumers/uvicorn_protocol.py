@@ -149,14 +149,18 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         if handshake is None or handshake.path != settings().websocket_path:
             self._give_over(head)
             return
-        self.open(handshake)
+        self._take_handshake(handshake)
+        crowd().requests.begin(self._start_application)
 
     def open(self, handshake: Handshake) -> None:
-        """Pass an opening request to the application, in its turn."""
+        """Let the application serve the connection, whose opening request has had its turn."""
+        self._take_handshake(handshake)
+        self._start_application()
+
+    def _take_handshake(self, handshake: Handshake) -> None:
         self._handshake, self._events = handshake, deque([{"type": "websocket.connect"}])
         # Now, because a closed socket has no addresses.
         self._scope = self._build_scope(handshake)
-        crowd().requests.begin(self._start_application)
 
     def _start_application(self) -> bool:
         """Let the application serve the connection; return False if it ended while it waited for this turn."""

@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_meanwhile_is_not_attached(
 
 
 @pytest.mark.parametrize(
-    ("writes", "turns"), [(False, [8, 16, 20]), (True, [*range(2, 22, 2)])], ids=["quiet", "beside"]
+    ("writes", "turns"), [(False, [8, 16, 20]), (True, [*range(1, 21)])], ids=["quiet", "beside"]
 )
 async def test_answers_are_handed_out_a_few_in_a_turn_of_the_loop_and_in_the_order_of_groups(
     writes: bool, turns: list[int]

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from session_mgmt.conf import settings
+from session_mgmt.consumers.pacing import crowd
 from session_mgmt.consumers.uvicorn_first_bytes import FirstBytes
 from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
 from tests.walks.uvicorn_way import Transport, build_config
@@ -164,6 +165,29 @@ async def test_a_connection_that_has_sent_nothing_counts_and_ends_with_the_serve
     assert connection.transport.ended == ["close"]
     silent.connection_lost(None)
     assert not connection.state.connections
+
+
+async def test_a_request_of_a_crowd_is_read_in_its_turn_and_other_requests_at_once() -> None:
+    crowd_of = [Connection(partial(FirstBytes, HttpToolsProtocol)) for _ in range(crowd().size.handshakes + 5)]
+    for connection in crowd_of:
+        connection.transport.protocol.data_received(PLAIN)
+    first, waiting = crowd_of[:-5], crowd_of[-5:]
+    assert [len(connection.state.tasks) for connection in crowd_of] == [1] * len(first) + [0] * 5
+    gone, ending, longer, *_ = waiting
+    gone.transport.protocol.connection_lost(None)
+    ending.transport.protocol.shutdown()
+    # Bytes behind a request are for uvicorn's class, which does not wait.
+    longer.transport.protocol.data_received(BEHIND[3])
+    assert type(longer.transport.protocol) is not FirstBytes
+    elsewhere = Connection(partial(FirstBytes, HttpToolsProtocol))
+    elsewhere.transport.protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert len(elsewhere.state.tasks) == 1
+    crowd().requests._begin_turn()
+    kinds = [type(connection.transport.protocol) for connection in waiting]
+    assert kinds == [FirstBytes, FirstBytes, WebSocketProtocol, WebSocketProtocol, WebSocketProtocol]
+    opened = [(await connection.take([b""]))[1][:13] for connection in (*first, *waiting[2:])]
+    assert opened == [b"HTTP/1.1 101 "] * (len(first) + 3)
+    assert not gone.scopes and not ending.scopes and ending.transport.ended == ["close"]
 
 
 async def test_the_first_websocket_of_a_server_lets_its_next_connections_begin_so() -> None:
