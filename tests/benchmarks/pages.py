@@ -18,6 +18,7 @@ SHARES = {"server %": "server cpu %", "load %": "load cpu %"}
 COLUMNS: dict[str, dict[str, str]] = {
     "connects": {**CORE, "p99 ms": "p99_ms", "close us": "close us", **SHARES},
     "storm": {
+        "first s": "first s",
         "seconds": "seconds",
         "CPU ms": "cpu ms",
         "x Socket.IO": "x Socket.IO",
