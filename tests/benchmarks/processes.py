@@ -62,24 +62,27 @@ def run(scale: Scale) -> Iterator[Table]:
 def _table(database: Database, scale: Scale) -> Table:
     tokens = rivals.invited(database, max(scale.guests, scale.connections) + 1).tokens
     table = Table("several processes", "done", _settings(database, scale))
-    for carrier, variables in list(_list_carriers())[-scale.variants :]:
-        kinds = _kinds()
-        for count in scale.processes:
-            with contextlib.ExitStack() as stack:
-                here = replace(database, variables=database.variables | variables)
-                farm = _farm(stack, here, count, tokens, scale)
-                farmed = f"{count} {'processes' if count > 1 else 'process'}{carrier and f', {carrier}'}"
-                table.rows += [_row(kind, f"{kind.name}, {farmed}", kind.work(farm)) for kind in kinds]
+    with start_carriers() as carriers:
+        for carrier, variables in carriers[-scale.variants :]:
+            kinds = _kinds()
+            for count in scale.processes:
+                with contextlib.ExitStack() as stack:
+                    here = replace(database, variables=database.variables | variables)
+                    farm = _farm(stack, here, count, tokens, scale)
+                    farmed = f"{count} {'processes' if count > 1 else 'process'}{carrier and f', {carrier}'}"
+                    table.rows += [_row(kind, f"{kind.name}, {farmed}", kind.work(farm)) for kind in kinds]
     table.rows.sort(key=lambda row: [kind.name for kind in _kinds()].index(row.case.partition(",")[0]))
     return table
 
 
-def _list_carriers() -> Iterator[tuple[str, dict[str, str]]]:
-    """List what may carry doorbells, nothing first, with the variables that choose it."""
-    yield "", {}
-    yield "LISTEN", {"BENCHMARK_DOORBELL": "default"}
-    with contextlib.suppress(programs.Unavailable), databases.redis() as url:
-        yield "Redis", {"REDIS_URL": url}
+@contextlib.contextmanager
+def start_carriers() -> Iterator[list[tuple[str, dict[str, str]]]]:
+    """Start what may carry doorbells; list it, nothing first, with the variables that choose it."""
+    carriers = [("", {}), ("LISTEN", {"BENCHMARK_DOORBELL": "default"})]
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(programs.Unavailable):
+            carriers.append(("Redis", {"REDIS_URL": stack.enter_context(databases.redis())}))
+        yield carriers
 
 
 def _farm(stack: contextlib.ExitStack, database: Database, count: int, tokens: list[str], scale: Scale) -> Farm:

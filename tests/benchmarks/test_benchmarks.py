@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
-from tests.benchmarks import rivals, sides
+from tests.benchmarks import processes, rivals, sides
 from tests.benchmarks.__main__ import BENCHMARKS, main
 
 SMALL = ["tests.benchmarks", "--scale", "tiny", "--json"]
@@ -64,3 +65,15 @@ def test_a_tiny_benchmark_answers_every_case_and_loses_no_connection(
         never = NEVER[:2] if is_peer else NEVER
         assert (row["case"], *(row.get(fact, 0) for fact in never)) == (row["case"], *(0 for _ in never))
         assert row["median"] > 0 or "plain" in row["case"]
+
+
+@pytest.mark.sqlite
+def test_a_redis_that_carries_doorbells_runs_while_it_is_measured(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It starts one of its own then.
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with processes.start_carriers() as carriers:
+        assert [name for name, _ in carriers] == ["", "LISTEN", "Redis"]
+        with redis.Redis.from_url(carriers[-1][1]["REDIS_URL"]) as client:
+            assert client.ping()
