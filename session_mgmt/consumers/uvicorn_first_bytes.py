@@ -16,6 +16,9 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers.handshake import read_plain_handshake
 from session_mgmt.consumers.pacing import crowd
 
+# Bytes that may wait for a turn; a browser's request with many cookies has fewer.
+MOST_WAITING = 16 * 1024
+
 
 class FirstBytes(asyncio.Protocol):
     """One connection that has sent nothing yet, or whose opening request waits for its turn."""
@@ -41,7 +44,7 @@ class FirstBytes(asyncio.Protocol):
             # Either the request was not whole, or other bytes follow it.
             head, self._head = self._head, None
             self._begin_as(self._other).data_received(head + data)
-        elif data.startswith(b"GET " + settings().websocket_path.encode()):
+        elif len(data) <= MOST_WAITING and data.startswith(b"GET " + settings().websocket_path.encode()):
             # A crowd sends its requests at once, and all frames of other clients would wait until they were read.
             self._head = data
             crowd().requests.begin(self._open)

@@ -118,9 +118,7 @@ async def test_a_client_that_leaves_meanwhile_is_not_attached(
     assert groups == [1]
 
 
-@pytest.mark.parametrize(
-    ("writes", "turns"), [(False, [8, 16, 20]), (True, [*range(1, 21)])], ids=["quiet", "beside"]
-)
+@pytest.mark.parametrize(("writes", "turns"), [(False, [8, 16, 20]), (True, [*range(1, 21)])], ids=["quiet", "beside"])
 async def test_answers_are_handed_out_a_few_in_a_turn_of_the_loop_and_in_the_order_of_groups(
     writes: bool, turns: list[int]
 ) -> None:

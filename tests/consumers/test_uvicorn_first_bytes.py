@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from session_mgmt.conf import settings
 from session_mgmt.consumers.pacing import crowd
-from session_mgmt.consumers.uvicorn_first_bytes import FirstBytes
+from session_mgmt.consumers.uvicorn_first_bytes import MOST_WAITING, FirstBytes
 from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
 from tests.walks.uvicorn_way import Transport, build_config
 
@@ -179,9 +179,12 @@ async def test_a_request_of_a_crowd_is_read_in_its_turn_and_other_requests_at_on
     # Bytes behind a request are for uvicorn's class, which does not wait.
     longer.transport.protocol.data_received(BEHIND[3])
     assert type(longer.transport.protocol) is not FirstBytes
-    elsewhere = Connection(partial(FirstBytes, HttpToolsProtocol))
+    elsewhere, large = (Connection(partial(FirstBytes, HttpToolsProtocol)) for _ in range(2))
     elsewhere.transport.protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert len(elsewhere.state.tasks) == 1
+    # Otherwise each of a hostile crowd could have the server keep as many bytes as one read takes.
+    large.transport.protocol.data_received(PLAIN[:-2] + b"X: %b\r\n\r\n" % (b"x" * MOST_WAITING))
+    assert type(large.transport.protocol) is not FirstBytes
     crowd().requests._begin_turn()
     kinds = [type(connection.transport.protocol) for connection in waiting]
     assert kinds == [FirstBytes, FirstBytes, WebSocketProtocol, WebSocketProtocol, WebSocketProtocol]
