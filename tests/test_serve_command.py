@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,13 +74,29 @@ def test_what_cannot_work_is_refused_with_a_hint(ran: Any, arguments: list[str],
     ("name", "told"),
     [
         (None, "ASGI_APPLICATION is not set"),
-        ("nowhere.asgi.application", "cannot be imported"),
+        ("nowhere.asgi.application", "cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
+        ("no_path", "cannot be imported: ImportError: no_path doesn't look like a module path"),
+        (3, "cannot be imported: AttributeError"),
         ("django.core.asgi.get_asgi_application", "does not serve session clients"),
     ],
 )
 def test_an_application_that_serves_no_clients_is_refused(ran: Any, settings: Any, name: Any, told: str) -> None:
     settings.ASGI_APPLICATION = name
     with pytest.raises(CommandError, match=told):
+        call_command("serve")
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("1 / 0", "ZeroDivisionError: division by zero"), ("def (", "SyntaxError: .* line 1")]
+)
+def test_a_fault_of_the_application_is_told_in_a_line(
+    text: str, told: str, ran: Any, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faulty_shop.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ASGI_APPLICATION = "faulty_shop.application"
+    with pytest.raises(CommandError, match=f"cannot be imported: {told}.*--traceback"):
         call_command("serve")
     assert ran == []
 

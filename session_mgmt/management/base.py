@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
 from session_mgmt.management.stopping import Stopped, Stops
-from session_mgmt.models.outages import explain_outage, is_forbidden, is_outage, is_read_only, is_unmigrated
+from session_mgmt.models.outages import explain_outage, is_damaged, is_forbidden, is_outage, is_read_only, is_unmigrated
 
 # Not 1, with which some commands report findings.
 WRONG_ARGUMENT: Final = 2
@@ -177,6 +177,8 @@ def _explain_error(error: Error) -> str | None:
     if is_read_only(error) or is_forbidden(error):
         hint = "Use a database and a database user with the right to write."
         return f"The database refused: {str(error).strip()}. {hint}"
+    if is_damaged(error):
+        return f"The database cannot be read: {error}. Restore it from a backup, or name another file."
     if is_outage(error):
         return f"The database did not answer: {str(error).strip()}"
     return None

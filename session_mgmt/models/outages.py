@@ -18,8 +18,8 @@ _READ_ONLY = "25006"
 _NO_PRIVILEGE = "42501"
 _DEADLOCK = "40P01"
 _LOCK_TIMEOUT = "55P03"
-# SQLite's code if it did not get a lock within its `timeout`.
-_SQLITE_BUSY = 5
+# SQLite's codes if it did not get a lock within its `timeout`, of a damaged file, and of one that is no database.
+_SQLITE_BUSY, _SQLITE_CORRUPT, _SQLITE_NOTADB = 5, 11, 26
 _MIGRATE = "The tables of session_mgmt are missing or older than the code: run manage.py migrate."
 
 
@@ -75,6 +75,11 @@ def is_read_only(error: BaseException) -> bool:
 def is_forbidden(error: BaseException) -> bool:
     """Return True for a statement that the privileges of the database's user do not allow."""
     return getattr(error.__cause__, "sqlstate", None) == _NO_PRIVILEGE
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Return True if SQLite's file is damaged or is no database."""
+    return getattr(error.__cause__, "sqlite_errorcode", None) in (_SQLITE_CORRUPT, _SQLITE_NOTADB)
 
 
 def is_deadlock(error: BaseException) -> bool:

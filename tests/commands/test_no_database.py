@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +38,18 @@ def test_a_command_tells_a_missing_database_in_a_line(name: str) -> None:
         with pytest.raises(CommandError, match=told) as raised:
             fail(load_command_class("session_mgmt", name), error)
         assert raised.value.returncode == NO_DATABASE
+
+
+def test_a_file_that_is_no_database_is_told_in_a_line(tmp_path: Path) -> None:
+    place = tmp_path / "shop.sqlite3"
+    place.write_bytes(b"no database" * 100)
+    with contextlib.closing(sqlite3.connect(place)) as connection, pytest.raises(sqlite3.DatabaseError) as found:
+        connection.execute("SELECT 1 FROM sqlite_master")
+    error = DatabaseError(str(found.value))
+    error.__cause__ = found.value
+    with pytest.raises(CommandError, match="cannot be read: file is not a database") as raised:
+        fail(DatabaseCommand(), error)
+    assert raised.value.returncode == NO_DATABASE
 
 
 def test_an_error_of_a_statement_keeps_its_traceback() -> None:

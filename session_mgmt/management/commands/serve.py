@@ -106,8 +106,10 @@ def find_application() -> str:
         raise CommandError("ASGI_APPLICATION is not set. Set it, for example to 'shop.asgi.application'.")
     try:
         application = import_string(name)
-    except ImportError as error:
-        raise CommandError(f"ASGI_APPLICATION {name!r} cannot be imported: {error}") from error
+    # The file is the project's, and may fail in any way.
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}. --traceback shows where."
+        raise CommandError(f"ASGI_APPLICATION {name!r} cannot be imported: {told}") from error
     kinds = getattr(application, "application_mapping", {})
     if "websocket" not in kinds or "lifespan" not in kinds:
         raise CommandError(
