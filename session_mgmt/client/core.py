@@ -7,6 +7,7 @@ from typing import Any
 
 from session_mgmt.client.backoff import Backoff, read_policy
 from session_mgmt.client.effects import (
+    OUT_OF_ORDER,
     Abandon,
     Changed,
     Deliver,
@@ -136,6 +137,11 @@ class Core(Logbook):
 
     def _retry_later(self, seq: int, error: Frame) -> Effects:
         """Hold all writes back for a while, because the server refuses writes after an undecided one (`seq_gap`)."""
+        if error.get("name") == "seq_gap" and seq == self.outbox.acked + 1:
+            # No earlier write is left that could close the gap: the server has lost numbers that it had decided, and
+            # learns from the next `connect` how many.
+            yield OUT_OF_ORDER
+            return
         if error.get("name") in _NEW_BASE:
             self._rebase_update(seq, error["name"])
         self._holding = True

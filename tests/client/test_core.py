@@ -6,6 +6,7 @@ from typing import Any
 
 from session_mgmt.client.core import ACK_EVERY, Core
 from session_mgmt.client.effects import (
+    OUT_OF_ORDER,
     Abandon,
     Changed,
     Deliver,
@@ -119,6 +120,14 @@ def test_a_temporary_refusal_keeps_the_number_and_holds_later_writes() -> None:
     _, held = core.add_write({"type": "publish", "topic": "a", "data": 2})
     assert held == []
     assert [frame["seq"] for frame in sent(list(core.resend_writes()))] == [1, 2]
+
+
+def test_a_first_write_refused_by_seq_gap_lets_the_client_say_again_how_far_it_is() -> None:
+    core = ready_core()
+    first, _ = core.add_write({"type": "publish", "topic": "a", "data": 1})
+    second, _ = core.add_write({"type": "publish", "topic": "a", "data": 2})
+    assert OUT_OF_ORDER not in run(core, no(second, "seq_gap", temporary=True))
+    assert run(core, no(first, "seq_gap", temporary=True)) == [OUT_OF_ORDER]
 
 
 def test_an_update_refused_for_its_base_is_sent_again_with_the_newest() -> None:
