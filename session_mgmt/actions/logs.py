@@ -12,7 +12,7 @@ from session_mgmt.actions.state import entries, stored_rows
 from session_mgmt.actions.timeline import reading as timelines
 from session_mgmt.actions.topics import reading as topics
 from session_mgmt.conf import settings
-from session_mgmt.models.changes import Mark, read_mark
+from session_mgmt.models.changes import Mark, has_changed, read_mark
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY, DOCUMENT
 from session_mgmt.protocol.logs import (
@@ -100,7 +100,7 @@ def read_head(row: LogRow) -> Position | None:
 def find_write(before: Mark | None) -> tuple[bool, Mark | None]:
     """Return whether a log may have moved since the database had the mark ``before``; and return the current mark."""
     mark = read_mark(settings().database)
-    return mark is None or mark != before, mark
+    return has_changed(before, mark), mark
 
 
 def find_moved(known: Mapping[str, Place]) -> dict[str, Position | None]:

@@ -64,6 +64,9 @@ class Bridge:
         # One thread is enough. Nothing else may use it, because revocations and position checks must not wait for a
         # storm.
         self._control = Threads("session_mgmt-control", 1)
+        # SQLite tells a connection only that others have committed. So leases are renewed on the connection that asks
+        # for it, which then does not count them.
+        self._leases = Threads("session_mgmt-leases", 1) if gate else None
         # Functions of the project may hang. They may delay others of their kind, but no reads and no connects.
         self._handlers = Threads("session_mgmt-handler", settings().handler_threads)
         self._patient = Threads("session_mgmt-patient", settings().read_threads)
@@ -146,6 +149,16 @@ class Bridge:
         Revocation and position checks have their own thread and connection.
         """
         return await self._run_on(self._control, partial(verb, *args, **kwargs))
+
+    async def renew(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a function that writes leases, and nothing else, in its own transaction."""
+        return await self._run_on(self._leases or self._reads, partial(self._run_gated, partial(verb, *args, **kwargs)))
+
+    async def watch(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Ask whether anything was written, leaving out renewed leases; as ``control`` it waits for no writer."""
+        # While leases wait for SQLite's lock, another connection is asked, for which all that is new has changed.
+        threads = self._control if self._leases is None or self._leases.waiting else self._leases
+        return await self._run_on(threads, partial(verb, *args, **kwargs))
 
     async def run_user_code(self, key: Hashable, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a function that calls code of the project, one at a time for a key, which is a session or its token.
@@ -322,7 +335,8 @@ class Bridge:
         # The connecting lane passes its events to this one.
         self.connecting.stop(until)
         self.lane.stop(until)
-        pools = (self._reads, self._control, self._handlers, self._permissions, self._patient)
+        pools = [self._reads, self._control, self._handlers, self._permissions, self._patient]
+        pools += [] if self._leases is None else [self._leases]
         # End all, and then wait for all, because functions of the project may hang in each of their threads.
         join_threads([thread for pool in pools for thread in pool.finish()], until)
         self._worker.close(until)

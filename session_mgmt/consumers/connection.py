@@ -228,7 +228,7 @@ class Connection:
             self.stop(Close.HEARTBEAT_LOST)
         elif turn.is_due:
             self.followings.tell_places()
-            self.push(self.heartbeat.build_ping())
+            self.outlet.push(self.heartbeat.build_ping())
 
     @property
     def beat_at(self) -> float:

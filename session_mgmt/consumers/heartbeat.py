@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from array import array
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # The weight that TCP gives to a new round trip (RFC 6298 section 2).
 AVERAGE_OVER = 8
@@ -72,9 +72,11 @@ class Heartbeat:
         self.due_at = min(self._beat_at, self.heard_at + self.interval * (self.missed_in_a_row + 1) + GRACE)
         return Turn(self.due_at, is_due, missed, is_lost)
 
-    def build_ping(self) -> dict[str, Any]:
-        """Build the beat that is due; it contains the last round trip."""
-        return {"type": "ping", "ping": self.beats, "rtt_ms": self.rtt_ms}
+    def build_ping(self) -> str:
+        """Build the frame of the beat that is due; it contains the last round trip."""
+        rtt = self.rtt_ms
+        # A rounded float looks the same in Python and in JSON.
+        return f'{{"type":"ping","ping":{self.beats},"rtt_ms":{"null" if rtt is None else rtt}}}'
 
     def take_pong(self, ping: int, now: float) -> None:
         """Measure the round trip; the answer to an older beat measures nothing."""

@@ -40,6 +40,7 @@ class Lifetime:
         """Note that the client has a new token, which is valid for this many seconds from now on."""
         self.token_over_at = max(self.token_over_at, self._clock() + expires_in)
 
-    def is_token_over(self, now: float) -> bool:
-        """Return True if the client's token has expired, and the time to refresh it is over as well."""
-        return now >= self.token_over_at + TOKEN_GRACE
+
+def find_over(now: float) -> float:
+    """Return the latest end of a token for which the time to refresh it is over as well."""
+    return now - TOKEN_GRACE

@@ -24,6 +24,7 @@ from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.lifetime import find_over
 from session_mgmt.consumers.presence import Presences
 from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.reports import Report
@@ -201,7 +202,7 @@ class Rounds:
             else:
                 quiet.append(connection.attachment.connection)
         try:
-            return await bridge().call(connections.renew_leases, [report.take_figures() for report in news], quiet)
+            return await bridge().renew(connections.renew_leases, [report.take_figures() for report in news], quiet)
         except BaseException:
             for report in news:
                 report.tell_again()
@@ -215,7 +216,7 @@ class Rounds:
         """
         followed = self._serving.followed
         (before_followed, before), self._compared = self._compared, (0, None)
-        changed, mark = await bridge().control(logs.find_write, before if followed == before_followed else None)
+        changed, mark = await bridge().watch(logs.find_write, before if followed == before_followed else None)
         moved = False
         if changed:
             keys = [key for key, feed in self._serving.feeds.items() if feed.following]
@@ -235,7 +236,7 @@ class Rounds:
         # Remember it only after rounds without an error, and only while every session that came has been checked.
         (before_added, before), self._looked = self._looked, (0, None)
         try:
-            changed, mark = await bridge().control(controls.find_change, before if added == before_added else None)
+            changed, mark = await bridge().watch(controls.find_change, before if added == before_added else None)
             if changed:
                 await self._look_at_all_sessions()
             self._looked = added, mark
@@ -301,10 +302,10 @@ class Rounds:
 
     def _close_expired_tokens(self) -> None:
         """Close connections whose clients have not refreshed their tokens in time."""
-        now = self._loop.time()
-        for connection in list(self._serving.connections):
-            if connection.lifetime.is_token_over(now):
-                connection.stop(Close.TOKEN_EXPIRED)
+        over = find_over(self._loop.time())
+        # A list, because a connection that stops may remove itself.
+        for connection in [one for one in self._serving.connections if one.lifetime.token_over_at <= over]:
+            connection.stop(Close.TOKEN_EXPIRED)
 
     # -- background writes -----------------------------------------------------------------------------------------
 

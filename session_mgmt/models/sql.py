@@ -326,13 +326,41 @@ class Statements:
             for part in _split_rows(rows):
                 self._execute(compile_sqlite_update(table, tuple(columns), len(part)), part)
             return
+        self.run(*self._render_update(table, columns, rows))
+
+    def _render_update(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Row]
+    ) -> tuple[str, list[list[Any]]]:
         arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
         names = ", ".join(f'"{name}"' for name in columns)
-        self.run(
+        return (
             f"UPDATE {table} SET {render_assignments(tuple(columns))} FROM unnest({arrays}) AS new({names})"
             f" WHERE {match_key(table, tuple(columns))}",
             [list(values) for values in zip(*rows, strict=True)],
         )
+
+    def update_where(self, table: str, columns: Mapping[str, str], rows: Sequence[Row], condition: str) -> int:
+        """Update as ``update`` does, but only the rows that meet a condition; return their number."""
+        if not rows:
+            return 0
+        if self.postgres:
+            sql, given = self._render_update(table, columns, rows)
+            return self.run(f"{sql} AND {condition}", given)
+        done = 0
+        for part in _split_rows(rows):
+            sql = compile_sqlite_update(table, tuple(columns), len(part))
+            # The driver does not count the rows of a statement that begins with a WITH.
+            done += len(self._execute(f"{sql} AND {condition} RETURNING 1", part))
+        return done
+
+    def set_where(self, table: str, column: str, value: Any, keys: Sequence[int], condition: str) -> int:
+        """Set a column of many rows to one value, if they meet a condition; return their number."""
+        if not keys:
+            return 0
+        # One parameter for all keys, because each number of placeholders would be another statement.
+        among = "id = ANY(%s)" if self.postgres else "id IN (SELECT value FROM json_each(%s))"
+        given = list(keys) if self.postgres else f"[{','.join(map(str, keys))}]"
+        return self.run(f"UPDATE {table} SET {column} = %s WHERE {among} AND {condition}", [value, given])
 
     def delete_up_to(self, table: str, key: Mapping[str, str], pairs: Sequence[tuple[Any, int]]) -> None:
         """For each pair, delete the rows whose first key column equals its first value and whose second is at most its

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,15 +11,19 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
+from session_mgmt.actions import logs
+from session_mgmt.actions.sessions import connections as leases
 from session_mgmt.actions.sessions import controls, stopping, users
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings as app_settings
 from session_mgmt.consumers.hub import hub
-from session_mgmt.models import SessionActivity, clock
-from session_mgmt.models.changes import read_mark
+from session_mgmt.models import SessionActivity, changes, clock
+from session_mgmt.models.changes import has_changed, read_mark
 
 # Rounds and flushes of the process write now and then, also while a test looks.
 MOST_TRIES = 1000
+# Seconds for a test that hangs.
+TIMEOUT = 120.0
 BOTH = ["clients", "sessions"]
 
 
@@ -104,14 +110,106 @@ async def test_a_filter_of_the_project_may_ask_the_clock(
 async def test_a_write_of_anybody_is_noticed(peers: Any, created: Any, asked: list[str]) -> None:
     one = peers()
     await one.open(created.token.secret)
-    for _ in range(MOST_TRIES):
-        if not await run_round(asked):
-            break
-    else:
-        pytest.fail("Every round asked about everybody.")
+    await stand_still(asked)
     await bridge().call(lambda: SessionActivity.objects.update(live=False))
     await hub().rounds.check_sessions()
     assert await one.closed() == 4503
+
+
+async def stand_still(asked: list[str]) -> None:
+    for _ in range(MOST_TRIES):
+        if not await run_round(asked):
+            return
+    pytest.fail("Every round asked about everybody.")
+
+
+@pytest.mark.sqlite
+async def test_leases_that_were_renewed_are_no_news(peers: Any, created: Any, asked: list[str]) -> None:
+    await peers().open(created.token.secret)
+    for _ in range(MOST_TRIES):
+        await stand_still(asked)
+        await hub().rounds.flush_leases()
+        if not await run_round(asked):
+            break
+    else:
+        pytest.fail("Every flush was news.")
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+async def test_a_write_beside_a_flush_is_noticed(peers: Any, created: Any, asked: list[str], is_first: bool) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await stand_still(asked)
+    _, mark = await bridge().watch(logs.find_write, None)
+    if not is_first:
+        await hub().rounds.flush_leases()
+    await bridge().call(lambda: SessionActivity.objects.update(live=False))
+    if is_first:
+        await hub().rounds.flush_leases()
+    changed, _ = await bridge().watch(logs.find_write, mark)
+    assert changed
+    await hub().rounds.check_sessions()
+    assert await one.closed() == 4503
+
+
+async def test_a_session_that_was_revoked_does_not_wait_for_leases(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await hub().rounds.check_sessions()
+    begins, may_end = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begins.set()
+        return may_end.wait(TIMEOUT)
+
+    renewing = asyncio.ensure_future(bridge().renew(wait))
+    assert await bridge().read(begins.wait, TIMEOUT)
+    # Not by `call`, which would wait for the leases.
+    await bridge().read(lambda: SessionActivity.objects.update(live=False))
+    await hub().rounds.check_sessions()
+    assert await one.closed() == 4503
+    may_end.set()
+    assert await renewing
+
+
+@pytest.mark.postgres
+async def test_marks_leave_out_the_transaction_of_leases_only(peers: Any, created: Any) -> None:
+    await peers().open(created.token.secret)
+    (one,) = hub().serving.connections
+
+    def write() -> int:
+        with transaction.atomic(using=app_settings().database), connections[app_settings().database].cursor() as cursor:
+            SessionActivity.objects.update(epoch="another")
+            cursor.execute("SELECT txid_current()")
+            return int(cursor.fetchone()[0])
+
+    first = await bridge().call(write)
+    assert await bridge().renew(leases.renew_leases, (), [one.attachment.connection]) == {}
+    last = await bridge().call(write)
+    assert [number for number in changes._left_out if first < number < last]
+    assert not {first, last}.intersection(changes._left_out)
+
+
+def test_marks_of_postgresql_differ_by_each_transaction_that_ended_and_was_not_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(changes, "_left_out", {11, 13})
+
+    def mark(end: int, *running: int, server: int = 1) -> changes._Snapshot:
+        return changes._Snapshot(server, end, frozenset(running))
+
+    before = mark(11, 9)
+    assert not has_changed(before, mark(11, 9))
+    assert not has_changed(before, mark(12, 9))
+    assert not has_changed(before, mark(12, 9, 11))
+    assert not has_changed(before, mark(14, 9, 12))
+    assert not has_changed(mark(13, 11, 12), mark(13, 12))
+    assert has_changed(before, mark(11))
+    assert has_changed(before, mark(13, 9))
+    assert has_changed(before, mark(14, 9))
+    assert has_changed(before, mark(10**9, 9))
+    assert has_changed(before, mark(11, 9, server=2))
+    assert has_changed(None, before) and has_changed(before, None)
 
 
 async def test_the_mark_of_a_database_tells_writes_of_its_own_connection_and_of_others(created: Any) -> None:

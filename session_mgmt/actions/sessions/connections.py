@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.models import Count, Q, QuerySet
 
 from session_mgmt.conf import settings
-from session_mgmt.models import Connection, clock
+from session_mgmt.models import Connection, changes, clock
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import CLIENT, CONNECTION, RECEIPT
@@ -37,8 +37,8 @@ FIGURES = {
     "rtt_p95_ms": "double precision",
     "rtt_jitter_ms": "double precision",
 }
-_LEASE_COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz"}
-_FLUSH_COLUMNS = {**_LEASE_COLUMNS, **FIGURES}
+_FLUSH_COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz", **FIGURES}
+_OPEN = "closed_at IS NULL"
 
 
 class Beat(NamedTuple):
@@ -67,23 +67,40 @@ def renew_leases(beats: Iterable[Beat], quiet: Iterable[int] = (), *, now: datet
     """
     using = settings().database
     figures = {beat.connection: beat for beat in beats}
-    # In the order in which all code locks connections.
-    keys = sorted({*figures, *quiet})
+    quiet = sorted({*quiet}.difference(figures))
+    keys = [*figures, *quiet]
     if not keys:
         return {}
     statements = Statements(connections[using])
     with open_transaction(using):
+        _lock_rows(statements, keys)
         now = now or clock.read(using)
         # With the database's clock, because leases are judged with it.
         lease = statements.moment(now + settings().lease_duration)
-        # Lock before the renewal, so that a connection that the cleanup closes in the meantime is not opened again.
-        rows = statements.select_locked("id, closed_at, close_code, closed_by", CONNECTION, keys, wait=True)
-        open_ = [row[0] for row in rows if row[1] is None]
-        statements.update(CONNECTION, _FLUSH_COLUMNS, [_as_row(figures[key], lease) for key in open_ if key in figures])
-        statements.update(CONNECTION, _LEASE_COLUMNS, [(key, lease) for key in open_ if key not in figures])
+        # Only open ones, so that a connection that the cleanup has closed in the meantime is not opened again.
+        told = [_as_row(beat, lease) for beat in figures.values()]
+        renewed = statements.update_where(CONNECTION, _FLUSH_COLUMNS, told, _OPEN)
+        renewed += statements.set_where(CONNECTION, "lease_expires_at", lease, quiet, _OPEN)
+        if not statements.postgres:
+            changes.leave_out_rows(statements.connection, renewed)
+        if renewed == len(keys):
+            return {}
+        rows = statements.select_rows("id, closed_at, close_code, closed_by", CONNECTION, keys)
     # A missing row was deleted with its session.
     gone = dict.fromkeys(set(keys).difference(row[0] for row in rows), Close.SESSION_TERMINATED)
     return gone | {row[0]: explain_close(*row[2:]) for row in rows if row[1] is not None}
+
+
+def _lock_rows(statements: Statements, keys: list[int]) -> None:
+    """Lock connections in the order in which all code locks them; SQLite has locked everything at BEGIN."""
+    if not statements.postgres:
+        return
+    locked = f"SELECT 1 FROM {CONNECTION} WHERE id = ANY(%s) ORDER BY id{statements.lock_clause(wait=True)}"
+    # With the number of this transaction, which costs no statement of its own.
+    ((_, number),) = statements.fetch(f"SELECT COUNT(*), txid_current() FROM ({locked}) locked", [keys])
+    # A caller's transaction may write more than leases.
+    if len(statements.connection.atomic_blocks) == 1:
+        changes.leave_out_transaction(number)
 
 
 def explain_close(code: int | None, closed_by: str) -> Close:

@@ -15,7 +15,7 @@ from session_mgmt.actions.sessions import fingerprints, standing, users
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionEnded, SessionExpired, SessionTerminated
 from session_mgmt.models import SessionActivity, clock
-from session_mgmt.models.changes import Mark, read_mark
+from session_mgmt.models.changes import Mark, has_changed, read_mark
 from session_mgmt.models.deadlines import render_over
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, LOGIN, SESSION
@@ -104,7 +104,7 @@ def find_change(before: Mark | None) -> tuple[bool, Mark | None]:
     """
     using = settings().database
     mark = read_mark(using)
-    if before is None or mark != before or not users.changes_by_writes_only():
+    if has_changed(before, mark) or not users.changes_by_writes_only():
         return True, mark
     # By an index, and without the ORM, which would take longer to compile the query.
     statements, now = Statements(connections[using]), clock.read(using)
