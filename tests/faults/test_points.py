@@ -86,6 +86,7 @@ SINGLE = {
     "sessions.devices.end_user_sessions",
     "sessions.entering._enter",
     "sessions.following.follow_log",
+    "sessions.following.follow_topics",
     "sessions.incidents._record_once",
     "sessions.lifecycle.create_session",
     "sessions.lifecycle.terminate_session",
