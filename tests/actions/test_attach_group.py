@@ -499,6 +499,8 @@ def test_groups_race_ends_of_their_sessions_and_one_of_them_wins() -> None:
         by_session = {created.session.pk: result for created, result in zip(made, group, strict=True)}
         assert all(isinstance(by_session[key], Attachment) for key in alive)
         assert all(isinstance(result, Attachment | Exception) for result in group)
+    # On PostgreSQL a cleanup skips rows that a group has locked, and leaves them to the next one.
+    expiry.expire_due(limit=4)
     assert set(Connection.objects.filter(closed_at=None).values_list("session", flat=True)) == alive
     assert not ClientSession.objects.filter(pk__in=[created.session.pk for created in mine]).exists()
     for created in others:
