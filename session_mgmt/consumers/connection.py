@@ -282,7 +282,10 @@ class Connection:
 
     def take_pong(self, ping: int) -> None:
         """Take the answer to a beat."""
+        planned = self.heartbeat.due_at
         self.heartbeat.take_pong(ping, self._loop.time())
+        if self.heartbeat.due_at != planned:
+            self.hub.rounds.schedule_beat(self)
 
     # -- end -------------------------------------------------------------------------------------------------------
 

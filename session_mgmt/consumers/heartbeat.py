@@ -25,9 +25,8 @@ HELD_UP = 2.0
 
 
 class Turn(NamedTuple):
-    """Result of one turn: a beat that is due, beats missed in a row if there is one more, and when to turn again."""
+    """Result of one turn: a beat that is due, and beats missed in a row if there is one more."""
 
-    next_at: float
     is_due: bool = False
     missed: int = 0
     is_lost: bool = False
@@ -62,15 +61,15 @@ class Heartbeat:
         self.heard_at = now
 
     def turn(self, now: float) -> Turn:
-        """Check the connection; ``next_at`` of the result is the time of the next check."""
+        """Check the connection; ``due_at`` is then the time of the next check."""
         self._leave_out_standstill(now)
         missed = self._count_missed(now)
         is_lost = self.missed_in_a_row >= self.missed_limit
         is_due = not is_lost and now >= self._beat_at - self._tick
         if is_due:
             self._note_beat(now)
-        self.due_at = min(self._beat_at, self.heard_at + self.interval * (self.missed_in_a_row + 1) + GRACE)
-        return Turn(self.due_at, is_due, missed, is_lost)
+        self._find_due()
+        return Turn(is_due, missed, is_lost)
 
     def build_ping(self) -> str:
         """Build the frame of the beat that is due; it contains the last round trip."""
@@ -88,6 +87,9 @@ class Heartbeat:
         self._rtts = array("d") if self._rtts is None else self._rtts
         self._rtts.append(rtt)
         del self._rtts[:-KEPT]
+        # Its absence need not be looked for any more, so the next turn is that of the next beat.
+        self.missed_in_a_row = 0
+        self._find_due()
 
     @property
     def rtt_ms(self) -> float | None:
@@ -108,6 +110,9 @@ class Heartbeat:
             return None
         steps = [abs(after - before) for before, after in zip(self._rtts, self._rtts[1:], strict=False)]
         return round(sum(steps) / len(steps), 1) if steps else 0.0
+
+    def _find_due(self) -> None:
+        self.due_at = min(self._beat_at, self.heard_at + self.interval * (self.missed_in_a_row + 1) + GRACE)
 
     def _draw_gap(self, spread: float) -> float:
         # One tick earlier, because the wheel is up to one tick late.

@@ -74,6 +74,7 @@ class Hub:
         """Serve a connection and give it its place in the rounds."""
         self.serving.add_connection(connection)
         self.rounds.schedule_beat(connection)
+        self.rounds.watch_token(connection)
 
     # -- events --------------------------------------------------------------------------------------------------
 

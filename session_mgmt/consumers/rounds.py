@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
@@ -64,6 +65,8 @@ class Rounds:
         self._looked: tuple[int, Mark | None] = (0, None)
         # Number of times that a log was followed, and the database's mark, when all positions were last equal.
         self._compared: tuple[int, Mark | None] = (0, None)
+        # No token of a connection ends before this time of the loop.
+        self._first_token_over = math.inf
         self._overdue = asyncio.Event()
         now = settings()
         # Functions to call at each tick, if there is work, with the event that their task waits for.
@@ -161,6 +164,10 @@ class Rounds:
                 if due == connection.beat_at and connection in self._serving.connections:
                     connection.beat(now)
                     self.schedule_beat(connection)
+
+    def watch_token(self, connection: Served) -> None:
+        """Close a connection when its token is over, unless it was refreshed."""
+        self._first_token_over = min(self._first_token_over, connection.lifetime.token_over_at)
 
     # -- leases ----------------------------------------------------------------------------------------------------
 
@@ -303,9 +310,16 @@ class Rounds:
     def _close_expired_tokens(self) -> None:
         """Close connections whose clients have not refreshed their tokens in time."""
         over = find_over(self._loop.time())
-        # A list, because a connection that stops may remove itself.
-        for connection in [one for one in self._serving.connections if one.lifetime.token_over_at <= over]:
-            connection.stop(Close.TOKEN_EXPIRED)
+        if self._first_token_over > over:
+            return
+        # Tokens that were refreshed meanwhile last longer than the first one was known to.
+        self._first_token_over = math.inf
+        # A copy, because a connection that stops may remove itself.
+        for connection in list(self._serving.connections):
+            if connection.lifetime.token_over_at <= over:
+                connection.stop(Close.TOKEN_EXPIRED)
+            else:
+                self.watch_token(connection)
 
     # -- background writes -----------------------------------------------------------------------------------------
 

@@ -104,6 +104,16 @@ def test_a_shorter_interval_counts_at_once() -> None:
     assert peer.lost_at is not None and peer.lost_at - configured <= 2 * 2 + 1
 
 
+def test_after_an_answer_the_next_turn_is_that_of_the_next_beat() -> None:
+    heart = Heartbeat(0.0, 25.0, 3)
+    while not heart.turn(now := heart.due_at).is_due:
+        pass
+    assert heart.due_at > now
+    heart.heard_at = now + 0.02
+    heart.take_pong(heart.beats, now + 0.02)
+    assert heart.turn(heart.due_at).is_due
+
+
 def test_round_trips_are_told_as_last_average_p95_and_jitter() -> None:
     heart = Heartbeat(0.0, 1.0, 3)
     assert (heart.rtt_ms, heart.rtt_average_ms, heart.rtt_p95_ms, heart.rtt_jitter_ms) == (None, None, None, None)

@@ -411,6 +411,7 @@ class TestSockets:
         await peer.until_type("connected")
         (served,) = hub().serving.connections
         served.lifetime.token_over_at = 0
+        hub().rounds.watch_token(served)
         await hub().rounds.check_sessions()
         assert await peer.closed() == 4001
 

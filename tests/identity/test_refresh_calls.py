@@ -8,6 +8,7 @@ import pytest
 
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers import lifetime
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.lifetime import find_over
 from session_mgmt.models import ClientSession, Token, clock
@@ -83,8 +84,27 @@ class TestOverASocket:
         (served,) = hub().serving.connections
         assert served.lifetime.token_over_at > find_over(served.lifetime.token_over_at + 29)
         served.lifetime.token_over_at -= 1100
+        hub().rounds.watch_token(served)
         await hub().rounds.check_sessions()
         assert await peer.closed() == 4001
+
+    async def test_each_socket_is_closed_when_its_own_token_is_over(
+        self, peers: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        created = await bridge().call(make_pair)
+        short, long = peers(), peers()
+        await short.open(created.token.secret)
+        (before,) = hub().serving.connections
+        await long.open(created.token.secret)
+        (served,) = hub().serving.connections - {before}
+        served.lifetime.note_refresh(9000)
+        await hub().rounds.check_sessions()
+        for peer, seconds in ((short, 5000), (long, 10_000)):
+            # As if so many seconds had passed.
+            monkeypatch.setattr(lifetime, "TOKEN_GRACE", -seconds)
+            await hub().rounds.check_sessions()
+            assert await peer.closed() == 4001
+            assert (served.closed_with is None) == (peer is short)
 
     async def test_a_raised_auth_version_closes_older_sockets_only(self, peers: Any) -> None:
         created = await bridge().call(make_pair)
