@@ -5,7 +5,7 @@
 
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
-import type { ReceiptFrame, WriteFrame } from "./frames";
+import type { ReceiptFrame, UpdateFrame, WriteFrame } from "./frames";
 import { toWire } from "./wire";
 import { byteLength } from "./values";
 
@@ -45,7 +45,7 @@ export interface Write {
   wasSent: boolean;
   /** True for the last write while more updates may be added to it. It is not sent until it is released. */
   held: boolean;
-  /** True if an earlier page made the write. */
+  /** True if another page may have sent the write under this number. */
   restored: boolean;
   /** Number of transmissions on this connection without a receipt. */
   unanswered: number;
@@ -211,12 +211,15 @@ export class Outbox {
     this.#writes = [];
     this.#bytes = 0;
     for (const [seq, frame] of this.#record.readWrites()) {
-      const text = JSON.stringify(frame);
+      const text = describeContent(frame);
       const isIt = (write: Write): boolean =>
-        (write.seq === seq || write.seq >= lateFrom) && JSON.stringify(write.frame) === text;
+        (write.seq === seq || write.seq >= lateFrom) && describeContent(write.frame) === text;
       const at = gone.findIndex(isIt);
-      const write = this.#appendWrite(seq, frame, seq <= this.#record.sent, byteLength(text), gone[at]);
-      write.restored = true;
+      const isNumbered = at >= 0 && gone[at]?.seq !== seq;
+      const bytes = byteLength(JSON.stringify(frame));
+      const write = this.#appendWrite(seq, frame, seq <= this.#record.sent, bytes, gone[at]);
+      // This page has just numbered the late ones itself.
+      write.restored = !isNumbered;
       if (at >= 0) gone.splice(at, 1);
     }
     const last = this.#writes.at(-1);
@@ -335,6 +338,12 @@ export class Outbox {
     if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
     this.#timer = null;
   }
+}
+
+/** Return a text that is equal for equal writes; another page may have moved an update to another base. */
+function describeContent(frame: WriteFrame): string {
+  const { base: _base, epoch: _epoch, tag: _tag, unseen: _unseen, ...content } = frame as UpdateFrame;
+  return JSON.stringify(content);
 }
 
 function makeFullError(): SessionError {

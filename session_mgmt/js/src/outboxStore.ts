@@ -67,6 +67,11 @@ export class OutboxStore {
     return records.map(([at, write]) => [(at as [string, number])[1], write as WriteFrame]);
   }
 
+  /** Return the row of a tab; undefined if no writes wait. */
+  readRow(key: string): Promise<ClientRow | undefined> {
+    return this.#get(CLIENTS, key) as Promise<ClientRow | undefined>;
+  }
+
   async readResults(key: string): Promise<Map<number, ReceiptFrame>> {
     const records = await readRecords(this.#db, RESULTS, [key]);
     return new Map(records.map(([at, receipt]) => [(at as [string, number])[1], receipt as ReceiptFrame]));

@@ -55,6 +55,21 @@ export class Outboxes {
     return new Mirror(this.#env.clock, this.store, describe, tellStored);
   }
 
+  /**
+   * Find out what other pages have left of a record: its names and its writes. `isTaken`: they have numbered the writes
+   * of this page too, so that what is missing was sent or given up. Of a record that was adopted (`isGone`) that is true
+   * for late writes, which the next page of the tab takes before it writes itself.
+   */
+  async findLeft({ key, client, lateFrom }: ClientRecord, isGone: boolean) {
+    const { store } = this;
+    // A write gets its answer before it is removed.
+    const [row, writes, results] = await Promise.all([store.readRow(key), store.readWrites(key), store.readResults(key)]);
+    const numbers = [...writes.map(([seq]) => seq), ...results.keys()];
+    const names = row && { client: row.client, user: row.owner[1] || null, session: row.owner[2] || null };
+    const isTaken = isGone ? numbers.some((seq) => seq >= lateFrom) : row && row.client !== client;
+    return { names, writes, isTaken };
+  }
+
   newAdoption(parts: AdoptingParts): Adoption {
     const { credentials, record, writer, documents, emitter, transport, pending, name, nameOwner, loadSending } = parts;
     return new Adoption(this.#env, this, {

@@ -33,6 +33,9 @@ export interface RecordParts {
   tellStored(isGone: boolean): void;
 }
 
+/** Store in a record what the storage has lost. */
+type Restore = (key: string, kept: Shelf, late: Shelf, isNamed: boolean) => Promise<void>;
+
 /** Key of a record, and the function that releases its lock. */
 type Claim = [key: string, release: Release];
 
@@ -199,18 +202,21 @@ export class ClientRecord {
 
   /**
    * Open the record again, as other pages have left it; if another tab has adopted it, begin as a new client. It stays
-   * released if the page was left more than `leavings` times by then. If the record is still that of this page,
-   * `restore` is called with its shelf before it is read, with that of later writes, and with the key in the storage.
+   * released if the page was left more than `leavings` times by then. Before the record is read, `restore` is called
+   * with its key, its shelf, that of late writes, and true if the storage named it.
    */
-  async reopen(leavings: number, restore: (kept: Shelf, late: Shelf, key: string | null) => void): Promise<void> {
+  async reopen(leavings: number, restore: Restore): Promise<void> {
     const { shelf } = this.#parts;
-    const late = this.#shelf;
     const claim = await claimRecord(this.#parts, this.#nextKey).catch(() => beginRecord(this.#parts));
-    if (this.#isClosed) return claim[1]();
-    if (leavings !== this.leavings) return this.#letGo(claim, late);
-    if (claim[0] === this.#key) restore(shelf.under(`${this.#key}:`), late, shelf.get(KEY));
-    this.#take(claim);
-    this.#takeLate(late);
+    const [key, release] = claim;
+    const kept = shelf.under(`${key}:`);
+    const late = kept.under(LATE);
+    if (key !== this.#nextKey) moveShelf(this.#shelf, late, "write:");
+    this.#nextKey = key;
+    this.#shelf = late;
+    await restore(key, kept, late, shelf.get(KEY) === key);
+    if (this.#isClosed || leavings !== this.leavings) release();
+    else this.#take(claim);
   }
 
   /** Store what changed, without waiting for the end of this turn. */
@@ -234,17 +240,6 @@ export class ClientRecord {
     this.#takeLate(this.#shelf.under(LATE));
     this.#mirror = this.#openMirror();
     for (const [seq, write] of this.readWrites()) this.#mirror?.put(seq, write);
-  }
-
-  /** Release a record that was just claimed; the next attempt begins with it. */
-  #letGo([key, release]: Claim, late: Shelf): void {
-    if (key !== this.#nextKey) {
-      this.#nextKey = key;
-      this.#shelf = this.#parts.shelf.under(`${key}:`).under(LATE);
-      for (const name of late.listNames("write:")) this.#shelf.set(name, late.get(name));
-      late.clear();
-    }
-    release();
   }
 
   /** Number the writes that were made while the page had released its record. */
@@ -323,15 +318,13 @@ async function beginRecord(parts: RecordParts, before: string | null = null): Pr
   const key = makeKey(env);
   // Before any `await`, so that a second client of this tab finds it.
   shelf.set(KEY, key);
-  if (before !== null) carryPositions(shelf.under(`${before}:`), shelf.under(`${key}:`));
+  if (before !== null) moveShelf(shelf.under(`${before}:`), shelf.under(`${key}:`), "position:", LATE);
   return [key, (await claimLock(env, scope + key)) ?? (() => undefined)];
 }
 
-/** Move the positions and unnumbered writes of an adopted record to a new one; remove the rest. */
-function carryPositions(before: Shelf, after: Shelf): void {
-  for (const start of ["position:", LATE]) {
-    for (const name of before.listNames(start)) after.set(name, before.get(name));
-  }
+/** Move the values whose names begin with `start` to another shelf; remove the rest. */
+function moveShelf(before: Shelf, after: Shelf, ...starts: string[]): void {
+  for (const start of starts) for (const name of before.listNames(start)) after.set(name, before.get(name));
   before.clear();
 }
 

@@ -2,32 +2,11 @@
 
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { StartOptions } from "../src/index";
-import type { MemoryStore } from "../src/testing";
+import { comeBack, count, empty, keep, listen, namesOf } from "./cached";
 import { pass, passUntil, record, refusal, turns, until, useFakeClock } from "./harness";
 import { countSockets, LiveBrowser, type LiveTab } from "./liveTabs";
 
 useFakeClock();
-
-/** Numbers under `/n` on the server, and what each version added. */
-function count({ server }: LiveBrowser): number {
-  return (server.session.document("main").value as { n?: number }).n ?? 0;
-}
-
-function listen({ client }: LiveTab): unknown[] {
-  const heard: unknown[] = [];
-  client.topics.subscribe("t", (data) => void heard.push(data));
-  return heard;
-}
-
-const namesOf = (storage: MemoryStore): string[] =>
-  Array.from({ length: storage.length }, (_, at) => storage.key(at) as string);
-
-const keep = ({ storage }: LiveTab): string => namesOf(storage).map((name) => storage.getItem(name)).join(" ");
-
-/** Remove these items of a storage, as other scripts and the browser do. */
-function empty(storage: MemoryStore, isLost = (_name: string): boolean => true): void {
-  for (const name of namesOf(storage)) if (isLost(name)) storage.removeItem(name);
-}
 
 function refuse(name = "QuotaExceededError"): never {
   throw new DOMException("refused", name);
@@ -49,12 +28,6 @@ describe.each([false, true])("a page in the browser's cache, with oneSocket %s",
     await first.client.state.inc("/n");
     await turns(40);
     return { browser, first, heard };
-  }
-
-  async function comeBack(page: LiveTab): Promise<void> {
-    page.comeBack();
-    await passUntil(() => page.client.status === "connected");
-    await turns(40);
   }
 
   test("holds nothing that keeps it out of there, and goes on as the same client", async () => {

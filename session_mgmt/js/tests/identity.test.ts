@@ -93,6 +93,28 @@ describe("the next person of a browser (1, 2, 7)", () => {
   });
 });
 
+test("whoever logs in on an open page does not go on where an earlier page was in a topic", async () => {
+  const browser = new Browser();
+  const tab = browser.tab();
+  const before = await tab.openConnected();
+  before.topics.subscribe("news", () => undefined);
+  await turns();
+  browser.server.publish("news", "first");
+  await turns();
+  await tab.close(before);
+  // Without a connection, nothing tells the page that the session of the one before has ended.
+  const page = await tab.open({ autoConnect: false });
+  browser.server.publish("news", "missed by seven");
+  browser.server.login.user = "8";
+  await page.login({ user: "8" });
+  await until(() => page.status === "connected" && page.info.userId === "8");
+  const heard: unknown[] = [];
+  await page.topics.subscribe("news", (data) => void heard.push(data)).subscribed;
+  browser.server.publish("news", "for eight");
+  await turns();
+  expect(heard).toEqual(["for eight"]);
+});
+
 describe("a visitor who logs in (3, 4, 6)", () => {
   test("keeps what he did in two tabs, with one call that claims", async () => {
     const browser = new Browser();

@@ -1122,7 +1122,7 @@ export interface Write {
 	wasSent: boolean;
 	/** True for the last write while more updates may be added to it. It is not sent until it is released. */
 	held: boolean;
-	/** True if an earlier page made the write. */
+	/** True if another page may have sent the write under this number. */
 	restored: boolean;
 	/** Number of transmissions on this connection without a receipt. */
 	unanswered: number;
@@ -1849,6 +1849,8 @@ declare class OutboxStore {
 		seq: number,
 		write: WriteFrame
 	][]>;
+	/** Return the row of a tab; undefined if no writes wait. */
+	readRow(key: string): Promise<ClientRow | undefined>;
 	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
 	/** Store the row and changed writes of a tab; remove the row if no writes wait. */
 	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
@@ -1900,6 +1902,8 @@ export interface RecordParts {
 	/** Called when the store is up to date with the tab, or has failed (`isGone`). */
 	tellStored(isGone: boolean): void;
 }
+/** Store in a record what the storage has lost. */
+export type Restore = (key: string, kept: Shelf, late: Shelf, isNamed: boolean) => Promise<void>;
 declare class ClientRecord {
 	#private;
 	/** Number of the present attachment of the client. */
@@ -1959,10 +1963,10 @@ declare class ClientRecord {
 	leave(): void;
 	/**
 	 * Open the record again, as other pages have left it; if another tab has adopted it, begin as a new client. It stays
-	 * released if the page was left more than `leavings` times by then. If the record is still that of this page,
-	 * `restore` is called with its shelf before it is read, with that of later writes, and with the key in the storage.
+	 * released if the page was left more than `leavings` times by then. Before the record is read, `restore` is called
+	 * with its key, its shelf, that of late writes, and true if the storage named it.
 	 */
-	reopen(leavings: number, restore: (kept: Shelf, late: Shelf, key: string | null) => void): Promise<void>;
+	reopen(leavings: number, restore: Restore): Promise<void>;
 	/** Store what changed, without waiting for the end of this turn. */
 	flush(): void;
 	releaseLock(): void;

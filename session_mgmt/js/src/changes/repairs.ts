@@ -114,7 +114,7 @@ export class Repairs {
     const { record, outboxes, documents, writer, credentials } = this.#life.parts;
     const { key } = record;
     writer.flush();
-    await record.reopen(leavings, (...shelves) => restoreRecord(record, writer.outbox.writes, ...shelves));
+    await record.reopen(leavings, (...lost) => restoreRecord(record, writer.outbox, outboxes, ...lost));
     if (record.isAway) return;
     const gone = writer.reload(record.lateFrom);
     if (credentials.kept) {
