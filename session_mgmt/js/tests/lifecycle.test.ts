@@ -61,6 +61,22 @@ describe("session_expired", () => {
     expect((await tab.open()).id).toBe(client.id);
   });
 
+  test("gets a successor that goes on where an earlier page was in a topic", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    await before.topics.subscribe("t", () => undefined).subscribed;
+    await tab.close(before);
+    browser.server.publish("t", "missed");
+    const client = await tab.openConnected();
+    browser.server.expire();
+    await passUntil(() => client.status === "connected" && client.id !== before.id);
+    const seen: unknown[] = [];
+    await client.topics.subscribe("t", (data) => void seen.push(data)).subscribed;
+    await turns();
+    expect(seen).toEqual(["missed"]);
+  });
+
   test("in two tabs gets one successor", async () => {
     const browser = new Browser();
     const first = await browser.tab().openConnected();
