@@ -2,15 +2,18 @@
 
 from django.db import migrations, models
 
+from session_mgmt.models.large_tables import AddIndexBesideWriters
+
 
 class Migration(migrations.Migration):
+    atomic = False
 
     dependencies = [
         ('session_mgmt', '0017_webhooks'),
     ]
 
     operations = [
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name='webhookdelivery',
             index=models.Index(condition=models.Q(('state', 'dead')), fields=['settled_at'], name='sm_webhook_dead'),
         ),

@@ -7,6 +7,14 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from session_mgmt.models.large_tables import (
+    AddIndexBesideWriters,
+    RemoveIndexBesideWriters,
+    add_index,
+    drop_index,
+    find_indexes,
+)
+
 FIELDS = [
     ("auditentry", "actor"),
     ("auditentry", "session"),
@@ -19,37 +27,50 @@ FIELDS = [
 ]
 
 
-def drop_indexes(apps, schema_editor):
-    connection = schema_editor.connection
+# The new indexes of the same columns.
+KEPT = {
+    "sm_audit_actor",
+    "sm_audit_session",
+    "sm_session_user",
+    "sm_session_login",
+    "sm_login_cookie",
+    "sm_conflict_client",
+    "sm_revision_client",
+    "sm_token_parent",
+}
+
+
+def list_old(apps, schema_editor):
     for name, field in FIELDS:
         model = apps.get_model("session_mgmt", name)
         column = model._meta.get_field(field).column
-        with connection.cursor() as cursor:
-            found = connection.introspection.get_constraints(cursor, model._meta.db_table)
-        for index, facts in found.items():
-            if facts["index"] and not facts["unique"] and facts["columns"] == [column]:
-                schema_editor.execute(schema_editor._delete_index_sql(model, index))
+        for index, facts in find_indexes(schema_editor, model).items():
+            if index not in KEPT and not facts["unique"] and facts["columns"] == [column]:
+                yield model, index
+
+
+def drop_indexes(apps, schema_editor):
+    for model, index in list_old(apps, schema_editor):
+        drop_index(schema_editor, model, index)
 
 
 def create_indexes(apps, schema_editor):
+    # What an interrupted attempt has left.
+    drop_indexes(apps, schema_editor)
     for name, field in FIELDS:
         model = apps.get_model("session_mgmt", name)
-        schema_editor.execute(schema_editor._create_index_sql(model, fields=[model._meta.get_field(field)]))
+        name = schema_editor._create_index_name(model._meta.db_table, [model._meta.get_field(field).column])
+        add_index(schema_editor, model, models.Index(fields=[field], name=name))
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [
         ("session_mgmt", "0018_webhook_dead"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
-        migrations.RemoveIndex(
-            model_name="clientsession",
-            name="sm_user_live",
-        ),
-        # Before the indexes that take their place, which are of the same columns.
-        migrations.RunPython(drop_indexes, create_indexes),
         migrations.SeparateDatabaseAndState(
             state_operations=[
                 migrations.AlterField(
@@ -132,25 +153,25 @@ class Migration(migrations.Migration):
                 ),
             ]
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="auditentry",
             index=models.Index(condition=models.Q(("actor__isnull", False)), fields=["actor"], name="sm_audit_actor"),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="auditentry",
             index=models.Index(
                 condition=models.Q(("session__isnull", False)), fields=["session"], name="sm_audit_session"
             ),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="clientsession",
             index=models.Index(condition=models.Q(("user__isnull", False)), fields=["user"], name="sm_session_user"),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="clientsession",
             index=models.Index(condition=models.Q(("login__isnull", False)), fields=["login"], name="sm_session_login"),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="clientsession",
             index=models.Index(
                 condition=models.Q(("recovered_from__isnull", False)),
@@ -158,7 +179,7 @@ class Migration(migrations.Migration):
                 name="sm_session_successor",
             ),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="clientsession",
             index=models.Index(
                 condition=models.Q(("state", "active"), ("user__isnull", False)),
@@ -166,28 +187,34 @@ class Migration(migrations.Migration):
                 name="sm_user_active",
             ),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="login",
             index=models.Index(
                 condition=models.Q(("cookie_digest__isnull", False)), fields=["cookie_digest"], name="sm_login_cookie"
             ),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="stateconflict",
             index=models.Index(
                 condition=models.Q(("client__isnull", False)), fields=["client"], name="sm_conflict_client"
             ),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="staterevision",
             index=models.Index(
                 condition=models.Q(("client__isnull", False)), fields=["client"], name="sm_revision_client"
             ),
         ),
-        migrations.AddIndex(
+        AddIndexBesideWriters(
             model_name="token",
             index=models.Index(
                 condition=models.Q(("parent__isnull", False)), fields=["parent"], name="sm_token_parent"
             ),
         ),
+        # After the indexes that take their place: older code goes on reading meanwhile.
+        RemoveIndexBesideWriters(
+            model_name="clientsession",
+            name="sm_user_live",
+        ),
+        migrations.RunPython(drop_indexes, create_indexes),
     ]
