@@ -88,6 +88,11 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
     try:
         with telling_outages():
             answer = function(*arguments, **named)
+    except SessionMgmtError as error:
+        # Places in documents of the function, whose keys the client that waits for the answer may not know.
+        for fact in ("path", "paths"):
+            error.facts.pop(fact, None)
+        raise
     except _QUITTING as error:
         if threading.current_thread() is threading.main_thread():
             # A signal handler may have raised it: the program is meant to end.

@@ -59,7 +59,8 @@ def _forget_limits(*, setting: str, **_: Any) -> None:
 
 def translate_error(error: DocumentError) -> SessionMgmtError:
     """Return an error of the pure rooms as one of ours; both use the same codes."""
-    return ERRORS_BY_NAME.get(error.code, InvalidJSON)(str(error) or None)
+    place: dict[str, Any] = {"path": error.path} if error.path else {}
+    return ERRORS_BY_NAME.get(error.code, InvalidJSON)(str(error) or None, **place)
 
 
 class _Translation:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,21 +14,10 @@ from django.utils.functional import Promise
 
 from session_mgmt.actions import checking
 from session_mgmt.conf import settings
-from session_mgmt.documents import strict
-from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import Unresolved
 from session_mgmt.documents.values import Missing
-from session_mgmt.exceptions import (
-    ForbiddenKey,
-    InvalidJSON,
-    KeyTooLong,
-    NumberOutOfRange,
-    SessionMgmtError,
-    StringTooLong,
-)
+from session_mgmt.exceptions import InvalidJSON
 
-# Kinds of errors that are the fault of one place in the value.
-_LOCAL = (InvalidJSON, NumberOutOfRange, StringTooLong, KeyTooLong, ForbiddenKey)
 _ENCODED = (Decimal, datetime, date, time, timedelta, uuid.UUID)
 _DJANGO = DjangoJSONEncoder()
 
@@ -88,41 +75,8 @@ def _encode_by_django(value: Any, path: str) -> Any:
 
 
 def _refuse(reason: str, path: str) -> InvalidJSON:
-    return InvalidJSON(f"{reason}, at {path or 'the top'}.", path=path)
+    return InvalidJSON(f"{reason}.", path=path)
 
 
 def _extend(path: str, key: Any) -> str:
     return f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
-
-
-@contextmanager
-def name_path(value: Any) -> Iterator[None]:
-    """Add to an error that one place of the value causes the path of that place."""
-    try:
-        yield
-    except _LOCAL as error:
-        # Only after a failure, because to find the place takes another walk for each level.
-        path = _find_fault(value, type(error)) if "path" not in error.facts else ""
-        if not path:
-            raise
-        detail = error.detail.removesuffix(".")
-        raise type(error)(f"{detail}, at {path}.", path=path, **error.facts) from error
-
-
-def _find_fault(value: Any, kind: type[SessionMgmtError]) -> str:
-    """Return the path of the innermost value or key that is refused by itself."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in inner:
-        if _is_refused({key: None} if isinstance(key, str) else None, kind):
-            return _extend("", key)
-        if _is_refused(child, kind):
-            return _extend("", key) + _find_fault(child, kind)
-    return ""
-
-
-def _is_refused(value: Any, kind: type[SessionMgmtError]) -> bool:
-    try:
-        strict.check_value(value, checking.document_limits())
-    except DocumentError as error:
-        return isinstance(checking.translate_error(error), kind)
-    return False

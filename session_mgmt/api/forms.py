@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import serializers
@@ -76,14 +77,41 @@ class Form(serializers.Serializer[Any]):
         unknown = sorted(data.keys() - self.fields.keys())
         if unknown:
             # Cut the name: it came from the caller, and is sent back and logged.
-            raise InvalidField("There is no such field.", field=unknown[0][:100])
+            name = unknown[0][:100]
+            raise InvalidField(f"There is no field {name!r}; {_list_names(self.fields)}.", field=name)
         return super().to_internal_value(data)
 
     def read_fields(self) -> dict[str, Any]:
         """Return the validated values. Raises ``InvalidField`` with the first invalid ``field``."""
         if not self.is_valid():
-            raise InvalidField(field=next(iter(self.errors), None))
+            name, found = next(iter(self.errors.items()))
+            raise InvalidField(_explain_field(self.fields.get(name), name, found), field=name)
         return dict(self.validated_data)
+
+
+def _list_names(fields: Iterable[str]) -> str:
+    return f"there are {', '.join(fields)}" if fields else "there are none"
+
+
+def _explain_field(field: Any, name: str, found: Any) -> str:
+    """Return what a field must be, in the words of frames; not the texts of DRF, which repeat the value."""
+    if field is None:
+        return f"{name} is not as it must be."
+    is_missing = any(getattr(one, "code", "") == "required" for one in (found if isinstance(found, list) else ()))
+    words = f"{_describe_field(field)}{', or null' if field.allow_null else ''}"
+    return f"{name} is missing: it is {words}." if is_missing else f"{name} is {words}."
+
+
+def _describe_field(field: Any) -> str:
+    if isinstance(field, serializers.ChoiceField):
+        return f"one of {', '.join(map(str, field.choices))}"
+    if isinstance(field, Text):
+        least = "at most" if field.allow_blank else "1 to"
+        return "text" if field.max_length is None else f"text of {least} {field.max_length} characters"
+    if isinstance(field, Whole):
+        most = "2^53-1" if field.max_value == MAX_INTEGER else field.max_value
+        return f"an integer from {field.min_value} to {most}"
+    return _FORMS.get(type(field), "JSON")
 
 
 class SessionForm(Form):
@@ -196,3 +224,11 @@ class SyncForm(Form):
 
 class NothingForm(Form):
     """``{}``."""
+
+
+_FORMS: dict[type, str] = {
+    Flag: "true or false",
+    Object: "a JSON object",
+    Anything: "any JSON value",
+    Scopes: "a list of scopes, at least one",
+}

@@ -46,7 +46,7 @@ def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError])
         # Lone surrogates, which no response can contain, are not printable.
         if field is None or not field.isprintable():
             raise
-        raise NumberOutOfRange(error.detail, field=field[:_SHOWN_NAME]) from error
+        raise NumberOutOfRange(error.detail, field=field[:_SHOWN_NAME], **error.facts) from error
 
 
 def _find_vast_field(raw: bytes) -> str | None:

@@ -37,7 +37,7 @@ def check_data(data: Any, limits: Mapping[str, int]) -> Any:
     try:
         fine = strict.check_value(data, _read_limits(limits))
     except DocumentError as error:
-        raise _build_refusal(error.code, str(error)) from error
+        raise _translate_error(error) from error
     _check_size(fine, limits)
     return fine
 
@@ -47,7 +47,7 @@ def check_operations(ops: Any, limits: Mapping[str, int]) -> list[list[Any]]:
     try:
         fine = [list(op) for op in operations.validate_ops(ops, _read_limits(limits))]
     except DocumentError as error:
-        raise _build_refusal(error.code, str(error)) from error
+        raise _translate_error(error) from error
     _check_size(fine, limits)
     return fine
 
@@ -57,7 +57,7 @@ def read_value(document: JSON, path: str) -> JSON | Missing:
     try:
         return pointer.find_value(document, path)
     except DocumentError as error:
-        raise _build_refusal(error.code, str(error)) from error
+        raise _translate_error(error) from error
 
 
 def _count_bytes(value: Any) -> int:
@@ -86,5 +86,9 @@ def check_name(name: Any, words: str) -> None:
         raise _build_refusal("invalid_field", f"{words} is text, not empty, and has no part . or .. between slashes.")
 
 
-def _build_refusal(name: str, message: str) -> Refused:
-    return Refused({"code": ERRORS_BY_NAME[name].number, "name": name, "message": message})
+def _translate_error(error: DocumentError) -> Refused:
+    return _build_refusal(error.code, str(error), **({"path": error.path} if error.path else {}))
+
+
+def _build_refusal(name: str, message: str, **facts: Any) -> Refused:
+    return Refused({"code": ERRORS_BY_NAME[name].number, "name": name, "message": message, **facts})

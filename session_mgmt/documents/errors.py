@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# Keys may be long, and the path is stored with the receipt of a refused write.
+_LONGEST_PATH = 200
+
 
 class DocumentError(ValueError):
-    """Base class of all errors of documents; `code` is the stable name that clients receive."""
+    """Base class of all errors of documents; `code` is the stable name that clients receive.
+
+    `path` is the place of the error in the value, if one place causes it. The text does not have it: logs show texts,
+    and names of keys can be people's data.
+    """
 
     code: ClassVar[str] = "invalid_document"
+    # False if the value as a whole breaks the rule, such as by its size.
+    has_place: ClassVar[bool] = True
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self._steps: list[str] = []
+
+    def add_step(self, step: str | int) -> None:
+        """Note that the error is inside this key or index. Call it from the innermost container to the outermost."""
+        if self.has_place:
+            self._steps.append(str(step).replace("~", "~0").replace("/", "~1"))
+
+    @property
+    def path(self) -> str:
+        """Return the place as a JSON pointer, cut to its first 200 characters; empty for the whole value."""
+        pointer = "".join(f"/{step}" for step in reversed(self._steps))
+        shown = pointer if len(pointer) <= _LONGEST_PATH else f"{pointer[:_LONGEST_PATH]}…"
+        # A key may be refused because of these characters, and the path must still fit into JSON and a database.
+        return shown.encode("utf-8", "replace").decode().replace("\x00", "?")
 
 
 class InvalidJSON(DocumentError):
@@ -39,6 +65,7 @@ class ForbiddenKey(DocumentError):
 
 class DocumentTooLarge(DocumentError):
     code = "document_too_large"
+    has_place = False
 
 
 class TooDeep(DocumentError):
@@ -47,6 +74,7 @@ class TooDeep(DocumentError):
 
 class TooManyKeys(DocumentError):
     code = "too_many_keys"
+    has_place = False
 
 
 class KeyTooLong(DocumentError):

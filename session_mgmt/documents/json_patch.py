@@ -9,7 +9,14 @@ import orjson
 
 from session_mgmt.documents import pointer
 from session_mgmt.documents.editor import Editor
-from session_mgmt.documents.errors import DocumentTooLarge, InvalidPatch, PatchFailed, TooDeep, TooManyOps
+from session_mgmt.documents.errors import (
+    DocumentError,
+    DocumentTooLarge,
+    InvalidPatch,
+    PatchFailed,
+    TooDeep,
+    TooManyOps,
+)
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.pointer import END
@@ -33,8 +40,12 @@ def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...
         raise TooManyOps(f"More than {limits.ops} operations.")
     # The editor copies what it changes, so a patch that fails in the middle leaves the document as it was.
     patching = _Patching(head, limits)
-    for op in ops:
-        patching.apply_step(op)
+    for index, op in enumerate(ops):
+        try:
+            patching.apply_step(op)
+        except DocumentError as error:
+            error.add_step(index)
+            raise
     return tuple(patching.done)
 
 
@@ -96,7 +107,11 @@ class _Patching:
     def _read_value(self, op: dict[str, Any]) -> JSON:
         if "value" not in op:
             raise InvalidPatch("An operation of a JSON Patch lacks its value.")
-        return check_value(op["value"], self._limits)
+        try:
+            return check_value(op["value"], self._limits)
+        except DocumentError as error:
+            error.add_step("value")
+            raise
 
     def _add_value(self, path: str, value: JSON) -> None:
         if not path:

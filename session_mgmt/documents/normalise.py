@@ -35,7 +35,7 @@ def make_ops(kind: str, body: JSON, head: JSON | Missing, limits: Limits) -> tup
         return operations.validate_ops(body, limits)
     if kind == "merge":
         # Check the result too, because the path of a deeply nested member has its own limits.
-        return operations.validate_ops(make_merge_ops(check_value(body, limits)), _widen_op_limit(limits))
+        return operations.check_made_ops(make_merge_ops(check_value(body, limits)), _widen_op_limit(limits))
     if kind == "replace":
         return make_replace_ops(check_value(body, limits))
     if kind != "patch":
@@ -43,7 +43,7 @@ def make_ops(kind: str, body: JSON, head: JSON | Missing, limits: Limits) -> tup
     if head is MISSING:
         raise InvalidPatch("A JSON Patch is applied to a document.")
     # One RFC 6902 operation becomes at most two total ones (move).
-    return operations.validate_ops(translate_json_patch(body, head, limits), _widen_op_limit(limits))
+    return operations.check_made_ops(translate_json_patch(body, head, limits), _widen_op_limit(limits))
 
 
 def make_replace_ops(data: JSON) -> tuple[Op, ...]:

@@ -33,7 +33,7 @@ import orjson
 
 from session_mgmt.documents import pointer
 from session_mgmt.documents.editor import Editor
-from session_mgmt.documents.errors import InvalidPatch, TooDeep, TooManyOps, UnreadableBody
+from session_mgmt.documents.errors import DocumentError, InvalidPatch, TooDeep, TooManyOps, UnreadableBody
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.strict import check_key, check_number, check_value, dump_json
 from session_mgmt.documents.values import JSON, is_number
@@ -68,6 +68,22 @@ def validate_ops(ops: JSON, limits: Limits) -> tuple[Op, ...]:
         raise InvalidPatch("Operations come as a list.")
     if len(ops) > limits.ops:
         raise TooManyOps(f"More than {limits.ops} operations.")
+    done: list[Op] = []
+    try:
+        for op in ops:
+            done.append(_validate_op(op, limits))
+    except DocumentError as error:
+        error.add_step(len(done))
+        raise
+    return tuple(done)
+
+
+def check_made_ops(ops: Sequence[Op], limits: Limits) -> tuple[Op, ...]:
+    """Check operations that were made from another form of a change. Raises a DocumentError without a place, because
+    the author of the change does not know these operations.
+    """
+    if len(ops) > limits.ops:
+        raise TooManyOps(f"More than {limits.ops} operations.")
     return tuple(_validate_op(op, limits) for op in ops)
 
 
@@ -97,7 +113,15 @@ def _validate_op(op: JSON, limits: Limits) -> Op:
         check_key(token, limits)
     if op[0] == "inc":
         return (op[0], op[1], _check_amount(op[2]))
-    return (op[0], op[1], check_value(op[2], limits, len(tokens))) if len(op) > 2 else (op[0], op[1])
+    return (op[0], op[1], _check_operand(op[2], limits, len(tokens))) if len(op) > 2 else (op[0], op[1])
+
+
+def _check_operand(value: JSON, limits: Limits, inside: int) -> JSON:
+    try:
+        return check_value(value, limits, inside)
+    except DocumentError as error:
+        error.add_step(2)
+        raise
 
 
 def _check_amount(value: JSON) -> int | float:

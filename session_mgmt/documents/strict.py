@@ -60,7 +60,7 @@ def parse_json(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise _explain_parse_error(data) from error
+        raise _explain_parse_error(data, error) from error
     # True for nearly all texts: a walk in Python costs much more than the parser.
     if _is_plain(data, value, limits):
         return value
@@ -94,13 +94,15 @@ def _as_bytes(raw: bytes | str) -> bytes:
         raise InvalidJSON("The text holds a lone surrogate.") from error
 
 
-def _explain_parse_error(data: bytes) -> DocumentError:
+def _explain_parse_error(data: bytes, error: orjson.JSONDecodeError) -> DocumentError:
     """Return the reason why the parser failed. A number that no double can hold is valid JSON, and is refused with the
     same error as in Python values.
     """
     if any(float(found[0]) == math.inf for found in _VAST.finditer(_outside_strings(data))):
         return NumberOutOfRange("A number is not finite.")
-    return InvalidJSON("The text is not valid JSON in UTF-8.")
+    # The parser names the first character for text that is not UTF-8.
+    place = f", at line {error.lineno}, column {error.colno}" if error.pos else ""
+    return InvalidJSON(f"The text is not valid JSON in UTF-8{place}.")
 
 
 def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
@@ -136,10 +138,11 @@ def _strings_are_short(data: bytes, limits: Limits) -> bool:
 def _examine_value(data: bytes, value: JSON, limits: Limits) -> JSON:
     # Ignore numbers and colons inside strings.
     outside = _outside_strings(data)
+    walk = _Walk(limits)
+    # The walk names the place, but it does not see what the parser has made a float of.
+    copy = walk.copy_value(value, 0)
     if _HUGE_INTEGER.search(outside):
         raise NumberOutOfRange("An integer is beyond 2^53-1.")
-    walk = _Walk(limits)
-    copy = walk.copy_value(value, 0)
     # orjson keeps only the last of two equal keys, so the walk counts fewer keys.
     if walk.keys != outside.count(b":"):
         raise InvalidJSON("An object holds a key twice.")
@@ -190,7 +193,7 @@ class _Walk:
         if kind is dict:
             return self._copy_object(value, inside + 1)
         if kind is list:
-            return [self.copy_value(item, inside + 1) for item in value]
+            return self._copy_list(value, inside + 1)
         raise InvalidJSON(f"A value of Python's type {kind.__name__} is not JSON.")
 
     def _copy_object(self, members: dict[str, JSON], inside: int) -> dict[str, JSON]:
@@ -199,8 +202,22 @@ class _Walk:
             raise TooManyKeys(f"More than {self._limits.keys} keys.")
         copied = {}
         for key, value in members.items():
-            check_key(key, self._limits)
-            copied[key] = self.copy_value(value, inside)
+            try:
+                check_key(key, self._limits)
+                copied[key] = self.copy_value(value, inside)
+            except DocumentError as error:
+                error.add_step(key)
+                raise
+        return copied
+
+    def _copy_list(self, items: list[JSON], inside: int) -> list[JSON]:
+        copied: list[JSON] = []
+        try:
+            for item in items:
+                copied.append(self.copy_value(item, inside))
+        except DocumentError as error:
+            error.add_step(len(copied))
+            raise
         return copied
 
 

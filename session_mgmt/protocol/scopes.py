@@ -197,7 +197,8 @@ def check_scopes(given: Any) -> list[str]:
         raise InvalidField(f"scopes is a list of 1 to {MOST} names.", field="scopes")
     for name in given:
         if not isinstance(name, str) or _SCOPE.fullmatch(name) is None:
-            raise InvalidField(f"{str(name)[:100]!r} is no scope.", field="scopes")
+            shown = repr(name[:100]) if isinstance(name, str) else "a value that is not text"
+            raise InvalidField(f"scopes has {shown}, which is no scope.", field="scopes")
     return sorted(set(given))
 
 

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 
 from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.encoding import encode_python, name_path
+from session_mgmt.actions.encoding import encode_python
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import (
     connections,
@@ -73,16 +73,15 @@ def create_session(
     fine = None if metadata is None else encode_python(metadata)
     listed = list(scopes) if isinstance(scopes, Iterable) and not isinstance(scopes, str) else scopes
     may = [] if listed is None else check_scopes(listed)
-    with name_path(fine):
-        return lifecycle.create_session(
-            user=owner,
-            metadata=fine,
-            config=config,
-            session_id=id_,
-            device=Device(),
-            scopes=may,
-            tenant=as_label(tenant, "tenant", 100),
-        )
+    return lifecycle.create_session(
+        user=owner,
+        metadata=fine,
+        config=config,
+        session_id=id_,
+        device=Device(),
+        scopes=may,
+        tenant=as_label(tenant, "tenant", 100),
+    )
 
 
 def require_recent_login(session: ClientSession, max_age: timedelta) -> None:
@@ -150,8 +149,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     ``DocumentRefused`` (data), ``Busy`` or ``Unavailable``.
     """
     fine = encode_python(data)
-    with name_path(fine):
-        return verbs.publish(topic, fine, key=key, ephemeral=ephemeral)
+    return verbs.publish(topic, fine, key=key, ephemeral=ephemeral)
 
 
 def history(topic: str, *, before: Position | None = None, limit: int = HISTORY_PAGE) -> PastPage:
@@ -230,8 +228,7 @@ def send(session: Session, data: Any, *, key: str | None = None) -> Position | T
     Raises ``SessionNotFound`` or ``SessionEnded`` (not inside a transaction), and as ``publish``.
     """
     fine = encode_python(data)
-    with name_path(fine):
-        return verbs.send(as_session_id(session), fine, key=key)
+    return verbs.send(as_session_id(session), fine, key=key)
 
 
 def is_connected(session: Session) -> bool:

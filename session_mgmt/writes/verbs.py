@@ -20,7 +20,6 @@ from django.db import connections
 
 from session_mgmt.actions import access, checking, notify, outbox
 from session_mgmt.actions.access import Proof
-from session_mgmt.actions.encoding import name_path
 from session_mgmt.actions.group_commit import Decision, Work, Write
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome, Written, refuse_write
@@ -93,7 +92,7 @@ def publish_all(publications: Sequence[tuple[str, Any]]) -> None:
         _check_topic(topic)
         _warn_of_undeclared(topic)
     using = bridge().using
-    outbox.put_publications(using, [(topic, _encode_named(data)) for topic, data in publications])
+    outbox.put_publications(using, [(topic, encode_data(data)) for topic, data in publications])
     notify.ring_outbox(using)
 
 
@@ -341,12 +340,6 @@ def check_data(data: Any) -> Any:
 def encode_data(data: Any) -> bytes:
     """Return the data of a publication or a message as compact JSON. Raises ``SessionMgmtError``."""
     return _measure_data(data)[1]
-
-
-def _encode_named(data: Any) -> bytes:
-    # The caller may have passed a whole model, and needs to know which of its values is meant.
-    with name_path(data):
-        return encode_data(data)
 
 
 def _measure_data(data: Any) -> tuple[Any, bytes]:
