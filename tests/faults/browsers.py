@@ -28,8 +28,9 @@ class Browsers(Crowd):
 
     group_size, retry_seconds = TABS, 0.2
 
-    def __init__(self, *args: Any, **named: Any) -> None:
+    def __init__(self, *args: Any, transports: tuple[str, ...], **named: Any) -> None:
         super().__init__(*args, **named)
+        self._transports = transports
         self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
         self.wallets: dict[str, Wallet] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -47,7 +48,8 @@ class Browsers(Crowd):
         chance, wallet = random.Random(self._random.random()), self.wallets[group.session]
         next_write = self._writes if writes else None
         rest = [server.url + "tokens/refresh/" for server in self._servers]
-        tab = Tab(name, group, urls, self._history, chance, next_write, wallet=wallet, http=self._http, rest=rest)
+        given = (name, group, urls, self._history, chance, next_write)
+        tab = Tab(*given, transports=self._transports, wallet=wallet, http=self._http, rest=rest)
         wallet.tabs.append(tab)
         return tab
 

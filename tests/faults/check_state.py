@@ -123,7 +123,8 @@ def no_base_of_a_lost_history_is_taken(evidence: Evidence) -> Iterator[Violation
 
 
 def _deciding_base(evidence: Evidence, write: Write) -> Base | None:
-    """Find the base of the sending that was accepted after the restore: a connection answers in the order of sending.
+    """Find the base of the sending that was accepted after the restore: a connection answers in the order of sending,
+    and a call before the next one is sent.
 
     None where that cannot be told: the first answer was lost, and this one is a repeated one.
     """
@@ -132,7 +133,8 @@ def _deciding_base(evidence: Evidence, write: Write) -> Base | None:
         return None
     sent = [number for number, generation in write.sent if generation == ok["gen"]]
     answers = [answer["i"] for answer in write.answers if answer["gen"] == ok["gen"]]
-    deciding = sent[answers.index(ok["i"])]
+    by_calls = evidence.is_by_calls(write.client, ok["gen"])
+    deciding = max(number for number in sent if number < ok["i"]) if by_calls else sent[answers.index(ok["i"])]
     return next((base for base in write.bases if base.sent == deciding), None)
 
 

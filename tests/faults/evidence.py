@@ -109,6 +109,9 @@ class Evidence:
         self.documents: dict[tuple[str, str], Record] = {(d["session"], d["name"]): d for d in dump["documents"]}
         self.streams: dict[str, Record] = {s["topic"]: s for s in dump["streams"]}
         self.past = {key: {r["version"]: r for r in found["revisions"]} for key, found in self.documents.items()}
+        self._transports = {
+            (r["client"], r["gen"]): r.get("transport") for r in self.records if r["type"] == "connected"
+        }
         self._remember()
 
     def _collect(self) -> None:
@@ -153,6 +156,11 @@ class Evidence:
                     revision = {"version": version, "tag": tag, "ops": body["ops"]}
                     author = {"client": body.get("client_id"), "seq": body.get("seq")}
                     self.past[key].setdefault(version, revision | author)
+
+    def is_by_calls(self, client: str, generation: int) -> bool:
+        """Tell whether an attachment sent its writes by calls, one after the other; it may outlive a restore."""
+        before = self._transports.get((client, generation - SECOND_LIFE))
+        return self._transports.get((client, generation), before) in {"sse", "longpoll"}
 
     @property
     def topics(self) -> list[Record]:
@@ -229,7 +237,10 @@ def _is_forgotten(record: Record) -> bool:
 
 
 def told_lost(record: Record) -> Iterator[str]:
-    """List the logs of which a connection learns that its client's history is gone."""
+    """List the logs of which a client learns that their history is gone: as it attaches, or by a poll."""
+    frame = record.get("frame") or {}
+    if record["type"] in {"snapshot", "gap"} and frame.get("reason") in LOST:
+        yield frame["log"]
     if record["type"] == "connected":
         for log, verdict in record["frame"]["logs"].items():
             if verdict.get("reason") in LOST and record["asked"].get(log) is not None:

@@ -48,10 +48,16 @@ class Answer:
 
 
 @asynccontextmanager
-async def post(netloc: str, call: str, token: str, body: Any, *, accept: str) -> AsyncIterator[Answer]:
-    """Send one call on a connection of its own, and give the head of its answer. Raises ``GONE``."""
+async def post(
+    netloc: str, call: str, token: str, body: Any, *, accept: str, under_way: set[asyncio.WriteTransport]
+) -> AsyncIterator[Answer]:
+    """Send one call on a connection of its own, and give the head of its answer. Raises ``GONE``.
+
+    Until its answer was read, its connection is among those ``under_way``.
+    """
     host, _, port = netloc.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
+    under_way.add(writer.transport)
     try:
         content = orjson.dumps(body)
         head = [
@@ -64,6 +70,7 @@ async def post(netloc: str, call: str, token: str, body: Any, *, accept: str) ->
     finally:
         # A client that is gone: the server is not waited for.
         writer.transport.abort()
+        under_way.discard(writer.transport)
 
 
 async def _read_head(reader: asyncio.StreamReader) -> Answer:

@@ -133,7 +133,7 @@ class Nemesis:
         await until(self.is_due, BUSY_SECONDS)
         self._end(server)
         # What the old server said is heard before the new history begins.
-        await until(lambda: not any(peer.ready for peer in crowd.peers), BUSY_SECONDS)
+        await until(lambda: not any(peer.is_heard for peer in crowd.peers), BUSY_SECONDS)
         await asyncio.to_thread(backup.put_back)
         self.history.add("nemesis", "restore", heads=database.last_offsets())
         await self.begin(server)
@@ -152,7 +152,7 @@ class Nemesis:
         # Clients that have just come may have written nothing yet.
         await until(self.is_due, BUSY_SECONDS)
         self._end(server)
-        await until(lambda: not any(peer.ready for peer in self.crowd.peers), BUSY_SECONDS)
+        await until(lambda: not any(peer.is_heard for peer in self.crowd.peers), BUSY_SECONDS)
         self.history.add("nemesis", "backup")
         await asyncio.to_thread(backup.take)
         await self.begin(server)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.faults.nemesis import BUSY_SECONDS, Nemesis
-from tests.faults.peer import Peer
 from tests.faults.servers import AppServer
 from tests.faults.workload import until
 
@@ -53,16 +52,14 @@ class Pauser:
     async def _pause(self, server: AppServer) -> int:
         """Stop a server, let its clients move, and let it go on; return how many wrote through the other one."""
         history, crowd = self._nemesis.history, self._nemesis.crowd
-        moving = [peer for peer in crowd.peers if peer.ready and _is_served_by(peer, server)]
+        moving = [peer for peer in crowd.peers if peer.ready and peer.is_served_by(server.port)]
         server.pause()
         history.add(
             "nemesis", "pause", server=server.name, ops=[op.op for peer in moving for op in peer.outbox.values()]
         )
         with self._avoiding(server):
-            # As clients do when a server that says nothing has missed their beats.
             for peer in moving:
-                if peer.socket is not None:
-                    peer.socket.transport.abort()
+                peer.hang_up(server.port)
             before = {peer.name: peer.oks for peer in moving}
             await until(lambda: all(peer.oks > before[peer.name] for peer in moving), STILL_SECONDS)
             await asyncio.sleep(self._least)
@@ -83,7 +80,3 @@ class Pauser:
         finally:
             for peer in everybody:
                 peer.urls = urls[peer]
-
-
-def _is_served_by(peer: Peer, server: AppServer) -> bool:
-    return peer.socket is not None and peer.socket.remote_address[1] == server.port

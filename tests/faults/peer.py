@@ -104,6 +104,20 @@ class Peer:
         return len(self.outbox) if self.ready else 0
 
     @property
+    def is_heard(self) -> bool:
+        """Tell whether a server can still say something to this client."""
+        return self.ready
+
+    def is_served_by(self, port: int) -> bool:
+        """Tell whether it has anything open to the server at this port."""
+        return self.socket is not None and self.socket.remote_address[1] == port
+
+    def hang_up(self, port: int) -> None:
+        """End what it has open to a server, as clients do when one that says nothing has missed their beats."""
+        if self.socket is not None and self.is_served_by(port):
+            self.socket.transport.abort()
+
+    @property
     def positions(self) -> dict[str, Position | None]:
         return self.sight.positions
 
@@ -157,6 +171,10 @@ class Peer:
     def stay_away(self) -> None:
         """When this connection ends, do not open another before `come_back`."""
         self.back = asyncio.Event()
+
+    @property
+    def stays_away(self) -> bool:
+        return self.back is not None and not self.back.is_set()
 
     def come_back(self) -> None:
         if self.back is not None:
@@ -364,11 +382,20 @@ class Peer:
     def _undecided(self, write: Write, error: Frame) -> None:
         if write.frame["seq"] not in self.outbox:
             return
+        if error["name"] == "seq_gap" and write.frame["seq"] == self.acked + 1:
+            # The server has lost numbers that it had decided, and learns from `acked` how many.
+            self.attach_again()
+            return
         if error["name"] in BAD_BASE and f"state:{write.frame['doc']}" not in self.sight.lost:
             self._rebase(write.frame["doc"], write.frame.get("base", 0))
         if self._resend is None:
             delay = error.get("retry_after") or 0.05
             self._resend = asyncio.get_running_loop().call_later(delay, self._resend_now)
+
+    def attach_again(self) -> None:
+        """Leave the attachment; another one follows."""
+        if self.socket is not None:
+            self.socket.transport.abort()
 
     def _rebase(self, doc: str, base: int) -> None:
         """Let writes on this base or an older one go by their digests from now on."""

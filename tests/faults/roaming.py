@@ -51,12 +51,28 @@ class Roamer(Peer):
     grants: dict[str, str] = field(default_factory=dict)
     recovery: str | None = None
     _unseen: set[str] = field(default_factory=set)
+    _calls: set[asyncio.WriteTransport] = field(default_factory=set)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def unanswered(self) -> int:
         """Writes on the wire."""
         return super().unanswered if self.socket is not None else self.in_flight
+
+    @property
+    def is_heard(self) -> bool:
+        return super().is_heard if self.socket is not None else bool(self._calls)
+
+    def is_served_by(self, port: int) -> bool:
+        return super().is_served_by(port) or bool(self._list_calls(port))
+
+    def hang_up(self, port: int) -> None:
+        super().hang_up(port)
+        for call in self._list_calls(port):
+            call.abort()
+
+    def _list_calls(self, port: int) -> list[asyncio.WriteTransport]:
+        return [call for call in self._calls if call.get_extra_info("peername")[1] == port]
 
     async def run(self, adopted: ClientConnection | None = None) -> None:
         """Attach by some transport, serve, and attach again until `stop`."""
@@ -71,6 +87,8 @@ class Roamer(Peer):
             if not self.stopping:
                 absence, self.absence = self.absence, 0.0
                 await asyncio.sleep(absence or self.chance.uniform(0.02, 0.12))
+            if self.back is not None:
+                await self.back.wait()
 
     def _choose_transport(self) -> str:
         others = [one for one in self.transports if one != self.transport]
@@ -91,6 +109,11 @@ class Roamer(Peer):
         if self.ready and not self.paused:
             self.absence = seconds
             await self.move_on()
+
+    def attach_again(self) -> None:
+        super().attach_again()
+        if self.socket is None:
+            self._leaving.set()
 
     async def stop(self) -> None:
         self._leaving.set()
@@ -154,7 +177,8 @@ class Roamer(Peer):
     async def call(self, name: str, body: Any) -> Any:
         """Send a call and read its answer. Raises ``GONE`` and ``Refused``."""
         async with asyncio.timeout(SILENCE_SECONDS):
-            async with post(self._choose_server(), name, self.token, body, accept=JSON) as answer:
+            server = self._choose_server()
+            async with post(server, name, self.token, body, accept=JSON, under_way=self._calls) as answer:
                 content = orjson.loads(await answer.read())
         if answer.status != 200:
             raise self._note_refusal(answer.status, content)
@@ -173,6 +197,8 @@ class Roamer(Peer):
 
     async def _wait_after(self, error: Exception) -> None:
         """Wait before the same call is sent again. Raises what ends the attachment."""
+        if self.stays_away:
+            raise Over
         if not isinstance(error, Refused):
             await asyncio.sleep(self.chance.uniform(0.02, 0.12))
         elif error.is_for_now:
@@ -216,7 +242,7 @@ class Roamer(Peer):
         places = dict(self.positions)
         body, server = self._build_poll(places), self._choose_server()
         async with asyncio.timeout(SILENCE_SECONDS) as silence:
-            async with post(server, "poll/", self.token, body, accept=EVENTS) as answer:
+            async with post(server, "poll/", self.token, body, accept=EVENTS, under_way=self._calls) as answer:
                 if answer.status != 200:
                     raise self._note_refusal(answer.status, orjson.loads(await answer.read()))
                 async for frame in answer.read_events():
@@ -243,8 +269,14 @@ class Roamer(Peer):
             return self._strain_entries(frame, places)
         if frame["type"] == "snapshot":
             log, position = frame["log"], frame["position"]
+            # Where no other answer came between, this one knows best: history may have been lost.
+            is_newest = places.get(log) == self.positions[log]
             places[log] = position
-            if log not in self._unseen and _has_reached(self.positions[log], position[0], position[1]):
+            if (
+                log not in self._unseen
+                and not is_newest
+                and _has_reached(self.positions[log], position[0], position[1])
+            ):
                 return None
             self._unseen.discard(log)
         return frame

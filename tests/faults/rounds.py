@@ -28,26 +28,28 @@ KINDS = {
     "kills, PostgreSQL": POSTGRES,
     "kills at every point, SQLite": replace(SHORT, kills=0, points=POINTS, transport="any"),
     "kills at every point, PostgreSQL": replace(POSTGRES, kills=0, points=POINTS, transport="any"),
-    "kills while logs are trimmed, SQLite": replace(SHORT, trim=20),
-    "kills while logs are trimmed, PostgreSQL": replace(POSTGRES, trim=20),
+    "kills while logs are trimmed, SQLite": replace(SHORT, trim=20, transport="any"),
+    "kills while logs are trimmed, PostgreSQL": replace(POSTGRES, trim=20, transport="any"),
     "kills over HTTP, two servers, SQLite": replace(SHORT, servers=2, transport="http"),
     "kills over HTTP, two servers, PostgreSQL": replace(POSTGRES, servers=2, transport="http"),
     "kills while clients change transports, SQLite": replace(SHORT, servers=2, transport="any", switching=0.5),
     "kills while clients change transports, PostgreSQL": replace(POSTGRES, servers=2, transport="any", switching=0.5),
     "cuts on all transports, SQLite": replace(SHORT, kills=0, cuts=10, transport="any"),
     "cuts on all transports, PostgreSQL": replace(POSTGRES, kills=0, cuts=10, transport="any"),
-    "servers that stand still, SQLite": replace(SHORT, kills=0, pauses=5, servers=2),
-    "servers that stand still, PostgreSQL": replace(POSTGRES, kills=0, pauses=5, servers=2),
-    "servers that stand still for longer than leases, SQLite": replace(SHORT, kills=0, pauses=3, servers=2, leases=4.0),
+    "servers that stand still, SQLite": replace(SHORT, kills=0, pauses=5, servers=2, transport="any"),
+    "servers that stand still, PostgreSQL": replace(POSTGRES, kills=0, pauses=5, servers=2, transport="any"),
+    "servers that stand still for longer than leases, SQLite": replace(
+        SHORT, kills=0, pauses=3, servers=2, leases=4.0, transport="any"
+    ),
     "servers that stand still for longer than leases, PostgreSQL": replace(
-        POSTGRES, kills=0, pauses=3, servers=2, leases=4.0
+        POSTGRES, kills=0, pauses=3, servers=2, leases=4.0, transport="any"
     ),
     "kills of servers with different settings, SQLite": replace(SHORT, servers=2, mixed=True, transport="any"),
     "kills of servers with different settings, PostgreSQL": replace(POSTGRES, servers=2, mixed=True, transport="any"),
-    "a restored backup, SQLite": replace(SHORT, kills=2, restore=True),
-    "a restored backup, PostgreSQL": replace(POSTGRES, kills=2, restore=True),
-    "kills while tokens are exchanged, SQLite": replace(SHORT, tokens=5.0),
-    "kills while tokens are exchanged, PostgreSQL": replace(POSTGRES, tokens=5.0),
+    "a restored backup, SQLite": replace(SHORT, kills=2, restore=True, transport="any"),
+    "a restored backup, PostgreSQL": replace(POSTGRES, kills=2, restore=True, transport="any"),
+    "kills while tokens are exchanged, SQLite": replace(SHORT, tokens=5.0, transport="any"),
+    "kills while tokens are exchanged, PostgreSQL": replace(POSTGRES, tokens=5.0, transport="any"),
     "SQLite locked and without a disk": replace(SHORT, outages=True),
     "SQLite locked and without a disk, over HTTP, two servers": replace(
         SHORT, outages=True, servers=2, transport="http"

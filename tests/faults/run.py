@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -283,17 +284,12 @@ def _build_differences(options: Options, folder: Path) -> dict[str, str]:
 
 def _gather_crowd(options: Options, history: History, servers: list[AppServer]) -> Crowd:
     given = (history, servers, options.clients, options.seed)
-    absences, takeovers = options.trim > 0, options.takeovers
+    habits: dict[str, Any] = {"absences": options.trim > 0, "takeovers": options.takeovers}
+    if options.tokens:
+        return Browsers(*given, transports=TRANSPORTS[options.transport or "websocket"], **habits)
     if options.transport:
-        transports = TRANSPORTS[options.transport]
-        return Roamers(
-            *given,
-            transports=transports,
-            switching=options.switching,
-            absences=absences,
-            takeovers=takeovers,
-        )
-    return (Browsers if options.tokens else Crowd)(*given, absences=absences, takeovers=takeovers)
+        return Roamers(*given, transports=TRANSPORTS[options.transport], switching=options.switching, **habits)
+    return Crowd(*given, **habits)
 
 
 async def _stand_before(servers: list[AppServer], crowd: Crowd, stack: contextlib.AsyncExitStack) -> list[FaultProxy]:
@@ -463,7 +459,7 @@ def _trimming(records: list[Record], trimmed: int) -> list[str]:
 def _restoring(records: list[Record]) -> list[str]:
     if not any(record["type"] == "restore" for record in records):
         return []
-    told = sum(len([*told_lost(record)]) for record in records)
+    told = len({(record["p"], log) for record in records for log in told_lost(record)})
     refused = sum(r["type"] == "temporary" and r["receipt"]["error"]["name"] == "unknown_version" for r in records)
     by_digests = len({r["op"] for r in records if r["type"] == "again" and r.get("digests") is not None})
     return [f"history lost        told {told}  (bases refused {refused}, by digests {by_digests})"]
@@ -598,8 +594,10 @@ def main() -> int:
     if given.kills is None:
         given.kills = 0 if given.cuts or given.switching or given.pauses or given.points else 20
     options = Options(**vars(given))
-    if options.pauses and (options.servers < 2 or options.transport):
-        parser.error("--pauses needs --servers 2, and goes without --transport")
+    if options.pauses and options.servers < 2:
+        parser.error("--pauses needs --servers 2")
+    if options.tokens and options.switching:
+        parser.error("--tokens goes without --switching")
     if options.tokens and options.restore:
         parser.error("--restore undoes tokens that browsers hold, so it goes without --tokens")
     outcome = execute(options)

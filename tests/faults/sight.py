@@ -56,7 +56,8 @@ class Sight:
         self.positions[log] = frame["position"]
         if frame["type"] == "snapshot":
             self._views[log] = {"": copy.deepcopy(frame["data"])}  # the history keeps the frame
-        is_back = frame["type"] == "snapshot" and log in self.lost
+        # Without a verdict where a poll, or a running server, finds that history was lost.
+        is_back = frame["type"] == "snapshot" and (log in self.lost or frame.get("reason") in LOST)
         self.lost -= {log} if is_back else set()
         return is_back
 

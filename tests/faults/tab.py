@@ -10,7 +10,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.faults.peer import Peer
+from tests.faults.roaming import Roamer
 from tests.faults.sight import Frame, Position, Write
 from tests.faults.wallet import Exchange, Wallet, hash_pair, hash_secret
 
@@ -20,8 +20,8 @@ LATER = frozenset({429, 502, 503, 504})
 
 
 @dataclass(eq=False, kw_only=True)
-class Tab(Peer):
-    """Peer with a kept pair of tokens. `rest` has the addresses of `tokens/refresh/`.
+class Tab(Roamer):
+    """Client on any transport with a kept pair of tokens. `rest` has the addresses of `tokens/refresh/`.
 
     It writes without pause while a refresh is under way, so that a kill then interrupts much; else as far as its
     `budget` goes.
@@ -39,8 +39,12 @@ class Tab(Peer):
     def token(self) -> str:
         return self.wallet.access
 
-    async def open(self) -> ClientConnection:
+    def _note_token(self) -> None:
+        """Note the token by which a socket or a poll begins: it may end with it."""
         self.history.add(self.name, "opens", access=hash_secret(self.token))
+
+    async def open(self) -> ClientConnection:
+        self._note_token()
         return await super().open()
 
     async def join(self) -> ClientConnection:
@@ -49,6 +53,14 @@ class Tab(Peer):
             return await super().join()
         finally:
             self.opens_with = None
+
+    async def _poll(self) -> None:
+        self._note_token()
+        await super()._poll()
+
+    async def _stream(self) -> None:
+        self._note_token()
+        await super()._stream()
 
     # Writing.
 
@@ -60,9 +72,9 @@ class Tab(Peer):
     def _may_write(self) -> bool:
         return super()._may_write() and (self.budget > 0 or self.wallet.is_under_way)
 
-    async def _new(self, write: Write, socket: ClientConnection, generation: int) -> None:
+    def _number(self, write: Write, generation: int) -> None:
         self.budget -= 1
-        await super()._new(write, socket, generation)
+        super()._number(write, generation)
 
     # Tokens.
 
@@ -73,9 +85,9 @@ class Tab(Peer):
             async with self.wallet.lock:
                 # Another tab may have held the lock for the same reason.
                 if not self.wallet.seconds_left and not self.wallet.is_void:
-                    await self._exchange()
+                    await self._exchange_tokens()
 
-    async def _exchange(self) -> None:
+    async def _exchange_tokens(self) -> None:
         """Ask until there is an answer, by any tab after the first try; then let the connections live on."""
         wallet = self.wallet
         while wallet.is_behind:
@@ -96,12 +108,16 @@ class Tab(Peer):
 
     async def live_on(self, exchange: Exchange) -> None:
         """Tell this tab's connection of the new tokens, or let it end with the old ones and open another."""
-        if self.ready and self.chance.random() < 0.5:
+        if self._has_socket and self.chance.random() < 0.5:
             await self._ask(exchange, again=True, over="socket")
+
+    @property
+    def _has_socket(self) -> bool:
+        return self.ready and self.socket is not None
 
     async def _ask(self, exchange: Exchange, *, again: bool = False, over: str = "") -> Frame | None:
         """Send an exchange once, over the open connection or by REST; None if nothing has come of it."""
-        over = over or ("socket" if self.ready and self.chance.random() < 0.5 else "rest")
+        over = over or ("socket" if self._has_socket and self.chance.random() < 0.5 else "rest")
         self.history.add(self.name, "refresh", **exchange.digests, over=over, again=again)
         answer, why = await (self._ask_socket(exchange) if over == "socket" else self._ask_rest(exchange))
         if answer is None or answer.get("temporary"):

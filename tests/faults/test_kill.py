@@ -44,14 +44,17 @@ def test_no_write_is_lost_or_doubled_by_twenty_kills(database_url: str) -> None:
 
 @pytest.mark.sqlite
 def test_no_write_is_lost_or_doubled_where_logs_are_trimmed(database_url: str) -> None:
-    options = replace(FEW, database=DATABASE, kills=max(3, KILLS // 6), rest_after=REST_AFTER, trim=20, outages=True)
+    kills = max(3, KILLS // 6)
+    options = replace(
+        FEW, database=DATABASE, kills=kills, rest_after=REST_AFTER, trim=20, outages=True, transport="any"
+    )
     outcome = execute(options, database_url)
     print(report(options, outcome))
     assert outcome.verdict.code == VALID, report(options, outcome)
 
 
 def test_no_base_of_a_lost_history_is_accepted_after_a_restored_backup(database_url: str) -> None:
-    options = replace(RESTORE, database=DATABASE)
+    options = replace(RESTORE, database=DATABASE, transport="any")
     outcome = execute(options, database_url)
     print(report(options, outcome))
     assert outcome.verdict.code == VALID, report(options, outcome)

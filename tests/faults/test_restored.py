@@ -51,7 +51,7 @@ def restored(a: Record = LOST) -> Story:
     story.revisions[1]["tag"] = story.records[-1]["receipt"]["position"][2] = "new2"
     story.see("b", MAIN, 2, 2)
     story.connect("a", state=a)
-    story.snapshot("a", 2, {"x": "b-2"})
+    story.snapshot("a", 2, {"x": "b-2"})["frame"]["position"][2] = "new2"
     return story
 
 
@@ -113,3 +113,45 @@ def test_a_write_by_digests_over_something_unseen_is_found() -> None:
     story.add("a", "again", op=op, gen=1, base=2, tag="new2", digests={"/x": "0" * 16})
     story.ok("a", op, 2, story.revise("a", 2, [["set", "/x", op]]))
     assert "S4" in judge(story)
+
+
+def stay_attached() -> Story:
+    """`a` stays attached over HTTP: no verdict tells it anything when it polls again from version 2."""
+    story = open_story()
+    put_back(story)
+    story.generations |= {"a": 1, "b": 1}
+    write(story, "b", 2, "/x")
+    story.revisions[1]["tag"] = story.records[-1]["receipt"]["position"][2] = "new2"
+    return story
+
+
+def test_a_client_that_a_poll_tells_of_the_lost_history_is_in_order() -> None:
+    story = stay_attached()
+    for process in "ab":
+        story.snapshot(process, 2, {"x": "b-2"})["frame"] |= {"reason": "history_lost", "position": [EPOCH, 2, "new2"]}
+    assert judge(story) == set()
+
+
+def test_a_client_that_a_poll_gives_what_follows_its_lost_place_is_found() -> None:
+    story = stay_attached()
+    story.snapshot("b", 2, {"x": "b-2"})["frame"] |= {"reason": "history_lost", "position": [EPOCH, 2, "new2"]}
+    write(story, "b", 3, "/z")
+    for process in "ab":
+        story.see(process, MAIN, 3, 3)
+    assert judge(story) == {"T7"}
+
+
+def test_a_base_of_a_call_without_an_answer_is_not_the_one_that_was_taken() -> None:
+    story = stay_attached()
+    for record in story.records:
+        if record["type"] == "connected":
+            record["transport"] = "longpoll"
+    for process in "ab":
+        story.snapshot(process, 2, {"x": "b-2"})["frame"] |= {"reason": "history_lost", "position": [EPOCH, 2, "new2"]}
+    story.update("a", "a-2", 2, [["set", "/z", "a-2"]])
+    story.records[-1]["frame"] |= {"base": 2, "epoch": EPOCH, "tag": "tag2"}
+    story.add("a", "again", op="a-2", gen=1, base=2, tag="new2", digests={"/z": None})
+    story.ok("a", "a-2", 2, story.revise("a", 2, [["set", "/z", "a-2"]]))
+    for process in "ab":
+        story.see(process, MAIN, 3, 3)
+    assert judge(story) == set()

@@ -13,7 +13,9 @@ from tests.faults.stories import SESSION, TOPIC, Record, Story
 from tests.settings import DATABASE
 
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
-KILL = Options(database=DATABASE, clients=6, kills=5, seed=SEED, unanswered=20, calm=0.5, pause=0.5, tokens=5.0)
+KILL = Options(
+    database=DATABASE, clients=6, kills=5, seed=SEED, unanswered=20, calm=0.5, pause=0.5, tokens=5.0, transport="any"
+)
 
 
 @pytest.mark.faults

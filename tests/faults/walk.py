@@ -72,6 +72,8 @@ class Walk:
         if "prev" in frame:
             yield from self._part(record)
             return
+        if self.position is not None and self.is_lost(self.position, record["i"]):
+            yield self._broken("T7", f"was at {self.position} of a lost history, and is given what follows", record)
         for offset, tag, _ in frame["entries"]:
             if self.position is None:
                 yield self._broken("T8", f"is given {offset} before it has a place", record)
@@ -123,7 +125,8 @@ class Walk:
             self.replay_to, self.replayed = None, True
 
     def gap(self, record: Record) -> Iterator[Violation]:
-        yield from self._lost(record["frame"].get("reason"), record)
+        if self.position is None or not self.is_lost(self.position, record["i"]):
+            yield from self._lost(record["frame"].get("reason"), record)
         self.position = record["frame"]["position"]
 
     def recovery(self, record: Record) -> Iterator[Violation]:
