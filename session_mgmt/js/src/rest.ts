@@ -96,6 +96,7 @@ export class Rest {
     const response = await send();
     // A login has changed the CSRF token, or the page does not know where it is.
     if (response.status !== 403 || token !== "" || !(await this.fetchCsrf())) return response;
+    dropAnswer(response);
     return send();
   }
 
@@ -149,6 +150,11 @@ export class Rest {
     const cookie = typeof document === "undefined" ? null : /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
     return this.#csrf ?? cookie?.[1];
   }
+}
+
+/** Drop the rest of an answer that nobody reads: its connection would stay open until the body ends. */
+export function dropAnswer({ body }: Response): void {
+  body?.cancel().catch(() => undefined);
 }
 
 /** Return the JSON of an answer. Throws a SessionError: that of the server, or one for an answer of another server. */

@@ -3,7 +3,7 @@
 import { closeName } from "../codes";
 import type { ErrorFields } from "../errors";
 import type { ServerFrame } from "../frames";
-import { PORTAL_WAIT } from "../rest";
+import { dropAnswer, PORTAL_WAIT } from "../rest";
 import { makeEnding, type Ending, type TransportHost } from "../transport";
 
 export type CallName = "connections" | "poll" | "frames" | "leave";
@@ -71,7 +71,9 @@ export class Calls {
     }
     const isOurs = response.headers.get("X-Session-Mgmt") !== null;
     if (isOurs && response.ok) return response;
-    throw isOurs ? await readRefusal(response) : makeForeign(response);
+    if (isOurs) throw await readRefusal(response);
+    dropAnswer(response);
+    throw makeForeign(response);
   }
 
   /** Send a call; return the frames of the answer. Throws a CallFailure. */

@@ -179,7 +179,8 @@ export class Poller {
     const watch = new FlowWatch(this.#env.clock, port, FIRST_BYTES_WITHIN + this.#roundTrip);
     try {
       const response = await this.#port.send(this.hold, "sse", call.signal);
-      if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw BUFFERED;
+      if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) port.endBuffered();
+      call.signal.throwIfAborted();
       this.noteRoundTrip(begun);
       if (response.body) await readStream(response.body, watch, port);
       call.signal.throwIfAborted();

@@ -59,13 +59,18 @@ export async function readStream(body: ReadableStream<Uint8Array>, watch: FlowWa
   // The bytes of one character may arrive in two pieces.
   const decoder = new TextDecoder();
   let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    watch.noteBytes();
-    const events = (rest + decoder.decode(value, { stream: true })).split("\n\n");
-    rest = events.pop() ?? "";
-    for (const event of events) takeEvent(event, watch, port);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      watch.noteBytes();
+      const events = (rest + decoder.decode(value, { stream: true })).split("\n\n");
+      rest = events.pop() ?? "";
+      for (const event of events) takeEvent(event, watch, port);
+    }
+  } finally {
+    // After a frame that cannot be handled, the rest would come to nobody.
+    reader.cancel().catch(() => undefined);
   }
 }
 
