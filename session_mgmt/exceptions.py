@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final
 class SessionMgmtError(Exception):
     """Base class; ``facts`` are sent in the error frame beside the fixed fields.
 
-    The fact ``path`` is the place in what the client sent. The text does not have it: texts reach logs, and names of
+    The fact ``path`` is the place in what the client sent. ``detail`` does not have it: it reaches logs, and names of
     keys can be people's data.
     """
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,7 +18,7 @@ from session_mgmt.actions import checking
 from session_mgmt.conf import settings
 from session_mgmt.documents.merge import Unresolved
 from session_mgmt.documents.values import Missing
-from session_mgmt.exceptions import InvalidJSON
+from session_mgmt.exceptions import InvalidJSON, SessionMgmtError
 
 _ENCODED = (Decimal, datetime, date, time, timedelta, uuid.UUID)
 _DJANGO = DjangoJSONEncoder()
@@ -80,3 +82,17 @@ def _refuse(reason: str, path: str) -> InvalidJSON:
 
 def _extend(path: str, key: Any) -> str:
     return f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
+
+
+@contextmanager
+def telling_place() -> Iterator[None]:
+    """Add the place of an error to its text, for a caller of the Python API: a traceback shows the text only.
+
+    Clients receive ``error.detail``, which has no place.
+    """
+    try:
+        yield
+    except SessionMgmtError as error:
+        if path := error.facts.get("path"):
+            error.args = (f"{error.detail.removesuffix('.')}, at {path}.",)
+        raise

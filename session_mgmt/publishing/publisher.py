@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.db.models import Field, ForeignKey, Model
 from django.utils.module_loading import import_string
 
-from session_mgmt.actions.encoding import encode_python
+from session_mgmt.actions.encoding import encode_python, telling_place
 from session_mgmt.protocol.patterns import TopicPattern, is_topic
 from session_mgmt.protocol.row_keys import write_value
 from session_mgmt.user_code import call_sync, check_function
@@ -126,7 +126,8 @@ class Publisher:
         """Return the data to publish about these rows, as JSON values. Raises ``InvalidJSON``."""
         given = self._resolved.serialize(rows)
         # A serializer returns times as text, and every other value by the rules of publications.
-        return [encode_python(value) for value in given]
+        with telling_place():
+            return [encode_python(value) for value in given]
 
     def can_move(self, changed: Iterable[str] | None) -> bool:
         """Return True if a change of these fields (None for any field) may move a row to another topic."""

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from session_mgmt.actions import access, checking
-from session_mgmt.actions.encoding import encode_python
+from session_mgmt.actions.encoding import encode_python, telling_place
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Written
 from session_mgmt.actions.state import bodies, compaction, history, lookup, snapshots
@@ -40,8 +40,8 @@ from session_mgmt.writes import restore, verbs
 def _update(session: Session, name: str, kind: str, change: Any, terms: Terms) -> Written | Ticket:
     # Check this first, because it names the real mistake: inside a transaction no patch is possible.
     verbs.check_kind(kind)
-    fine = encode_python(change)
-    return verbs.update(as_session_id(session), name, kind, fine, terms)
+    with telling_place():
+        return verbs.update(as_session_id(session), name, kind, encode_python(change), terms)
 
 
 class State(AsyncCalls):
@@ -209,8 +209,10 @@ class State(AsyncCalls):
 
         Raises ``Conflict`` if it was resolved before.
         """
-        id_, fine = as_uuid(conflict, "conflict"), value if value is MISSING else encode_python(value)
-        return deciding.resolve(as_session_id(session), name, id_, keep, fine).require()
+        id_ = as_uuid(conflict, "conflict")
+        with telling_place():
+            fine = value if value is MISSING else encode_python(value)
+            return deciding.resolve(as_session_id(session), name, id_, keep, fine).require()
 
     def size(self, session: Session, name: str = "main") -> int:
         """Return the exact size in bytes of compact JSON."""

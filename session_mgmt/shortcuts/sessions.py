@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 
 from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.encoding import encode_python
+from session_mgmt.actions.encoding import encode_python, telling_place
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import (
     connections,
@@ -70,18 +70,18 @@ def create_session(
     config = {"idle_timeout": idle_timeout, "absolute_timeout": absolute_timeout}
     owner = as_user(user)
     id_ = None if session_id is None else as_uuid(session_id, "session_id")
-    fine = None if metadata is None else encode_python(metadata)
     listed = list(scopes) if isinstance(scopes, Iterable) and not isinstance(scopes, str) else scopes
     may = [] if listed is None else check_scopes(listed)
-    return lifecycle.create_session(
-        user=owner,
-        metadata=fine,
-        config=config,
-        session_id=id_,
-        device=Device(),
-        scopes=may,
-        tenant=as_label(tenant, "tenant", 100),
-    )
+    with telling_place():
+        return lifecycle.create_session(
+            user=owner,
+            metadata=None if metadata is None else encode_python(metadata),
+            config=config,
+            session_id=id_,
+            device=Device(),
+            scopes=may,
+            tenant=as_label(tenant, "tenant", 100),
+        )
 
 
 def require_recent_login(session: ClientSession, max_age: timedelta) -> None:
@@ -148,8 +148,8 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     ``key`` makes a repetition harmless. Raises ``InvalidField`` (topic or key), ``InvalidJSON`` or
     ``DocumentRefused`` (data), ``Busy`` or ``Unavailable``.
     """
-    fine = encode_python(data)
-    return verbs.publish(topic, fine, key=key, ephemeral=ephemeral)
+    with telling_place():
+        return verbs.publish(topic, encode_python(data), key=key, ephemeral=ephemeral)
 
 
 def history(topic: str, *, before: Position | None = None, limit: int = HISTORY_PAGE) -> PastPage:
@@ -227,8 +227,8 @@ def send(session: Session, data: Any, *, key: str | None = None) -> Position | T
 
     Raises ``SessionNotFound`` or ``SessionEnded`` (not inside a transaction), and as ``publish``.
     """
-    fine = encode_python(data)
-    return verbs.send(as_session_id(session), fine, key=key)
+    with telling_place():
+        return verbs.send(as_session_id(session), encode_python(data), key=key)
 
 
 def is_connected(session: Session) -> bool:

@@ -20,6 +20,7 @@ from django.db import connections
 
 from session_mgmt.actions import access, checking, notify, outbox
 from session_mgmt.actions.access import Proof
+from session_mgmt.actions.encoding import telling_place
 from session_mgmt.actions.group_commit import Decision, Work, Write
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome, Written, refuse_write
@@ -92,7 +93,9 @@ def publish_all(publications: Sequence[tuple[str, Any]]) -> None:
         _check_topic(topic)
         _warn_of_undeclared(topic)
     using = bridge().using
-    outbox.put_publications(using, [(topic, encode_data(data)) for topic, data in publications])
+    with telling_place():
+        bodies = [(topic, encode_data(data)) for topic, data in publications]
+    outbox.put_publications(using, bodies)
     notify.ring_outbox(using)
 
 

@@ -44,6 +44,7 @@ SESSION_MGMT = {
     "MAX_CONNECTIONS_PER_USER": 10_000,
     "MAX_FRAMES_PER_SECOND": 100_000.0,
     "MAX_ANONYMOUS_PER_ADDRESS": 10_000,
+    "MAX_SOCKETS_PER_ADDRESS": 0,
     # A server lives for two seconds here: its rounds must come within them.
     "POSITION_CHECK_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_POSITIONS", "0.3")),
     "CONTROL_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_CONTROL", "0.3")),
