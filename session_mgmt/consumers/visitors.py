@@ -37,7 +37,7 @@ class Counted(Protocol):
         """Return when the session was last active, or ``None``."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Visitor:
     """Client as of its last call; the figures are those since the last flush."""
 
@@ -64,6 +64,9 @@ class Visitors:
     def __init__(self, late_writes: LateWrites) -> None:
         self._loop, self._late_writes = asyncio.get_running_loop(), late_writes
         self._by_client: dict[int, Visitor] = {}
+        # Clients that have attached again, left or fallen silent, until their last figures are written; the keys are
+        # the client and the generation.
+        self._former: dict[tuple[int, int], Visitor] = {}
 
     def hear(self, attachment: Attachment, *, acked: int = 0) -> Visitor:
         """Note that a client has called. Raises ``Replaced`` if it has attached again here since the
@@ -73,7 +76,10 @@ class Visitors:
         if visitor is not None and attachment.is_overtaken_by(visitor.attachment):
             raise Replaced()
         if visitor is None or visitor.attachment.generation != attachment.generation:
-            visitor = self._by_client[attachment.client] = Visitor(attachment, self._loop.time())
+            if visitor is not None:
+                self._keep_former(visitor)
+            visitor = self._former.pop(_find_key(attachment), None) or Visitor(attachment, self._loop.time())
+            self._by_client[attachment.client] = visitor
         visitor.heard_at, visitor.is_flushed = self._loop.time(), False
         visitor.acked = max(visitor.acked, acked)
         return visitor
@@ -81,6 +87,11 @@ class Visitors:
     def add_figures(self, visitor: Visitor, counted: Counted) -> None:
         """Add the counters of a call that has ended."""
         figures = counted.build_figures()
+        current = self._by_client.get(visitor.attachment.client)
+        if current is not None and current.attachment.generation == visitor.attachment.generation:
+            visitor = current
+        else:
+            visitor = self._keep_former(visitor)
         visitor.messages_in += figures.messages_in
         visitor.messages_out += figures.messages_out
         visitor.bytes_in += figures.bytes_in
@@ -88,11 +99,16 @@ class Visitors:
         visitor.wrote_at = counted.find_active() or visitor.wrote_at
         visitor.is_flushed = False
 
+    def _keep_former(self, visitor: Visitor) -> Visitor:
+        """Keep a visitor until its figures are written; return the one that is kept for its attachment."""
+        return self._former.setdefault(_find_key(visitor.attachment), visitor)
+
     async def leave(self, attachment: Attachment) -> None:
         """Close the connection of a client that leaves permanently."""
         visitor = self._by_client.pop(attachment.client, None)
         if visitor is not None:
-            await self._write([visitor])
+            self._keep_former(visitor)
+            await self._write_fresh([visitor])
         if attachment.connection:
             ended = self._build_end(attachment, int(Close.NORMAL), "client")
             await asyncio.shield(self._late_writes.add_ended(ended, attachment.client_id))
@@ -103,9 +119,15 @@ class Visitors:
         """Write to the database which clients called, the counters, activity, and the receipts that may
         be forgotten.
         """
-        fresh = [visitor for visitor in self._by_client.values() if not visitor.is_flushed]
+        # Former visitors first, so that of two numbers confirmed by one client the newer is written.
+        await self._write_fresh([*self._former.values(), *self._by_client.values()])
+
+    async def _write_fresh(self, visitors: list[Visitor]) -> None:
+        # If two writes of one visitor ran at the same time, both would add the same figures.
+        fresh = [visitor for visitor in visitors if not visitor.is_flushed and not visitor.writes]
         for start in range(0, len(fresh), SLICE):
             await self._write(fresh[start : start + SLICE])
+        self._former = {key: v for key, v in self._former.items() if not v.is_flushed or v.writes}
 
     async def _write(self, visitors: list[Visitor]) -> None:
         # Before anything is awaited, because calls continue meanwhile and mark their clients again.
@@ -123,7 +145,7 @@ class Visitors:
                 visitor.writes -= 1
 
     async def _write_all(self, visitors: list[Visitor], now: float) -> None:
-        heard = {v.attachment.client: _build_heard(v, now) for v in visitors if v.attachment.connection}
+        heard = {v.attachment.connection: _build_heard(v, now) for v in visitors if v.attachment.connection}
         leases = [visitor.heard_at + polling_lease().total_seconds() for visitor in visitors]
         active = _find_active(visitors)
         confirmed = {
@@ -136,7 +158,7 @@ class Visitors:
             visitor.lease_ends = max(visitor.lease_ends, lease + late)
         for visitor in visitors:
             # Subtract instead of setting 0, because other messages may have been counted meanwhile.
-            if (told := heard.get(visitor.attachment.client)) is not None:
+            if (told := heard.get(visitor.attachment.connection)) is not None:
                 visitor.messages_in -= told.messages_in
                 visitor.messages_out -= told.messages_out
                 visitor.bytes_in -= told.bytes_in
@@ -167,6 +189,10 @@ class Visitors:
     def _build_end(self, attachment: Attachment, code: int, closed_by: str, *, is_swept: bool = False) -> Ended:
         key, session, client = attachment.connection, attachment.session.pk, attachment.client
         return Ended(key, session, client, code, closed_by, is_swept=is_swept)
+
+
+def _find_key(attachment: Attachment) -> tuple[int, int]:
+    return attachment.client, attachment.generation
 
 
 def _build_heard(visitor: Visitor, now: float) -> Heard:

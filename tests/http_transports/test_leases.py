@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,6 +42,66 @@ async def test_calls_renew_the_lease_and_figures_of_two_processes_are_added(tabs
     await hub().rounds.flush_leases()
     row = await bridge().read(read_row)
     assert (row.messages_in, row.messages_out) == (6, 7)
+
+
+@pytest.mark.parametrize("ending", ["attaches", "attaches beside a poll", "leaves beside a poll"])
+async def test_figures_of_a_client_that_attaches_again_or_leaves_before_the_flush_are_kept(
+    tabs: Any, created: Any, ending: str
+) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    connection = (await bridge().read(read_row)).pk
+    await tab.exchange({"type": "ping", "id": 1}, {"type": "ping", "id": 2})
+    visitors: Any = hub().visitors
+    (visitor,) = visitors._by_client.values()
+    if ending.startswith("leaves"):
+        await visitors.leave(visitor.attachment)
+    else:
+        await tab.attach({})
+    if ending.endswith("poll"):
+        # Its counters come when the poll ends, which is later.
+        visitors.add_figures(visitor, Polled())
+    await hub().rounds.flush_leases()
+    row = await bridge().read(partial(Connection.objects.get, pk=connection))
+    polled = 5 if ending.endswith("poll") else 0
+    assert (row.messages_in, row.messages_out) == (2, 2 + polled)
+    assert not visitors._former
+
+
+class Polled:
+    """Work of a poll that has sent five messages."""
+
+    def build_figures(self) -> connections.Beat:
+        return connections.Beat(0, None, None, 0, 0, messages_in=0, messages_out=5, bytes_in=0, bytes_out=0)
+
+    def find_active(self) -> None:
+        return None
+
+
+async def test_figures_are_written_once_if_a_client_leaves_during_a_flush(
+    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab, visitors = tabs(created.token.secret), hub().visitors
+    await tab.attach({})
+    await tab.exchange({"type": "ping", "id": 1}, {"type": "ping", "id": 2})
+    (visitor,) = visitors._by_client.values()
+    begun, go_on, keep_heard = threading.Event(), threading.Event(), hearing.keep_heard
+
+    def keep_when_told(heard: Any) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        keep_heard(heard)
+
+    monkeypatch.setattr(hearing, "keep_heard", keep_when_told)
+    flush = asyncio.ensure_future(visitors.flush())
+    assert await asyncio.to_thread(begun.wait, 60)
+    leave = asyncio.ensure_future(visitors.leave(visitor.attachment))
+    # In its first step it begins to write, or leaves that to the flush.
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(flush, leave)
+    row = await bridge().read(read_row)
+    assert (row.messages_in, row.messages_out) == (2, 2)
 
 
 def test_a_lease_is_only_moved_on(created: Any) -> None:
