@@ -118,9 +118,8 @@ def test_a_value_is_taken_by_its_plain_value(value: Any, kept: Any, inside: bool
 
 @pytest.mark.parametrize("value", [value for value, _ in ENCODED], ids=lambda value: type(value).__name__)
 def test_the_encoder_can_be_switched_off(value: Any) -> None:
-    with override_settings(SESSION_MGMT={"encode_values": False}), pytest.raises(InvalidJSON, match="at /a/0") as refused:
+    with override_settings(SESSION_MGMT={"encode_values": False}), pytest.raises(InvalidJSON, match="at /a/0"):
         publish("room:1", {"a": [value]})
-    assert refused.value.facts["path"] == "/a/0"
     with override_settings(SESSION_MGMT={"encode_values": False}):
         assert publish("room:1", Status.PAID).offset == 1
 
