@@ -4,5 +4,6 @@ import { defineConfig } from "vitest/config";
 const LIMIT = 300_000;
 
 export default defineConfig({
-  test: { include: ["tests/**/*.test.ts"], restoreMocks: true, testTimeout: LIMIT, hookTimeout: LIMIT },
+  // Threads start faster than processes.
+  test: { pool: "threads", include: ["tests/**/*.test.ts"], restoreMocks: true, testTimeout: LIMIT, hookTimeout: LIMIT },
 });
