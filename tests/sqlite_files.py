@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,18 @@ def copy_file(source: Path, target: Path) -> None:
 
 def copy_migrated(target: Path) -> None:
     """Make a file with the project's tables and nothing in them. Raises CalledProcessError."""
-    made = _find_folder() / "project.sqlite3"
+    copy_file(make_once("project.sqlite3", _migrate), target)
+
+
+def make_once(name: str, make: Callable[[Path], None]) -> Path:
+    """Return a database that one process of a run makes for all of them; nobody may write to it."""
+    made = _find_folder() / name
     with _locked(made):
         if not made.exists():
             new = made.with_suffix(".new")
-            _migrate(new)
+            make(new)
             _keep(new, made)
-    copy_file(made, target)
+    return made
 
 
 @contextlib.contextmanager

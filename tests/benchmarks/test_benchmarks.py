@@ -12,6 +12,7 @@ import redis
 
 from tests.benchmarks import processes, rivals, sides
 from tests.benchmarks.__main__ import BENCHMARKS, main
+from tests.sqlite_files import make_once
 
 SMALL = ["tests.benchmarks", "--scale", "tiny", "--json"]
 DURABLE = {"sqlite": "synchronous=FULL", "postgres": "fsync=on, synchronous_commit=on, full_page_writes=on"}
@@ -22,13 +23,15 @@ BOTH_WAYS = {"roundtrip"}
 NEVER = ("lost", "refused", "unwanted", "doubled", "missing of each", "deaf after")
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the tables, for all benchmarks."""
-    file = tmp_path_factory.mktemp("benchmarks") / "migrated.sqlite3"
+@pytest.fixture(scope="session")
+def migrated() -> Path:
+    """A file with the tables, for all benchmarks, in whatever process of the run they are."""
+    return make_once("benchmarks.sqlite3", make_tables)
+
+
+def make_tables(file: Path) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.prepare", "0"]
     subprocess.run(command, cwd=sides.ROOT, env=sides.environment("", file), check=True, stdout=subprocess.DEVNULL)
-    return file
 
 
 @pytest.mark.sqlite

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.sqlite_files import migrating_once
+from tests.sqlite_files import make_once, migrating_once
 
 
 def make_connection(file: Path) -> SimpleNamespace:
@@ -27,3 +27,18 @@ def test_the_second_process_of_a_run_begins_with_a_copy(tmp_path: Path, monkeypa
             made.execute("CREATE TABLE migrated (name)")
     with migrating_once(second), contextlib.closing(sqlite3.connect(second.creation._create_test_db())) as copied:
         assert copied.execute("SELECT * FROM migrated").fetchall() == []
+
+
+def test_a_file_for_all_processes_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.sqlite_files._find_folder", lambda: tmp_path)
+    made: list[Path] = []
+
+    def make(file: Path) -> None:
+        made.append(file)
+        with contextlib.closing(sqlite3.connect(file)) as new:
+            new.execute("CREATE TABLE migrated (name)")
+
+    for _ in range(2):
+        with contextlib.closing(sqlite3.connect(make_once("all.sqlite3", make))) as found:
+            assert found.execute("SELECT * FROM migrated").fetchall() == []
+    assert len(made) == 1
