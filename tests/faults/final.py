@@ -61,11 +61,15 @@ class Database:
         return int(self.rows("SELECT count(*) FROM session_mgmt_member WHERE waiting")[0][0])
 
     def undelivered(self) -> int:
-        """Events of which a webhook or a durable handler has still to learn."""
+        """Events of which a webhook or a durable handler has still to learn, and what waits in the outbox.
+
+        The effect of a handler is in the outbox as soon as its run is over.
+        """
         rows = self.rows(
             "SELECT (SELECT count(*) FROM session_mgmt_webhookdelivery WHERE state = 'waiting')"
             " + (SELECT count(*) FROM session_mgmt_handlerrun)"
             " + (SELECT count(*) FROM session_mgmt_sessionevent WHERE pending)"
+            " + (SELECT count(*) FROM session_mgmt_outbox)"
         )
         return int(rows[0][0])
 

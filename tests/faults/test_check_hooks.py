@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.check import check
 from tests.faults.check_hooks import HANDLED, HANDLERS, count
+from tests.faults.final import Database
 from tests.faults.stories import EPOCH, SESSION, Record, Story, honest
+from tests.sqlite_files import copy_migrated
 
 pytestmark = pytest.mark.sqlite
 
@@ -153,3 +158,16 @@ def test_what_has_not_waited_in_vain_is_not_lost(story: Told) -> None:
     leave_a_run(story)
     leave_one_waiting(story)
     assert promises(story) == set()
+
+
+def test_the_effect_of_a_handler_that_waits_in_the_outbox_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "db.sqlite3"
+    copy_migrated(file)
+    database = Database("", file)
+    assert database.undelivered() == 0
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "INSERT INTO session_mgmt_outbox (kind, target, payload, refused, created_at)"
+            " VALUES ('publish', 'hooks', x'00', '', '2026-01-01')"
+        )
+    assert database.undelivered() == 1
