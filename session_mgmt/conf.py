@@ -274,7 +274,11 @@ class Settings:
         timedelta(hours=24), "After a rotation an endpoint's old secret signs for this long as well."
     )
     webhook_retention: timedelta = _setting(timedelta(days=7), "Finished deliveries are kept for this long.")
-    allowed_origins: tuple[str, ...] = _setting((), "Other origins than the host's own that may open a WebSocket.")
+    allowed_origins: tuple[str, ...] = _setting(
+        (),
+        "Other origins than the host's own that may open a WebSocket. In cookie mode, list them in"
+        " CSRF_TRUSTED_ORIGINS too.",
+    )
     websocket_path: str = _setting("/ws/session/", "Path of the WebSocket, as clients receive it.")
 
 

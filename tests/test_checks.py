@@ -116,6 +116,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W027": {"ROOT_URLCONF": __name__},
     "W029": {"SESSION_MGMT": {"control_interval": 5.0}},
     "W028": {"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware"]},
+    "W030": {"SESSION_MGMT": {"token_mode": "cookie", "allowed_origins": ["https://shop.example"]}},
     "W026": {"SESSION_MGMT": {"cleanup_interval": timedelta(minutes=1)}, "CELERY_BEAT_SCHEDULE": beat_schedule()},
     "W025": {"DATABASES": {"default": {"ENGINE": POSTGRES, "OPTIONS": {"pool": {"max_size": 20}}}}},
 }

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied as DjangoRefusal
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,7 +19,7 @@ from session_mgmt.actions.sessions import cookies, stamps, tokens
 from session_mgmt.actions.sessions.pairs import Pair
 from session_mgmt.api.authentication import admit_token, refuse_ended
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthError
+from session_mgmt.exceptions import AuthError, PermissionDenied
 from session_mgmt.models import clock
 
 NAME_HEADER = "X-Session-Name"
@@ -95,10 +96,15 @@ def is_from_page(request: Request) -> bool:
 
 
 def require_csrf(request: Request) -> None:
-    """Require Django's CSRF token for a call that changes something. Raises ``PermissionDenied``."""
+    """Require Django's CSRF token for a call that changes something. Raises ``PermissionDenied`` with Django's reason:
+    a missing token, or an origin that is not trusted.
+    """
     # Use Django's own check: DRF's would parse the body, which our own reader has to read, and only once.
     plain: Any = request._request
-    SessionAuthentication().enforce_csrf(plain)
+    try:
+        SessionAuthentication().enforce_csrf(plain)
+    except DjangoRefusal as error:
+        raise PermissionDenied(str(error.detail)) from error
 
 
 def set_cookie(request: Request, response: Response, pair: Pair, until: datetime, name: str | None = None) -> None:

@@ -8,6 +8,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldError, ValidationError
+from django.utils.http import is_same_domain
 
 from session_mgmt import conf
 from session_mgmt.checks.values import register_check
@@ -23,7 +24,8 @@ HOOKS = {
 
 @register_check()
 def check_cookie_mode(**_: Any) -> list[CheckMessage]:
-    """Check that pages can keep a cookie. E023: visitors get no CSRF token. W019: no sign of https.
+    """Check that pages can keep and use a cookie. E023: visitors get no CSRF token. W019: no sign of https. W030: an
+    origin may open sockets, and Django refuses its calls.
 
     W008 asks, at a deploy, whether clients are made to use it.
     """
@@ -37,7 +39,19 @@ def check_cookie_mode(**_: Any) -> list[CheckMessage]:
     if not (django_settings.DEBUG or has_tls or django_settings.SESSION_COOKIE_SECURE):
         hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER behind a proxy that terminates TLS."
         found.append(Warning("Browsers accept the cookie over https only.", hint=hint, id="session_mgmt.W019"))
+    refused = [origin for origin in now.allowed_origins if isinstance(origin, str) and not _is_trusted(origin)]
+    if refused:
+        hint = "Add them to CSRF_TRUSTED_ORIGINS, and let your CORS package allow their calls with credentials."
+        message = f"Django refuses calls by cookie from these origins of allowed_origins: {', '.join(refused)}."
+        found.append(Warning(message, hint=hint, id="session_mgmt.W030"))
     return found
+
+
+def _is_trusted(origin: str) -> bool:
+    """Return whether Django takes unsafe calls from this origin; an entry may be for all subdomains (``*.``)."""
+    scheme, _, host = origin.lower().partition("://")
+    listed = (entry.partition("://") for entry in django_settings.CSRF_TRUSTED_ORIGINS)
+    return any(scheme == theirs and is_same_domain(host, pattern.lstrip("*")) for theirs, _, pattern in listed)
 
 
 @register_check()

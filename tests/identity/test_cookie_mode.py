@@ -190,6 +190,31 @@ def test_s40_unsafe_calls_need_the_csrf_token(on_this_thread: None) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("trusted", "takes"),
+    [
+        ([], False),
+        (["http://sister.shop.test"], False),
+        (["https://*.other.test"], False),
+        (["https://sister.shop.test"], True),
+        (["https://*.shop.test"], True),
+    ],
+)
+def test_a_listed_origin_needs_djangos_trust_too_and_a_check_tells_it(
+    on_this_thread: None, settings: Any, trusted: list[str], takes: bool
+) -> None:
+    sister = "https://sister.shop.test"
+    settings.SESSION_MGMT = {**settings.SESSION_MGMT, "allowed_origins": [sister]}
+    settings.CSRF_TRUSTED_ORIGINS = trusted
+    answer = Page().enter(origin=sister)
+    assert answer.status_code == (200 if takes else 403)
+    if not takes:
+        told = answer.json()
+        assert told["name"] == "permission_denied" and f"{sister} does not match any trusted origins" in told["message"]
+    assert ("session_mgmt.W030" in {one.id for one in run_checks()}) is not takes
+
+
+@pytest.mark.django_db
 def test_s40_a_page_gets_no_token_by_any_call(on_this_thread: None) -> None:
     page = Page()
     page.log_in("ada")
