@@ -19,7 +19,7 @@ from session_mgmt.actions import addresses, audit
 from session_mgmt.actions.sessions import hooks
 from session_mgmt.admin.large_tables import IndexedChangeList, NewestPaginator
 from session_mgmt.conf import settings
-from session_mgmt.models.outages import OutageLog, is_outage
+from session_mgmt.models.outages import OutageLog, is_outage, keep_from_log
 from session_mgmt.user_code import find_hook
 
 logger = logging.getLogger(__name__)
@@ -133,6 +133,8 @@ def _answer_outages(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
             outages.tell(error)
             text = _("The database did not answer. Check whether the change was made before you try again.")
             headers = {"Retry-After": "1", "Cache-Control": "no-store"}
-            return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8", headers=headers)
+            response = HttpResponse(text, status=503, content_type="text/plain; charset=utf-8", headers=headers)
+            keep_from_log(response)
+            return response
 
     return answer

@@ -34,7 +34,7 @@ from session_mgmt.exceptions import (
     UnsupportedMediaType,
 )
 from session_mgmt.models import ClientSession
-from session_mgmt.models.outages import OutageLog, explain_outage, is_outage, is_unmigrated
+from session_mgmt.models.outages import OutageLog, explain_outage, is_outage, is_unmigrated, keep_from_log
 from session_mgmt.user_code import telling_outages
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
     if wait is not None:
         # Whole seconds (RFC 9110 section 10.2.3), rounded up, so that no client retries too early.
         response["Retry-After"] = str(math.ceil(wait))
+    if ours.status == 503:
+        keep_from_log(response)
     if ours.status == 401:
         response["WWW-Authenticate"] = _make_challenge(ours)
     return response

@@ -15,7 +15,7 @@ from session_mgmt.api.keeping import Kept
 from session_mgmt.api.views import ApiView
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import NotFound
-from session_mgmt.models.outages import is_unmigrated
+from session_mgmt.models.outages import is_unmigrated, keep_from_log
 
 # Seconds for which an answer is cached, because anybody may ask, and an answer costs eleven queries.
 HEALTH_SECONDS = 2.0
@@ -45,7 +45,9 @@ class HealthView(ApiView):
     def get(self, request: Request) -> Response:
         found = health.read()
         if found["status"] == "unavailable":
-            return Response(found, status=503)
+            response = Response(found, status=503)
+            keep_from_log(response)
+            return response
         found = {**found, "doorbell": bridge().describe_doorbell()}
         # Also report what only this process knows: its lane may fail while the database answers reads.
         failing = {"writes_failing": bridge().lane.is_failing, "doorbell_deaf": found["doorbell"]["deaf"]}

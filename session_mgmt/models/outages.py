@@ -7,6 +7,7 @@ import threading
 from time import monotonic
 
 from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import HttpResponse
 
 from session_mgmt.exceptions import Unavailable
 
@@ -46,6 +47,14 @@ class OutageLog:
             count, self._untold, self._silent_until = self._untold, 0, now + TELL_EVERY
         more = f" ({count} times since the last line)" if count > 1 else ""
         self._logger.warning("%s%s: %s", self._text, more, str(error).strip())
+
+
+def keep_from_log(response: HttpResponse) -> None:
+    """Keep Django from logging a planned refusal as an error: a crowd that is told to come again would fill the log.
+
+    Django logs each response of 500 and more that does not have this mark, and has no setting for it.
+    """
+    response._has_been_logged = True  # type: ignore[attr-defined]
 
 
 def is_outage(error: BaseException) -> bool:

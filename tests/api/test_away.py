@@ -9,8 +9,12 @@ from typing import Any
 import orjson
 import pytest
 from django.db import connection
+from django.test import RequestFactory
+from django.utils.log import log_response
 
-from session_mgmt.exceptions import Unavailable
+from session_mgmt.admin import readonly
+from session_mgmt.api import operations
+from session_mgmt.exceptions import Busy, InternalError, SessionMgmtError, Unavailable
 from session_mgmt.models import ClientSession
 from session_mgmt.pagination import LivePages
 from session_mgmt.shortcuts import create_session, state
@@ -98,6 +102,38 @@ def test_a_write_whose_lane_is_without_a_database_says_when_to_come_again(
     monkeypatch.setattr(verbs, "publish", fail)
     answer = TOPICS["publish"](session)
     assert refused(answer, "unavailable", 503) and answer["Retry-After"] == "1"
+
+
+def list_logged_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name == "django.request" and one.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(("error", "is_logged"), [(Unavailable(), False), (Busy(), False), (InternalError(), True)])
+def test_django_logs_faults_as_errors_but_no_planned_refusal(
+    session: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: SessionMgmtError,
+    is_logged: bool,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(verbs, "publish", fail)
+    assert TOPICS["publish"](session).status_code == error.status
+    assert bool(list_logged_errors(caplog)) is is_logged
+
+
+def test_django_logs_no_error_while_the_service_is_unavailable_or_the_admin_has_no_database(
+    session: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(operations.health, "read", lambda: {"status": "unavailable", "problems": ["database"]})
+    assert session.get("health/").status_code == 503
+    request = RequestFactory().get("/admin/")
+    answer = readonly._answer_outages(lambda _: raise_away())(request)
+    assert answer.status_code == 503
+    log_response("Service Unavailable", response=answer, request=request)
+    assert not list_logged_errors(caplog)
 
 
 class RememberedOrders(LivePages, OrderList):
