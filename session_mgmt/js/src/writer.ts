@@ -84,16 +84,14 @@ export class Writer {
       if (signal?.aborted) return reject(signal.reason);
       const failure = this.#port.connection.readFailure();
       if (failure) throw failure;
-      let isSettled = false;
       const settle: Settle = (answer) => {
-        isSettled = true;
+        // After the end of this client the write belongs to another client. The signal may live longer than many writes.
+        signal?.removeEventListener("abort", giveUpWaiting);
         if (answer instanceof SessionError) reject(answer);
         else resolve(answer);
       };
       const takeBack = this.#takeWrite(this.#demandFit(content()), settle);
       const giveUpWaiting = (): void => {
-        // After the end of this client the write belongs to another client.
-        if (isSettled) return;
         takeBack();
         reject(signal?.reason);
       };

@@ -150,7 +150,7 @@ export async function passUntil(condition: () => boolean): Promise<void> {
   if (!condition()) throw new Error(`never came true: ${condition}`);
 }
 
-async function settled<T>(promise: Promise<T>): Promise<T> {
+export async function settled<T>(promise: Promise<T>): Promise<T> {
   let done = false;
   const mark = (): void => void (done = true);
   promise.then(mark, mark);

@@ -14,7 +14,7 @@ export class Questions {
   constructor(port: TopicsPort, topic: string) {
     this.#port = port;
     this.#topic = topic;
-    port.closed.addEventListener("abort", () => this.#wake(port.closed.reason));
+    port.closed.addEventListener("abort", this.#wakeAtEnd);
     this.#stop = port.events.on("status", (status) => {
       if (status === "connected") this.#wake(null);
       else if (status === "disconnected" || status === "failed") {
@@ -43,8 +43,11 @@ export class Questions {
   /** Stop asking. */
   close(): void {
     this.#stop();
+    this.#port.closed.removeEventListener("abort", this.#wakeAtEnd);
     this.#wake(SessionError.local("unsubscribed", "It was closed before the server had answered."));
   }
+
+  readonly #wakeAtEnd = (): void => this.#wake(this.#port.closed.reason);
 
   #wake(error: SessionError | null): void {
     const waking = [...this.#waking];
