@@ -17,7 +17,10 @@ from websockets.server import ServerProtocol, State
 
 from session_mgmt.consumers.frame_reader import FrameReader
 
-logger = logging.getLogger("uvicorn.error")
+# At DEBUG the library writes the beginnings of frames, with values in them. Who wants to see them sets the level of
+# this logger.
+_wire = logging.getLogger(__name__)
+_wire.setLevel(logging.INFO)
 
 Message: TypeAlias = dict[str, Any]
 
@@ -136,7 +139,7 @@ class Incoming(FrameReader):
             return
         conn = self._library
         if conn is None:
-            conn = self._library = ServerProtocol(state=State.OPEN, max_size=self.most_bytes, logger=logger)
+            conn = self._library = ServerProtocol(state=State.OPEN, max_size=self.most_bytes, logger=_wire)
         conn.receive_data(frame)
         broken = conn.parser_exc is not None
         for event in conn.events_received():

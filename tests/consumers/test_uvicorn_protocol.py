@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -325,6 +326,15 @@ async def test_a_flood_of_frames_lets_others_have_their_turn() -> None:
     assert len(taken) == LOT and not side.transport.read.is_set()
     await side.finish()
     assert len(taken) == 3 * LOT
+
+
+async def test_no_log_has_a_part_of_a_frame(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    side = Side(WebSocketProtocol, be_called)
+    await side.opened
+    await side.feed(WHOLE, build(0x89, b"secret", b"abcd"), build(0x01, b"sec", b"abcd") + build(0x80, b"ret", b"abcd"))
+    assert (await side.finish()).messages == ["{}", "secret"]
+    assert "sec" not in caplog.text
 
 
 def test_a_version_without_what_the_class_needs_is_served_by_uvicorns_own(
