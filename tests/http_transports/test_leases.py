@@ -96,9 +96,8 @@ async def test_figures_are_written_once_if_a_client_leaves_during_a_flush(
     flush = asyncio.ensure_future(visitors.flush())
     assert await asyncio.to_thread(begun.wait, 60)
     leave = asyncio.ensure_future(visitors.leave(visitor.attachment))
-    # In its first step it begins to write, or leaves that to the flush.
-    await asyncio.sleep(0)
-    go_on.set()
+    # After its first step, in which it begins to write, or leaves that to the flush.
+    asyncio.get_running_loop().call_soon(go_on.set)
     await asyncio.gather(flush, leave)
     row = await bridge().read(read_row)
     assert (row.messages_in, row.messages_out) == (2, 2)
