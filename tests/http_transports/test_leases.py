@@ -78,8 +78,9 @@ class Polled:
         return None
 
 
+@pytest.mark.parametrize("calls", [False, True])
 async def test_figures_are_written_once_if_a_client_leaves_during_a_flush(
-    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch, calls: bool
 ) -> None:
     tab, visitors = tabs(created.token.secret), hub().visitors
     await tab.attach({})
@@ -95,6 +96,8 @@ async def test_figures_are_written_once_if_a_client_leaves_during_a_flush(
     monkeypatch.setattr(hearing, "keep_heard", keep_when_told)
     flush = asyncio.ensure_future(visitors.flush())
     assert await asyncio.to_thread(begun.wait, 60)
+    if calls:
+        visitors.hear(visitor.attachment)
     leave = asyncio.ensure_future(visitors.leave(visitor.attachment))
     # After its first step, in which it begins to write, or leaves that to the flush.
     asyncio.get_running_loop().call_soon(go_on.set)
