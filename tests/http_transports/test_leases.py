@@ -78,14 +78,8 @@ class Polled:
         return None
 
 
-@pytest.mark.parametrize("calls", [False, True])
-async def test_figures_are_written_once_if_a_client_leaves_during_a_flush(
-    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch, calls: bool
-) -> None:
-    tab, visitors = tabs(created.token.secret), hub().visitors
-    await tab.attach({})
-    await tab.exchange({"type": "ping", "id": 1}, {"type": "ping", "id": 2})
-    (visitor,) = visitors._by_client.values()
+async def begin_flush(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Future[None], threading.Event]:
+    """Begin a flush whose statement is held up; return it, and the event that lets it go on."""
     begun, go_on, keep_heard = threading.Event(), threading.Event(), hearing.keep_heard
 
     def keep_when_told(heard: Any) -> None:
@@ -94,8 +88,20 @@ async def test_figures_are_written_once_if_a_client_leaves_during_a_flush(
         keep_heard(heard)
 
     monkeypatch.setattr(hearing, "keep_heard", keep_when_told)
-    flush = asyncio.ensure_future(visitors.flush())
+    flush = asyncio.ensure_future(hub().visitors.flush())
     assert await asyncio.to_thread(begun.wait, 60)
+    return flush, go_on
+
+
+@pytest.mark.parametrize("calls", [False, True])
+async def test_figures_are_written_once_if_a_client_leaves_during_a_flush(
+    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch, calls: bool
+) -> None:
+    tab, visitors = tabs(created.token.secret), hub().visitors
+    await tab.attach({})
+    await tab.exchange({"type": "ping", "id": 1}, {"type": "ping", "id": 2})
+    (visitor,) = visitors._by_client.values()
+    flush, go_on = await begin_flush(monkeypatch)
     if calls:
         visitors.hear(visitor.attachment)
     leave = asyncio.ensure_future(visitors.leave(visitor.attachment))
@@ -156,16 +162,7 @@ async def test_a_client_is_not_forgotten_while_its_lease_is_being_renewed(
 ) -> None:
     tab, visitors = tabs(created.token.secret), hub().visitors
     await tab.attach({})
-    begun, go_on, keep_heard = threading.Event(), threading.Event(), hearing.keep_heard
-
-    def keep_when_told(heard: Any) -> None:
-        begun.set()
-        assert go_on.wait(60)
-        keep_heard(heard)
-
-    monkeypatch.setattr(hearing, "keep_heard", keep_when_told)
-    flush = asyncio.ensure_future(visitors.flush())
-    assert await asyncio.to_thread(begun.wait, 60)
+    flush, go_on = await begin_flush(monkeypatch)
     # A round of the process in this very moment.
     await visitors.close_silent()
     go_on.set()
